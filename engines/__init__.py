@@ -1,0 +1,1 @@
+"""Bundle segments to TensorRT engines, built on the device."""

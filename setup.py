@@ -1,0 +1,59 @@
+"""Installs the folders at the root as subpackages of `tlee` (`export/` as `tlee.export` and so on).
+
+On Python older than 3.10 only what a device needs is installed.
+"""
+
+import sys
+
+from setuptools import setup
+
+DEVICE = ["engines", "runtime", "benchmarks"]
+WORKSTATION = ["models", "training", "export", "calibration"]
+folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
+
+commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
+if sys.version_info >= (3, 10):
+    commands += ["tlee-train = tlee.training.cli:main", "tlee-export = tlee.export.cli:main"]
+
+cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "fastjsonschema>=2.14"]
+workstation = cpu + [
+    "torch>=2.6",
+    "torchvision>=0.21",
+    "onnx>=1.16",
+    "onnxslim>=0.1.50",
+    "safetensors>=0.4",
+    "pydantic>=2.7",
+    "PyYAML>=6",
+    "tqdm>=4.60",
+]
+dev = workstation + [
+    "pytest>=8",
+    "ruff>=0.9",
+    "mypy>=1.13",
+    "vermin>=1.6",
+    "types-PyYAML",
+    "types-tqdm",
+    "setuptools>=68",
+    "wheel",
+    "scikit-learn>=1.4",
+]
+
+setup(
+    name="tlee",
+    version="0.1.0",
+    description="Early-exit video recognition, from a trained checkpoint to an NVIDIA Jetson",
+    license="Apache-2.0",
+    python_requires=">=3.6",
+    packages=["tlee"] + ["tlee." + folder for folder in folders],
+    package_dir=dict({"tlee": "tlee"}, **{"tlee." + folder: folder for folder in folders}),
+    package_data={"tlee": ["py.typed", "*.schema.json"]},
+    install_requires=["numpy>=1.13"],
+    extras_require={
+        "cpu": cpu,
+        # OpenCV and TensorRT come with JetPack and must not be pulled from the registry.
+        "jetson": ["fastjsonschema>=2.14", "pycuda", "jetson-stats"],
+        "workstation": workstation,
+        "dev": dev,
+    },
+    entry_points={"console_scripts": commands},
+)

@@ -1,0 +1,232 @@
+"""The bundle, `NAME.tlee/`: a manifest and the segments it describes. The contract between workstation and device.
+
+A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file,
+a path that leaves the bundle. Nothing in a bundle is unpickled or run.
+"""
+
+import contextlib
+import json
+import os
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
+
+from tlee.errors import BundleError, UsageError
+from tlee.files import sha256, whole_folder, write_json
+from tlee.frames import FrameSpec
+from tlee.policy import Thresholds
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
+EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
+
+
+class Segment(NamedTuple):
+    """One ONNX graph of the chain."""
+
+    name: str
+    file: str  # relative to the bundle
+    inputs: List[str]
+    outputs: List[str]
+    macs: int
+    parameters: int
+
+
+class Bundle:
+    """An opened bundle. Opening checks the manifest and that every file is there with its size;
+    contents are checked against their SHA-256 when they are read, or all at once by `verify`.
+
+    Example:
+        bundle = Bundle.open("digits.tlee")
+        bundle.frames.length             # 10
+        onnx = bundle.read("split0")     # bytes, SHA-256 checked
+
+    Raises:
+        BundleError: the folder is no bundle, or not what its manifest says.
+    """
+
+    def __init__(self, path: str, manifest: Dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        model, frames = manifest["model"], manifest["frames"]
+        self.name: str = model["name"]
+        self.labels: List[str] = model["labels"]
+        self.exits: int = model["branches"] + 1
+        self.frames = FrameSpec(frames["count"], frames["order"], frames["resize"], frames["crop"])
+        self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
+
+    @classmethod
+    def open(cls, path: str) -> "Bundle":
+        path = os.fspath(path)
+        manifest = _load_manifest(path)
+        _check_manifest(os.path.join(path, MANIFEST), manifest)
+        _check_files(path, manifest)
+        return cls(path, manifest)
+
+    def read(self, segment: str) -> bytes:
+        """The ONNX model of a segment.
+
+        Raises:
+            BundleError: the content is not the one that was exported.
+        """
+        return self._read_file(self.segments[segment].file)
+
+    def verify(self) -> None:
+        """Check the content of every file. Raises BundleError as `read` does."""
+        for name in self.manifest["files"]:
+            self._read_file(name)
+
+    def thresholds(self, point: Optional[str] = None) -> Thresholds:
+        """The exit rule's thresholds, or those of a named operating point.
+
+        Raises:
+            UsageError: there is no such point.
+        """
+        rule = self.manifest["exit_rule"]
+        if point is None:
+            return Thresholds(**rule["thresholds"])
+        if point not in rule["operating_points"]:
+            known = ", ".join(sorted(rule["operating_points"])) or "none"
+            raise UsageError(self.path, "no operating point '{}'".format(point), "choose of: {}".format(known))
+        return Thresholds(**rule["operating_points"][point])
+
+    def _read_file(self, name: str) -> bytes:
+        path = os.path.join(self.path, name)
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read()
+        except OSError as error:
+            raise BundleError(path, error.strerror, EXPORT_AGAIN) from None
+        if sha256(content) != self.manifest["files"][name]["sha256"]:
+            raise BundleError(path, "altered since the bundle was written", EXPORT_AGAIN)
+        return content
+
+
+class BundleWriter:
+    """A bundle in the making. See `write_bundle`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.files: Dict[str, Dict[str, Any]] = {}
+
+    def add(self, name: str, content: bytes) -> None:
+        """Put a file into the bundle under the relative path `name`."""
+        path = os.path.join(self.folder, name)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as stream:
+                stream.write(content)
+        except OSError as error:
+            raise UsageError(path, "cannot be written ({})".format(error.strerror), "make room") from None
+        self.files[name] = {"size": len(content), "sha256": sha256(content)}
+
+    def finish(self, manifest: Dict[str, Any]) -> Bundle:
+        """Write the manifest (all but `format` and `files`, which are known here) and open the result.
+
+        May be called again, to add what was learnt from running the bundle.
+        """
+        manifest = dict(manifest, format=FORMAT, files=self.files)
+        _check_manifest(os.path.join(self.folder, MANIFEST), manifest)
+        write_json(os.path.join(self.folder, MANIFEST), manifest)
+        return Bundle.open(self.folder)
+
+
+@contextlib.contextmanager
+def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
+    """Write a bundle that appears under `path` when the block ends, or not at all if the block fails.
+
+    Raises:
+        UsageError: `path` exists (unless `replace`, and then it must be a bundle) or cannot be written.
+    """
+    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, MANIFEST)):
+        raise UsageError(path, "exists and is no bundle", "choose another name")
+    with whole_folder(path, replace) as folder:
+        yield BundleWriter(folder)
+
+
+def _load_manifest(path: str) -> Dict[str, Any]:
+    file = os.path.join(path, MANIFEST)
+    if not os.path.isdir(path):
+        raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)")
+    if not os.path.isfile(file):
+        raise BundleError(path, "not a bundle, {} is missing".format(MANIFEST), EXPORT_AGAIN)
+    try:
+        with open(file, encoding="utf-8") as stream:
+            manifest = json.load(stream)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(file, "not readable as JSON ({})".format(error), EXPORT_AGAIN) from None
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise BundleError(file, "not the manifest of a bundle", EXPORT_AGAIN)
+    if manifest["format"] != FORMAT:
+        remedy = "use the release of tlee that wrote it, or export again with this one"
+        raise BundleError(file, "format {}, this release reads {}".format(manifest["format"], FORMAT), remedy)
+    return manifest
+
+
+def _check_manifest(file: str, manifest: Dict[str, Any]) -> None:
+    try:
+        import fastjsonschema
+    except ImportError:
+        remedy = "pip install 'tlee[cpu]' (on a Jetson 'tlee[jetson]')"
+        raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
+    with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
+        validate = fastjsonschema.compile(json.load(stream))
+    try:
+        validate(manifest)
+    except fastjsonschema.JsonSchemaException as error:
+        raise BundleError(file, "not a valid manifest: {}".format(error), EXPORT_AGAIN) from None
+    problem = _contradiction(manifest)
+    if problem:
+        raise BundleError(file, "contradicts itself: {}".format(problem), EXPORT_AGAIN)
+
+
+def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
+    """What a schema cannot say."""
+    model, frames, segments = manifest["model"], manifest["frames"], manifest["segments"]
+    exits = model["branches"] + 1
+    if len(model["labels"]) != model["classes"]:
+        return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
+    if sorted(frames["order"]) != list(range(frames["count"])):
+        return "the frame order is no permutation of {} frames".format(frames["count"])
+    if frames["crop"] > frames["resize"]:
+        return "the crop is larger than the resized frame"
+    needed = ["split{}".format(b) for b in range(exits)] + ["branch{}".format(b) for b in range(exits - 1)]
+    needed += [name for name in ("frm", "gate") if model[name] != "none"]
+    missing = [name for name in needed if name not in segments]
+    if missing:
+        return "segment {} is missing".format(missing[0])
+    for thresholds in [manifest["exit_rule"]["thresholds"]] + list(manifest["exit_rule"]["operating_points"].values()):
+        if any(len(values) != exits for values in thresholds.values()):
+            return "thresholds for another number of exits than {}".format(exits)
+    unlisted = [s["file"] for s in segments.values() if s["file"] not in manifest["files"]]
+    return "{} is not among the files".format(unlisted[0]) if unlisted else None
+
+
+def _check_files(path: str, manifest: Dict[str, Any]) -> None:
+    inside = os.path.realpath(path) + os.sep
+    for name, entry in manifest["files"].items():
+        file = os.path.join(path, name)
+        plain = not os.path.isabs(name) and os.path.normpath(name) == name and not name.startswith("..")
+        if not plain or not os.path.realpath(file).startswith(inside):
+            raise BundleError(path, "the path {!r} leaves the bundle".format(name), EXPORT_AGAIN)
+        if not os.path.isfile(file):
+            raise BundleError(file, "missing", EXPORT_AGAIN)
+        if os.path.getsize(file) != entry["size"]:
+            problem = "{} bytes, the manifest says {}".format(os.path.getsize(file), entry["size"])
+            raise BundleError(file, problem, EXPORT_AGAIN)
+    for extra in sorted(_walk_files(path) - set(manifest["files"]) - {MANIFEST}):
+        raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
+
+
+def _walk_files(path: str) -> Set[str]:
+    found: Set[str] = set()
+    for folder, folders, files in os.walk(path):
+        relative = os.path.relpath(folder, path)
+        if relative == ".":
+            folders[:] = [f for f in folders if f not in DEVICE_FOLDERS]
+        found.update(os.path.normpath(os.path.join(relative, name)) for name in files)
+    return found
+
+
+def _segment(name: str, entry: Dict[str, Any]) -> Segment:
+    inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
+    return Segment(name, entry["file"], inputs, outputs, entry["macs"], entry["parameters"])

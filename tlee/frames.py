@@ -1,0 +1,103 @@
+"""From a decoded picture to a model's frame, and which pictures of a video become frames.
+
+The one implementation for training and device, so that a model sees on the board what it was trained on.
+Order of work: choose frames, resize the short side, crop the centre, all in RGB, values 0-255.
+"""
+
+from typing import List, NamedTuple
+
+import numpy as np
+
+from tlee.errors import InputError, UsageError
+
+# Published orders: the middle first, then ever finer (`input_order8/10/16`).
+PUBLISHED_ORDERS = {
+    8: [3, 6, 7, 0, 4, 5, 2, 1],
+    10: [5, 0, 9, 2, 7, 4, 6, 3, 8, 1],
+    16: [9, 8, 6, 3, 15, 1, 0, 12, 14, 2, 10, 7, 13, 11, 4, 5],
+}
+INTERPOLATION = "area"  # as Pillow's antialiased resize does when shrinking; linear when enlarging
+
+
+class FrameSpec(NamedTuple):
+    """Which frames a model wants and what they look like."""
+
+    length: int  # T, frames per video
+    order: List[int]  # processing order, a permutation of range(length)
+    resize: int  # short side after resizing, pixels
+    crop: int  # side of the centred square, pixels
+
+
+def frame_order(count: int, kind: str = "coarse") -> List[int]:
+    """Processing order of `count` uniformly sampled frames.
+
+    Args:
+        kind: "coarse" for the middle first, then ever finer: the published order where there is one,
+            else each next frame is the one farthest from all before it. "chronological" as they come.
+
+    Example:
+        >>> frame_order(10)
+        [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
+        >>> frame_order(5)
+        [2, 0, 4, 1, 3]
+    """
+    if kind == "chronological":
+        return list(range(count))
+    if kind != "coarse":
+        raise UsageError("frame order", "'{}' is not known".format(kind), "use coarse or chronological")
+    if count in PUBLISHED_ORDERS:
+        return list(PUBLISHED_ORDERS[count])
+    order = [count // 2]
+    while len(order) < count:
+        rest = [i for i in range(count) if i not in order]
+        order.append(max(rest, key=lambda i: min(abs(i - j) for j in order)))
+    return order
+
+
+def sample_indices(total: int, count: int) -> List[int]:
+    """Indices of `count` frames spread uniformly over `total`: the middle of each of `count` equal parts.
+
+    A video with fewer frames than `count` gives some of them more than once.
+
+    Example:
+        >>> sample_indices(100, 4)
+        [12, 37, 62, 87]
+        >>> sample_indices(2, 4)
+        [0, 0, 1, 1]
+    """
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
+def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
+    """Resize the short side and crop the centre.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+
+    Returns:
+        (crop, crop, 3) uint8 RGB, contiguous.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    scale = spec.resize / float(min(height, width))
+    size = (max(spec.crop, int(round(width * scale))), max(spec.crop, int(round(height * scale))))
+    if size != (width, height):
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    top, left = (size[1] - spec.crop) // 2, (size[0] - spec.crop) // 2
+    return np.ascontiguousarray(picture[top : top + spec.crop, left : left + spec.crop])
+
+
+def check_clip(frames: np.ndarray, spec: FrameSpec) -> None:
+    """Refuse an array that is not a clip of this model: (T, crop, crop, 3), uint8 or float32, RGB 0-255.
+
+    Raises:
+        InputError: shape or type is another.
+    """
+    wanted = (spec.length, spec.crop, spec.crop, 3)
+    if frames.shape != wanted or frames.dtype not in (np.uint8, np.float32):
+        raise InputError(
+            "frames",
+            "{} array of shape {}".format(frames.dtype, frames.shape),
+            "give uint8 or float32 of shape {} (frames, height, width, RGB), values 0-255".format(wanted),
+        )

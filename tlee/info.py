@@ -1,0 +1,78 @@
+"""`tlee-info BUNDLE`: what is in a bundle."""
+
+import argparse
+import json
+import sys
+from typing import List, Optional
+
+from tlee import cli
+from tlee.bundle import Bundle
+
+
+def describe(bundle: Bundle) -> List[str]:
+    """A bundle as lines of text: the model, its exit rule, its segments, how it was verified."""
+    model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
+    lines = [
+        "{}: {}, {} classes, {} exits".format(bundle.name, model["backbone"], model["classes"], bundle.exits),
+        "frames: {} of {} x {} pixels, order {}".format(frames.length, frames.crop, frames.crop, frames.order),
+        "feature reuse: {}, gate: {}, feature size: {}".format(model["frm"], model["gate"], model["feature_size"]),
+        "",
+    ]
+    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_exit_rows(bundle), "lrrrrr") + [""]
+    verification = manifest["verification"]
+    if verification is None:
+        lines.append("verified: no")
+    else:
+        text = "verified: {clips} clips, {runs} runs, {steps} exits as in PyTorch; largest difference {difference:.1e}"
+        lines.append(text.format(**verification))
+    versions = manifest["provenance"].get("versions", {})
+    lines.append("made by: " + ", ".join("{} {}".format(k, versions[k]) for k in sorted(versions)))
+    return lines
+
+
+def _segment_rows(bundle: Bundle) -> List[List[str]]:
+    rows = [["segment", "inputs", "outputs", "parameters", "MACs", "bytes"]]
+    for name, segment in sorted(bundle.segments.items(), key=lambda item: _order(item[0])):
+        entry = bundle.manifest["segments"][name]
+        size = bundle.manifest["files"][segment.file]["size"]
+        shapes = [_shapes(entry[side]) for side in ("inputs", "outputs")]
+        rows.append([name] + shapes + ["{:,}".format(n) for n in (segment.parameters, segment.macs, size)])
+    return rows
+
+
+def _exit_rows(bundle: Bundle) -> List[List[str]]:
+    thresholds = bundle.thresholds()
+    rows = [["exit", "MACs of a frame", "share", "first", "layer", "gate"]]
+    splits = [bundle.segments["split{}".format(b)].macs for b in range(bundle.exits)]
+    for b in range(bundle.exits):
+        name = "tail" if b == bundle.exits - 1 else "branch{}".format(b)
+        macs = sum(splits[: b + 1])
+        rows.append([name, "{:,}".format(macs), "{:.1%}".format(macs / float(sum(splits)))])
+        rows[-1] += ["{:g}".format(values[b]) for values in thresholds]
+    return rows
+
+
+def _shapes(values: List[dict]) -> str:
+    return ", ".join("{} ({})".format(v["name"], " ".join(map(str, v["shape"]))) for v in values)
+
+
+def _order(name: str) -> tuple:
+    kinds = ("split", "branch", "tail", "neck", "frm", "head", "gate")
+    return [k for k, kind in enumerate(kinds) if name.startswith(kind)][0], name
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    parser = argparse.ArgumentParser(prog="tlee-info", description="Show what is in a bundle, and check every file.")
+    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
+    parser.add_argument("--json", action="store_true", help="print the manifest instead")
+    options = parser.parse_args(arguments)
+    bundle = Bundle.open(options.bundle)
+    bundle.verify()
+    if options.json:
+        print(json.dumps(bundle.manifest, indent=1, sort_keys=True, ensure_ascii=False))
+    else:
+        print("\n".join(describe(bundle)))
+
+
+def main() -> None:
+    sys.exit(cli.run("tlee-info", command))

@@ -1,0 +1,126 @@
+"""The exit policy: when a frame leaves the backbone and when a video stops.
+
+The one implementation of the rule. It knows numbers only: no tensors, no model, no clock.
+Source: the inference procedure of the published TLEE code.
+"""
+
+import enum
+import math
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+from tlee.errors import UsageError
+
+Threshold = Union[float, Sequence[float]]
+
+
+class Action(enum.Enum):
+    """What happens after an exit has answered."""
+
+    CONTINUE = "continue"  # the frame goes on to the next exit
+    FRAME_DONE = "frame done"  # the next frame comes
+    VIDEO_DONE = "video done"  # this exit's answer is the video's
+
+
+class Reason(enum.Enum):
+    """Why an exit was taken."""
+
+    NONE = "none"
+    FIRST_FRAME = "first frame confident"
+    GATE = "gate"
+    LAST_FRAME = "last frame"
+    CONFIDENT = "layer confident"
+    LAST_EXIT = "last exit"
+
+
+class Decision(NamedTuple):
+    action: Action
+    reason: Reason
+
+
+GO_ON = Decision(Action.CONTINUE, Reason.NONE)
+
+
+class Thresholds(NamedTuple):
+    """Thresholds per exit, branches first, the tail last.
+
+    first: a video stops in its first frame when the confidence is above.
+    layer: a frame leaves when the confidence is above. A value of 1 or more never lets it leave.
+    gate: a video stops in a later frame when the gate's score is at least this.
+    """
+
+    first: List[float]
+    layer: List[float]
+    gate: List[float]
+
+    @classmethod
+    def of(cls, exits: int, first: Threshold, layer: Threshold, gate: Threshold = 0.5) -> "Thresholds":
+        """Thresholds for `exits` exits; a single number holds for all of them.
+
+        Raises:
+            UsageError: a list of the wrong length, or a value that is not a finite number.
+
+        Example:
+            >>> Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7])
+            Thresholds(first=[0.9, 0.9, 0.9], layer=[0.5, 0.6, 0.7], gate=[0.5, 0.5, 0.5])
+        """
+        return cls(*(_per_exit(n, v, exits) for n, v in (("first", first), ("layer", layer), ("gate", gate))))
+
+    def as_dict(self) -> Dict[str, List[float]]:
+        return {"first": self.first, "layer": self.layer, "gate": self.gate}
+
+
+class ExitPolicy:
+    """Decides, from one exit's confidence and gate score, whether to go on.
+
+    Args:
+        frames: frames a video may use (T).
+        thresholds: one value per exit; their number is the number of exits (B + 1).
+        early_exit: False computes everything: each frame runs to the tail, the branches and the gate
+            are not evaluated, and the last frame's tail answers.
+
+    Example:
+        >>> policy = ExitPolicy(10, Thresholds.of(4, first=0.9, layer=0.7))
+        >>> policy.decide(frame=0, exit=0, confidence=0.8).action
+        <Action.FRAME_DONE: 'frame done'>
+        >>> policy.decide(frame=3, exit=1, confidence=0.2, score=0.6).reason
+        <Reason.GATE: 'gate'>
+    """
+
+    def __init__(self, frames: int, thresholds: Thresholds, early_exit: bool = True) -> None:
+        self.frames = frames
+        self.exits = len(thresholds.layer)
+        self.thresholds = thresholds
+        self.early_exit = early_exit
+
+    def evaluates(self, exit: int) -> bool:
+        """Whether this exit answers at all."""
+        return self.early_exit or exit == self.exits - 1
+
+    def reads_gate(self, frame: int) -> bool:
+        """Whether the rule looks at the gate's score in this frame."""
+        return self.early_exit and 0 < frame < self.frames - 1
+
+    def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
+        """What to do after exit `exit` of frame `frame` (both from 0, in processing order)."""
+        last_exit = exit == self.exits - 1
+        if frame == self.frames - 1 and (self.early_exit or last_exit):
+            return Decision(Action.VIDEO_DONE, Reason.LAST_FRAME)
+        if self.early_exit:
+            if frame == 0 and confidence > self.thresholds.first[exit]:
+                return Decision(Action.VIDEO_DONE, Reason.FIRST_FRAME)
+            if frame > 0 and score is not None and score >= self.thresholds.gate[exit]:
+                return Decision(Action.VIDEO_DONE, Reason.GATE)
+            if confidence > self.thresholds.layer[exit]:
+                return Decision(Action.FRAME_DONE, Reason.CONFIDENT)
+        return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if last_exit else GO_ON
+
+
+def _per_exit(name: str, value: Threshold, exits: int) -> List[float]:
+    values = [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)] * exits  # type: ignore
+    if len(values) != exits or not all(math.isfinite(v) for v in values):
+        raise UsageError(
+            "{} thresholds".format(name),
+            "{} given for {} exits".format(values, exits),
+            "give one finite number, or {}: branches first, the tail last".format(exits),
+        )
+    return values

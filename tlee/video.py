@@ -1,0 +1,189 @@
+"""Clips on disk, a video file or a folder of pictures, read frame by frame in any order.
+
+Training and device read through here. Only the frames asked for are decoded.
+"""
+
+import os
+import re
+from typing import Any, Iterable, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from tlee.errors import InputError
+from tlee.frames import FrameSpec, prepare, sample_indices
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv")
+# Containers count frames by duration and may be off by a few: past the end, the last frame stands in
+# for this share of the count. More missing is a damaged file.
+COUNT_SLACK = 0.05
+DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
+
+
+class VideoFile:
+    """A video file, opened for random access.
+
+    Example:
+        with VideoFile("clip.mp4") as clip:
+            middle = clip.frame(clip.frame_count // 2)   # (h, w, 3) uint8 RGB
+
+    Raises:
+        InputError: the file is missing, empty, or no video that OpenCV can decode.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        _check_file(path)
+        self._capture = _capture(path)
+        if not self._capture.isOpened():
+            raise InputError(path, "not a video that can be decoded, or its end is missing", DAMAGED)
+        self._position = 0  # of the next frame that a plain read gives
+        self._last: Optional[Tuple[int, np.ndarray]] = None
+        self._exact_count: Optional[int] = None
+        self.frame_count = int(self._capture.get(_cv2().CAP_PROP_FRAME_COUNT))
+        if self.frame_count <= 0:  # the container does not say
+            self.frame_count = self._count()
+        if self.frame_count == 0:
+            raise InputError(path, "no frame can be decoded", DAMAGED)
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index`, (h, w, 3) uint8 RGB.
+
+        Raises:
+            InputError: the file breaks off before this frame.
+        """
+        if self._last is None or self._last[0] != index:
+            self._last = (index, self._decode(index))
+        return self._last[1]
+
+    def _decode(self, index: int) -> np.ndarray:
+        picture = self._read(index)
+        if picture is None:
+            picture = self._read(self._stand_in(index))
+        if picture is None:
+            raise InputError(self.path, "frame {} cannot be decoded".format(index), DAMAGED)
+        return _cv2().cvtColor(picture, _cv2().COLOR_BGR2RGB)
+
+    def _read(self, index: int) -> Optional[np.ndarray]:
+        if index != self._position:
+            self._capture.set(_cv2().CAP_PROP_POS_FRAMES, index)
+        good, picture = self._capture.read()
+        self._position = index + 1 if good else -1
+        return picture if good else None
+
+    def _stand_in(self, index: int) -> int:
+        if self._exact_count is None:
+            self._exact_count = self._count()
+        if index < self._exact_count:  # the frame is there, but seeking to it failed: nothing better to offer
+            raise InputError(self.path, "seeking to frame {} fails".format(index), DAMAGED)
+        if self._exact_count < self.frame_count * (1 - COUNT_SLACK) - 1:
+            what = "breaks off: {} of {} frames can be decoded".format(self._exact_count, self.frame_count)
+            raise InputError(self.path, what, DAMAGED)
+        return self._exact_count - 1
+
+    def _count(self) -> int:
+        capture, count = _capture(self.path), 0
+        while capture.grab():
+            count += 1
+        capture.release()
+        return count
+
+
+class PictureFolder:
+    """A folder of pictures, in natural order of their names (img_2 before img_10).
+
+    Raises:
+        InputError: the folder has no picture.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            names = [n for n in os.listdir(path) if n.lower().endswith(PICTURES) and not n.startswith(".")]
+        except OSError as error:
+            raise InputError(path, error.strerror, "make the folder readable") from None
+        self._files = [os.path.join(path, n) for n in sorted(names, key=_natural)]
+        self.frame_count = len(self._files)
+        if not self._files:
+            raise InputError(path, "no pictures in this folder", "give a folder of {}".format("/".join(PICTURES[:3])))
+
+    def __enter__(self) -> "PictureFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def frame(self, index: int) -> np.ndarray:
+        """Picture `index`, (h, w, 3) uint8 RGB.
+
+        Raises:
+            InputError: the file is no picture.
+        """
+        path = self._files[index]
+        picture = _cv2().imread(path, _cv2().IMREAD_COLOR)
+        if picture is None:
+            raise InputError(path, "not a picture that can be decoded", "remove or replace this file")
+        return _cv2().cvtColor(picture, _cv2().COLOR_BGR2RGB)
+
+
+def open_clip(path: str) -> Any:
+    """`VideoFile` or `PictureFolder`, whichever `path` is."""
+    return PictureFolder(path) if os.path.isdir(path) else VideoFile(path)
+
+
+def read_frames(clip: Any, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
+    """The model's frames of a clip, prepared, in processing order, each decoded when it is asked for.
+
+    Args:
+        clip: an open `VideoFile` or `PictureFolder`.
+        indices: which frames, in which order; without it `sampled_order` says.
+
+    Yields:
+        (crop, crop, 3) uint8 RGB.
+    """
+    for index in sampled_order(clip, spec) if indices is None else indices:
+        yield prepare(clip.frame(index), spec)
+
+
+def sampled_order(clip: Any, spec: FrameSpec) -> List[int]:
+    """Indices of the frames that a model reads of a clip, in processing order."""
+    sampled = sample_indices(clip.frame_count, spec.length)
+    return [sampled[i] for i in spec.order]
+
+
+def _check_file(path: str) -> None:
+    if not os.path.exists(path):
+        raise InputError(path, "no such file or folder", "check the path")
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise InputError(path, "not a readable file", "give a video file or a folder of pictures")
+    if os.path.getsize(path) == 0:
+        raise InputError(path, "the file is empty", "copy or record it again")
+
+
+def _cv2() -> Any:
+    # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    try:
+        import cv2
+    except ImportError:
+        from tlee.errors import UsageError
+
+        raise UsageError(
+            "OpenCV", "not installed", "pip install 'tlee[cpu]' (on a Jetson it comes with JetPack)"
+        ) from None
+    return cv2
+
+
+def _capture(path: str) -> Any:
+    return _cv2().VideoCapture(path)
+
+
+def _natural(name: str) -> List[Any]:
+    return [int(part) if part.isdigit() else part.lower() for part in re.split("([0-9]+)", name)]
