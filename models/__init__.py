@@ -1,0 +1,1 @@
+"""TLEE in PyTorch: backbones and their cuts, branches, feature reuse, gates, checkpoints."""

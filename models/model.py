@@ -1,0 +1,116 @@
+"""The TLEE model, and its inference through the exit rule."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from tlee.inference import ExitValues, Stages
+from tlee.models.backbones import Backbone
+from tlee.models.branches import Branch
+from tlee.models.config import Config
+from tlee.models.frms import FRMS
+from tlee.models.gates import GATES
+
+
+class Normalise(nn.Module):
+    """Frames as the device gives them to what the backbone reads."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        deviation = torch.tensor(std)
+        self.scale: Tensor
+        self.shift: Tensor
+        # Not in the state dictionary: the configuration says them.
+        self.register_buffer("scale", (1 / (255 * deviation)).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", (-torch.tensor(mean) / deviation).view(3, 1, 1), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) RGB 0-255 to (N, 3, H, W), zero mean and unit deviation."""
+        return frames.permute(0, 3, 1, 2).float() * self.scale + self.shift
+
+
+class Tlee(nn.Module):
+    """Backbone, branches, neck, feature reuse, classifier and gate.
+
+    Exit b is branch b for b < branches, the tail for b = branches.
+
+    Args:
+        config: what to build. Weights are random.
+
+    Raises:
+        ValueError: the branches cannot reduce the channels as often as configured.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        model = config.model
+        self.config = config
+        self.exits = model.branches + 1
+        self.normalise = Normalise(config.frames.mean, config.frames.std)
+        self.backbone = Backbone(model.backbone, model.branches, model.input_size, model.width)
+        size = self.backbone.feature_size
+        self.branches = nn.ModuleList(
+            Branch(shape, size, model.branch_scale, model.crm_num) for shape in self.backbone.shapes[:-1]
+        )
+        self.neck: nn.Module = nn.Identity()
+        if model.neck:
+            self.neck = nn.Sequential(nn.Linear(size, model.neck), nn.BatchNorm1d(model.neck), nn.ReLU())
+        self.feature_size = model.neck or size
+        self.frm = FRMS[model.frm]()
+        self.classifier = nn.Linear(self.feature_size, model.classes)
+        self.gate = GATES[model.gate](self.feature_size)
+
+    def raw_feature(self, exit: int, x: Tensor) -> Tensor:
+        """An exit's feature before the neck, from its split's output."""
+        return self.branches[exit](x) if exit < len(self.branches) else self.backbone.tail(x)
+
+    def features(self, frames: Tensor, chosen: Collection[int]) -> dict[int, Tensor]:
+        """The chosen exits' features of every frame, before any feature reuse.
+
+        Args:
+            frames: (N, H, W, 3) RGB 0-255.
+
+        Returns:
+            (N, D) by exit.
+        """
+        x = self.normalise(frames)
+        features = {}
+        for exit in range(self.exits):
+            x = self.backbone.split(exit, x)
+            if exit in chosen:
+                features[exit] = self.neck(self.raw_feature(exit, x))
+        return features
+
+
+class TorchStages(Stages):
+    """A `Tlee` in eval mode as the exit rule's stages. Values are tensors of batch 1.
+
+    Example:
+        policy = ExitPolicy(10, model.config.thresholds())
+        steps = list(walk(TorchStages(model), clip, policy))   # clip: (10, H, W, 3)
+    """
+
+    def __init__(self, model: Tlee) -> None:
+        self.model = model.eval()
+
+    @torch.inference_mode()
+    def load(self, frame) -> Tensor:
+        return self.model.normalise(torch.as_tensor(frame)[None])
+
+    @torch.inference_mode()
+    def split(self, index: int, x: Tensor) -> Tensor:
+        return self.model.backbone.split(index, x)
+
+    @torch.inference_mode()
+    def exit(self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool) -> ExitValues:
+        model = self.model
+        z = model.neck(model.raw_feature(index, x))
+        if fuse:
+            z = model.frm(z, previous)
+        logits = model.classifier(z)
+        confidence = float(logits.softmax(1).max())
+        score = float(model.gate(z, previous).sigmoid()) if gated else None
+        return ExitValues(z, logits, confidence, score)
