@@ -1,0 +1,1 @@
+"""Training TLEE by the published stages, from video files."""

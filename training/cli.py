@@ -1,0 +1,27 @@
+"""`tlee-train CONFIG.yml -o CHECKPOINT.safetensors`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tlee import cli
+from tlee.models.config import load_config
+from tlee.training.config import TrainingConfig
+from tlee.training.train import train
+
+
+def command(arguments: list[str] | None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="tlee-train", description="Train a TLEE model by stages, from folders of clips."
+    )
+    parser.add_argument("config", help="training configuration (YAML), see examples/digits.yml")
+    parser.add_argument("-o", "--output", required=True, metavar="CHECKPOINT", help="the .safetensors to write")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config, TrainingConfig)
+    assert isinstance(config, TrainingConfig)
+    train(config, options.output)
+
+
+def main() -> None:
+    sys.exit(cli.run("tlee-train", command))
