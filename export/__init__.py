@@ -1,0 +1,1 @@
+"""A trained model to a verified bundle of ONNX segments."""

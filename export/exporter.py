@@ -1,0 +1,123 @@
+"""Checkpoint to bundle: every segment written, the whole exit rule verified, then the bundle appears."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import tlee
+from tlee.bundle import Bundle, BundleWriter, write_bundle
+from tlee.errors import UsageError
+from tlee.export.segments import SegmentModule, count_macs, count_parameters, segment_modules, to_onnx
+from tlee.export.verify import verify
+from tlee.files import sha256
+from tlee.frames import INTERPOLATION
+from tlee.models.checkpoint import load_checkpoint
+from tlee.models.config import Config
+from tlee.models.model import Tlee
+from tlee.models.published import load_published
+
+
+def load_model(checkpoint: str | Path, config: Config | None = None) -> Tlee:
+    """Our own checkpoint, or with a configuration a published one.
+
+    Raises:
+        UsageError: a published checkpoint without a configuration, or our own with one.
+        CheckpointError: the file is no checkpoint or of another model.
+    """
+    ours = Path(checkpoint).suffix == ".safetensors"
+    if ours and config:
+        raise UsageError(checkpoint, "carries its configuration itself", "leave --config out")
+    if ours:
+        return load_checkpoint(checkpoint)
+    if config is None and Path(checkpoint).exists():
+        raise UsageError(checkpoint, "a checkpoint without a configuration", "name its configuration with --config")
+    return load_checkpoint(checkpoint) if config is None else load_published(checkpoint, config)
+
+
+def export_bundle(
+    model: Tlee, path: str | Path, checkpoint: str | Path, verified: bool = True, replace: bool = False
+) -> Bundle:
+    """Write a model as a bundle, or nothing.
+
+    Args:
+        path: the bundle's folder, by custom `NAME.tlee`.
+        checkpoint: where the model came from; its hash goes into the provenance.
+        verified: compare the bundle with the model before it appears.
+        replace: whether a bundle that is there already gives way.
+
+    Raises:
+        VerificationError: the bundle does not answer as the model.
+        UsageError: the folder exists or cannot be written.
+    """
+    segments = segment_modules(model)
+    with write_bundle(str(path), replace) as writer:
+        entries = {s.name: _add(writer, s) for s in tqdm(segments, desc="segments", leave=False, disable=None)}
+        manifest = _manifest(model, entries, checkpoint)
+        bundle = writer.finish({**manifest, "verification": None})
+        if verified:
+            writer.finish({**manifest, "verification": verify(model, bundle)})
+    return Bundle.open(str(path))
+
+
+def _add(writer: BundleWriter, segment: SegmentModule) -> dict[str, object]:
+    file = f"segments/{segment.name}.onnx"
+    with warnings.catch_warnings():
+        # torch announces the end of the exporter that alone can write opset 13.
+        warnings.simplefilter("ignore")
+        writer.add(file, to_onnx(segment))
+    return {
+        "file": file,
+        "inputs": _values(segment.inputs, segment.shapes),
+        "outputs": _values(segment.outputs, segment.output_shapes()),
+        "macs": count_macs(segment),
+        "parameters": count_parameters(segment),
+    }
+
+
+def _values(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> list[dict[str, object]]:
+    return [{"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in zip(names, shapes)]
+
+
+def _manifest(model: Tlee, segments: dict[str, dict[str, object]], checkpoint: str | Path) -> dict[str, object]:
+    config, spec = model.config, model.config.frame_spec()
+    return {
+        "model": {
+            "name": config.name,
+            "backbone": config.model.backbone,
+            "cuts": list(model.backbone.cuts),
+            "branches": config.model.branches,
+            "frm": config.model.frm,
+            "gate": config.model.gate,
+            "feature_size": model.feature_size,
+            "classes": config.model.classes,
+            "labels": config.label_names(),
+        },
+        "frames": {
+            "count": spec.length,
+            "order": spec.order,
+            "resize": spec.resize,
+            "crop": spec.crop,
+            "interpolation": INTERPOLATION,
+            "colour": "RGB",
+        },
+        "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},
+        "segments": segments,
+        "provenance": {
+            "checkpoint": Path(checkpoint).name,
+            "checkpoint_sha256": sha256(Path(checkpoint).read_bytes()),
+            "configuration": config.model_dump(mode="json"),
+            "versions": {
+                "tlee": tlee.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                **{name: metadata.version(name) for name in ("onnx", "onnxslim", "onnxruntime")},
+            },
+        },
+    }

@@ -1,0 +1,124 @@
+"""The model in parts: each segment as a module of its own, with example inputs and the names of its values."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+
+import onnx
+import onnxslim
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlee.models.model import Tlee
+
+OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
+
+
+@dataclass(frozen=True)
+class SegmentModule:
+    """A segment before it becomes ONNX.
+
+    Attributes:
+        module: in eval mode.
+        inputs, outputs: names of its values, in order.
+        shapes: of its inputs.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: tuple[str, ...]
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs of the right shapes."""
+        return tuple(torch.zeros(shape) for shape in self.shapes)
+
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        with torch.inference_mode():
+            results = self.module(*self.example())
+        return [tuple(r.shape) for r in (results if isinstance(results, tuple) else (results,))]
+
+
+class Head(nn.Module):
+    """Classifier and confidence, the largest class probability."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.classifier(z)
+        return logits, logits.softmax(1).amax(1, keepdim=True)
+
+
+class GateScore(nn.Module):
+    """The gate with its logit made a probability."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, z: Tensor, previous: Tensor) -> Tensor:
+        return self.gate(z, previous).sigmoid()
+
+
+def segment_modules(model: Tlee) -> list[SegmentModule]:
+    """All segments of a model, in the order a frame meets them."""
+    backbone, size = model.backbone, model.config.model.input_size
+    maps = [(1, *shape) for shape in backbone.shapes]
+    raw, joined = (1, backbone.feature_size), (1, model.feature_size)
+    parts = []
+    for b in range(model.exits):
+        modules = backbone.split_modules(b)
+        if b == 0:
+            first = nn.Sequential(model.normalise, *modules)
+            parts.append(SegmentModule("split0", first, ("frame",), ((1, size, size, 3),), ("x0",)))
+        else:
+            parts.append(
+                SegmentModule(f"split{b}", nn.Sequential(*modules), (f"x{b - 1}",), (maps[b - 1],), (f"x{b}",))
+            )
+    for b, branch in enumerate(model.branches):
+        parts.append(SegmentModule(f"branch{b}", branch, (f"x{b}",), (maps[b],), ("feature",)))
+    parts.append(SegmentModule("tail", backbone.tail, (f"x{model.exits - 1}",), (maps[-1],), ("feature",)))
+    if model.config.model.neck:  # stored once, though every exit has it
+        parts.append(SegmentModule("neck", model.neck, ("feature",), (raw,), ("projection",)))
+    pair = (joined, joined)
+    parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
+    parts.append(SegmentModule("head", Head(model.classifier), ("z",), (joined,), ("logits", "confidence")))
+    parts.append(SegmentModule("gate", GateScore(model.gate), ("z", "previous"), pair, ("score",)))
+    for part in parts:
+        part.module.eval()  # a new Sequential starts in training mode, whatever its parts were
+    return parts
+
+
+def to_onnx(segment: SegmentModule) -> bytes:
+    """A segment as a cleaned and checked ONNX model, opset 13, batch 1, float32."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        torch.onnx.export(
+            segment.module,
+            segment.example(),
+            file.name,
+            dynamo=False,  # the dynamo exporter cannot write opset 13
+            opset_version=OPSET,
+            input_names=list(segment.inputs),
+            output_names=list(segment.outputs),
+        )
+        model = onnxslim.slim(onnx.load(file.name))
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def count_macs(segment: SegmentModule) -> int:
+    """Multiply-accumulates of the segment's convolutions and linear layers, as torch counts them."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        segment.module(*segment.example())
+    return counter.get_total_flops() // 2
+
+
+def count_parameters(segment: SegmentModule) -> int:
+    """Learnt numbers in the segment; batch norm counts although export folds it into convolutions."""
+    return sum(p.numel() for p in segment.module.parameters())

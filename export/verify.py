@@ -1,0 +1,124 @@
+"""Does a bundle answer as the model it was made from?
+
+Runs the whole exit rule through the very runtime that devices use (the one place where an earlier part of the
+project imports a later one: verifying with other code than what runs would verify the wrong thing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.errors import VerificationError
+from tlee.frames import FrameSpec
+from tlee.inference import Step, walk
+from tlee.models.model import Tlee, TorchStages
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime import Recognizer, TraceStep
+from tlee.runtime.chain import Chain
+from tlee.runtime.onnx_backend import OnnxBackend
+
+CLIPS = 4
+TOLERANCE = 1e-4  # of confidences and gate scores; of logits and z relative to their largest value
+NEVER = 2.0  # a confidence threshold that nothing crosses
+
+
+def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
+    """Compare every step of several clips at several thresholds.
+
+    Returns:
+        Numbers of clips, runs and steps compared, and the largest difference, for the manifest.
+
+    Raises:
+        VerificationError: another exit, another label, or a difference above the tolerance.
+    """
+    stages, chain = TorchStages(model), Chain(bundle, OnnxBackend(bundle))
+    runs, steps, difference = 0, 0, 0.0
+    for clip in synthetic_clips(bundle.frames):
+        for policy in _policies(stages, clip, bundle):
+            expected = list(walk(stages, clip, policy))
+            if _undecided(expected, policy):
+                continue
+            result = Recognizer(bundle, chain, policy).recognize(clip, trace=True)
+            difference = max(difference, _compare(bundle, expected, result.trace or []))
+            runs, steps = runs + 1, steps + len(expected)
+    return {"clips": CLIPS, "runs": runs, "steps": steps, "difference": difference, "tolerance": TOLERANCE}
+
+
+def synthetic_clips(spec: FrameSpec, count: int = CLIPS) -> Iterator[np.ndarray]:
+    """Clips of drifting waves and noise, (T, crop, crop, 3) uint8, the same on every call."""
+    grid = np.linspace(-1, 1, spec.crop)
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        frequency, phase = rng.uniform(1, 9, (3, 2)), rng.uniform(0, 6.28, 3)
+        frames = []
+        for t in range(spec.length):
+            waves = [np.sin(f[0] * grid[:, None] + f[1] * grid + p + 0.4 * t) for f, p in zip(frequency, phase)]
+            noise = rng.normal(0, 8 * seed, (spec.crop, spec.crop, 3))
+            frames.append(127 + 90 * np.stack(waves, axis=-1) + noise)
+        yield np.clip(frames, 0, 255).astype(np.uint8)
+
+
+def _policies(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> list[ExitPolicy]:
+    """No exit taken, the plain backbone, the bundle's own thresholds, and two that lie amid what the clip gives."""
+    count, exits = bundle.frames.length, bundle.exits
+    never = ExitPolicy(count, Thresholds.of(exits, NEVER, NEVER, NEVER))
+    free = [step.values for step in walk(stages, clip, never)]
+    layer = _amid([values.confidence for values in free])
+    gate = _amid([values.score for values in free if values.score is not None])
+    plain = ExitPolicy(count, never.thresholds, early_exit=False)
+    own = ExitPolicy(count, bundle.thresholds())
+    by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
+    by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate))
+    return [never, plain, own, by_layer, by_gate]
+
+
+def _amid(values: list[float]) -> float:
+    """The middle of the widest gap in the middle half of `values`: far from a tie, crossed by some."""
+    ordered = sorted(values)
+    middle = ordered[len(ordered) // 4 : max(len(ordered) * 3 // 4, len(ordered) // 4 + 2)]
+    gaps = [(b - a, (a + b) / 2) for a, b in zip(middle, middle[1:])]
+    return max(gaps)[1] if gaps else 0.5
+
+
+def _undecided(steps: list[Step], policy: ExitPolicy) -> bool:
+    """Whether a value lies so close to its threshold that rounding may decide."""
+    for step in steps:
+        thresholds = [(step.values.confidence, t[step.exit]) for t in policy.thresholds[:2]]
+        if step.values.score is not None:
+            thresholds.append((step.values.score, policy.thresholds.gate[step.exit]))
+        if any(abs(value - threshold) <= TOLERANCE for value, threshold in thresholds):
+            return True
+    return False
+
+
+def _compare(bundle: Bundle, expected: list[Step], traced: list[TraceStep]) -> float:
+    largest = 0.0
+    for want, got in zip(expected, traced):
+        where = f"frame {want.frame}, exit {want.exit}"
+        taken = (want.frame, want.exit, want.decision.action.value, want.decision.reason.value)
+        if taken != (got.frame, got.exit, got.action, got.reason):
+            raise _failed(bundle, f"at {where} PyTorch says '{want.decision.reason.value}', the bundle '{got.reason}'")
+        logits, z = want.values.logits[0].numpy(), want.values.z[0].numpy()
+        differences = {"confidence": abs(want.values.confidence - got.confidence)}
+        differences["logits"], differences["z"] = _relative(logits, got.logits), _relative(z, got.z)
+        if want.values.score is not None and got.score is not None:
+            differences["gate score"] = abs(want.values.score - got.score)
+        worst = max(differences, key=differences.__getitem__)
+        if not differences[worst] <= TOLERANCE:
+            raise _failed(bundle, f"at {where} the {worst} differs by {differences[worst]:.1e}")
+        largest = max(largest, differences[worst])
+    if len(expected) != len(traced) or expected[-1].values.logits.argmax() != traced[-1].logits.argmax():
+        raise _failed(bundle, "another last exit or label than PyTorch's")
+    return largest
+
+
+def _relative(want: np.ndarray, got: np.ndarray) -> float:
+    return float(np.abs(want - got).max() / max(np.abs(want).max(), 1e-6))
+
+
+def _failed(bundle: Bundle, what: str) -> VerificationError:
+    remedy = "nothing was written; check the checkpoint for extreme weights, or report this with the checkpoint"
+    return VerificationError(bundle.name, f"verification failed: {what}", remedy)
