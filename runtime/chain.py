@@ -1,0 +1,49 @@
+"""The chain: a bundle's segments as the exit rule's stages."""
+
+from typing import Any, Optional
+
+import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.inference import ExitValues, Stages
+
+
+class Chain(Stages):
+    """Runs segments on a backend. Only confidences and gate scores come back to the host.
+
+    Args:
+        bundle: which segments there are.
+        backend: runs them; `OnnxBackend` shows what it must offer.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Any) -> None:
+        self._backend = backend
+        exits = bundle.exits
+        self._splits = ["split{}".format(b) for b in range(exits)]
+        self._features = ["branch{}".format(b) for b in range(exits - 1)] + ["tail"]
+        self._has_neck = "neck" in bundle.segments
+        self._has_frm = "frm" in bundle.segments
+        self._has_gate = "gate" in bundle.segments
+
+    def load(self, frame: np.ndarray) -> Any:
+        return self._backend.value(np.ascontiguousarray(frame[np.newaxis], dtype=np.float32))
+
+    def split(self, index: int, x: Any) -> Any:
+        return self._backend.run(self._splits[index], x)[0]
+
+    def exit(self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool) -> ExitValues:
+        backend = self._backend
+        z = backend.run(self._features[index], x)[0]
+        if self._has_neck:
+            z = backend.run("neck", z)[0]
+        if fuse and self._has_frm:
+            z = backend.run("frm", z, previous)[0]
+        logits, confidence = backend.run("head", z)
+        score = None
+        if gated and self._has_gate:
+            score = float(backend.array(backend.run("gate", z, previous)[0]).item())
+        return ExitValues(z, logits, float(backend.array(confidence).item()), score)
+
+    def array(self, value: Any) -> np.ndarray:
+        """A z or logits of a step as an array, (1, n) float32."""
+        return self._backend.array(value)

@@ -1,0 +1,166 @@
+"""The recogniser: opens a bundle once, then answers for video after video."""
+
+import os
+import time
+from typing import Any, Iterable, List, Optional, Tuple, Union
+
+import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.errors import InputError, SegmentError, UsageError
+from tlee.frames import check_clip
+from tlee.inference import Step, walk
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime.chain import Chain
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.results import Frame, Result, TraceStep
+from tlee.video import open_clip, read_frames, sampled_order
+
+BACKENDS = ("auto", "cpu")
+Clip = Union[str, "os.PathLike[str]", np.ndarray]
+
+
+class Recognizer:
+    """Recognises videos with an exported bundle.
+
+    Example:
+        recognizer = Recognizer.load("digits.tlee")
+        result = recognizer.recognize("video.mp4")
+        print(result.label, result.confidence, result.exit_frame, result.exit_layer)
+    """
+
+    def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy) -> None:
+        self.bundle = bundle
+        self.policy = policy
+        self._chain = chain
+        self._split_macs, self._exit_macs, self._gate_macs = _macs(bundle)
+        self.full_macs = bundle.frames.length * (sum(self._split_macs) + self._exit_macs[-1])
+
+    @classmethod
+    def load(
+        cls,
+        path: Any,
+        backend: str = "auto",
+        thresholds: Optional[Thresholds] = None,
+        point: Optional[str] = None,
+        early_exit: bool = True,
+        threads: Optional[int] = None,
+    ) -> "Recognizer":
+        """Open a bundle.
+
+        Args:
+            path: the bundle's folder, or an open `Bundle`.
+            backend: "auto" or "cpu" (ONNX Runtime).
+            thresholds: instead of the bundle's.
+            point: a named operating point of the bundle.
+            early_exit: False computes every frame to the tail.
+            threads: CPU threads, None for all cores.
+
+        Raises:
+            BundleError: no bundle, or not what its manifest says.
+            UsageError: unknown backend or operating point, thresholds for another number of exits.
+        """
+        if backend not in BACKENDS:
+            raise UsageError("backend", "'{}' is not known".format(backend), "use " + " or ".join(BACKENDS))
+        bundle = path if isinstance(path, Bundle) else Bundle.open(path)
+        thresholds = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
+        policy = ExitPolicy(bundle.frames.length, thresholds, early_exit)
+        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads)), policy)
+
+    def recognize(self, clip: Clip, trace: bool = False) -> Result:
+        """Recognise one video.
+
+        Args:
+            clip: a video file, a folder of pictures, or the frames themselves: (T, H, W, 3) uint8 or float32
+                RGB 0-255, already in processing order.
+            trace: keep every step with its logits and z.
+
+        Raises:
+            InputError: the clip cannot be read, or a segment gave NaN for it.
+        """
+        start = time.perf_counter()
+        if isinstance(clip, np.ndarray):
+            check_clip(clip, self.bundle.frames)
+            return self._recognize("frames", clip, list(self.bundle.frames.order), None, start, trace)
+        path = os.fspath(clip)
+        with open_clip(path) as video:
+            indices = sampled_order(video, self.bundle.frames)
+            frames = read_frames(video, self.bundle.frames, indices)
+            return self._recognize(path, frames, indices, _warning(video.frame_count, self.bundle), start, trace)
+
+    def _recognize(
+        self,
+        source: str,
+        frames: Iterable[np.ndarray],
+        indices: List[int],
+        warning: Optional[str],
+        start: float,
+        trace: bool,
+    ) -> Result:
+        steps: List[Step] = []
+        ends: List[float] = []
+        try:
+            for step in walk(self._chain, frames, self.policy):
+                steps.append(step)
+                ends.append(time.perf_counter())
+        except SegmentError as error:
+            raise InputError(source, error.problem, error.remedy) from None
+        last = steps[-1]
+        logits = self._chain.array(last.values.logits)[0]
+        best, macs = int(logits.argmax()), self._spent(steps)
+        return Result(
+            source=source,
+            label=self.bundle.labels[best],
+            class_index=best,
+            confidence=last.values.confidence,
+            exit_frame=last.frame,
+            exit_layer=last.exit,
+            reason=last.decision.reason.value,
+            frames=_frames(steps, indices, start, ends),
+            macs=macs,
+            share=macs / float(self.full_macs),
+            milliseconds=1000 * (ends[-1] - start),
+            warning=warning,
+            trace=[self._trace(step) for step in steps] if trace else None,
+        )
+
+    def _spent(self, steps: List[Step]) -> int:
+        """Multiply-accumulates of the splits, exits and gates that ran."""
+        splits = sum(sum(self._split_macs[: step.exit + 1]) for step in _last_steps(steps))
+        exits = sum(self._exit_macs[step.exit] for step in steps)
+        return splits + exits + self._gate_macs * sum(step.values.score is not None for step in steps)
+
+    def _trace(self, step: Step) -> TraceStep:
+        values, (action, reason) = step.values, step.decision
+        logits, z = (np.array(self._chain.array(v)[0]) for v in (values.logits, values.z))
+        return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
+
+
+def _last_steps(steps: List[Step]) -> List[Step]:
+    return [step for step, following in zip(steps, steps[1:] + [None]) if not following or following.frame > step.frame]
+
+
+def _frames(steps: List[Step], indices: List[int], start: float, ends: List[float]) -> List[Frame]:
+    frames = []
+    for step, following, end in zip(steps, steps[1:] + [None], ends):
+        if following is None or following.frame > step.frame:
+            reason, milliseconds = step.decision.reason.value, 1000 * (end - start)
+            frames.append(Frame(indices[step.frame], step.exit, reason, step.values.confidence, milliseconds))
+            start = end
+    return frames
+
+
+def _warning(frame_count: int, bundle: Bundle) -> Optional[str]:
+    if frame_count >= bundle.frames.length:
+        return None
+    text = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
+    return text.format(frame_count, "" if frame_count == 1 else "s", bundle.frames.length)
+
+
+def _macs(bundle: Bundle) -> Tuple[List[int], List[int], int]:
+    """Multiply-accumulates of each split, of each exit without its split, and of the gate."""
+    macs = {name: segment.macs for name, segment in bundle.segments.items()}
+    shared = macs["head"] + macs.get("neck", 0) + macs.get("frm", 0)
+    features = ["branch{}".format(b) for b in range(bundle.exits - 1)] + ["tail"]
+    splits = [macs["split{}".format(b)] for b in range(bundle.exits)]
+    return splits, [macs[name] + shared for name in features], macs.get("gate", 0)
