@@ -1,0 +1,45 @@
+# `make demo` and `make test` set themselves up on a fresh machine: virtual environment, installation, then the job.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
+
+.PHONY: demo test lint typecheck sample clean
+
+demo: $(INSTALLED)
+	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
+	@echo
+	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4
+	@echo
+	@echo "The same without stopping early:"
+	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
+
+test: lint typecheck
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee engines runtime benchmarks
+
+# Checkers need an installed, non-editable package: the folders become subpackages only by installing.
+typecheck: $(INSTALLED)
+	@rm -rf build/typecheck build/lib
+	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typecheck .
+	cd build/typecheck && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p tlee
+
+# Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 30 minutes.
+sample: $(INSTALLED)
+	$(BIN)/python examples/moving_digits.py build/digits
+	$(BIN)/tlee-train examples/digits.yml -o build/digits.safetensors
+	$(BIN)/python examples/publish.py build/digits.safetensors build/digits
+
+$(INSTALLED): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip setuptools wheel
+	$(BIN)/pip install -e ".[dev]"
+	@mkdir -p build
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) build
