@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test lint typecheck sample clean
+.PHONY: demo test lint typecheck test-device sample clean
 
 demo: $(INSTALLED)
 	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
@@ -33,6 +33,16 @@ sample: $(INSTALLED)
 	$(BIN)/python examples/moving_digits.py build/digits
 	$(BIN)/tlee-train examples/digits.yml -o build/digits.safetensors
 	$(BIN)/python examples/publish.py build/digits.safetensors build/digits
+
+# The device side on the oldest Python it supports: make test-device PYTHON36=/path/to/python3.6
+PYTHON36 ?= python3.6
+test-device: $(INSTALLED)
+	$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
+	rm -rf build/lib build/python36 && $(PYTHON36) -m venv build/python36
+	build/python36/bin/pip install -q --only-binary=:all: "numpy<1.20" "onnxruntime==1.10.0" opencv-python-headless fastjsonschema
+	build/python36/bin/pip install -q --no-deps .
+	build/python36/bin/tlee-info build/digits.tlee
+	build/python36/bin/tlee-run build/digits.tlee examples/clips/*.mp4
 
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)

@@ -38,3 +38,7 @@ def command(arguments: list[str] | None) -> None:
 
 def main() -> None:
     sys.exit(cli.run("tlee-export", command))
+
+
+if __name__ == "__main__":
+    main()

@@ -107,8 +107,27 @@ def to_onnx(segment: SegmentModule) -> bytes:
             output_names=list(segment.outputs),
         )
         model = onnxslim.slim(onnx.load(file.name))
+    _enter_in_blocks(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _enter_in_blocks(graph: onnx.GraphProto) -> None:
+    """Put a 1x1 pool, which changes nothing, in front of a segment that starts with a residual block.
+
+    ONNX Runtime computes convolutions in a blocked layout. An addition one side of which is the segment's input
+    stays outside of it, and with it every addition that follows: two conversions and a lost fusion each. The pool
+    brings the input into blocks once (MobileNetV2's last two splits: 3 % of the chain's time).
+    """
+    entry = graph.input[0].name
+    users = [node for node in graph.node if entry in node.input]
+    if not {"Conv", "Add"} <= {node.op_type for node in users}:
+        return
+    blocked = f"{entry}_blocked"
+    for node in users:
+        node.input[:] = [blocked if name == entry else name for name in node.input]
+    pool = onnx.helper.make_node("MaxPool", [entry], [blocked], name="enter_in_blocks", kernel_shape=[1, 1])
+    graph.node.insert(0, pool)
 
 
 def count_macs(segment: SegmentModule) -> int:

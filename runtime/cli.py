@@ -27,6 +27,7 @@ def command(arguments: Optional[List[str]]) -> int:
         thresholds=_thresholds(bundle, options),
         early_exit=not options.no_early_exit,
         threads=options.threads,
+        shared_pool=True,  # this process is ours
     )
     with ExitStack() as stack:
         lines: Optional[IO[Any]] = None
@@ -121,3 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     sys.exit(cli.run(PROGRAM, command))
+
+
+if __name__ == "__main__":
+    main()

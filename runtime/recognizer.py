@@ -45,6 +45,7 @@ class Recognizer:
         point: Optional[str] = None,
         early_exit: bool = True,
         threads: Optional[int] = None,
+        shared_pool: bool = False,
     ) -> "Recognizer":
         """Open a bundle.
 
@@ -55,6 +56,7 @@ class Recognizer:
             point: a named operating point of the bundle.
             early_exit: False computes every frame to the tail.
             threads: CPU threads, None for all cores.
+            shared_pool: one ONNX Runtime thread pool for the process, see `tlee.runtime.onnx_backend.open_session`.
 
         Raises:
             BundleError: no bundle, or not what its manifest says.
@@ -65,7 +67,7 @@ class Recognizer:
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         thresholds = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
         policy = ExitPolicy(bundle.frames.length, thresholds, early_exit)
-        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads)), policy)
+        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads, shared_pool)), policy)
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:
         """Recognise one video.
@@ -99,10 +101,13 @@ class Recognizer:
     ) -> Result:
         steps: List[Step] = []
         ends: List[float] = []
+        traced: List[TraceStep] = []
         try:
             for step in walk(self._chain, frames, self.policy):
                 steps.append(step)
                 ends.append(time.perf_counter())
+                if trace:  # now: the next steps use the same buffers
+                    traced.append(self._trace(step))
         except SegmentError as error:
             raise InputError(source, error.problem, error.remedy) from None
         last = steps[-1]
@@ -121,32 +126,34 @@ class Recognizer:
             share=macs / float(self.full_macs),
             milliseconds=1000 * (ends[-1] - start),
             warning=warning,
-            trace=[self._trace(step) for step in steps] if trace else None,
+            trace=traced if trace else None,
         )
 
     def _spent(self, steps: List[Step]) -> int:
         """Multiply-accumulates of the splits, exits and gates that ran."""
-        splits = sum(sum(self._split_macs[: step.exit + 1]) for step in _last_steps(steps))
+        splits = sum(sum(self._split_macs[: steps[i].exit + 1]) for i in _last_steps(steps))
         exits = sum(self._exit_macs[step.exit] for step in steps)
         return splits + exits + self._gate_macs * sum(step.values.score is not None for step in steps)
 
     def _trace(self, step: Step) -> TraceStep:
         values, (action, reason) = step.values, step.decision
-        logits, z = (np.array(self._chain.array(v)[0]) for v in (values.logits, values.z))
+        logits, z = (self._chain.array(value)[0] for value in (values.logits, values.z))
         return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
 
 
-def _last_steps(steps: List[Step]) -> List[Step]:
-    return [step for step, following in zip(steps, steps[1:] + [None]) if not following or following.frame > step.frame]
+def _last_steps(steps: List[Step]) -> List[int]:
+    """Index of each frame's last step."""
+    return [i for i, step in enumerate(steps) if step is steps[-1] or steps[i + 1].frame > step.frame]
 
 
 def _frames(steps: List[Step], indices: List[int], start: float, ends: List[float]) -> List[Frame]:
     frames = []
-    for step, following, end in zip(steps, steps[1:] + [None], ends):
-        if following is None or following.frame > step.frame:
-            reason, milliseconds = step.decision.reason.value, 1000 * (end - start)
-            frames.append(Frame(indices[step.frame], step.exit, reason, step.values.confidence, milliseconds))
-            start = end
+    for i in _last_steps(steps):
+        step = steps[i]
+        milliseconds = 1000 * (ends[i] - start)
+        reason = step.decision.reason.value
+        frames.append(Frame(indices[step.frame], step.exit, reason, step.values.confidence, milliseconds))
+        start = ends[i]
     return frames
 
 

@@ -13,7 +13,8 @@ NOT_A_NUMBER = "the {} at frame {}, exit {} is not a number"
 
 
 class ExitValues(NamedTuple):
-    """What one exit computed. `z` and `logits` stay wherever the stages keep their values."""
+    """What one exit computed. `z` and `logits` stay wherever the stages keep their values; they hold until the next
+    exit has answered, no longer."""
 
     z: Any  # (1, D), after the FRM
     logits: Any  # (1, K)

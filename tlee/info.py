@@ -76,3 +76,7 @@ def command(arguments: Optional[List[str]]) -> None:
 
 def main() -> None:
     sys.exit(cli.run("tlee-info", command))
+
+
+if __name__ == "__main__":
+    main()

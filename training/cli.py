@@ -25,3 +25,7 @@ def command(arguments: list[str] | None) -> None:
 
 def main() -> None:
     sys.exit(cli.run("tlee-train", command))
+
+
+if __name__ == "__main__":
+    main()

@@ -58,9 +58,8 @@ def exits(model: Tlee, frames: Tensor, chosen: list[int]) -> Iterator[ExitState]
             previous = z
 
 
-def classification_loss(model: Tlee, frames: Tensor, labels: Tensor, chosen: list[int]) -> Tensor:
-    """Mean cross-entropy over frames, of the branches among `chosen`, or of the tail where it stands alone."""
-    scored = [b for b in chosen if b < model.exits - 1] or chosen
+def classification_loss(model: Tlee, frames: Tensor, labels: Tensor, chosen: list[int], scored: list[int]) -> Tensor:
+    """Mean cross-entropy of the `scored` exits of every frame; the other `chosen` ones only hand their z on."""
     losses = [
         functional.cross_entropy(model.classifier(state.z), labels)
         for state in exits(model, frames, chosen)
@@ -70,21 +69,24 @@ def classification_loss(model: Tlee, frames: Tensor, labels: Tensor, chosen: lis
 
 
 def frames_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) -> Tensor:
-    """Stage 0, for a backbone without ImageNet weights: cross-entropy at the tail of one random frame per video.
-    As published, a plain backbone comes first; from random weights the later stages do not get off the ground."""
-    chosen = torch.randint(frames.shape[1], (len(frames),))
-    picked = frames[torch.arange(len(frames)), chosen][:, None]
-    return classification_loss(model, picked, labels, [model.exits - 1])
+    """Stage 0, for a backbone without ImageNet weights: all exits together on one random frame per video.
+    From random weights the published stages do not get off the ground (loss at chance after two epochs)."""
+    picked = torch.randint(frames.shape[1], (len(frames),))
+    single = frames[torch.arange(len(frames)), picked][:, None]
+    every = list(range(model.exits))
+    return classification_loss(model, single, labels, every, every)
 
 
 def backbone_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) -> Tensor:
     """Stage 1.1: cross-entropy at the tail, features carried from frame to frame."""
-    return classification_loss(model, frames, labels, [model.exits - 1])
+    tail = [model.exits - 1]
+    return classification_loss(model, frames, labels, tail, tail)
 
 
 def branches_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) -> Tensor:
     """Stage 1.2: cross-entropy of the branches, features carried through every exit."""
-    return classification_loss(model, frames, labels, list(range(model.exits)))
+    every = list(range(model.exits))
+    return classification_loss(model, frames, labels, every, every[:-1])
 
 
 def gate_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) -> Tensor:
@@ -103,7 +105,7 @@ def gate_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) 
 
 
 STAGES = {
-    "frames": Stage(lambda m: [m.backbone, m.neck, m.classifier], frames_loss),
+    "frames": Stage(lambda m: [m.backbone, m.branches, m.neck, m.classifier], frames_loss),
     "backbone": Stage(lambda m: [m.backbone, m.neck, m.frm, m.classifier], backbone_loss),
     "branches": Stage(lambda m: [m.branches], branches_loss),
     "gate": Stage(lambda m: [m.gate], gate_loss),

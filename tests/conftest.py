@@ -1,0 +1,66 @@
+"""What tests share: small models and bundles of real parts, real clips, the golden traces."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tlee.export.exporter import export_bundle
+from tlee.models.checkpoint import save_checkpoint
+from tlee.models.config import Config
+from tlee.models.model import Tlee
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+CLIPS = EXAMPLES / "clips"
+GOLDEN = ROOT / "tests" / "golden"
+sys.path.insert(0, str(EXAMPLES))
+
+SMALL = {
+    "name": "small",
+    "model": {"width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3},
+    "frames": {"count": 4, "resize": 36},
+    "labels": ["walk", "run", "jump"],
+}
+
+
+def small_model(seed: int = 0, **changes) -> Tlee:
+    """A model of real parts, small enough for any test; `changes` replace sections of `SMALL`."""
+    torch.manual_seed(seed)
+    return Tlee(Config(**{**SMALL, **changes})).eval()
+
+
+def write_clip(path: Path, frames: int = 12, size: tuple[int, int] = (64, 48), fourcc: str = "mp4v") -> Path:
+    """A real video of a bar that moves; frame t is recognisable by the bar's place."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), 10, size)
+    for t in range(frames):
+        picture = np.full((size[1], size[0], 3), 30, np.uint8)
+        picture[:, 4 * t : 4 * t + 4] = 220
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    save_checkpoint(path, small_model())
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory, small_checkpoint) -> Path:
+    """An exported and verified bundle. Tests that alter one copy it first."""
+    path = tmp_path_factory.mktemp("bundle") / "small.tlee"
+    export_bundle(small_model(), path, small_checkpoint)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    return write_clip(tmp_path / "clip.mp4")

@@ -1,0 +1,120 @@
+"""Export: what a bundle holds, and that a wrong one never appears."""
+
+import json
+import os
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import small_model
+
+from tlee.bundle import Bundle
+from tlee.errors import UsageError, VerificationError
+from tlee.export import cli, exporter, verify
+from tlee.export.exporter import export_bundle, load_model
+from tlee.export.segments import segment_modules, to_onnx
+from tlee.models.config import Config
+
+SEGMENTS = {"split0", "split1", "split2", "branch0", "branch1", "tail", "frm", "head", "gate"}
+
+
+def test_a_bundle_holds_every_segment_in_opset_13_with_batch_1(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    assert set(bundle.segments) == SEGMENTS
+    for name in SEGMENTS:
+        model = onnx.load_from_string(bundle.read(name))
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", 13)]
+        for side, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+            shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+            assert shapes == {v["name"]: v["shape"] for v in bundle.manifest["segments"][name][side]}
+
+
+def test_batch_norm_is_folded_and_nothing_else_is_left_to_clean(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    operators = {node.op_type for name in SEGMENTS for node in onnx.load_from_string(bundle.read(name)).graph.node}
+    assert not operators & {"BatchNormalization", "Identity", "Dropout", "Constant", "Shape", "Cast"}
+
+
+def test_the_neck_is_stored_once():
+    config = {"width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3, "neck": 20}
+    parts = {part.name: part for part in segment_modules(small_model(model=config))}
+    assert set(parts) == SEGMENTS | {"neck"}
+    holders = [name for name, part in parts.items() if any(p.shape[0] == 20 for p in part.module.parameters())]
+    assert holders == ["neck"]
+
+
+def test_normalisation_and_layout_are_inside_the_first_split(small_bundle):
+    inputs = Bundle.open(small_bundle).manifest["segments"]["split0"]["inputs"]
+    assert inputs == [{"name": "frame", "shape": [1, 32, 32, 3], "dtype": "float32"}]
+
+
+def test_verification_records_what_it_compared(small_bundle):
+    verification = Bundle.open(small_bundle).manifest["verification"]
+    assert verification["clips"] == 4 and verification["runs"] >= 16 and verification["steps"] > 100
+    assert 0 < verification["difference"] < 1e-4
+
+
+def test_verification_meets_early_exits_of_both_kinds():
+    model, reasons = small_model(), set()
+    bundle_like = type(
+        "B", (), {"frames": model.config.frame_spec(), "exits": 3, "thresholds": model.config.thresholds}
+    )
+    for clip in verify.synthetic_clips(bundle_like.frames):
+        for policy in verify._policies(verify.TorchStages(model), clip, bundle_like):
+            reasons |= {step.decision.reason.value for step in verify.walk(verify.TorchStages(model), clip, policy)}
+    assert {"gate", "layer confident", "last frame", "last exit", "none"} <= reasons
+
+
+@pytest.mark.parametrize("segment", sorted(SEGMENTS - {"tail", "frm"}))
+def test_a_segment_that_computes_something_else_is_found(tmp_path, monkeypatch, small_checkpoint, segment):
+    def wrong(part):
+        if part.name == segment:
+            with torch.no_grad():
+                next(p for p in part.module.parameters() if p.dim() > 1).mul_(5)  # an untrained model is not sensitive
+        return to_onnx(part)
+
+    monkeypatch.setattr(exporter, "to_onnx", wrong)
+    good, bad = small_model(), small_model()
+    monkeypatch.setattr(exporter, "verify", lambda model, bundle: verify.verify(good, bundle))
+    with pytest.raises(VerificationError, match="verification failed"):
+        export_bundle(bad, tmp_path / "a.tlee", small_checkpoint)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_bundle_is_only_replaced_when_told(tmp_path, small_checkpoint):
+    export_bundle(small_model(), tmp_path / "a.tlee", small_checkpoint, verified=False)
+    with pytest.raises(UsageError, match="exists already"):
+        export_bundle(small_model(), tmp_path / "a.tlee", small_checkpoint, verified=False)
+    export_bundle(small_model(seed=5), tmp_path / "a.tlee", small_checkpoint, verified=False, replace=True)
+    assert os.listdir(tmp_path) == ["a.tlee"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, small_checkpoint):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_bundle(small_model(), tmp_path / "file" / "a.tlee", small_checkpoint)
+
+
+def test_the_command_exports_and_shows_what_it_wrote(tmp_path, small_checkpoint, capsys):
+    cli.command([str(small_checkpoint), "-o", str(tmp_path / "a.tlee")])
+    shown = capsys.readouterr().out
+    assert re.search(r"verified: 4 clips, \d+ runs", shown) and f"written: {tmp_path}/a.tlee" in shown
+    manifest = json.loads((tmp_path / "a.tlee" / "manifest.json").read_text())
+    assert manifest["provenance"]["configuration"]["name"] == "small"
+
+
+def test_the_configuration_goes_with_published_checkpoints_only(tmp_path, small_checkpoint):
+    with pytest.raises(UsageError, match="leave --config out"):
+        load_model(small_checkpoint, Config(model={"classes": 3}))
+    (tmp_path / "a.pth.tar").write_bytes(b"x")
+    with pytest.raises(UsageError, match="name its configuration with --config"):
+        load_model(tmp_path / "a.pth.tar")
+
+
+def test_synthetic_clips_are_the_same_every_time():
+    spec = small_model().config.frame_spec()
+    first, second = (list(verify.synthetic_clips(spec)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second))
+    assert not np.array_equal(first[0], first[1])

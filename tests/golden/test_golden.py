@@ -1,0 +1,96 @@
+"""The published model's answers, step by step, in PyTorch and in the runtime on the exported bundle."""
+
+import numpy as np
+import pytest
+from golden.traces import TRACES, load_trace, trace_clip, trace_config, write_published
+
+from tlee.export.exporter import export_bundle
+from tlee.inference import walk
+from tlee.models.model import TorchStages
+from tlee.models.published import load_published
+from tlee.policy import Action, ExitPolicy, Reason, Thresholds
+from tlee.runtime import Recognizer
+
+CONFIDENCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=TRACES)
+def trace(request):
+    return load_trace(request.param)
+
+
+@pytest.fixture(scope="module")
+def imported(trace, tmp_path_factory):
+    path = write_published(tmp_path_factory.mktemp("published") / "model_best.pth.tar", trace)
+    return load_published(path, trace_config(trace)), path
+
+
+@pytest.fixture(scope="module")
+def model(imported):
+    return imported[0]
+
+
+@pytest.fixture(scope="module")
+def bundle(imported, tmp_path_factory):
+    model, checkpoint = imported
+    return export_bundle(model, tmp_path_factory.mktemp("bundle") / "golden.tlee", checkpoint)
+
+
+def in_pytorch(model, clip, thresholds):
+    policy = ExitPolicy(len(clip), thresholds)
+    for step in walk(TorchStages(model), clip, policy):
+        z, logits = step.values.z[0].numpy(), step.values.logits[0].numpy()
+        yield step.frame, step.exit, step.decision, step.values.confidence, step.values.score, logits, z
+
+
+def in_runtime(bundle, clip, thresholds):
+    for step in Recognizer.load(bundle, thresholds=thresholds).recognize(clip, trace=True).trace:
+        decision = (Action(step.action), Reason(step.reason))
+        yield step.frame, step.exit, decision, step.confidence, step.score, step.logits, step.z
+
+
+def check_steps(got, expected):
+    got = list(got)
+    assert [step[:2] for step in got] == [(want["frame"], want["exit"]) for want in expected]
+    for (_, _, decision, confidence, score, logits, z), want in zip(got, expected):
+        assert confidence == pytest.approx(want["confidence"], abs=CONFIDENCE)
+        assert logits.argmax() == want["argmax"]
+        np.testing.assert_allclose(logits[:5], want["logits5"], rtol=1e-3, atol=1e-3)
+        if "gate" in want and score is not None:
+            assert score == pytest.approx(want["gate"], abs=CONFIDENCE)
+        if "feature_norm" in want:
+            assert np.linalg.norm(z) == pytest.approx(want["feature_norm"], rel=1e-4)
+        yield decision, want
+
+
+def check_run(got, run):
+    steps = list(check_steps(got, run["steps"]))
+    for (action, reason), want in steps:
+        stop = {Action.VIDEO_DONE: "video"}.get(action, "frame" if reason is Reason.CONFIDENT else None)
+        assert stop == want.get("stop")
+    last = run["steps"][-1]
+    assert (last["frame"], last["exit"], last["argmax"]) == (run["exit_frame"], run["exit_branch"], run["label"])
+
+
+@pytest.mark.parametrize("setting", range(4))
+def test_every_exit_is_taken_as_published_in_pytorch(model, trace, setting):
+    run = trace["runs"][setting]
+    thresholds = Thresholds.of(model.exits, run["first_threshold"], run["layer_threshold"])
+    check_run(in_pytorch(model, trace_clip(trace), thresholds), run)
+
+
+@pytest.mark.parametrize("setting", range(4))
+def test_every_exit_is_taken_as_published_in_the_runtime(bundle, trace, setting):
+    run = trace["runs"][setting]
+    thresholds = Thresholds.of(bundle.exits, run["first_threshold"], run["layer_threshold"])
+    check_run(in_runtime(bundle, trace_clip(trace), thresholds), run)
+
+
+@pytest.mark.parametrize("where", ["pytorch", "runtime"])
+def test_without_exits_every_value_is_the_published_one_until_the_last_frame(model, bundle, trace, where):
+    never = Thresholds.of(model.exits, 2.0, 2.0, gate=2.0)
+    run = in_pytorch if where == "pytorch" else in_runtime
+    got = list(run(model if where == "pytorch" else bundle, trace_clip(trace), never))
+    # The free run also visits the last frame's deeper exits, which the exit rule never reaches.
+    checked = list(check_steps(got, trace["free_run"][: len(got)]))
+    assert len(checked) == (trace["frames"] - 1) * model.exits + 1

@@ -1,0 +1,180 @@
+"""Checkpoints, ours and published: what is kept, and what is refused."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from conftest import SMALL, small_model
+
+from tlee.errors import CheckpointError, UsageError
+from tlee.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+from tlee.models.config import Config, load_config
+from tlee.models.published import RENAMES, load_published
+
+
+def published_state(model):
+    """A model's weights under their published names."""
+    names = [
+        ("backbone.features.", "backbone.baseModel."),
+        ("classifier.", "classifiers.0."),
+        ("gate.reduce.", "exit_selector.0.fc1."),
+        ("gate.decide.", "exit_selector.0.fc2."),
+    ]
+    state = {}
+    for name, tensor in model.state_dict().items():
+        for ours, theirs in names:
+            name = name.replace(ours, theirs) if name.startswith(ours) else name
+        if name.startswith("branches."):
+            name = "backbone." + name.replace(".reduce.", ".crm.conv").replace(".project.", ".fc1.")
+        state[name] = tensor
+    return state
+
+
+def save_published(path, model, **more):
+    torch.save({"state_dict": published_state(model), "epoch": 3, "best_prec1": 50.0, **more}, path)
+    return path
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    model = small_model(seed=1)
+    save_checkpoint(tmp_path / "a.safetensors", model)
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert same_weights(model, loaded) and loaded.config == model.config and not loaded.training
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_published_checkpoint_is_imported(tmp_path, prefix):
+    model = small_model(seed=2)
+    state = {prefix + name: tensor for name, tensor in published_state(model).items()}
+    torch.save({"state_dict": state, "optimizer": {"lr": 0.1}, "b": 1e-6}, tmp_path / "a.pth.tar")
+    assert same_weights(model, load_published(tmp_path / "a.pth.tar", model.config))
+
+
+def test_every_published_name_is_known_to_the_import(tmp_path):
+    names = published_state(small_model())
+    covered = [pattern for pattern, _ in RENAMES if any(pattern.match(name) for name in names)]
+    assert len(covered) == len(RENAMES) - 1  # all but the neck, which the small model does not have
+
+
+class Exploit:
+    def __reduce__(self):
+        return print, ("unpickled!",)
+
+
+def garbage(path):
+    path.write_bytes(b"not a checkpoint" * 9)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def plain_pickle(path):
+    path.write_bytes(pickle.dumps({"state_dict": {}}))
+
+
+def with_code(path):
+    torch.save({"state_dict": published_state(small_model()), "extra": Exploit()}, path)
+
+
+def without_state(path):
+    torch.save({"epoch": 3}, path)
+
+
+def truncated(path):
+    save_published(path, small_model())
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("bad", [garbage, empty, plain_pickle, with_code, without_state, truncated])
+def test_what_is_no_published_checkpoint_is_refused(tmp_path, capfd, bad):
+    path = tmp_path / "a.pth.tar"
+    bad(path)
+    with pytest.raises(CheckpointError) as caught:
+        load_published(path, Config(**SMALL))
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    assert "unpickled!" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("bad", [garbage, empty, with_code])
+def test_what_is_no_checkpoint_of_ours_is_refused(tmp_path, bad):
+    path = tmp_path / "a.safetensors"
+    bad(path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+
+
+def test_safetensors_of_something_else_are_refused(tmp_path):
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="without a tlee configuration"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("header", ["{}", "[]", "nonsense", '{"config": {"model": {"classes": -1}}}'])
+def test_a_header_that_is_no_configuration_is_refused(tmp_path, header):
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", {HEADER: header})
+    with pytest.raises(CheckpointError, match="its configuration does not fit"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_of_another_model_says_what_differs(tmp_path):
+    path = save_published(tmp_path / "a.pth.tar", small_model())
+    other = Config(**{**SMALL, "labels": [], "model": {**SMALL["model"], "branches": 3, "classes": 5}})
+    with pytest.raises(CheckpointError) as caught:
+        load_published(path, other)
+    for words in ("5 missing (branches.2.alpha, ", "misshapen (branches.0.reduce.0.weight (32, 64, 1, 1) not ("):
+        assert words in str(caught.value)
+
+
+def test_an_unknown_entry_is_named(tmp_path):
+    state = {**published_state(small_model()), "surprise": torch.zeros(1)}
+    torch.save({"state_dict": state}, tmp_path / "a.pth.tar")
+    with pytest.raises(CheckpointError, match=r"1 unknown \(surprise\)"):
+        load_published(tmp_path / "a.pth.tar", Config(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model: {classes: 3, colour: red}", "model.colour"),
+        ("model: {classes: 3, backbone: vgg99}", "backbone 'vgg99' is not known"),
+        ("model: {classes: 3, backbone: resnet18, width: 0.5}", "resnet18 has no width multiplier"),
+        ("model: {classes: 3}\nlabels: [a]", "1 labels for 3 classes"),
+        ("model: {classes: 3}\nframes: {resize: 100}", "below model.input_size"),
+        ("model: [", "not readable as YAML"),
+        ("", "no keys"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, text, problem):
+    (tmp_path / "a.yml").write_text(text)
+    with pytest.raises(UsageError, match=problem) as caught:
+        load_config(tmp_path / "a.yml")
+    assert "\n" not in str(caught.value)
+
+
+def test_saving_where_nothing_can_be_written_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_checkpoint(tmp_path / "none" / "a.safetensors", small_model())
+
+
+def test_the_header_is_plain_json(small_checkpoint):
+    with safetensors.safe_open(small_checkpoint, framework="np") as file:
+        header = json.loads(file.metadata()[HEADER])
+    assert header["config"]["name"] == "small" and header["config"]["labels"] == ["walk", "run", "jump"]
+
+
+def test_export_of_something_else_is_one_line(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    command = [sys.executable, "-m", "tlee.export.cli", str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "a.tlee")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert run.stderr.startswith(f"tlee-export: {tmp_path}/a.safetensors: not a checkpoint")
+    assert not (tmp_path / "a.tlee").exists()

@@ -1,0 +1,157 @@
+"""A bundle is refused when it is not what its manifest says."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tlee.bundle import MANIFEST, Bundle, write_bundle
+from tlee.errors import BundleError, UsageError
+
+
+@pytest.fixture
+def copy(small_bundle, tmp_path):
+    return shutil.copytree(small_bundle, tmp_path / "copy.tlee")
+
+
+def edit(bundle, change):
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    change(manifest)
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def refuse(bundle, match):
+    with pytest.raises(BundleError, match=match) as caught:
+        Bundle.open(bundle).verify()
+    assert "\n" not in str(caught.value) and str(bundle) in str(caught.value)
+
+
+def test_a_sound_bundle_opens(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    bundle.verify()
+    assert bundle.labels == ["walk", "run", "jump"]
+    assert bundle.frames.length == 4
+    assert bundle.exits == 3
+    assert bundle.segments["frm"].inputs == ["feature", "previous"]
+
+
+def test_a_missing_file_is_named(copy):
+    (copy / "segments" / "tail.onnx").unlink()
+    refuse(copy, "segments/tail.onnx: missing")
+
+
+def test_an_altered_file_is_named_even_if_its_size_is_the_same(copy):
+    content = bytearray((copy / "segments" / "head.onnx").read_bytes())
+    content[100] ^= 1
+    (copy / "segments" / "head.onnx").write_bytes(bytes(content))
+    refuse(copy, "segments/head.onnx: altered")
+    with pytest.raises(BundleError, match="altered"):
+        Bundle.open(copy).read("head")
+
+
+def test_a_truncated_file_is_named(copy):
+    with open(copy / "segments" / "head.onnx", "r+b") as stream:
+        stream.truncate(10)
+    refuse(copy, "segments/head.onnx: 10 bytes, the manifest says")
+
+
+def test_an_extra_file_is_named(copy):
+    (copy / "segments" / "more.onnx").write_bytes(b"x")
+    refuse(copy, "segments/more.onnx: not listed")
+
+
+def test_engines_built_on_the_device_are_no_extra_files(copy):
+    (copy / "engines" / "nano").mkdir(parents=True)
+    (copy / "engines" / "nano" / "split0.plan").write_bytes(b"x")
+    Bundle.open(copy).verify()
+
+
+def test_another_format_is_refused(copy):
+    edit(copy, lambda m: m.update(format=2))
+    refuse(copy, "format 2, this release reads 1")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
+def test_broken_json_is_refused(copy, text):
+    (copy / MANIFEST).write_text(text)
+    refuse(copy, "not readable as JSON|not the manifest")
+
+
+def test_bytes_that_are_no_text_are_refused(copy):
+    (copy / MANIFEST).write_bytes(b"\xff\xfe\x00")
+    refuse(copy, "not readable as JSON")
+
+
+@pytest.mark.parametrize("path", ["../outside.onnx", "/etc/hostname", "segments/../../outside.onnx", "./a.onnx"])
+def test_a_path_that_leaves_the_bundle_is_refused(copy, path):
+    (copy.parent / "outside.onnx").write_bytes(b"x")
+    edit(copy, lambda m: m["files"].update({path: {"size": 1, "sha256": "0" * 64}}))
+    refuse(copy, "leaves the bundle")
+
+
+def test_a_link_that_leaves_the_bundle_is_refused(copy):
+    target = copy.parent / "tail.onnx"
+    shutil.move(copy / "segments" / "tail.onnx", target)
+    os.symlink(target, copy / "segments" / "tail.onnx")
+    refuse(copy, "leaves the bundle")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda m: m.pop("segments"), "segments"),
+        (lambda m: m["segments"].pop("split0"), "split0"),
+        (lambda m: m["segments"].pop("branch1"), "segment branch1 is missing"),
+        (lambda m: m["model"].update(labels=["a"]), "1 labels for 3 classes"),
+        (lambda m: m["frames"].update(order=[0, 0, 1, 2]), "no permutation"),
+        (lambda m: m["frames"].update(interpolation="cubic"), "interpolation"),
+        (lambda m: m["exit_rule"]["thresholds"].update(layer=[0.5]), "another number of exits"),
+        (lambda m: m["segments"]["tail"].update(file="segments/none.onnx"), "not among the files"),
+        (lambda m: m["files"]["segments/tail.onnx"].update(sha256="abc"), "sha256"),
+        (lambda m: m.update(surprise=1), "surprise|additional"),
+    ],
+)
+def test_a_manifest_that_does_not_hold_together_is_refused(copy, change, match):
+    edit(copy, change)
+    refuse(copy, match)
+
+
+def test_no_bundle_at_all(tmp_path):
+    refuse(tmp_path / "none.tlee", "no such bundle")
+    refuse(tmp_path, "not a bundle")
+
+
+def test_an_unknown_operating_point_is_refused(small_bundle):
+    with pytest.raises(UsageError, match="no operating point 'fast'; choose of: none"):
+        Bundle.open(small_bundle).thresholds("fast")
+
+
+def test_a_failed_writing_leaves_nothing(tmp_path):
+    with pytest.raises(BundleError, match="not a valid manifest"), write_bundle(str(tmp_path / "a.tlee")) as writer:
+        writer.add("segments/x.onnx", b"x")
+        writer.finish({})
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_bundle_is_never_replaced(tmp_path):
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(UsageError, match="is no bundle"), write_bundle(str(tmp_path / "precious"), replace=True):
+        pass
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_info_shows_every_segment_and_checks_the_content(copy):
+    from tlee.info import main
+
+    run = [sys.executable, "-c", f"import sys; from {main.__module__} import main; main()", str(copy)]
+    shown = subprocess.run(run, capture_output=True, text=True)
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert all(
+        name in shown.stdout for name in ("split2", "branch1", "tail", "frm", "head", "gate", "verified: 4 clips")
+    )
+    (copy / "segments" / "extra").write_bytes(b"")
+    failed = subprocess.run(run, capture_output=True, text=True)
+    assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1

@@ -1,0 +1,67 @@
+"""Which frames are read, and what is done to them."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tlee.errors import InputError, UsageError
+from tlee.frames import FrameSpec, check_clip, frame_order, prepare, sample_indices
+
+SPEC = FrameSpec(2, [0, 1], 40, 32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 10, 16, 23])
+def test_every_order_visits_every_frame_once_the_middle_first(count):
+    order = frame_order(count)
+    assert sorted(order) == list(range(count))
+    assert order[0] == (9 if count == 16 else 3 if count == 8 else count // 2)  # 8 and 16 as published
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(UsageError, match="use coarse or chronological"):
+        frame_order(10, "random")
+
+
+@pytest.mark.parametrize("total", [1, 3, 10, 11, 1000])
+def test_samples_are_uniform_and_inside(total):
+    indices = sample_indices(total, 10)
+    assert indices == sorted(indices) and indices[0] >= 0 and indices[-1] < total
+    assert max(np.diff(indices)) - min(np.diff(indices)) <= 1
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (40, 40), (500, 41), (20, 30)])
+def test_a_frame_has_its_short_side_resized_and_its_centre_cropped(size):
+    height, width = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, width // 2 :, 0] = 200  # right half red
+    frame = prepare(picture, SPEC)
+    assert frame.shape == (32, 32, 3) and frame.dtype == np.uint8
+    assert abs(int(frame[:, :15, 0].max())) < 20 and int(frame[:, 18:, 0].min()) > 180
+    assert frame[:, :, 1:].max() == 0
+
+
+def test_shrinking_averages_instead_of_skipping():
+    stripes = np.zeros((400, 400, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert prepare(stripes, SPEC).std() < 5
+
+
+def test_a_frame_of_the_right_size_is_not_touched():
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert np.array_equal(prepare(picture, FrameSpec(1, [0], 32, 32)), picture)
+
+
+@pytest.mark.parametrize(
+    "clip", [np.zeros((2, 32, 32, 1), np.uint8), np.zeros((3, 32, 32, 3), np.uint8), np.zeros((2, 32, 32, 3))]
+)
+def test_an_array_that_is_no_clip_is_refused(clip):
+    with pytest.raises(InputError, match="give uint8 or float32"):
+        check_clip(clip, SPEC)
+
+
+def test_opencv_is_the_one_that_reads_colours_as_bgr():
+    # `prepare` takes RGB; whoever decodes turns the channels. Held here so that a change in OpenCV is seen.
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[:, :, 0] = 255
+    coded = cv2.imencode(".png", cv2.cvtColor(red, cv2.COLOR_RGB2BGR))[1]
+    assert np.array_equal(cv2.cvtColor(cv2.imdecode(coded, 1), cv2.COLOR_BGR2RGB), red)

@@ -1,0 +1,98 @@
+"""The exit rule, case by case."""
+
+import numpy as np
+import pytest
+
+from tlee.errors import SegmentError, UsageError
+from tlee.inference import ExitValues, Stages, walk
+from tlee.policy import Action, ExitPolicy, Reason, Thresholds
+
+POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
+
+
+@pytest.mark.parametrize(
+    ("frame", "exit", "confidence", "score", "action", "reason"),
+    [
+        (0, 0, 0.95, None, Action.VIDEO_DONE, Reason.FIRST_FRAME),
+        (0, 0, 0.90, None, Action.FRAME_DONE, Reason.CONFIDENT),  # above, not at, the threshold
+        (0, 0, 0.50, None, Action.CONTINUE, Reason.NONE),
+        (1, 1, 0.55, 0.49, Action.CONTINUE, Reason.NONE),
+        (1, 1, 0.61, 0.49, Action.FRAME_DONE, Reason.CONFIDENT),
+        (1, 1, 0.10, 0.50, Action.VIDEO_DONE, Reason.GATE),  # at the threshold is enough
+        (1, 2, 0.10, 0.10, Action.FRAME_DONE, Reason.LAST_EXIT),
+        (1, 2, 0.99, None, Action.FRAME_DONE, Reason.CONFIDENT),  # the first-frame rule is over
+        (3, 0, 0.01, None, Action.VIDEO_DONE, Reason.LAST_FRAME),
+    ],
+)
+def test_an_exit_decides(frame, exit, confidence, score, action, reason):
+    assert POLICY.decide(frame, exit, confidence, score) == (action, reason)
+
+
+def test_the_gate_is_read_between_first_and_last_frame_only():
+    assert [POLICY.reads_gate(t) for t in range(4)] == [False, True, True, False]
+
+
+def test_a_video_of_one_frame_answers_at_its_first_exit():
+    policy = ExitPolicy(1, Thresholds.of(3, 2.0, 2.0))
+    assert policy.decide(0, 0, 0.1).action is Action.VIDEO_DONE
+
+
+def test_without_early_exit_only_the_last_frames_tail_answers():
+    policy = ExitPolicy(4, Thresholds.of(3, 0.0, 0.0, 0.0), early_exit=False)
+    assert [policy.evaluates(b) for b in range(3)] == [False, False, True]
+    assert not any(policy.reads_gate(t) for t in range(4))
+    actions = [policy.decide(t, 2, 1.0).action for t in range(4)]
+    assert actions == [Action.FRAME_DONE] * 3 + [Action.VIDEO_DONE]
+
+
+@pytest.mark.parametrize("bad", [[0.5, 0.5], float("nan"), [0.1, float("inf"), 0.2]])
+def test_thresholds_that_do_not_fit_are_refused(bad):
+    with pytest.raises(UsageError, match="for 3 exits"):
+        Thresholds.of(3, bad, 0.5)
+
+
+class Scripted(Stages):
+    """Stages that say what a test wrote down, and remember what they were asked."""
+
+    def __init__(self, confidences, scores=None):
+        self.confidences, self.scores, self.asked = confidences, scores or {}, []
+
+    def load(self, frame):
+        return frame
+
+    def split(self, index, x):
+        return x
+
+    def exit(self, index, x, previous, fuse, gated):
+        self.asked.append((x, index, previous, fuse, gated))
+        return ExitValues((x, index), None, self.confidences[x, index], self.scores.get((x, index)) if gated else None)
+
+
+def test_z_is_handed_on_from_exit_to_exit_and_reuse_starts_with_the_second_frame():
+    stages = Scripted({(t, b): 0.1 for t in range(3) for b in range(2)})
+    list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.9))))
+    assert stages.asked == [
+        (0, 0, None, False, False),
+        (0, 1, (0, 0), False, False),
+        (1, 0, (0, 1), True, True),
+        (1, 1, (1, 0), True, True),
+        (2, 0, (1, 1), True, False),
+    ]
+
+
+def test_frames_are_taken_only_as_many_as_needed():
+    taken = []
+    frames = (taken.append(t) or t for t in range(10))
+    stages = Scripted({(0, 0): 0.1, (0, 1): 0.1, (1, 0): 0.1}, {(1, 0): 0.8})
+    last = list(walk(stages, frames, ExitPolicy(10, Thresholds.of(2, 0.9, 0.9))))[-1]
+    assert (last.frame, last.exit, last.decision.reason) == (1, 0, Reason.GATE)
+    assert taken == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("stages", "segment"),
+    [(Scripted({(0, 0): np.nan}), "head"), (Scripted({(0, 0): 0.6, (1, 0): 0.1}, {(1, 0): np.nan}), "gate")],
+)
+def test_not_a_number_is_an_error_not_a_decision(stages, segment):
+    with pytest.raises(SegmentError, match=f"segment {segment}: .* is not a number"):
+        list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.5))))
