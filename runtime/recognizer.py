@@ -83,7 +83,7 @@ class Recognizer:
         start = time.perf_counter()
         if isinstance(clip, np.ndarray):
             check_clip(clip, self.bundle.frames)
-            return self._recognize("frames", clip, list(self.bundle.frames.order), None, start, trace)
+            return self._recognize("frames", clip, list(range(len(clip))), None, start, trace)
         path = os.fspath(clip)
         with open_clip(path) as video:
             indices = sampled_order(video, self.bundle.frames)

@@ -35,11 +35,13 @@ def small_model(seed: int = 0, **changes) -> Tlee:
     return Tlee(Config(**{**SMALL, **changes})).eval()
 
 
-def write_clip(path: Path, frames: int = 12, size: tuple[int, int] = (64, 48), fourcc: str = "mp4v") -> Path:
+def write_clip(
+    path: Path, frames: int = 12, size: tuple[int, int] = (64, 48), fourcc: str = "mp4v", grey: int = 30
+) -> Path:
     """A real video of a bar that moves; frame t is recognisable by the bar's place."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), 10, size)
     for t in range(frames):
-        picture = np.full((size[1], size[0], 3), 30, np.uint8)
+        picture = np.full((size[1], size[0], 3), grey, np.uint8)
         picture[:, 4 * t : 4 * t + 4] = 220
         writer.write(picture)
     writer.release()
