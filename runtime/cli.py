@@ -41,7 +41,7 @@ def command(arguments: Optional[List[str]]) -> int:
 def _recognize_all(recognizer: Recognizer, inputs: List[str], lines: Optional[IO[Any]]) -> int:
     status = cli.OK
     show_table = lines is not sys.stdout
-    width = min(60, max(map(len, inputs)))
+    width = max(map(len, inputs))
     if show_table:
         print(COLUMNS.format("input", "label", "conf.", "frames", "exit", "share", "ms", width=width), flush=True)
     for source in inputs:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Iterable, List, Optional, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tlee.frames import check_clip
 from tlee.inference import Step, walk
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.chain import Chain
+from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.results import Frame, Result, TraceStep
 from tlee.video import open_clip, read_frames, sampled_order
@@ -89,6 +90,32 @@ class Recognizer:
             indices = sampled_order(video, self.bundle.frames)
             frames = read_frames(video, self.bundle.frames, indices)
             return self._recognize(path, frames, indices, _warning(video.frame_count, self.bundle), start, trace)
+
+    def stream(self, address: str, seconds: float = 2.0) -> Iterator[Result]:
+        """Recognise a live source window by window, until it ends.
+
+        Frames are taken as they come, whatever order the model was trained with; once a window is answered, the
+        rest of it passes without being decoded. A window that the source cuts short gives no result.
+
+        Args:
+            address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
+            seconds: length of a window.
+
+        Raises:
+            InputError: the source cannot be opened, or a segment gave NaN.
+        """
+        spec = self.bundle.frames
+        with LiveSource(address) as live:
+            step = max(1, int(round(seconds * live.rate / spec.length)))
+            try:
+                while True:
+                    start, first = time.perf_counter(), live.position
+                    indices: List[int] = []
+                    frames = live.window(spec, step, indices)
+                    yield self._recognize(address, frames, indices, None, start, False)
+                    live.skip_to(first + spec.length * step)
+            except StreamEnd:
+                return
 
     def _recognize(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tlee.errors import InputError
+from tlee.errors import InputError, UsageError
 from tlee.frames import FrameSpec, prepare, sample_indices
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
@@ -42,7 +42,7 @@ class VideoFile:
         self._position = 0  # of the next frame that a plain read gives
         self._last: Optional[Tuple[int, np.ndarray]] = None
         self._exact_count: Optional[int] = None
-        self.frame_count = int(self._capture.get(_cv2().CAP_PROP_FRAME_COUNT))
+        self.frame_count = int(self._capture.get(cv2_module().CAP_PROP_FRAME_COUNT))
         if self.frame_count <= 0:  # the container does not say
             self.frame_count = self._count()
         if self.frame_count == 0:
@@ -70,14 +70,14 @@ class VideoFile:
             picture = self._read(self._stand_in(index))
         if picture is None:
             raise InputError(self.path, "frame {} cannot be decoded".format(index), DAMAGED)
-        return _cv2().cvtColor(picture, _cv2().COLOR_BGR2RGB)
+        return cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
 
     def _read(self, index: int) -> Optional[np.ndarray]:
         if 0 <= index - self._position <= FORWARD:
             for _ in range(index - self._position):
                 self._capture.grab()
         else:
-            self._capture.set(_cv2().CAP_PROP_POS_FRAMES, index)
+            self._capture.set(cv2_module().CAP_PROP_POS_FRAMES, index)
         good, picture = self._capture.read()
         self._position = index + 1 if good else -FORWARD - 1  # after a failure, always seek
         return picture if good else None
@@ -131,10 +131,10 @@ class PictureFolder:
             InputError: the file is no picture.
         """
         path = self._files[index]
-        picture = _cv2().imread(path, _cv2().IMREAD_COLOR)
+        picture = cv2_module().imread(path, cv2_module().IMREAD_COLOR)
         if picture is None:
             raise InputError(path, "not a picture that can be decoded", "remove or replace this file")
-        return _cv2().cvtColor(picture, _cv2().COLOR_BGR2RGB)
+        return cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
 
 
 def open_clip(path: str) -> Any:
@@ -171,15 +171,14 @@ def _check_file(path: str) -> None:
         raise InputError(path, "the file is empty", "copy or record it again")
 
 
-def _cv2() -> Any:
+def cv2_module() -> Any:
+    """OpenCV, imported when it is first needed. Raises UsageError where it is not installed."""
     # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         import cv2
     except ImportError:
-        from tlee.errors import UsageError
-
         raise UsageError(
             "OpenCV", "not installed", "pip install 'tlee[cpu]' (on a Jetson it comes with JetPack)"
         ) from None
@@ -187,7 +186,7 @@ def _cv2() -> Any:
 
 
 def _capture(path: str) -> Any:
-    return _cv2().VideoCapture(path)
+    return cv2_module().VideoCapture(path)
 
 
 def _natural(name: str) -> List[Any]:

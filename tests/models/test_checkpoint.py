@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_model_says_what_differs(tmp_path):
     other = Config(**{**SMALL, "labels": [], "model": {**SMALL["model"], "branches": 3, "classes": 5}})
     with pytest.raises(CheckpointError) as caught:
         load_published(path, other)
-    for words in ("5 missing (branches.2.alpha, ", "misshapen (branches.0.reduce.0.weight (32, 64, 1, 1) not ("):
+    for words in ("5 missing (branches.2.alpha, ", "misshapen (branches.0.reduce.0.weight ("):
         assert words in str(caught.value)
 
 

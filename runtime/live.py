@@ -1,0 +1,91 @@
+"""Live sources, read as they come: cameras, network streams, or a video file in place of one."""
+
+from typing import Any, Iterator, List, Tuple
+
+import numpy as np
+
+from tlee.errors import InputError
+from tlee.frames import FrameSpec, prepare
+from tlee.video import cv2_module
+
+# NVIDIA's camera source turns sensor data into BGR on the GPU's own converter.
+CSI_PIPELINE = (
+    "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM) ! nvvidconv ! video/x-raw, format=BGRx ! "
+    "videoconvert ! video/x-raw, format=BGR ! appsink drop=true max-buffers=1"
+)
+DEFAULT_RATE = 30.0  # frames per second, where the source does not say
+
+
+class StreamEnd(Exception):
+    """The source has no more frames."""
+
+
+class LiveSource:
+    """A camera or stream, opened with `with`.
+
+    Args:
+        address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+
+    def __init__(self, address: str) -> None:
+        target, gstreamer = capture_target(address)
+        cv2 = cv2_module()
+        self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
+        if not self._capture.isOpened():
+            raise InputError(address, "cannot be opened", "check the address, and that nothing else uses the camera")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if rate > 0 else DEFAULT_RATE  # frames per second
+        self.position = 0  # of the next frame
+
+    def __enter__(self) -> "LiveSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+    def window(self, spec: FrameSpec, step: int, indices: List[int]) -> Iterator[np.ndarray]:
+        """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded.
+
+        Args:
+            indices: gets the index of each frame as it is read.
+
+        Raises:
+            StreamEnd: the source ends before the window is full.
+        """
+        cv2 = cv2_module()
+        start = self.position
+        for i in range(spec.length):
+            self.skip_to(start + i * step + step // 2)
+            good, picture = self._capture.read()
+            if not good:
+                raise StreamEnd
+            indices.append(self.position)
+            self.position += 1
+            yield prepare(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec)
+
+    def skip_to(self, position: int) -> None:
+        """Let frames pass. Raises StreamEnd where the source ends before."""
+        while self.position < position:
+            if not self._capture.grab():
+                raise StreamEnd
+            self.position += 1
+
+
+def capture_target(address: str) -> Tuple[Any, bool]:
+    """What OpenCV opens for an address, and whether through GStreamer.
+
+    Example:
+        >>> capture_target("v4l2:///dev/video0")
+        ('/dev/video0', False)
+        >>> capture_target("rtsp://camera/1")
+        ('rtsp://camera/1', False)
+    """
+    if address.startswith("csi://"):
+        return CSI_PIPELINE.format(address[len("csi://") :] or 0), True
+    for prefix in ("v4l2://", "file://"):
+        if address.startswith(prefix):
+            return address[len(prefix) :], False
+    return address, False
