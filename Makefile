@@ -39,6 +39,7 @@ PYTHON36 ?= python3.6
 test-device: $(INSTALLED)
 	$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
 	rm -rf build/lib build/python36 && $(PYTHON36) -m venv build/python36
+	build/python36/bin/pip install -q --upgrade "pip<22"
 	build/python36/bin/pip install -q --only-binary=:all: "numpy<1.20" "onnxruntime==1.10.0" opencv-python-headless fastjsonschema
 	build/python36/bin/pip install -q --no-deps .
 	build/python36/bin/tlee-info build/digits.tlee

@@ -19,12 +19,16 @@ def run(
     """Run a command and turn what it raises into a line and an exit status.
 
     Returns:
-        The command's own status (None is 0); 2 for a `TleeError`; 130 when interrupted.
+        The command's own status (None is 0); 2 for a `TleeError` or a missing library; 130 when interrupted.
     """
     try:
         return command(arguments) or OK
     except TleeError as error:
         report(program, error)
+        return WRONG_USE
+    except ModuleNotFoundError as error:  # an extra that was not installed
+        extra = "workstation" if program in ("tlee-export", "tlee-train") else "cpu"
+        report(program, "{}: not installed; pip install 'tlee[{}]'".format(error.name, extra))
         return WRONG_USE
     except KeyboardInterrupt:
         report(program, "interrupted")

@@ -6,9 +6,6 @@ import argparse
 import sys
 
 from tlee import cli
-from tlee.models.config import load_config
-from tlee.training.config import TrainingConfig
-from tlee.training.train import train
 
 
 def command(arguments: list[str] | None) -> None:
@@ -18,6 +15,12 @@ def command(arguments: list[str] | None) -> None:
     parser.add_argument("config", help="training configuration (YAML), see examples/digits.yml")
     parser.add_argument("-o", "--output", required=True, metavar="CHECKPOINT", help="the .safetensors to write")
     options = parser.parse_args(arguments)
+
+    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from tlee.models.config import load_config
+    from tlee.training.config import TrainingConfig
+    from tlee.training.train import train
+
     config = load_config(options.config, TrainingConfig)
     assert isinstance(config, TrainingConfig)
     train(config, options.output)
