@@ -92,4 +92,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("tlee.benchmarks.chain", command))
+    cli.main("tlee.benchmarks.chain", command)

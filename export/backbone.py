@@ -8,7 +8,6 @@ writes FOLDER/mobilenetv2.tlee and FOLDER/mobilenetv2.onnx, full size, three bra
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from torch import nn
@@ -39,4 +38,4 @@ def command(arguments: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run("tlee.export.backbone", command))
+    cli.main("tlee.export.backbone", command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tlee import cli
 from tlee.errors import UsageError
@@ -37,7 +36,7 @@ def command(arguments: list[str] | None) -> None:
 
 
 def main() -> None:
-    sys.exit(cli.run("tlee-export", command))
+    cli.main("tlee-export", command)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _recognize_all(recognizer: Recognizer, inputs: List[str], lines: Optional[IO
         if result.warning:
             cli.report(PROGRAM, "{}: {}".format(source, result.warning))
         if lines:
-            lines.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
+            lines.write(json.dumps(result.as_json()) + "\n")
             lines.flush()
         if show_table:
             print(_row(result, recognizer, width), flush=True)
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    sys.exit(cli.run(PROGRAM, command))
+    cli.main(PROGRAM, command)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What all commands share: how errors are reported, how tables look."""
 
+import io
 import sys
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -36,6 +37,16 @@ def run(
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         sys.stderr.close()
         return OK
+
+
+def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) -> None:
+    """Run a command as a process: as `run`, with file names of any kind printable."""
+    for name in ("stdout", "stderr"):
+        # A name may hold what the terminal's encoding cannot (ASCII in many containers): shown escaped.
+        stream = getattr(sys, name)
+        encoding, lines = stream.encoding, stream.isatty() or name == "stderr"
+        setattr(sys, name, io.TextIOWrapper(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
+    sys.exit(run(program, command))
 
 
 def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:

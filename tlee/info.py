@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from typing import List, Optional
 
 from tlee import cli
@@ -75,7 +74,7 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 def main() -> None:
-    sys.exit(cli.run("tlee-info", command))
+    cli.main("tlee-info", command)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class PictureFolder:
             InputError: the file is no picture.
         """
         path = self._files[index]
-        picture = cv2_module().imread(path, cv2_module().IMREAD_COLOR)
+        picture = cv2_module().imread(_utf8(path), cv2_module().IMREAD_COLOR)
         if picture is None:
             raise InputError(path, "not a picture that can be decoded", "remove or replace this file")
         return cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
@@ -186,7 +186,15 @@ def cv2_module() -> Any:
 
 
 def _capture(path: str) -> Any:
-    return cv2_module().VideoCapture(path)
+    return cv2_module().VideoCapture(_utf8(path))
+
+
+def _utf8(path: str) -> str:
+    # OpenCV takes names as UTF-8, whatever the locale, and crashes on anything else.
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(path, "its name is not UTF-8", "rename it") from None
 
 
 def _natural(name: str) -> List[Any]:

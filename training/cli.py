@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tlee import cli
 
@@ -27,7 +26,7 @@ def command(arguments: list[str] | None) -> None:
 
 
 def main() -> None:
-    sys.exit(cli.run("tlee-train", command))
+    cli.main("tlee-train", command)
 
 
 if __name__ == "__main__":

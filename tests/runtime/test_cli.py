@@ -81,6 +81,20 @@ def test_thresholds_and_no_early_exit(small_bundle, clip):
     assert stops("--no-early-exit") == (3, 2)
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_names_of_any_kind_are_recognised_and_reported(small_bundle, clip, tmp_path, locale):
+    umlaut, broken = (os.fsencode(tmp_path) + name for name in (b"/\xc3\xb6.mp4", b"/\xff.mp4"))
+    for name in (umlaut, broken):
+        shutil.copy(clip, name)
+    command = [*RUN, str(small_bundle), umlaut, broken, umlaut + b"x", "--json", str(tmp_path / "out.jsonl")]
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    run = subprocess.run(command, capture_output=True, env=environment)
+    errors = run.stderr.splitlines()
+    assert run.returncode == 1 and len(errors) == 2
+    assert b"not UTF-8; rename it" in errors[0] and b"no such file" in errors[1]
+    assert os.fsencode(json.loads((tmp_path / "out.jsonl").read_text())["source"]) == umlaut
+
+
 def missing_bundle(small_bundle, tmp_path, clip):
     return tmp_path / "none.tlee", clip
 
