@@ -22,7 +22,7 @@ Clip = Union[str, "os.PathLike[str]", np.ndarray]
 
 
 class Recognizer:
-    """Recognises videos with an exported bundle.
+    """Recognises videos with an exported bundle, one at a time: threads load one each.
 
     Example:
         recognizer = Recognizer.load("digits.tlee")
