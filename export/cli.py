@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from tlee import cli
-from tlee.errors import UsageError
 from tlee.info import describe
 
 
@@ -26,10 +25,7 @@ def command(arguments: list[str] | None) -> None:
 
     config = load_config(options.config) if options.config else None
     assert config is None or isinstance(config, Config)
-    try:
-        model = load_model(options.checkpoint, config)
-    except ValueError as error:
-        raise UsageError(options.config, str(error), "correct the configuration") from None
+    model = load_model(options.checkpoint, config)
     bundle = export_bundle(model, options.output, options.checkpoint, not options.no_verify, options.replace)
     print("\n".join(describe(bundle)))
     print(f"written: {options.output}")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tlee.errors import UsageError
+
 
 class Branch(nn.Module):
     """The published branch: mixed pooling, channel reduction by 1x1 convolutions, one linear layer.
@@ -17,7 +19,7 @@ class Branch(nn.Module):
         crm_num: number of convolutions.
 
     Raises:
-        ValueError: the reduction leaves no channel.
+        UsageError: the reduction leaves no channel.
     """
 
     def __init__(self, shape: tuple[int, int, int], feature_size: int, scale: int, crm_num: int) -> None:
@@ -27,7 +29,8 @@ class Branch(nn.Module):
         self.alpha = nn.Parameter(torch.full((1,), 0.5))
         widths = [channels] + [channels // 2 ** (scale + i) for i in range(crm_num)]
         if widths[-1] == 0:
-            raise ValueError(f"a branch on {channels} channels cannot reduce them {crm_num} times from scale {scale}")
+            problem = f"{crm_num} reductions from scale {scale} leave nothing of {channels} channels"
+            raise UsageError("branch", problem, "lower model.branch_scale or model.crm_num in the configuration")
         self.reduce = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:]))
         self.project = nn.Linear(widths[-1] * (size // self.window) ** 2, feature_size)
 

@@ -41,7 +41,7 @@ class Tlee(nn.Module):
         config: what to build. Weights are random.
 
     Raises:
-        ValueError: the branches cannot reduce the channels as often as configured.
+        UsageError: the branches cannot reduce the channels as often as configured.
     """
 
     def __init__(self, config: Config) -> None:

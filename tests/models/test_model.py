@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import small_model
 
+from tlee.errors import UsageError
 from tlee.export.segments import count_macs, segment_modules
 from tlee.models.backbones import Backbone
 from tlee.models.branches import Branch
@@ -54,7 +55,7 @@ def test_the_branch_mixes_its_pools_then_reduces_then_projects():
 
 
 def test_a_branch_that_would_lose_all_channels_is_refused():
-    with pytest.raises(ValueError, match="cannot reduce"):
+    with pytest.raises(UsageError, match="leave nothing of 8 channels; lower model.branch_scale"):
         Branch((8, 8, 8), 5, scale=2, crm_num=3)
 
 
