@@ -44,10 +44,12 @@ def measure(bundle_path: str, graph_path: str, runs: int, threads: Optional[int]
         session.run_with_iobinding(whole_binding)
         return whole_output
 
+    splits = ["split{}".format(b) for b in range(bundle.exits)]
+
     def chain() -> Any:
         x = frame
-        for b in range(bundle.exits):
-            x = backend.run("split{}".format(b), x)[0]
+        for name in splits:
+            x = backend.run(name, x)[0]
         return x
 
     difference = np.abs(backend.array(whole()) - backend.array(chain())).max()
@@ -65,8 +67,7 @@ def measure(bundle_path: str, graph_path: str, runs: int, threads: Optional[int]
 def _paired(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> Any:
     times: List[List[float]] = [[], []]
     for i in range(WARM_UP + runs):
-        pair = [(0, first), (1, second)]
-        for which, function in pair if i % 2 else pair[::-1]:  # neither is always the first
+        for which, function in ((0, first), (1, second)):
             start = time.perf_counter()
             function()
             if i >= WARM_UP:
