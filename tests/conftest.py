@@ -1,4 +1,4 @@
-"""What tests share: small models and bundles of real parts, real clips, the golden traces."""
+"""What tests share: small models and bundles of real parts, real clips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tlee.models.model import Tlee
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CLIPS = EXAMPLES / "clips"
-GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(EXAMPLES))
 
 SMALL = {

@@ -1,6 +1,5 @@
 """Which frames are read, and what is done to them."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -57,11 +56,3 @@ def test_a_frame_of_the_right_size_is_not_touched():
 def test_an_array_that_is_no_clip_is_refused(clip):
     with pytest.raises(InputError, match="give uint8 or float32"):
         check_clip(clip, SPEC)
-
-
-def test_opencv_is_the_one_that_reads_colours_as_bgr():
-    # `prepare` takes RGB; whoever decodes turns the channels. Held here so that a change in OpenCV is seen.
-    red = np.zeros((8, 8, 3), np.uint8)
-    red[:, :, 0] = 255
-    coded = cv2.imencode(".png", cv2.cvtColor(red, cv2.COLOR_RGB2BGR))[1]
-    assert np.array_equal(cv2.cvtColor(cv2.imdecode(coded, 1), cv2.COLOR_BGR2RGB), red)
