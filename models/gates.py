@@ -1,4 +1,8 @@
-"""Gates: whether the video can stop, from an exit's feature and the one before it."""
+"""Gates: whether the video can stop, from an exit's feature and the one before it.
+
+`forward` takes two (N, D), z after the FRM and the previous exit's, and gives (N, 1): the logit of the probability
+that the video can stop. Source: the published TLEE code.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,25 @@ class LinearGate(nn.Module):
         self.decide = nn.Linear(2 * hidden, 1)
 
     def forward(self, z: Tensor, previous: Tensor) -> Tensor:
-        """Two (N, D) to (N, 1), the logit of the probability that the video can stop.
-
-        Args:
-            z: the exit's feature after the FRM.
-            previous: the previous exit's.
-        """
         return self.decide(torch.cat([self.reduce(z), self.reduce(previous)], dim=1))
 
 
-GATES: dict[str, type[nn.Module]] = {"gm": LinearGate}
+class ConvGate(nn.Module):
+    """The published `eg`: two shared 1x1 convolutions on both features, concatenated, a linear layer to a score.
+
+    The published code puts batch norm behind the convolutions when it sees several videos at once, so in training
+    but never where a video is recognised. Here it is in neither: a gate is trained as it is used.
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Conv2d(feature_size, 128, 1), nn.ReLU(), nn.Conv2d(128, 64, 1), nn.ReLU())
+        self.decide = nn.Linear(128, 1)
+
+    def forward(self, z: Tensor, previous: Tensor) -> Tensor:
+        pair = [self.reduce(feature[:, :, None, None]).flatten(1) for feature in (z, previous)]
+        return self.decide(torch.cat(pair, dim=1))
+
+
+# `random` is the ablation baseline, drawn by the exit policy; neither it nor `none` has a network.
+GATES: dict[str, type[nn.Module] | None] = {"gm": LinearGate, "eg": ConvGate, "random": None, "none": None}

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tlee.inference import ExitValues, Stages
 from tlee.models.backbones import Backbone
-from tlee.models.branches import Branch
+from tlee.models.backbones.shift import clip_past, no_past
+from tlee.models.branches import BRANCHES
 from tlee.models.config import Config
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
@@ -50,38 +51,41 @@ class Tlee(nn.Module):
         self.config = config
         self.exits = model.branches + 1
         self.normalise = Normalise(config.frames.mean, config.frames.std)
-        self.backbone = Backbone(model.backbone, model.branches, model.input_size, model.width)
+        self.backbone = Backbone(model.backbone, model.branches, model.input_size, model.width, model.cuts, model.shift)
         size = self.backbone.feature_size
         self.branches = nn.ModuleList(
-            Branch(shape, size, model.branch_scale, model.crm_num) for shape in self.backbone.shapes[:-1]
+            BRANCHES[model.branch](shape, size, model.branch_scale, model.crm_num)
+            for shape in self.backbone.shapes[:-1]
         )
         self.neck: nn.Module = nn.Identity()
         if model.neck:
             self.neck = nn.Sequential(nn.Linear(size, model.neck), nn.BatchNorm1d(model.neck), nn.ReLU())
         self.feature_size = model.neck or size
-        self.frm = FRMS[model.frm]()
+        self.frm = FRMS[model.frm](self.feature_size)
         self.classifier = nn.Linear(self.feature_size, model.classes)
-        self.gate = GATES[model.gate](self.feature_size)
+        gate = GATES[model.gate]
+        self.gate = gate(self.feature_size) if gate else None
 
     def raw_feature(self, exit: int, x: Tensor) -> Tensor:
         """An exit's feature before the neck, from its split's output."""
         return self.branches[exit](x) if exit < len(self.branches) else self.backbone.tail(x)
 
-    def features(self, frames: Tensor, chosen: Collection[int]) -> dict[int, Tensor]:
-        """The chosen exits' features of every frame, before any feature reuse.
+    def features(self, clips: Tensor, chosen: Collection[int]) -> dict[int, Tensor]:
+        """The chosen exits' features of every frame, before any feature reuse, no exit taken.
 
         Args:
-            frames: (N, H, W, 3) RGB 0-255.
+            clips: (N, T, H, W, 3) RGB 0-255, in processing order.
 
         Returns:
-            (N, D) by exit.
+            (N, T, D) by exit.
         """
-        x = self.normalise(frames)
+        x = self.normalise(clips.flatten(0, 1))  # backbone and branches see all frames at once
+        past = clip_past(clips.shape[1])
         features = {}
         for exit in range(self.exits):
-            x = self.backbone.split(exit, x)
+            x = self.backbone.split(exit, x, past)
             if exit in chosen:
-                features[exit] = self.neck(self.raw_feature(exit, x))
+                features[exit] = self.neck(self.raw_feature(exit, x)).unflatten(0, clips.shape[:2])
         return features
 
 
@@ -95,6 +99,10 @@ class TorchStages(Stages):
 
     def __init__(self, model: Tlee) -> None:
         self.model = model.eval()
+        self._state: dict[str, Tensor] = {}
+
+    def begin(self) -> None:
+        self._state = {}
 
     @torch.inference_mode()
     def load(self, frame) -> Tensor:
@@ -102,7 +110,7 @@ class TorchStages(Stages):
 
     @torch.inference_mode()
     def split(self, index: int, x: Tensor) -> Tensor:
-        return self.model.backbone.split(index, x)
+        return self.model.backbone.split(index, x, self._exchange)
 
     @torch.inference_mode()
     def exit(self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool) -> ExitValues:
@@ -112,5 +120,10 @@ class TorchStages(Stages):
             z = model.frm(z, previous)
         logits = model.classifier(z)
         confidence = float(logits.softmax(1).max())
-        score = float(model.gate(z, previous).sigmoid()) if gated else None
+        score = float(model.gate(z, previous).sigmoid()) if gated and model.gate else None
         return ExitValues(z, logits, confidence, score)
+
+    def _exchange(self, name: str, kept: Tensor) -> Tensor:
+        previous = self._state.get(name)
+        self._state[name] = kept
+        return no_past(name, kept) if previous is None else previous

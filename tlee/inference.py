@@ -34,6 +34,9 @@ class Step(NamedTuple):
 class Stages:
     """A model, as the exit rule sees it: splits and exits over values of a kind of its own."""
 
+    def begin(self) -> None:
+        """A new video: forget what splits kept of the last one's frames."""
+
     def load(self, frame: Any) -> Any:
         """Turn a frame, (H, W, 3) RGB 0-255, into the first split's input."""
         raise NotImplementedError  # abstract
@@ -56,12 +59,16 @@ class Stages:
 def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[Step]:
     """Yield one `Step` per evaluated exit; the last one answers for the video.
 
+    A split may hand values of its own from frame to frame (temporal shift); a frame that leaves early leaves those
+    of the deeper splits as they were.
+
     Frames are taken from `frames` one at a time, so a lazy iterable decodes only what is needed.
     The z handed on is the previous *exit's*, also inside one frame, as published.
 
     Raises:
         SegmentError: a confidence or score is NaN or infinite.
     """
+    stages.begin()
     previous = None
     for t, frame in enumerate(frames):
         x = stages.load(frame)

@@ -6,6 +6,7 @@ Source: the inference procedure of the published TLEE code.
 
 import enum
 import math
+import random
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from tlee.errors import UsageError
@@ -30,6 +31,7 @@ class Reason(enum.Enum):
     LAST_FRAME = "last frame"
     CONFIDENT = "layer confident"
     LAST_EXIT = "last exit"
+    RANDOM = "random"
 
 
 class Decision(NamedTuple):
@@ -113,6 +115,37 @@ class ExitPolicy:
             if confidence > self.thresholds.layer[exit]:
                 return Decision(Action.FRAME_DONE, Reason.CONFIDENT)
         return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if last_exit else GO_ON
+
+
+class RandomExit(ExitPolicy):
+    """The ablation baseline, gate `random`: before the last frame every exit stops the video, and if not, ends the
+    frame, each with probability one half. Reads no confidence and no gate.
+
+    Args:
+        seed: draws go on from video to video; the same seed gives the same sequence of videos the same exits.
+    """
+
+    def __init__(self, frames: int, thresholds: Thresholds, early_exit: bool = True, seed: int = 0) -> None:
+        super().__init__(frames, thresholds, early_exit)
+        self._random = random.Random(seed)
+
+    def reads_gate(self, frame: int) -> bool:
+        return False
+
+    def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
+        if not self.early_exit or frame == self.frames - 1:
+            return super().decide(frame, exit, confidence, score)
+        stop_video, end_frame = self._random.random() < 0.5, self._random.random() < 0.5
+        if stop_video:
+            return Decision(Action.VIDEO_DONE, Reason.RANDOM)
+        if end_frame:
+            return Decision(Action.FRAME_DONE, Reason.RANDOM)
+        return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if exit == self.exits - 1 else GO_ON
+
+
+def exit_policy(gate: str, frames: int, thresholds: Thresholds, early_exit: bool = True) -> ExitPolicy:
+    """The policy of a model with this gate."""
+    return (RandomExit if gate == "random" else ExitPolicy)(frames, thresholds, early_exit)
 
 
 def _per_exit(name: str, value: Threshold, exits: int) -> List[float]:

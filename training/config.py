@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tlee.models.config import Config, Section
+from tlee.models.gates import GATES
 
 
 class DataConfig(Section):
@@ -44,17 +45,20 @@ class StageConfig(Section):
 
 
 class TrainingConfig(Config):
-    """A model's configuration with what `tlee-train` needs beside it."""
+    """A model's configuration with what `tlee-train` needs beside it. `init`: where the backbone's weights start."""
 
     data: DataConfig
+    init: Literal["random", "imagenet"] = "random"
     stages: list[StageConfig] = Field(min_length=1)
     seed: int = 0
 
     @model_validator(mode="after")
-    def _each_stage_once(self) -> TrainingConfig:
+    def _stages_fit(self) -> TrainingConfig:
         names = [stage.stage for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("a stage is named twice")
+        if "gate" in names and GATES[self.model.gate] is None:
+            raise ValueError(f"stage gate, but the gate '{self.model.gate}' has nothing to learn")
         return self
 
     def for_model(self, labels: list[str]) -> Config:

@@ -44,12 +44,9 @@ def exits(model: Tlee, frames: Tensor, chosen: list[int]) -> Iterator[ExitState]
         frames: (N, T, H, W, 3) RGB 0-255, in processing order.
         chosen: the exits that take part.
     """
-    count = frames.shape[1]
-    # Backbone and branches see all frames at once; only the cheap reuse runs frame by frame.
-    flat = model.features(frames.flatten(0, 1), chosen)
-    features = {b: f.unflatten(0, (-1, count)) for b, f in flat.items()}
+    features = model.features(frames, chosen)
     previous = None
-    for t in range(count):
+    for t in range(frames.shape[1]):
         for b in chosen:
             z = features[b][:, t]
             if t > 0:
@@ -92,6 +89,8 @@ def branches_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConf
 def gate_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) -> Tensor:
     """Stage 2: at frame t and exit b the gate shall say 1 where the exit's cross-entropy is at most
     b_knob * exp(t / (3 + b)). Only where the exit rule reads it: not in the first and last frame."""
+    gate = model.gate
+    assert gate is not None  # the configuration was checked
     losses = []
     last = frames.shape[1] - 1
     for state in exits(model, frames, list(range(model.exits))):
@@ -99,7 +98,7 @@ def gate_loss(model: Tlee, frames: Tensor, labels: Tensor, config: StageConfig) 
             continue
         loss = functional.cross_entropy(model.classifier(state.z), labels, reduction="none")
         target = loss <= config.b_knob * math.exp(state.frame / (3 + state.exit))
-        logit = model.gate(state.z, state.previous).squeeze(1)
+        logit = gate(state.z, state.previous).squeeze(1)
         losses.append(functional.binary_cross_entropy_with_logits(logit, target.float()))
     return torch.stack(losses).mean()
 
@@ -108,5 +107,5 @@ STAGES = {
     "frames": Stage(lambda m: [m.backbone, m.branches, m.neck, m.classifier], frames_loss),
     "backbone": Stage(lambda m: [m.backbone, m.neck, m.frm, m.classifier], backbone_loss),
     "branches": Stage(lambda m: [m.branches], branches_loss),
-    "gate": Stage(lambda m: [m.gate], gate_loss),
+    "gate": Stage(lambda m: [m.gate] if m.gate else [], gate_loss),
 }

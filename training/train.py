@@ -25,7 +25,8 @@ def train(config: TrainingConfig, output: str | Path) -> Tlee:
     The same configuration, data and seed give the same weights on the same machine.
 
     Raises:
-        UsageError: the data does not fit the configuration, or `output` cannot be written.
+        UsageError: the data does not fit the configuration, ImageNet weights cannot be had, or `output` cannot be
+            written.
         InputError: a clip cannot be decoded.
     """
     _seed(config.seed)
@@ -36,6 +37,8 @@ def train(config: TrainingConfig, output: str | Path) -> Tlee:
             remedy = "give train and val the same class folders, as many as model.classes"
             raise UsageError(folder, f"{len(found)} class folders for {config.model.classes} classes", remedy)
     model = Tlee(config.for_model(data.classes))
+    if config.init == "imagenet":
+        model.backbone.load_imagenet()
     history: list[dict[str, object]] = []
     save_checkpoint(output, model, {"stages": history})  # better to learn now that it cannot be written
     val = loader(validation, 32, False, config.data.workers)

@@ -1,0 +1,120 @@
+"""A backbone cut into splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tlee.errors import UsageError
+from tlee.models.backbones.registry import BACKBONES
+from tlee.models.backbones.shift import Exchange, ShiftedBlock, no_past, shift_residual_blocks
+from tlee.models.backbones.spec import BackboneSpec
+
+
+class Backbone(nn.Module):
+    """The features of a 2D CNN, cut into `len(cuts) + 1` splits.
+
+    Args:
+        name: a key of `BACKBONES`.
+        branches: how many exits sit before the tail, 1 to 3; the backbone's last cuts count.
+        input_size: side of a frame, pixels.
+        width: channel multiplier.
+        cuts: number of modules in front of each branch, instead of the backbone's own.
+        shift: False takes the temporal shift out of a backbone that has one.
+
+    Attributes:
+        cuts: number of modules in front of each branch.
+        shapes: (channels, height, width) of each split's output.
+        feature_size: length of the tail's feature.
+        state_shapes: for each split, by name, (channels, height, width) that its shifts hand from frame to frame.
+
+    Raises:
+        UsageError: cuts outside of the backbone, or a frame size that it does not take.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        branches: int,
+        input_size: int,
+        width: float = 1.0,
+        cuts: Sequence[int] | None = None,
+        shift: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        spec = BACKBONES[name]
+        if input_size % spec.size_step:
+            remedy = f"set model.input_size to a multiple of {spec.size_step}"
+            raise UsageError(name, f"does not take frames of {input_size} pixels", remedy)
+        self.features = _features(spec, width, shift)
+        self.cuts = tuple(cuts or spec.cuts[-branches:])
+        self._bounds = (0, *self.cuts, len(self.features))
+        if any(a >= b for a, b in zip(self._bounds, self._bounds[1:])):
+            remedy = f"set model.cuts to rising numbers from 1 to {len(self.features) - 1}"
+            raise UsageError(name, f"cannot be cut at {list(self.cuts)}", remedy)
+        self.shapes: list[tuple[int, ...]] = []
+        self.state_shapes: list[dict[str, tuple[int, ...]]] = []
+        with torch.device("meta"):
+            self._measure(_features(spec, width, shift).eval(), input_size)
+            self.feature_size = spec.tail(self.shapes[-1][0])(torch.empty(1, *self.shapes[-1])).shape[1]
+        self.tail = spec.tail(self.shapes[-1][0])
+
+    def load_imagenet(self) -> None:
+        """Take over ImageNet weights; a tail's last layer that ImageNet has not keeps its own.
+
+        Raises:
+            UsageError: there are none for this backbone or width, or they cannot be fetched.
+        """
+        fetch = BACKBONES[self.name].imagenet
+        remedy = "train from random weights with init: random"
+        if fetch is None:
+            raise UsageError(self.name, "torchvision has no ImageNet weights for it", remedy)
+        own, weights = self.state_dict(), fetch()
+        fitting = {name for name in own if name in weights and weights[name].shape == own[name].shape}
+        if not {name for name in own if name.startswith("features.")} <= fitting:
+            raise UsageError(
+                self.name, "its ImageNet weights are of another width", f"set model.width to 1, or {remedy}"
+            )
+        self.load_state_dict({name: weights[name] for name in fitting}, strict=False)
+
+    def split_modules(self, index: int) -> dict[int, nn.Module]:
+        """The modules of split `index`, by their number in the backbone."""
+        return self._part(self.features, index)
+
+    def split(self, index: int, x: Tensor, exchange: Exchange = no_past) -> Tensor:
+        """Run split `index` on the output of the one before, or on a normalised (N, 3, H, W) frame."""
+        return run_modules(self.split_modules(index), x, exchange)
+
+    def _part(self, features: nn.Sequential, index: int) -> dict[int, nn.Module]:
+        return {i: features[i] for i in range(self._bounds[index], self._bounds[index + 1])}
+
+    def _measure(self, features: nn.Sequential, input_size: int) -> None:
+        """Note the shapes of what goes from split to split and from frame to frame."""
+        x = torch.empty(1, 3, input_size, input_size)
+        for index in range(len(self.cuts) + 1):
+            states: dict[str, tuple[int, ...]] = {}
+
+            def exchange(name: str, kept: Tensor, states: dict[str, tuple[int, ...]] = states) -> Tensor:
+                states[name] = tuple(kept.shape[1:])
+                return kept
+
+            x = run_modules(self._part(features, index), x, exchange)
+            self.shapes.append(tuple(x.shape[1:]))
+            self.state_shapes.append(states)
+
+
+def _features(spec: BackboneSpec, width: float, shift: bool) -> nn.Sequential:
+    features = spec.features(width)
+    if spec.shifts and shift:
+        shift_residual_blocks(features)
+    return features
+
+
+def run_modules(modules: dict[int, nn.Module], x: Tensor, exchange: Exchange) -> Tensor:
+    """Run modules, by their number in the backbone, one after the other; `exchange` serves the temporal shifts."""
+    for i, module in modules.items():
+        x = module(x, exchange(f"shift{i}", module.kept(x))) if isinstance(module, ShiftedBlock) else module(x)
+    return x

@@ -1,0 +1,42 @@
+"""ImageNet weights from torchvision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from tlee.errors import UsageError
+from tlee.models.backbones.spec import Rename
+
+
+def torchvision_weights(name: str, *renames: Rename) -> Callable[[], Mapping[str, Tensor]]:
+    """What fetches torchvision's default weights of a model, once, into torch's cache.
+
+    Args:
+        name: torchvision's name of the model.
+        renames: its entries to ours, the first that matches; entries that none matches are left out.
+    """
+    return partial(_fetch, name, renames)
+
+
+def _fetch(name: str, renames: tuple[Rename, ...]) -> dict[str, Tensor]:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:  # no network; or a damaged file
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        remedy = f"put {weights.url} into {folder}, or train from random weights (init: random)"
+        raise UsageError(name, f"its ImageNet weights cannot be fetched ({error})", remedy) from None
+    found = {}
+    for entry, tensor in state.items():
+        for pattern, replacement in renames:
+            if re.match(pattern, entry):
+                found[re.sub(pattern, replacement, entry, count=1)] = tensor
+                break
+    return found
