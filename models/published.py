@@ -12,24 +12,36 @@ import torch
 from torch import Tensor
 
 from tlee.errors import CheckpointError
-from tlee.models.checkpoint import check_readable, load_weights
+from tlee.models.backbones import BACKBONES
+from tlee.models.backbones.spec import Rename
+from tlee.models.checkpoint import Shapes, check_entries, check_readable, shapes
 from tlee.models.config import Config
 from tlee.models.model import Tlee
 
-# Published name to ours, the first that matches.
-RENAMES = [
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"backbone\.baseModel\.", r"backbone.features."),
-        (r"backbone\.branches\.(\d+)\.crm\.conv(\d+)\.", r"branches.\1.reduce.\2."),
-        (r"backbone\.branches\.(\d+)\.fc1\.", r"branches.\1.project."),
-        (r"backbone\.branches\.(\d+)\.alpha$", r"branches.\1.alpha"),
-        (r"mlp\.layers\.", r"neck."),
-        (r"classifiers\.0\.", r"classifier."),
-        (r"exit_selector\.0\.fc1\.", r"gate.reduce."),
-        (r"exit_selector\.0\.fc2\.", r"gate.decide."),
-    )
-]
+# Our entries to the published names, the first that matches.
+NAMES: tuple[Rename, ...] = (
+    (r"backbone\.features\.", "backbone.baseModel."),
+    (r"branches\.(\d+)\.reduce\.(\d+)\.", r"backbone.branches.\1.crm.conv\2."),
+    (r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc1."),
+    (r"branches\.", "backbone.branches."),
+    (r"neck\.", "mlp.layers."),
+    (r"classifier\.", "classifiers.0."),
+    (r"frm\.beta", "feature_func.beta"),
+    (r"frm\.score\.1\.", "feature_func.testfrm.1."),
+    (r"frm\.score\.3\.", "feature_func.testfrm.4."),
+)
+GATE_NAMES: dict[str, tuple[Rename, ...]] = {
+    "gm": ((r"gate\.reduce\.", "exit_selector.0.fc1."), (r"gate\.decide\.", "exit_selector.0.fc2.")),
+    "eg": (
+        (r"gate\.reduce\.0\.", "exit_selector.0.conv1."),
+        (r"gate\.reduce\.2\.", "exit_selector.0.conv2."),
+        (r"gate\.decide\.", "exit_selector.0.linear."),
+    ),
+}
+# Batch norms of the gate `eg`, by their channels: never read where one video is recognised.
+EG_NORMS = {"exit_selector.0.bn1": 128, "exit_selector.0.bn2": 64}
+# An ImageNet classifier that some backbones were saved with, likewise never read.
+IMAGENET_CLASSIFIER = re.compile(r"backbone\.baseModel\.(fc|last_linear|classifier)\.")
 
 
 def load_published(path: str | Path, config: Config) -> Tlee:
@@ -37,8 +49,51 @@ def load_published(path: str | Path, config: Config) -> Tlee:
 
     Raises:
         CheckpointError: the file cannot be read, holds objects other than tensors and plain values, or is of
-            another model.
+            another model: names what differs.
     """
+    model = Tlee(config)
+    state = {name: tensor for name, tensor in _read(path).items() if not IMAGENET_CLASSIFIER.match(name)}
+    rows = BACKBONES[config.model.backbone].published
+    # Some backbones are in circulation under torchvision's names too.
+    layouts = [published_names(model, backbone) for backbone in (rows, ())]
+    names = min(layouts, key=lambda layout: len(set(layout.values()) - set(state)))
+    wanted = {names[ours]: shape for ours, shape in shapes(model.state_dict()).items()}
+    check_entries(path, {**wanted, **unread_entries(config)}, shapes(state))
+    model.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
+    return model.eval()
+
+
+def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None) -> dict[str, str]:
+    """The published name of each of a model's entries.
+
+    Args:
+        backbone: how the backbone's entries are named; None for as the registry says.
+    """
+    config = model.config.model
+    own = BACKBONES[config.backbone].published if backbone is None else backbone
+    rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *NAMES)
+    rows += GATE_NAMES.get(config.gate, ())
+    return {name: _rename(name, rows) for name in model.state_dict()}
+
+
+def _rename(name: str, rows: tuple[Rename, ...]) -> str:
+    for pattern, replacement in rows:
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name, count=1)
+    return name
+
+
+def unread_entries(config: Config) -> Shapes:
+    """Entries of a published checkpoint that have no place in our model, since inference never reads them."""
+    if config.model.gate != "eg":
+        return {}
+    entries = ("weight", "bias", "running_mean", "running_var")
+    found: Shapes = {f"{norm}.{entry}": (size,) for norm, size in EG_NORMS.items() for entry in entries}
+    return {**found, **{f"{norm}.num_batches_tracked": () for norm in EG_NORMS}}
+
+
+def _read(path: str | Path) -> dict[str, Tensor]:
+    """The state dictionary in a file; a `module.` that DataParallel put in front of names is taken off."""
     check_readable(path)
     try:
         with warnings.catch_warnings():
@@ -51,23 +106,4 @@ def load_published(path: str | Path, config: Config) -> Tlee:
     state = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(path, "no state_dict of tensors inside", "give a .pth.tar of the published code")
-    model = Tlee(config)
-    load_weights(path, model, rename(state))
-    return model.eval()
-
-
-def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published state-dict names to ours; a `module.` that DataParallel put in front is taken off.
-
-    Example:
-        >>> list(rename({"module.classifiers.0.bias": torch.zeros(2)}))
-        ['classifier.bias']
-    """
-    return {_rename(name.removeprefix("module.")): tensor for name, tensor in state.items()}
-
-
-def _rename(name: str) -> str:
-    for pattern, replacement in RENAMES:
-        if pattern.match(name):
-            return pattern.sub(replacement, name)
-    return name
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
