@@ -34,7 +34,7 @@ def command(arguments: list[str] | None) -> None:
     whole = nn.Sequential(model.normalise, *model.backbone.features).eval()
     graph = SegmentModule(options.name, whole, ("frame",), ((1, size, size, 3),), ("map",))
     with whole_file(str(checkpoint.with_suffix(".onnx")), "wb") as stream:
-        stream.write(to_onnx(graph))
+        stream.write(to_onnx(graph).SerializeToString())
 
 
 if __name__ == "__main__":

@@ -6,33 +6,45 @@ import argparse
 
 from tlee import cli
 from tlee.info import describe
+from tlee.models.convert import warn_of_unknown
+
+PROGRAM = "tlee-export"
 
 
 def command(arguments: list[str] | None) -> None:
+    from tlee.export.targets import DEFAULT_TARGET, TARGETS  # onnx may not be installed: reported by whoever runs this
+
     parser = argparse.ArgumentParser(
-        prog="tlee-export", description="Turn a checkpoint into a bundle and verify it against PyTorch."
+        prog=PROGRAM, description="Turn a checkpoint into a bundle and verify it against PyTorch."
     )
     parser.add_argument("checkpoint", help=".safetensors of tlee-train, or .pth.tar of the published code")
     parser.add_argument("-o", "--output", required=True, metavar="NAME.tlee", help="the bundle to write")
-    parser.add_argument("--config", metavar="FILE.yml", help="the model of a published checkpoint")
+    parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
+    parser.add_argument(
+        "--target", choices=TARGETS, default=DEFAULT_TARGET, help="whose TensorRT must take every segment (%(default)s)"
+    )
     parser.add_argument("--replace", action="store_true", help="replace the bundle if it exists")
     parser.add_argument("--no-verify", action="store_true", help="do not compare the bundle with PyTorch")
     options = parser.parse_args(arguments)
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.export.exporter import export_bundle, load_model
-    from tlee.models.config import Config, load_config
+    from tlee.models.published_config import load_model_config
 
-    config = load_config(options.config) if options.config else None
-    assert config is None or isinstance(config, Config)
+    config = None
+    if options.config:
+        config, unknown = load_model_config(options.config)
+        warn_of_unknown(PROGRAM, options.config, unknown)
     model = load_model(options.checkpoint, config)
-    bundle = export_bundle(model, options.output, options.checkpoint, not options.no_verify, options.replace)
+    bundle = export_bundle(
+        model, options.output, options.checkpoint, not options.no_verify, options.replace, options.target
+    )
     print("\n".join(describe(bundle)))
     print(f"written: {options.output}")
 
 
 def main() -> None:
-    cli.main("tlee-export", command)
+    cli.main(PROGRAM, command)
 
 
 if __name__ == "__main__":

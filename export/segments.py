@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -11,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tlee.models.backbones.backbone import run_modules
 from tlee.models.model import Tlee
 
 OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
+NEXT = "_next"  # behind the name of a state: its value for the next frame
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class SegmentModule:
     def example(self) -> tuple[Tensor, ...]:
         """Inputs of the right shapes."""
         return tuple(torch.zeros(shape) for shape in self.shapes)
+
+    def state(self) -> dict[str, str]:
+        """Inputs that the output named beside them replaces in the next frame; none for most segments."""
+        return {name: name + NEXT for name in self.inputs if name + NEXT in self.outputs}
 
     def output_shapes(self) -> list[tuple[int, ...]]:
         with torch.inference_mode():
@@ -65,38 +73,72 @@ class GateScore(nn.Module):
         return self.gate(z, previous).sigmoid()
 
 
+class Split(nn.Module):
+    """A split with what its temporal shifts hand from frame to frame as plain inputs and outputs behind x.
+
+    Args:
+        modules: of the split, by their number in the backbone.
+        states: names of what is handed on, in order.
+        normalise: in front, for the first split.
+    """
+
+    def __init__(self, modules: dict[int, nn.Module], states: Sequence[str], normalise: nn.Module) -> None:
+        super().__init__()
+        self.normalise, self.states = normalise, states
+        self.part = nn.ModuleDict({str(i): module for i, module in modules.items()})
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+        before, after = dict(zip(self.states, given)), {}
+
+        def exchange(name: str, kept: Tensor) -> Tensor:
+            after[name] = kept
+            return before[name]
+
+        x = run_modules({int(i): module for i, module in self.part.items()}, self.normalise(x), exchange)
+        return (x, *(after[name] for name in self.states)) if self.states else x
+
+
 def segment_modules(model: Tlee) -> list[SegmentModule]:
     """All segments of a model, in the order a frame meets them."""
-    backbone, size = model.backbone, model.config.model.input_size
+    backbone = model.backbone
     maps = [(1, *shape) for shape in backbone.shapes]
     raw, joined = (1, backbone.feature_size), (1, model.feature_size)
-    parts = []
-    for b in range(model.exits):
-        modules = backbone.split_modules(b)
-        if b == 0:
-            first = nn.Sequential(model.normalise, *modules)
-            parts.append(SegmentModule("split0", first, ("frame",), ((1, size, size, 3),), ("x0",)))
-        else:
-            parts.append(
-                SegmentModule(f"split{b}", nn.Sequential(*modules), (f"x{b - 1}",), (maps[b - 1],), (f"x{b}",))
-            )
+    parts = [_split(model, b) for b in range(model.exits)]
     for b, branch in enumerate(model.branches):
         parts.append(SegmentModule(f"branch{b}", branch, (f"x{b}",), (maps[b],), ("feature",)))
     parts.append(SegmentModule("tail", backbone.tail, (f"x{model.exits - 1}",), (maps[-1],), ("feature",)))
     if model.config.model.neck:  # stored once, though every exit has it
         parts.append(SegmentModule("neck", model.neck, ("feature",), (raw,), ("projection",)))
     pair = (joined, joined)
-    parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
+    if model.config.model.frm != "none":
+        parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
     parts.append(SegmentModule("head", Head(model.classifier), ("z",), (joined,), ("logits", "confidence")))
-    parts.append(SegmentModule("gate", GateScore(model.gate), ("z", "previous"), pair, ("score",)))
+    if model.gate:
+        parts.append(SegmentModule("gate", GateScore(model.gate), ("z", "previous"), pair, ("score",)))
     for part in parts:
         part.module.eval()  # a new Sequential starts in training mode, whatever its parts were
     return parts
 
 
-def to_onnx(segment: SegmentModule) -> bytes:
+def _split(model: Tlee, index: int) -> SegmentModule:
+    backbone, size = model.backbone, model.config.model.input_size
+    states = backbone.state_shapes[index]
+    before: nn.Module = model.normalise if index == 0 else nn.Identity()
+    source = (f"x{index - 1}", (1, *backbone.shapes[index - 1])) if index else ("frame", (1, size, size, 3))
+    return SegmentModule(
+        f"split{index}",
+        Split(backbone.split_modules(index), list(states), before),
+        (source[0], *states),
+        (source[1], *((1, *shape) for shape in states.values())),
+        (f"x{index}", *(name + NEXT for name in states)),
+    )
+
+
+def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
     """A segment as a cleaned and checked ONNX model, opset 13, batch 1, float32."""
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+        # torch announces the end of the exporter that alone can write opset 13.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             segment.module,
             segment.example(),
@@ -109,7 +151,7 @@ def to_onnx(segment: SegmentModule) -> bytes:
         model = onnxslim.slim(onnx.load(file.name))
     _enter_in_blocks(model.graph)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return model
 
 
 def _enter_in_blocks(graph: onnx.GraphProto) -> None:

@@ -6,6 +6,7 @@ project imports a later one: verifying with other code than what runs would veri
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,13 +16,15 @@ from tlee.errors import VerificationError
 from tlee.frames import FrameSpec
 from tlee.inference import Step, walk
 from tlee.models.model import Tlee, TorchStages
-from tlee.policy import ExitPolicy, Thresholds
+from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
 CLIPS = 4
-TOLERANCE = 1e-4  # of confidences and gate scores; of logits and z relative to their largest value
+# Of confidences and gate scores; of z relative to its largest value; of logits too, but where all are below 1 of the
+# numbers themselves: softmax sees nothing else, and in an untrained classifier they are what large sums leave over.
+TOLERANCE = 1e-4
 NEVER = 2.0  # a confidence threshold that nothing crosses
 
 
@@ -38,7 +41,7 @@ def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
     runs, steps, difference = 0, 0, 0.0
     for clip in synthetic_clips(bundle.frames):
         for policy in _policies(stages, clip, bundle):
-            expected = list(walk(stages, clip, policy))
+            expected = list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
             if _undecided(expected, policy):
                 continue
             result = Recognizer(bundle, chain, policy).recognize(clip, trace=True)
@@ -69,7 +72,7 @@ def _policies(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> list[Exi
     layer = _amid([values.confidence for values in free])
     gate = _amid([values.score for values in free if values.score is not None])
     plain = ExitPolicy(count, never.thresholds, early_exit=False)
-    own = ExitPolicy(count, bundle.thresholds())
+    own = exit_policy(bundle.manifest["model"]["gate"], count, bundle.thresholds())
     by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
     by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate))
     return [never, plain, own, by_layer, by_gate]
@@ -77,6 +80,8 @@ def _policies(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> list[Exi
 
 def _amid(values: list[float]) -> float:
     """The middle of the widest gap in the middle half of `values`: far from a tie, crossed by some."""
+    if not values:  # no gate
+        return NEVER
     ordered = sorted(values)
     middle = ordered[len(ordered) // 4 : max(len(ordered) * 3 // 4, len(ordered) // 4 + 2)]
     gaps = [(b - a, (a + b) / 2) for a, b in zip(middle, middle[1:])]
@@ -103,7 +108,7 @@ def _compare(bundle: Bundle, expected: list[Step], traced: list[TraceStep]) -> f
             raise _failed(bundle, f"at {where} PyTorch says '{want.decision.reason.value}', the bundle '{got.reason}'")
         logits, z = want.values.logits[0].numpy(), want.values.z[0].numpy()
         differences = {"confidence": abs(want.values.confidence - got.confidence)}
-        differences["logits"], differences["z"] = _relative(logits, got.logits), _relative(z, got.z)
+        differences["logits"], differences["z"] = _relative(logits, got.logits, 1.0), _relative(z, got.z, 1e-6)
         if want.values.score is not None and got.score is not None:
             differences["gate score"] = abs(want.values.score - got.score)
         worst = max(differences, key=differences.__getitem__)
@@ -115,8 +120,8 @@ def _compare(bundle: Bundle, expected: list[Step], traced: list[TraceStep]) -> f
     return largest
 
 
-def _relative(want: np.ndarray, got: np.ndarray) -> float:
-    return float(np.abs(want - got).max() / max(np.abs(want).max(), 1e-6))
+def _relative(want: np.ndarray, got: np.ndarray, smallest: float) -> float:
+    return float(np.abs(want - got).max() / max(np.abs(want).max(), smallest))
 
 
 def _failed(bundle: Bundle, what: str) -> VerificationError:

@@ -1,6 +1,6 @@
 """The chain: a bundle's segments as the exit rule's stages."""
 
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 
@@ -20,16 +20,23 @@ class Chain(Stages):
         self._backend = backend
         exits = bundle.exits
         self._splits = ["split{}".format(b) for b in range(exits)]
+        self._zeros = [self._first_state(bundle, name) for name in self._splits]
+        self._state = list(self._zeros)  # of each split, what follows x among its inputs
         self._features = ["branch{}".format(b) for b in range(exits - 1)] + ["tail"]
         self._has_neck = "neck" in bundle.segments
         self._has_frm = "frm" in bundle.segments
         self._has_gate = "gate" in bundle.segments
 
+    def begin(self) -> None:
+        self._state = list(self._zeros)
+
     def load(self, frame: np.ndarray) -> Any:
         return self._backend.value(np.ascontiguousarray(frame[np.newaxis], dtype=np.float32))
 
     def split(self, index: int, x: Any) -> Any:
-        return self._backend.run(self._splits[index], x)[0]
+        outputs = self._backend.run(self._splits[index], x, *self._state[index])
+        self._state[index] = outputs[1:]
+        return outputs[0]
 
     def exit(self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool) -> ExitValues:
         backend = self._backend
@@ -47,3 +54,7 @@ class Chain(Stages):
     def array(self, value: Any) -> np.ndarray:
         """A z or logits of a step as an array, (1, n) float32."""
         return self._backend.array(value)
+
+    def _first_state(self, bundle: Bundle, name: str) -> List[Any]:
+        shapes = [value["shape"] for value in bundle.manifest["segments"][name]["inputs"][1:]]
+        return [self._backend.value(np.zeros(shape, np.float32)) for shape in shapes]

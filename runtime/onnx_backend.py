@@ -16,7 +16,8 @@ class OnnxBackend:
     """All segments of a bundle as sessions, inputs and outputs bound.
 
     Outputs lie in buffers that the segment's next runs use again: a split's are overwritten by its next run, all
-    others by the next but one, so that an exit's z outlives the exit that follows it.
+    others and those of splits with a state by the next but one, so that an exit's z outlives the exit that follows
+    it, and a state the run that reads it.
 
     Args:
         threads: None for the number of cores this process may use.
@@ -60,7 +61,7 @@ class OnnxBackend:
         session = _open_segment(bundle, name, threads, shared_pool)
         entry = bundle.manifest["segments"][name]
         buffers: Deque[_Buffer] = deque()
-        for _ in range(1 if name.startswith("split") else 2):
+        for _ in range(1 if name.startswith("split") and not bundle.segments[name].state else 2):
             outputs = [self.empty(value["shape"]) for value in entry["outputs"]]
             binding = session.io_binding()
             for value, output in zip(entry["outputs"], outputs):

@@ -10,7 +10,7 @@ from tlee.bundle import Bundle
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.frames import check_clip
 from tlee.inference import Step, walk
-from tlee.policy import ExitPolicy, Thresholds
+from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.chain import Chain
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -67,7 +67,7 @@ class Recognizer:
             raise UsageError("backend", "'{}' is not known".format(backend), "use " + " or ".join(BACKENDS))
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         thresholds = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
-        policy = ExitPolicy(bundle.frames.length, thresholds, early_exit)
+        policy = exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, thresholds, early_exit)
         return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads, shared_pool)), policy)
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:

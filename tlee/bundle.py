@@ -14,8 +14,9 @@ from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
 
@@ -29,6 +30,34 @@ class Segment(NamedTuple):
     outputs: List[str]
     macs: int
     parameters: int
+    state: Dict[str, str]  # inputs by name that the output of that name replaces in the next frame
+
+
+def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """What reaching each exit of a frame costs, from the manifest's segments.
+
+    Returns:
+        For each exit its `segment`; `backbone_macs` of the splits up to it; `macs` and `parameters` of all that has
+        run when the frame leaves there: these splits and every exit so far, each with neck, FRM, head and gate.
+    """
+
+    def total(key: str, names: List[str]) -> int:
+        return sum(segments[name][key] for name in names if name in segments)
+
+    exits: List[Dict[str, Any]] = []
+    shared = ["neck", "frm", "head", "gate"]
+    for b in range(branches + 1):
+        splits = ["split{}".format(i) for i in range(b + 1)]
+        own = (["branch{}".format(i) for i in range(branches)] + ["tail"])[: b + 1]
+        exits.append(
+            {
+                "segment": own[-1],
+                "backbone_macs": total("macs", splits),
+                "macs": total("macs", splits + own) + (b + 1) * total("macs", shared),
+                "parameters": total("parameters", splits + own + shared),
+            }
+        )
+    return exits
 
 
 class Bundle:
@@ -190,13 +219,21 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     if frames["crop"] > frames["resize"]:
         return "the crop is larger than the resized frame"
     needed = ["split{}".format(b) for b in range(exits)] + ["branch{}".format(b) for b in range(exits - 1)]
-    needed += [name for name in ("frm", "gate") if model[name] != "none"]
+    needed += [name for name in ("frm", "gate") if model[name] not in NO_SEGMENT]
     missing = [name for name in needed if name not in segments]
     if missing:
         return "segment {} is missing".format(missing[0])
     for thresholds in [manifest["exit_rule"]["thresholds"]] + list(manifest["exit_rule"]["operating_points"].values()):
         if any(len(values) != exits for values in thresholds.values()):
             return "thresholds for another number of exits than {}".format(exits)
+    if manifest["exits"] != exit_costs(model["branches"], segments):
+        return "the costs of the exits are not those of the segments"
+    for name, segment in segments.items():
+        handed = zip(*([value["name"] for value in segment[side][1:]] for side in ("inputs", "outputs")))
+        if name.startswith("split") and segment.get("state", {}) != dict(handed):
+            return "the state of {} is not what follows its first input and output".format(name)
+        if "state" in segment and frames["order"] != sorted(frames["order"]):
+            return "a state is handed from frame to frame, but the frames are not in chronological order"
     unlisted = [s["file"] for s in segments.values() if s["file"] not in manifest["files"]]
     return "{} is not among the files".format(unlisted[0]) if unlisted else None
 
@@ -229,4 +266,4 @@ def _walk_files(path: str) -> Set[str]:
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:
     inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
-    return Segment(name, entry["file"], inputs, outputs, entry["macs"], entry["parameters"])
+    return Segment(name, entry["file"], inputs, outputs, entry["macs"], entry["parameters"], entry.get("state", {}))

@@ -14,10 +14,10 @@ def describe(bundle: Bundle) -> List[str]:
     lines = [
         "{}: {}, {} classes, {} exits".format(bundle.name, model["backbone"], model["classes"], bundle.exits),
         "frames: {} of {} x {} pixels, order {}".format(frames.length, frames.crop, frames.crop, frames.order),
-        "feature reuse: {}, gate: {}, feature size: {}".format(model["frm"], model["gate"], model["feature_size"]),
+        "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),
         "",
     ]
-    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_exit_rows(bundle), "lrrrrr") + [""]
+    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
     verification = manifest["verification"]
     if verification is None:
         lines.append("verified: no")
@@ -40,14 +40,13 @@ def _segment_rows(bundle: Bundle) -> List[List[str]]:
 
 
 def _exit_rows(bundle: Bundle) -> List[List[str]]:
-    thresholds = bundle.thresholds()
-    rows = [["exit", "MACs of a frame", "share", "first", "layer", "gate"]]
-    splits = [bundle.segments["split{}".format(b)].macs for b in range(bundle.exits)]
-    for b in range(bundle.exits):
-        name = "tail" if b == bundle.exits - 1 else "branch{}".format(b)
-        macs = sum(splits[: b + 1])
-        rows.append([name, "{:,}".format(macs), "{:.1%}".format(macs / float(sum(splits)))])
-        rows[-1] += ["{:g}".format(values[b]) for values in thresholds]
+    """Of each exit: what a frame that leaves there has cost, with all exits before, and in the backbone alone."""
+    thresholds, exits = bundle.thresholds(), bundle.manifest["exits"]
+    rows = [["exit", "parameters", "MACs of a frame", "in the backbone", "share", "first", "layer", "gate"]]
+    for b, costs in enumerate(exits):
+        counts = ["{:,}".format(costs[key]) for key in ("parameters", "macs", "backbone_macs")]
+        share = "{:.1%}".format(costs["backbone_macs"] / float(exits[-1]["backbone_macs"]))
+        rows.append([costs["segment"]] + counts + [share] + ["{:g}".format(values[b]) for values in thresholds])
     return rows
 
 

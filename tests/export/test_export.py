@@ -56,13 +56,10 @@ def test_verification_records_what_it_compared(small_bundle):
     assert 0 < verification["difference"] < 1e-4
 
 
-def test_verification_meets_early_exits_of_both_kinds():
-    model, reasons = small_model(), set()
-    bundle_like = type(
-        "B", (), {"frames": model.config.frame_spec(), "exits": 3, "thresholds": model.config.thresholds}
-    )
-    for clip in verify.synthetic_clips(bundle_like.frames):
-        for policy in verify._policies(verify.TorchStages(model), clip, bundle_like):
+def test_verification_meets_early_exits_of_both_kinds(small_bundle):
+    model, reasons, bundle = small_model(), set(), Bundle.open(small_bundle)
+    for clip in verify.synthetic_clips(bundle.frames):
+        for policy in verify._policies(verify.TorchStages(model), clip, bundle):
             reasons |= {step.decision.reason.value for step in verify.walk(verify.TorchStages(model), clip, policy)}
     assert {"gate", "layer confident", "last frame", "last exit", "none"} <= reasons
 

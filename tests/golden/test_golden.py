@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
-from golden.traces import TRACES, load_trace, trace_clip, trace_config, write_published
+import yaml
+from golden.traces import TRACES, load_trace, published_yaml, trace_clip, trace_config, write_published
 
+from tlee.bundle import Bundle
+from tlee.export import cli
 from tlee.export.exporter import export_bundle
 from tlee.inference import walk
 from tlee.models.model import TorchStages
@@ -14,7 +17,10 @@ from tlee.runtime import Recognizer
 CONFIDENCE = 1e-4
 
 
-@pytest.fixture(scope="module", params=TRACES)
+FULL = ("golden_vgg16_gm_mp",)  # half a gigabyte of weights
+
+
+@pytest.fixture(scope="module", params=[pytest.param(t, marks=pytest.mark.full if t in FULL else ()) for t in TRACES])
 def trace(request):
     return load_trace(request.param)
 
@@ -33,7 +39,8 @@ def model(imported):
 @pytest.fixture(scope="module")
 def bundle(imported, tmp_path_factory):
     model, checkpoint = imported
-    return export_bundle(model, tmp_path_factory.mktemp("bundle") / "golden.tlee", checkpoint)
+    # What follows compares it with the trace, which says more than comparing it with the model.
+    return export_bundle(model, tmp_path_factory.mktemp("bundle") / "golden.tlee", checkpoint, verified=False)
 
 
 def in_pytorch(model, clip, thresholds):
@@ -94,3 +101,15 @@ def test_without_exits_every_value_is_the_published_one_until_the_last_frame(mod
     # The free run also visits the last frame's deeper exits, which the exit rule never reaches.
     checked = list(check_steps(got, trace["free_run"][: len(got)]))
     assert len(checked) == (trace["frames"] - 1) * model.exits + 1
+
+
+def test_a_published_checkpoint_and_its_configuration_file_are_all_that_export_needs(tmp_path, capsys):
+    trace = load_trace("golden_mobilenetv2_eg_mp")
+    checkpoint, config = write_published(tmp_path / "model_best.pth.tar", trace), tmp_path / "published.yml"
+    config.write_text(yaml.safe_dump({**published_yaml(trace), "log": "here"}))
+    cli.command([str(checkpoint), "--config", str(config), "-o", str(tmp_path / "a.tlee")])
+    shown = capsys.readouterr()
+    assert shown.err == f"tlee-export: {config}: warning: not known and left out: log\n"
+    assert "hmdb51-mobilenetv2: mobilenetv2, 51 classes, 3 exits" in shown.out and "verified: 4 clips" in shown.out
+    thresholds = Thresholds.of(3, trace["runs"][1]["first_threshold"], trace["runs"][1]["layer_threshold"])
+    check_run(in_runtime(Bundle.open(tmp_path / "a.tlee"), trace_clip(trace), thresholds), trace["runs"][1])

@@ -70,8 +70,8 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 
 def test_another_format_is_refused(copy):
-    edit(copy, lambda m: m.update(format=2))
-    refuse(copy, "format 2, this release reads 1")
+    edit(copy, lambda m: m.update(format=3))
+    refuse(copy, "format 3, this release reads 2")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
@@ -111,6 +111,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(copy):
         (lambda m: m["exit_rule"]["thresholds"].update(layer=[0.5]), "another number of exits"),
         (lambda m: m["segments"]["tail"].update(file="segments/none.onnx"), "not among the files"),
         (lambda m: m["files"]["segments/tail.onnx"].update(sha256="abc"), "sha256"),
+        (lambda m: m["exits"][1].update(macs=5), "the costs of the exits are not those of the segments"),
         (lambda m: m.update(surprise=1), "surprise|additional"),
     ],
 )
@@ -155,3 +156,16 @@ def test_info_shows_every_segment_and_checks_the_content(copy):
     (copy / "segments" / "extra").write_bytes(b"")
     failed = subprocess.run(run, capture_output=True, text=True)
     assert failed.returncode == 2 and failed.stdout == "" and failed.stderr.count("\n") == 1
+
+
+def test_the_cost_of_an_exit_is_all_that_has_run_when_a_frame_leaves_there(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    macs = {name: segment.macs for name, segment in bundle.segments.items()}
+    shared = macs["head"] + macs["frm"] + macs["gate"]
+    backbone = [macs["split0"], macs["split0"] + macs["split1"], macs["split0"] + macs["split1"] + macs["split2"]]
+    exits = bundle.manifest["exits"]
+    assert [costs["segment"] for costs in exits] == ["branch0", "branch1", "tail"]
+    assert [costs["backbone_macs"] for costs in exits] == backbone
+    assert exits[0]["macs"] == backbone[0] + macs["branch0"] + shared
+    assert exits[2]["macs"] == backbone[2] + macs["branch0"] + macs["branch1"] + macs["tail"] + 3 * shared
+    assert exits[2]["parameters"] == sum(segment.parameters for segment in bundle.segments.values())

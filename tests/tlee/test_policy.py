@@ -5,7 +5,7 @@ import pytest
 
 from tlee.errors import SegmentError, UsageError
 from tlee.inference import ExitValues, Stages, walk
-from tlee.policy import Action, ExitPolicy, Reason, Thresholds
+from tlee.policy import Action, ExitPolicy, RandomExit, Reason, Thresholds, exit_policy
 
 POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
 
@@ -96,3 +96,32 @@ def test_frames_are_taken_only_as_many_as_needed():
 def test_not_a_number_is_an_error_not_a_decision(stages, segment):
     with pytest.raises(SegmentError, match=f"segment {segment}: .* is not a number"):
         list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.5))))
+
+
+def test_random_exits_read_nothing_and_come_half_of_the_time():
+    policy = RandomExit(4, POLICY.thresholds, seed=1)
+    assert not any(policy.reads_gate(t) for t in range(4))
+    decisions = [policy.decide(t % 3, 1, 1.0 if t % 2 else 0.0) for t in range(3000)]
+    shares = {action: sum(d.action is action for d in decisions) / len(decisions) for action in Action}
+    # The video stops with 1/2; if not, the frame ends with 1/2.
+    assert shares[Action.VIDEO_DONE] == pytest.approx(0.5, abs=0.03)
+    assert shares[Action.FRAME_DONE] == pytest.approx(0.25, abs=0.03)
+    assert {d.reason for d in decisions} == {Reason.RANDOM, Reason.NONE}
+    assert policy.decide(3, 0, 0.0) == (Action.VIDEO_DONE, Reason.LAST_FRAME)
+    ends = {policy.decide(1, 2, 0.0).reason for _ in range(100)}
+    assert ends == {Reason.RANDOM, Reason.LAST_EXIT}
+
+
+def test_the_same_seed_draws_the_same_exits():
+    first, second = RandomExit(4, POLICY.thresholds, seed=3), RandomExit(4, POLICY.thresholds, seed=3)
+    assert [first.decide(1, 0, 0.5) for _ in range(50)] == [second.decide(1, 0, 0.5) for _ in range(50)]
+
+
+def test_random_exits_can_be_switched_off():
+    policy = RandomExit(4, POLICY.thresholds, early_exit=False)
+    assert {policy.decide(0, 2, 1.0).reason for _ in range(50)} == {Reason.LAST_EXIT}
+
+
+def test_the_policy_follows_the_gate():
+    assert isinstance(exit_policy("random", 4, POLICY.thresholds), RandomExit)
+    assert type(exit_policy("gm", 4, POLICY.thresholds)) is ExitPolicy
