@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test lint typecheck test-device sample clean
+.PHONY: demo test test-all lint typecheck test-device sample clean
 
 demo: $(INSTALLED)
 	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
@@ -14,8 +14,13 @@ demo: $(INSTALLED)
 	@echo "The same without stopping early:"
 	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
 
+# One thread each: the workers take the cores.
 test: lint typecheck
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+
+# With every backbone and golden trace at full size, about 15 minutes more.
+test-all: lint typecheck
+	$(BIN)/python -m pytest -m "full or not full"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -29,6 +29,9 @@ WARM_UP = 10
 def measure(bundle_path: str, graph_path: str, runs: int, threads: Optional[int]) -> List[Any]:
     """Median milliseconds of one graph and of the chain, and quartiles of the ratio of paired runs."""
     bundle = Bundle.open(bundle_path)
+    if any(segment.state for segment in bundle.segments.values()):
+        remedy = "compare a backbone without temporal shift"
+        raise UsageError(bundle.name, "hands a state from frame to frame, which one graph does not", remedy)
     backend = OnnxBackend(bundle, threads, shared_pool=True)
     with open(graph_path, "rb") as stream:
         session = open_session(stream.read(), threads, shared_pool=True)

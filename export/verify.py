@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from tlee.bundle import Bundle
 from tlee.errors import VerificationError
@@ -39,7 +40,8 @@ def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
     """
     stages, chain = TorchStages(model), Chain(bundle, OnnxBackend(bundle))
     runs, steps, difference = 0, 0, 0.0
-    for clip in synthetic_clips(bundle.frames):
+    clips = synthetic_clips(bundle.frames)
+    for clip in tqdm(clips, desc="verifying", total=CLIPS, leave=False, disable=None):
         for policy in _policies(stages, clip, bundle):
             expected = list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
             if _undecided(expected, policy):

@@ -43,12 +43,12 @@ class Preprocessing(PublishedSection):
     def _plain(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        plain = dict(content)
+        plain = {key: value for key, value in content.items() if value is not None}
         for key in ("resize", "crop_center"):
             value = plain.get(key)
-            if value is True:
+            if value is True:  # switched on, at the default size
                 del plain[key]
-            elif isinstance(value, list | tuple) and len(set(value)) == 1:
+            elif isinstance(value, list | tuple) and len(set(value)) == 1:  # height and width
                 plain[key] = value[0]
         if isinstance(plain.get("normalize"), dict):
             plain["normalize"] = [plain["normalize"].get("mean"), plain["normalize"].get("std")]

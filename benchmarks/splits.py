@@ -1,0 +1,104 @@
+"""What each backbone costs, split by split: the table in docs/backbones.md.
+
+    python -m tlee.benchmarks.splits --write docs/backbones.md $(python -m tlee.export.backbone --list)
+
+Every backbone is exported at full size with random weights and three branches, in a process of its own; its splits are
+timed one after the other on one frame.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import List, Optional
+
+import numpy as np
+
+from tlee import cli
+from tlee.bundle import Bundle
+from tlee.files import whole_file
+from tlee.runtime.chain import Chain
+from tlee.runtime.onnx_backend import OnnxBackend
+
+WARM_UP = 3
+HEAD = ["backbone", "parameters, M", "GMACs to each exit", "splits, MB", "branches, MB", "tail, MB", "export, s", "ms"]
+BEGIN, END = "<!-- splits -->\n", "<!-- /splits -->\n"
+
+
+def measure(bundle: Bundle, runs: int, threads: Optional[int]) -> List[float]:
+    """Median milliseconds of each split."""
+    chain = Chain(bundle, OnnxBackend(bundle, threads, shared_pool=True))
+    size = bundle.frames.crop
+    frame = chain.load(np.random.RandomState(0).uniform(0, 255, (size, size, 3)).astype(np.float32))
+    times: List[List[float]] = [[] for _ in range(bundle.exits)]
+    for _ in range(WARM_UP + runs):
+        x = frame
+        for b in range(bundle.exits):
+            start = time.perf_counter()
+            x = chain.split(b, x)
+            times[b].append(1000 * (time.perf_counter() - start))
+    return [statistics.median(t[WARM_UP:]) for t in times]
+
+
+def row(bundle: Bundle, milliseconds: List[float]) -> List[str]:
+    """A bundle as a line of the table."""
+    manifest = bundle.manifest
+
+    def megabytes(kind: str, count: int) -> str:
+        names = ["{}{}".format(kind, b) for b in range(count)] if count else [kind]
+        sizes = [manifest["files"][bundle.segments[name].file]["size"] for name in names]
+        return _several([size / 1e6 for size in sizes], 1)
+
+    return [
+        bundle.name,
+        "{:.1f}".format(manifest["exits"][-1]["parameters"] / 1e6),
+        _several([costs["backbone_macs"] / 1e9 for costs in manifest["exits"]], 3),
+        megabytes("split", bundle.exits),
+        megabytes("branch", bundle.exits - 1),
+        megabytes("tail", 0),
+        "{:.0f}".format(manifest["provenance"]["seconds"]),
+        _several(milliseconds, 1),
+    ]
+
+
+def _several(numbers: List[float], digits: int) -> str:
+    return " / ".join("{:.{}f}".format(number, digits) for number in numbers)
+
+
+def _write(path: str, lines: List[str]) -> None:
+    with open(path, encoding="utf-8") as stream:
+        before, rest = stream.read().split(BEGIN)
+    after = rest.split(END)[1]
+    with whole_file(path) as stream:
+        stream.write(before + BEGIN + "\n".join(lines) + "\n" + END + after)
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    parser = argparse.ArgumentParser(prog="tlee.benchmarks.splits", description=__doc__.splitlines()[0])
+    parser.add_argument("backbones", nargs="+", metavar="BACKBONE")
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--write", metavar="FILE.md", help="put the table between the file's markers")
+    options = parser.parse_args(arguments)
+    rows = [HEAD]
+    for name in options.backbones:
+        with tempfile.TemporaryDirectory() as folder:
+            # In a process of its own: torch's threads would spin beside the ones that are measured.
+            subprocess.check_call([sys.executable, "-m", "tlee.export.backbone", name, folder])
+            bundle = Bundle.open(os.path.join(folder, name + ".tlee"))
+            rows.append(row(bundle, measure(bundle, options.runs, options.threads)))
+        print("  ".join(rows[-1]), flush=True)
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    lines.insert(1, "|---" * len(HEAD) + "|")
+    place = "{}, {} cores, ONNX Runtime on the CPU, medians of {} runs"
+    lines += ["", place.format(platform.machine(), len(os.sched_getaffinity(0)), options.runs) + "."]
+    if options.write:
+        _write(options.write, lines)
+
+
+if __name__ == "__main__":
+    cli.main("tlee.benchmarks.splits", command)
