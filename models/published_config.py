@@ -129,8 +129,8 @@ class PublishedConfig(PublishedSection):
 
 def is_published(content: dict[str, Any]) -> bool:
     """Whether a file's keys are those of a published configuration."""
-    model = content.get("model")
-    return isinstance(model, dict) and ("classes" not in model or bool(MARKS & set(model)))
+    data, model = (content.get(section) for section in ("data", "model"))
+    return (isinstance(data, dict) and "name" in data) or (isinstance(model, dict) and bool(MARKS & set(model)))
 
 
 def load_model_config(path: str | Path) -> tuple[Config, list[str]]:

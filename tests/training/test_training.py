@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torchvision
 import yaml
 from conftest import SMALL, small_model, write_clip
 from torch.nn import functional
@@ -177,3 +178,30 @@ def test_a_loss_that_explodes_stops_the_run():
     frames, labels = batch()
     with pytest.raises(UsageError, match="lower its learning_rate"):
         train_stage(small_model(), [(frames * float("inf"), labels)], StageConfig(stage="frames", epochs=1))
+
+
+def test_training_starts_from_imagenet_weights_where_told(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    weights = torchvision.models.mobilenet_v2().state_dict()
+    file = torchvision.models.MobileNet_V2_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    torch.save(weights, tmp_path / "checkpoints" / file)
+    stages = [{"stage": "branches", "epochs": 1, "batch": 4}]  # leaves the backbone as it is
+    model = {**SMALL["model"], "width": 1.0}
+    config = TrainingConfig(**configuration(folders, init="imagenet", model=model, stages=stages))
+    train(config, tmp_path / "a.safetensors")
+    trained = load_checkpoint(tmp_path / "a.safetensors").backbone.features.state_dict()
+    assert all(torch.equal(tensor, weights[f"features.{name}"]) for name, tensor in trained.items())
+
+
+def test_a_backbone_with_temporal_shift_is_trained_on_clips_in_order(folders, tmp_path):
+    model = {**SMALL["model"], "backbone": "mobilenetv2_tsm"}
+    stages = [{"stage": "backbone", "epochs": 1, "batch": 4}]
+    train(TrainingConfig(**configuration(folders, model=model, stages=stages)), tmp_path / "a.safetensors")
+    trained = load_checkpoint(tmp_path / "a.safetensors")
+    assert trained.config.model.shifts and trained.config.frame_spec().order == [0, 1, 2, 3]
+
+
+def test_a_gate_that_cannot_learn_is_not_trained(folders):
+    with pytest.raises(ValueError, match="stage gate, but the gate 'random' has nothing to learn"):
+        TrainingConfig(**configuration(folders, model={**SMALL["model"], "gate": "random"}))
