@@ -25,7 +25,8 @@ from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
 WARM_UP = 3
-HEAD = ["backbone", "parameters, M", "GMACs to each exit", "splits, MB", "branches, MB", "tail, MB", "export, s", "ms"]
+HEAD = ["backbone", "maps", "parameters, M", "GMACs to each exit", "splits, MB", "branches, MB", "tail, MB"]
+HEAD += ["export, s", "ms"]
 BEGIN, END = "<!-- splits -->\n", "<!-- /splits -->\n"
 
 
@@ -53,8 +54,10 @@ def row(bundle: Bundle, milliseconds: List[float]) -> List[str]:
         sizes = [manifest["files"][bundle.segments[name].file]["size"] for name in names]
         return _several([size / 1e6 for size in sizes], 1)
 
+    splits = [manifest["segments"]["split{}".format(b)] for b in range(bundle.exits)]
     return [
         bundle.name,
+        " / ".join("{1} x {2}²".format(*split["outputs"][0]["shape"]) for split in splits),
         "{:.1f}".format(manifest["exits"][-1]["parameters"] / 1e6),
         _several([costs["backbone_macs"] / 1e9 for costs in manifest["exits"]], 3),
         megabytes("split", bundle.exits),

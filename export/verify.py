@@ -42,8 +42,7 @@ def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
     runs, steps, difference = 0, 0, 0.0
     clips = synthetic_clips(bundle.frames)
     for clip in tqdm(clips, desc="verifying", total=CLIPS, leave=False, disable=None):
-        for policy in _policies(stages, clip, bundle):
-            expected = list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
+        for policy, expected in _runs(stages, clip, bundle):
             if _undecided(expected, policy):
                 continue
             result = Recognizer(bundle, chain, policy).recognize(clip, trace=True)
@@ -66,18 +65,21 @@ def synthetic_clips(spec: FrameSpec, count: int = CLIPS) -> Iterator[np.ndarray]
         yield np.clip(frames, 0, 255).astype(np.uint8)
 
 
-def _policies(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> list[ExitPolicy]:
-    """No exit taken, the plain backbone, the bundle's own thresholds, and two that lie amid what the clip gives."""
+def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tuple[ExitPolicy, list[Step]]]:
+    """Policies with PyTorch's steps: no exit taken, the plain backbone, the bundle's own thresholds, and two that lie
+    amid what the clip gives."""
     count, exits = bundle.frames.length, bundle.exits
     never = ExitPolicy(count, Thresholds.of(exits, NEVER, NEVER, NEVER))
-    free = [step.values for step in walk(stages, clip, never)]
-    layer = _amid([values.confidence for values in free])
-    gate = _amid([values.score for values in free if values.score is not None])
+    free = list(walk(stages, clip, never))
+    yield never, free
+    layer = _amid([step.values.confidence for step in free])
+    gate = _amid([step.values.score for step in free if step.values.score is not None])
     plain = ExitPolicy(count, never.thresholds, early_exit=False)
     own = exit_policy(bundle.manifest["model"]["gate"], count, bundle.thresholds())
     by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
     by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate))
-    return [never, plain, own, by_layer, by_gate]
+    for policy in (plain, own, by_layer, by_gate):
+        yield policy, list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
 
 
 def _amid(values: list[float]) -> float:

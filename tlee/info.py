@@ -34,7 +34,10 @@ def _segment_rows(bundle: Bundle) -> List[List[str]]:
     for name, segment in sorted(bundle.segments.items(), key=lambda item: _order(item[0])):
         entry = bundle.manifest["segments"][name]
         size = bundle.manifest["files"][segment.file]["size"]
-        shapes = [_shapes(entry[side]) for side in ("inputs", "outputs")]
+        handed = set(segment.state) | set(segment.state.values())
+        shapes = [_shapes([v for v in entry[side] if v["name"] not in handed]) for side in ("inputs", "outputs")]
+        if handed:
+            shapes = ["{} + {} of state".format(text, len(segment.state)) for text in shapes]
         rows.append([name] + shapes + ["{:,}".format(n) for n in (segment.parameters, segment.macs, size)])
     return rows
 

@@ -59,8 +59,8 @@ def test_verification_records_what_it_compared(small_bundle):
 def test_verification_meets_early_exits_of_both_kinds(small_bundle):
     model, reasons, bundle = small_model(), set(), Bundle.open(small_bundle)
     for clip in verify.synthetic_clips(bundle.frames):
-        for policy in verify._policies(verify.TorchStages(model), clip, bundle):
-            reasons |= {step.decision.reason.value for step in verify.walk(verify.TorchStages(model), clip, policy)}
+        for _, steps in verify._runs(verify.TorchStages(model), clip, bundle):
+            reasons |= {step.decision.reason.value for step in steps}
     assert {"gate", "layer confident", "last frame", "last exit", "none"} <= reasons
 
 

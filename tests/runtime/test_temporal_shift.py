@@ -12,6 +12,7 @@ from tlee.bundle import Bundle
 from tlee.errors import BundleError
 from tlee.export.exporter import export_bundle
 from tlee.inference import walk
+from tlee.info import describe
 from tlee.models.model import TorchStages
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
@@ -71,6 +72,11 @@ def test_the_manifest_lists_the_state(bundle):
     assert [value["name"] for value in split["outputs"]] == ["x0", "shift3_next", "shift5_next", "shift6_next"]
     assert split["state"] == {name: name + "_next" for name in ("shift3", "shift5", "shift6")}
     assert bundle.frames.order == [0, 1, 2, 3]
+
+
+def test_info_counts_the_state_beside_the_values(bundle):
+    split = next(line for line in describe(bundle) if line.startswith("split0"))
+    assert "frame (1 32 32 3) + 3 of state" in split and "shift3" not in split
 
 
 @pytest.mark.parametrize(
