@@ -2,8 +2,8 @@
 
     python -m tlee.benchmarks.splits --write docs/backbones.md $(python -m tlee.export.backbone --list)
 
-Every backbone is exported at full size with random weights and three branches, in a process of its own; its splits are
-timed one after the other on one frame.
+Every backbone is exported at full size with random weights and three branches; its splits are timed one after the other
+on one frame.
 """
 
 import argparse
@@ -30,19 +30,22 @@ HEAD += ["export, s", "ms"]
 BEGIN, END = "<!-- splits -->\n", "<!-- /splits -->\n"
 
 
-def measure(bundle: Bundle, runs: int, threads: Optional[int]) -> List[float]:
-    """Median milliseconds of each split."""
-    chain = Chain(bundle, OnnxBackend(bundle, threads, shared_pool=True))
-    size = bundle.frames.crop
-    frame = chain.load(np.random.RandomState(0).uniform(0, 255, (size, size, 3)).astype(np.float32))
-    times: List[List[float]] = [[] for _ in range(bundle.exits)]
+def measure(bundles: List[Bundle], runs: int, threads: Optional[int]) -> List[List[float]]:
+    """Median milliseconds of each split of each bundle. They take turns: a slow phase of the machine hits all."""
+    chains = [Chain(bundle, OnnxBackend(bundle, threads, shared_pool=True)) for bundle in bundles]
+    frames = [chain.load(_frame(bundle.frames.crop)) for chain, bundle in zip(chains, bundles)]
+    times: List[List[List[float]]] = [[[] for _ in range(bundle.exits)] for bundle in bundles]
     for _ in range(WARM_UP + runs):
-        x = frame
-        for b in range(bundle.exits):
-            start = time.perf_counter()
-            x = chain.split(b, x)
-            times[b].append(1000 * (time.perf_counter() - start))
-    return [statistics.median(t[WARM_UP:]) for t in times]
+        for chain, x, of_splits in zip(chains, frames, times):
+            for b, of_split in enumerate(of_splits):
+                start = time.perf_counter()
+                x = chain.split(b, x)
+                of_split.append(1000 * (time.perf_counter() - start))
+    return [[statistics.median(t[WARM_UP:]) for t in of_splits] for of_splits in times]
+
+
+def _frame(size: int) -> np.ndarray:
+    return np.random.RandomState(0).uniform(0, 255, (size, size, 3)).astype(np.float32)
 
 
 def row(bundle: Bundle, milliseconds: List[float]) -> List[str]:
@@ -87,17 +90,19 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--write", metavar="FILE.md", help="put the table between the file's markers")
     options = parser.parse_args(arguments)
-    rows = [HEAD]
-    for name in options.backbones:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.backbones:
+            print("exporting {}".format(name), flush=True)
             # In a process of its own: torch's threads would spin beside the ones that are measured.
             subprocess.check_call([sys.executable, "-m", "tlee.export.backbone", name, folder])
-            bundle = Bundle.open(os.path.join(folder, name + ".tlee"))
-            rows.append(row(bundle, measure(bundle, options.runs, options.threads)))
-        print("  ".join(rows[-1]), flush=True)
+        bundles = [Bundle.open(os.path.join(folder, name + ".tlee")) for name in options.backbones]
+        print("measuring", flush=True)
+        rows = [row(*pair) for pair in zip(bundles, measure(bundles, options.runs, options.threads))]
+    rows.insert(0, HEAD)
+    print("\n".join(cli.table(rows)))
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     lines.insert(1, "|---" * len(HEAD) + "|")
-    place = "{}, {} cores, ONNX Runtime on the CPU, medians of {} runs"
+    place = "{}, {} cores, ONNX Runtime on the CPU, medians of {} runs taken in turns"
     lines += ["", place.format(platform.machine(), len(os.sched_getaffinity(0)), options.runs) + "."]
     if options.write:
         _write(options.write, lines)
