@@ -29,6 +29,11 @@ class PublishedSection(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, content: Any) -> Any:
+        return {k: v for k, v in content.items() if v is not None} if isinstance(content, dict) else content
+
 
 class Preprocessing(PublishedSection):
     """`resize` and `crop_center` in pixels; `normalize`: true for the published statistics of RGB in 0-1, `imagenet`,
@@ -43,7 +48,7 @@ class Preprocessing(PublishedSection):
     def _plain(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        plain = {key: value for key, value in content.items() if value is not None}
+        plain = dict(content)
         for key in ("resize", "crop_center"):
             value = plain.get(key)
             if value is True:  # switched on, at the default size

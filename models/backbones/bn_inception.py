@@ -78,6 +78,7 @@ class Inception(Units):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
         starts = [x, x, x, self.pool(x)]
+        # A path without units is left out, but what only the pool computed passes.
         kept = [(start, path) for start, path in zip(starts, self.paths) if path or start is not x]
         return torch.cat([self._path(start, path) for start, path in kept], 1)
 

@@ -82,6 +82,16 @@ def test_modules_may_be_switched(tmp_path, value, frm, gate):
     assert (config.model.frm, config.model.gate) == (frm, gate)
 
 
+def test_keys_left_empty_are_as_if_absent(tmp_path):
+    path = tmp_path / "a.yml"
+    path.write_text(
+        "data: {name: ssv2, num_frames: 8, path_split: , preprocessing: {resize: , normalize: }}\n"
+        "model: {backbone: resnet50, schedule: , useGateFunc: }\ncheckpoint:\n"
+    )
+    config, unknown = load_model_config(path)
+    assert (config.model.gate, config.model.classes, config.frames.resize, unknown) == ("gm", 174, 224, [])
+
+
 def test_unknown_keys_are_named(tmp_path):
     _, unknown = load_model_config(written(tmp_path, data__batch=8, log="here", model__dropout=0.5))
     assert unknown == ["log", "data.batch", "model.dropout"]
