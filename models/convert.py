@@ -21,6 +21,7 @@ def command(arguments: list[str] | None) -> None:
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.models.config import Config, read_yaml, validated
+    from tlee.models.model import check_parts
     from tlee.models.published_config import PublishedConfig, is_published, own_keys
 
     content = read_yaml(options.published)
@@ -28,7 +29,7 @@ def command(arguments: list[str] | None) -> None:
         raise UsageError(options.published, "not a configuration of the published code", "use it as it is")
     published = validated(options.published, content, PublishedConfig)
     keys = own_keys(options.published, published)
-    validated(options.published, keys, Config)
+    check_parts(options.published, validated(options.published, keys, Config))
     with whole_file(options.output) as stream:
         yaml.safe_dump(keys, stream, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     warn_of_unknown(PROGRAM, options.published, published.unknown())

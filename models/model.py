@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tlee.errors import UsageError
 from tlee.inference import ExitValues, Stages
 from tlee.models.backbones import Backbone
 from tlee.models.backbones.shift import clip_past, no_past
@@ -42,7 +44,7 @@ class Tlee(nn.Module):
         config: what to build. Weights are random.
 
     Raises:
-        UsageError: the branches cannot reduce the channels as often as configured.
+        UsageError: the parts do not fit together: cuts, frame size, branches.
     """
 
     def __init__(self, config: Config) -> None:
@@ -87,6 +89,19 @@ class Tlee(nn.Module):
             if exit in chosen:
                 features[exit] = self.neck(self.raw_feature(exit, x)).unflatten(0, clips.shape[:2])
         return features
+
+
+def check_parts(path: str | Path, config: Config) -> None:
+    """Whether the parts that a configuration file names fit together, without building their weights.
+
+    Raises:
+        UsageError: they do not; names the file.
+    """
+    try:
+        with torch.device("meta"):
+            Tlee(config)
+    except UsageError as error:
+        raise UsageError(path, error.problem, error.remedy) from None
 
 
 class TorchStages(Stages):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tlee.errors import UsageError
 from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config, own_name, read_yaml, validated
+from tlee.models.model import check_parts
 
 Statistics = tuple[float, float, float]
 CLASSES = {"ucf101": 101, "hmdb51": 51, "ssv2": 174, "minikinetics": 200, "activitynet1.3": 200}
@@ -147,11 +148,13 @@ def load_model_config(path: str | Path) -> tuple[Config, list[str]]:
     Raises:
         UsageError: the file cannot be read, or its keys do not fit or contradict each other.
     """
-    content = read_yaml(path)
-    if not is_published(content):
-        return validated(path, content, Config), []
-    published = validated(path, content, PublishedConfig)
-    return validated(path, own_keys(path, published), Config), published.unknown()
+    content, unknown = read_yaml(path), []
+    if is_published(content):
+        published = validated(path, content, PublishedConfig)
+        content, unknown = own_keys(path, published), published.unknown()
+    config = validated(path, content, Config)
+    check_parts(path, config)
+    return config, unknown
 
 
 def own_keys(path: str | Path, published: PublishedConfig) -> dict[str, Any]:

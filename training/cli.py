@@ -17,11 +17,12 @@ def command(arguments: list[str] | None) -> None:
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.models.config import load_config
+    from tlee.models.model import check_parts
     from tlee.training.config import TrainingConfig
     from tlee.training.train import train
 
     config = load_config(options.config, TrainingConfig)
-    assert isinstance(config, TrainingConfig)
+    check_parts(options.config, config)
     train(config, options.output)
 
 

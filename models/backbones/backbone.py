@@ -48,13 +48,13 @@ class Backbone(nn.Module):
         spec = BACKBONES[name]
         if input_size % spec.size_step:
             remedy = f"set model.input_size to a multiple of {spec.size_step}"
-            raise UsageError(name, f"does not take frames of {input_size} pixels", remedy)
+            raise UsageError("backbone", f"{name} does not take frames of {input_size} pixels", remedy)
         self.features = _features(spec, width, shift)
         self.cuts = tuple(cuts or spec.cuts[-branches:])
         self._bounds = (0, *self.cuts, len(self.features))
         if any(a >= b for a, b in zip(self._bounds, self._bounds[1:])):
             remedy = f"set model.cuts to rising numbers from 1 to {len(self.features) - 1}"
-            raise UsageError(name, f"cannot be cut at {list(self.cuts)}", remedy)
+            raise UsageError("backbone", f"{name} cannot be cut at {list(self.cuts)}", remedy)
         self.shapes: list[tuple[int, ...]] = []
         self.state_shapes: list[dict[str, tuple[int, ...]]] = []
         with torch.device("meta"):

@@ -88,7 +88,7 @@ def test_cuts_outside_of_the_backbone_are_refused(cuts):
 
 
 def test_a_frame_size_that_the_tail_cannot_pool_is_refused():
-    with pytest.raises(UsageError, match="vgg16: does not take frames of 64 pixels; .* multiple of 224"):
+    with pytest.raises(UsageError, match="vgg16 does not take frames of 64 pixels; .* multiple of 224"):
         on_meta("vgg16", 3, 64)
 
 

@@ -109,6 +109,7 @@ def test_unknown_keys_are_named(tmp_path):
         ({"model__backbone": None}, "model.backbone: Field required"),
         ({"model__useGateFunc": "xy"}, "gate 'xy' is not known; choose of gm, eg, random, none"),
         ({"data__num_frames": 0}, "data.num_frames: "),
+        ({"model__crm_num": 9}, "9 reductions from scale 3 leave nothing of 48 channels; lower model.branch_scale"),
     ],
 )
 def test_contradictions_are_one_line(tmp_path, changes, words):

@@ -152,6 +152,10 @@ def test_training_learns():
         ({"stages": [{"stage": "gates", "epochs": 1}]}, "stages.0.stage"),
         ({"stages": [{"stage": "gate", "epochs": 1}] * 2}, "named twice"),
         ({"surprise": 1}, "surprise"),
+        (
+            {"model": {**SMALL["model"], "cuts": [9, 9]}},
+            r"a.yml: mobilenetv2 cannot be cut at \[9, 9\]; set model.cuts",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(folders, tmp_path, change, problem):
