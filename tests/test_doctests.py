@@ -6,11 +6,12 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ["tlee"] + [f"tlee.{name}" for name in ("models", "training", "export", "runtime", "benchmarks")]
+FOLDERS = ("models", "models.backbones", "training", "export", "runtime", "benchmarks")
+PACKAGES = ["tlee"] + [f"tlee.{name}" for name in FOLDERS]
 MODULES = [
     f"{package}.{module.name}"
     for package in PACKAGES
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__[:1])  # its own folder
     if not module.ispkg
 ]
 
