@@ -74,7 +74,7 @@ def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tup
     yield never, free
     layer = _amid([step.values.confidence for step in free])
     gate = _amid([step.values.score for step in free if step.values.score is not None])
-    plain = ExitPolicy(count, never.thresholds, early_exit=False)
+    plain = ExitPolicy(count, never.thresholds, frame_exit=False, only=exits - 1)
     own = exit_policy(bundle.manifest["model"]["gate"], count, bundle.thresholds())
     by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
     by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate))

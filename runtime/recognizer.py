@@ -2,11 +2,12 @@
 
 import os
 import time
-from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Optional, Union
 
 import numpy as np
 
 from tlee.bundle import Bundle
+from tlee.costs import Costs, frame_ends
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.frames import check_clip
 from tlee.inference import Step, walk
@@ -34,8 +35,8 @@ class Recognizer:
         self.bundle = bundle
         self.policy = policy
         self._chain = chain
-        self._split_macs, self._exit_macs, self._gate_macs = _macs(bundle)
-        self.full_macs = bundle.frames.length * (sum(self._split_macs) + self._exit_macs[-1])
+        self._costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
+        self.full_macs = self._costs.full(bundle.frames.length)
 
     @classmethod
     def load(
@@ -139,7 +140,7 @@ class Recognizer:
             raise InputError(source, error.problem, error.remedy) from None
         last = steps[-1]
         logits = self._chain.array(last.values.logits)[0]
-        best, macs = int(logits.argmax()), self._spent(steps)
+        best, macs = int(logits.argmax()), self._costs.spent(steps)
         return Result(
             source=source,
             label=self.bundle.labels[best],
@@ -156,26 +157,15 @@ class Recognizer:
             trace=traced if trace else None,
         )
 
-    def _spent(self, steps: List[Step]) -> int:
-        """Multiply-accumulates of the splits, exits and gates that ran."""
-        splits = sum(sum(self._split_macs[: steps[i].exit + 1]) for i in _last_steps(steps))
-        exits = sum(self._exit_macs[step.exit] for step in steps)
-        return splits + exits + self._gate_macs * sum(step.values.score is not None for step in steps)
-
     def _trace(self, step: Step) -> TraceStep:
         values, (action, reason) = step.values, step.decision
         logits, z = (self._chain.array(value)[0] for value in (values.logits, values.z))
         return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
 
 
-def _last_steps(steps: List[Step]) -> List[int]:
-    """Index of each frame's last step."""
-    return [i for i, step in enumerate(steps) if step is steps[-1] or steps[i + 1].frame > step.frame]
-
-
 def _frames(steps: List[Step], indices: List[int], start: float, ends: List[float]) -> List[Frame]:
     frames = []
-    for i in _last_steps(steps):
+    for i in frame_ends(steps):
         step = steps[i]
         milliseconds = 1000 * (ends[i] - start)
         reason = step.decision.reason.value
@@ -189,12 +179,3 @@ def _warning(frame_count: int, bundle: Bundle) -> Optional[str]:
         return None
     text = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
     return text.format(frame_count, "" if frame_count == 1 else "s", bundle.frames.length)
-
-
-def _macs(bundle: Bundle) -> Tuple[List[int], List[int], int]:
-    """Multiply-accumulates of each split, of each exit without its split, and of the gate."""
-    macs = {name: segment.macs for name, segment in bundle.segments.items()}
-    shared = macs["head"] + macs.get("neck", 0) + macs.get("frm", 0)
-    features = ["branch{}".format(b) for b in range(bundle.exits - 1)] + ["tail"]
-    splits = [macs["split{}".format(b)] for b in range(bundle.exits)]
-    return splits, [macs[name] + shared for name in features], macs.get("gate", 0)

@@ -4,7 +4,7 @@ The one implementation for training and device, so that a model sees on the boar
 Order of work: choose frames, resize the short side, crop the centre, all in RGB, values 0-255.
 """
 
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -54,10 +54,13 @@ def frame_order(count: int, kind: str = "coarse") -> List[int]:
     return order
 
 
-def sample_indices(total: int, count: int) -> List[int]:
-    """Indices of `count` frames spread uniformly over `total`: the middle of each of `count` equal parts.
+def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = None) -> List[int]:
+    """Indices of `count` frames spread uniformly over `total`, one of each of `count` equal parts.
 
     A video with fewer frames than `count` gives some of them more than once.
+
+    Args:
+        places: where in each part, from 0 up to but without 1; None for the middle of each.
 
     Example:
         >>> sample_indices(100, 4)
@@ -65,7 +68,9 @@ def sample_indices(total: int, count: int) -> List[int]:
         >>> sample_indices(2, 4)
         [0, 0, 1, 1]
     """
-    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+    if places is None:
+        return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+    return [int((i + place) * total / count) for i, place in enumerate(places)]
 
 
 def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
@@ -77,15 +82,23 @@ def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
     Returns:
         (crop, crop, 3) uint8 RGB, contiguous.
     """
-    import cv2
-
     height, width = picture.shape[:2]
     scale = spec.resize / float(min(height, width))
     size = (max(spec.crop, int(round(width * scale))), max(spec.crop, int(round(height * scale))))
-    if size != (width, height):
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    picture = resized(picture, size)
     top, left = (size[1] - spec.crop) // 2, (size[0] - spec.crop) // 2
     return np.ascontiguousarray(picture[top : top + spec.crop, left : left + spec.crop])
+
+
+def resized(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """A picture, (h, w, 3) uint8, at another (width, height)."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    if size == (width, height):
+        return picture
+    shrinks = size[0] * size[1] < width * height
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def check_clip(frames: np.ndarray, spec: FrameSpec) -> None:

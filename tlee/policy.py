@@ -77,8 +77,11 @@ class ExitPolicy:
     Args:
         frames: frames a video may use (T).
         thresholds: one value per exit; their number is the number of exits (B + 1).
-        early_exit: False computes everything: each frame runs to the tail, the branches and the gate
-            are not evaluated, and the last frame's tail answers.
+        frame_exit: whether the video may stop before its last frame; without it the gate is not read.
+        only: the one exit that is evaluated, and that every frame leaves at; None for all in turn.
+
+    Raises:
+        UsageError: there is no exit `only`.
 
     Example:
         >>> policy = ExitPolicy(10, Thresholds.of(4, first=0.9, layer=0.7))
@@ -86,35 +89,46 @@ class ExitPolicy:
         <Action.FRAME_DONE: 'frame done'>
         >>> policy.decide(frame=3, exit=1, confidence=0.2, score=0.6).reason
         <Reason.GATE: 'gate'>
+        >>> layer_exit_only = ExitPolicy(10, policy.thresholds, frame_exit=False)
+        >>> frame_exit_only = ExitPolicy(10, policy.thresholds, only=3)
+        >>> always_the_second_branch = ExitPolicy(10, policy.thresholds, frame_exit=False, only=1)
     """
 
-    def __init__(self, frames: int, thresholds: Thresholds, early_exit: bool = True) -> None:
+    def __init__(
+        self,
+        frames: int,
+        thresholds: Thresholds,
+        frame_exit: bool = True,
+        only: Optional[int] = None,
+    ) -> None:
         self.frames = frames
         self.exits = len(thresholds.layer)
         self.thresholds = thresholds
-        self.early_exit = early_exit
+        self.frame_exit = frame_exit
+        self.only = only
+        if only is not None and not 0 <= only < self.exits:
+            raise UsageError("exit policy", "there is no exit {}".format(only), "use 0 to {}".format(self.exits - 1))
 
     def evaluates(self, exit: int) -> bool:
         """Whether this exit answers at all."""
-        return self.early_exit or exit == self.exits - 1
+        return self.only is None or exit == self.only
 
     def reads_gate(self, frame: int) -> bool:
         """Whether the rule looks at the gate's score in this frame."""
-        return self.early_exit and 0 < frame < self.frames - 1
+        return self.frame_exit and 0 < frame < self.frames - 1
 
     def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
-        """What to do after exit `exit` of frame `frame` (both from 0, in processing order)."""
-        last_exit = exit == self.exits - 1
-        if frame == self.frames - 1 and (self.early_exit or last_exit):
+        """What to do after exit `exit` of frame `frame` (both from 0, in processing order), one that is evaluated."""
+        if frame == self.frames - 1:
             return Decision(Action.VIDEO_DONE, Reason.LAST_FRAME)
-        if self.early_exit:
+        if self.frame_exit:
             if frame == 0 and confidence > self.thresholds.first[exit]:
                 return Decision(Action.VIDEO_DONE, Reason.FIRST_FRAME)
             if frame > 0 and score is not None and score >= self.thresholds.gate[exit]:
                 return Decision(Action.VIDEO_DONE, Reason.GATE)
-            if confidence > self.thresholds.layer[exit]:
-                return Decision(Action.FRAME_DONE, Reason.CONFIDENT)
-        return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if last_exit else GO_ON
+        if self.only is None and confidence > self.thresholds.layer[exit]:
+            return Decision(Action.FRAME_DONE, Reason.CONFIDENT)
+        return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if exit in (self.only, self.exits - 1) else GO_ON
 
 
 class RandomExit(ExitPolicy):
@@ -125,15 +139,15 @@ class RandomExit(ExitPolicy):
         seed: draws go on from video to video; the same seed gives the same sequence of videos the same exits.
     """
 
-    def __init__(self, frames: int, thresholds: Thresholds, early_exit: bool = True, seed: int = 0) -> None:
-        super().__init__(frames, thresholds, early_exit)
+    def __init__(self, frames: int, thresholds: Thresholds, seed: int = 0) -> None:
+        super().__init__(frames, thresholds)
         self._random = random.Random(seed)
 
     def reads_gate(self, frame: int) -> bool:
         return False
 
     def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
-        if not self.early_exit or frame == self.frames - 1:
+        if frame == self.frames - 1:
             return super().decide(frame, exit, confidence, score)
         stop_video, end_frame = self._random.random() < 0.5, self._random.random() < 0.5
         if stop_video:
@@ -144,8 +158,10 @@ class RandomExit(ExitPolicy):
 
 
 def exit_policy(gate: str, frames: int, thresholds: Thresholds, early_exit: bool = True) -> ExitPolicy:
-    """The policy of a model with this gate."""
-    return (RandomExit if gate == "random" else ExitPolicy)(frames, thresholds, early_exit)
+    """The policy of a model with this gate; without early exit, every frame to the tail."""
+    if not early_exit:
+        return ExitPolicy(frames, thresholds, frame_exit=False, only=len(thresholds.layer) - 1)
+    return RandomExit(frames, thresholds) if gate == "random" else ExitPolicy(frames, thresholds)
 
 
 def _per_exit(name: str, value: Threshold, exits: int) -> List[float]:

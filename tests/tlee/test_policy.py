@@ -5,7 +5,7 @@ import pytest
 
 from tlee.errors import SegmentError, UsageError
 from tlee.inference import ExitValues, Stages, walk
-from tlee.policy import Action, ExitPolicy, RandomExit, Reason, Thresholds, exit_policy
+from tlee.policy import GO_ON, Action, ExitPolicy, RandomExit, Reason, Thresholds, exit_policy
 
 POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
 
@@ -38,11 +38,48 @@ def test_a_video_of_one_frame_answers_at_its_first_exit():
 
 
 def test_without_early_exit_only_the_last_frames_tail_answers():
-    policy = ExitPolicy(4, Thresholds.of(3, 0.0, 0.0, 0.0), early_exit=False)
+    policy = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0, 0.0), early_exit=False)
     assert [policy.evaluates(b) for b in range(3)] == [False, False, True]
     assert not any(policy.reads_gate(t) for t in range(4))
     actions = [policy.decide(t, 2, 1.0).action for t in range(4)]
     assert actions == [Action.FRAME_DONE] * 3 + [Action.VIDEO_DONE]
+
+
+def test_layer_exit_alone_uses_every_frame():
+    policy = ExitPolicy(4, POLICY.thresholds, frame_exit=False)
+    assert all(policy.evaluates(b) for b in range(3))
+    assert not any(policy.reads_gate(t) for t in range(4))
+    assert policy.decide(0, 0, 0.99) == (Action.FRAME_DONE, Reason.CONFIDENT)  # above the first threshold too
+    assert policy.decide(1, 0, 0.1, 0.99) == GO_ON  # a score, were there one, changes nothing
+    assert policy.decide(1, 2, 0.1) == (Action.FRAME_DONE, Reason.LAST_EXIT)
+    assert policy.decide(3, 0, 0.1) == (Action.VIDEO_DONE, Reason.LAST_FRAME)  # at its first exit, as published
+
+
+def test_frame_exit_alone_evaluates_the_tail_only():
+    policy = ExitPolicy(4, POLICY.thresholds, only=2)
+    assert [policy.evaluates(b) for b in range(3)] == [False, False, True]
+    assert [policy.reads_gate(t) for t in range(4)] == [False, True, True, False]
+    assert policy.decide(0, 2, 0.95) == (Action.VIDEO_DONE, Reason.FIRST_FRAME)
+    assert policy.decide(0, 2, 0.85) == (Action.FRAME_DONE, Reason.LAST_EXIT)
+    assert policy.decide(1, 2, 0.99, 0.4) == (Action.FRAME_DONE, Reason.LAST_EXIT)
+    assert policy.decide(1, 2, 0.10, 0.5) == (Action.VIDEO_DONE, Reason.GATE)
+    assert policy.decide(2, 2, 0.99, None) == (Action.FRAME_DONE, Reason.LAST_EXIT)  # a model without a gate
+    assert policy.decide(3, 2, 0.1) == (Action.VIDEO_DONE, Reason.LAST_FRAME)
+
+
+@pytest.mark.parametrize("only", range(3))
+def test_one_exit_alone_is_left_by_every_frame_and_the_last_answers(only):
+    stages = Scripted({(t, only): 0.99 for t in range(4)})
+    steps = list(walk(stages, range(4), ExitPolicy(4, POLICY.thresholds, frame_exit=False, only=only)))
+    assert [(step.frame, step.exit) for step in steps] == [(t, only) for t in range(4)]
+    assert [step.decision.reason for step in steps] == [Reason.LAST_EXIT] * 3 + [Reason.LAST_FRAME]
+    assert not any(gated for *_, gated in stages.asked)
+
+
+@pytest.mark.parametrize("only", [-1, 3])
+def test_an_exit_that_is_not_there_cannot_be_the_only_one(only):
+    with pytest.raises(UsageError, match=f"no exit {only}"):
+        ExitPolicy(4, POLICY.thresholds, only=only)
 
 
 @pytest.mark.parametrize("bad", [[0.5, 0.5], float("nan"), [0.1, float("inf"), 0.2]])
@@ -118,7 +155,7 @@ def test_the_same_seed_draws_the_same_exits():
 
 
 def test_random_exits_can_be_switched_off():
-    policy = RandomExit(4, POLICY.thresholds, early_exit=False)
+    policy = exit_policy("random", 4, POLICY.thresholds, early_exit=False)
     assert {policy.decide(0, 2, 1.0).reason for _ in range(50)} == {Reason.LAST_EXIT}
 
 

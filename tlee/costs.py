@@ -1,0 +1,60 @@
+"""What a video costs: multiply-accumulates of the segments that ran for it.
+
+Convolutions and linear layers count, as everywhere in tlee. The FRM counts at every exit, that of the first frame
+included, where there is nothing to reuse yet: so every frame to the tail is the same number for every video.
+"""
+
+from typing import List, Mapping, Sequence
+
+from tlee.inference import Step
+
+
+class Costs:
+    """Adds up multiply-accumulates.
+
+    Args:
+        macs: of each segment, by its name in a bundle.
+
+    Attributes:
+        splits: of each split alone.
+        exits: of each exit without its split: branch or tail with neck, FRM and head.
+        frm, gate: 0 where the model has none.
+
+    Example:
+        >>> costs = Costs({"split0": 70, "split1": 50, "branch0": 8, "tail": 5, "head": 2, "gate": 3})
+        >>> costs.full(10)
+        1270
+        >>> costs.fixed(3, 0)
+        240
+    """
+
+    def __init__(self, macs: Mapping[str, int]) -> None:
+        count = sum(name.startswith("split") for name in macs)
+        self.frm, self.gate = macs.get("frm", 0), macs.get("gate", 0)
+        shared = macs.get("neck", 0) + self.frm + macs["head"]
+        features = ["branch{}".format(b) for b in range(count - 1)] + ["tail"]
+        self.splits: List[int] = [macs["split{}".format(b)] for b in range(count)]
+        self.exits: List[int] = [macs[name] + shared for name in features]
+
+    def full(self, frames: int) -> int:
+        """Every frame to the tail, no branch and no gate: what a share of the computation is a share of."""
+        return self.fixed(frames, len(self.exits) - 1)
+
+    def fixed(self, frames: int, exit: int) -> int:
+        """So many frames, each to exit `exit` and no other."""
+        return frames * (sum(self.splits[: exit + 1]) + self.exits[exit])
+
+    def plain(self, frames: int) -> int:
+        """Every frame to the tail without feature reuse."""
+        return self.full(frames) - frames * self.frm
+
+    def spent(self, steps: Sequence[Step]) -> int:
+        """The splits, exits and gates that ran in one video's steps."""
+        splits = sum(sum(self.splits[: steps[i].exit + 1]) for i in frame_ends(steps))
+        exits = sum(self.exits[step.exit] for step in steps)
+        return splits + exits + self.gate * sum(step.values.score is not None for step in steps)
+
+
+def frame_ends(steps: Sequence[Step]) -> List[int]:
+    """Index of each frame's last step, in one video's steps."""
+    return [i for i in range(len(steps)) if i + 1 == len(steps) or steps[i + 1].frame > steps[i].frame]
