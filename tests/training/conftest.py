@@ -1,0 +1,30 @@
+"""What the training tests share: a small set of clips, and the configuration of a run on it."""
+
+import pytest
+from conftest import SMALL, write_clip
+
+from tlee.training.stages import STAGES
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Three classes that differ in their background, a few clips each."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 3), ("val", 2)):
+        for label, grey in (("jump", 30), ("run", 110), ("walk", 180)):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                write_clip(root / split / label / f"{i}.mp4", frames=4 + 5 * i, grey=grey)
+    return root
+
+
+@pytest.fixture(scope="session")
+def configuration(folders):
+    """Builds the content of a configuration file; `changes` replace its sections."""
+
+    def build(**changes):
+        stages = [{"stage": s, "epochs": 1, "batch": 4, "learning_rate": 0.01} for s in STAGES]
+        data = {"train": str(folders / "train"), "val": str(folders / "val"), "cache": True}
+        return {**SMALL, "labels": [], "init": "random", "data": data, "stages": stages, **changes}
+
+    return build

@@ -1,0 +1,145 @@
+"""A killed run goes on as if nothing had happened."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import lines, same_models
+
+from tlee.errors import CheckpointError, UsageError
+from tlee.models.checkpoint import load_checkpoint
+from tlee.training import cli, train
+from tlee.training.run_folder import STATE, RunFolder
+
+STAGES = [
+    {"stage": "frames", "epochs": 2, "batch": 2, "learning_rate": 0.01, "warmup": 1, "schedule": "cosine"},
+    {"stage": "joint", "epochs": 2, "batch": 4, "learning_rate": 0.01, "patience": 1},
+]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def config(configuration, tmp_path_factory):
+    # 12 steps: states are saved within and at the end of epochs.
+    file = tmp_path_factory.mktemp("config") / "run.yml"
+    file.write_text(yaml.safe_dump(configuration(stages=STAGES, save_steps=3)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """A run that nobody cut off."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    cli.command([str(config), "-o", str(folder), "--accelerator", "cpu"])
+    return folder
+
+
+@pytest.fixture
+def arguments(config, tmp_path):
+    """Command-line arguments of a run into a folder."""
+    return lambda folder: [str(config), "-o", str(tmp_path / folder), "--accelerator", "cpu", "--resume"]
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("point", [0, 1, 2, 3, 5, 7])
+def test_a_run_cut_off_at_any_save_gives_the_same_numbers(arguments, whole, tmp_path, monkeypatch, point):
+    saves = []
+    save = RunFolder.save_state
+
+    def cut_off(self, *state):
+        if len(saves) == point:
+            raise Killed  # just before the state is written: what came since the one before is lost
+        saves.append(state)
+        save(self, *state)
+
+    monkeypatch.setattr(RunFolder, "save_state", cut_off)
+    with pytest.raises(Killed):
+        cli.command(arguments("cut"))
+    monkeypatch.undo()
+    cli.command(arguments("cut"))
+    cut = tmp_path / "cut"
+    assert lines(whole) == lines(cut)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same_models(whole / name, cut / name)
+
+
+def test_a_run_killed_by_the_system_resumes(arguments, whole, tmp_path):
+    metrics, state = tmp_path / "cut" / "metrics.jsonl", tmp_path / "cut" / STATE
+    for size in (1, 900):  # after the first lines, and well into the run
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tlee.training.cli", *arguments("cut")], stdout=subprocess.DEVNULL
+        )
+        limit = time.monotonic() + 120
+        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size >= size):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if state.exists():
+            RunFolder(state.parent).load_state()  # whole
+    cli.command(arguments("cut"))
+    assert lines(whole) == lines(tmp_path / "cut")
+    assert same_models(whole / "best.safetensors", tmp_path / "cut" / "best.safetensors")
+    assert not list((tmp_path / "cut").glob(".*"))  # no unfinished files are left
+
+
+def test_a_finished_run_resumes_to_nothing(arguments, finished, whole):
+    cli.command(arguments("run"))
+    assert lines(finished) == lines(whole)
+
+
+def test_a_run_is_not_overwritten(arguments, finished):
+    with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
+        cli.command(arguments("run")[:-1])
+
+
+def test_another_configuration_is_not_taken_for_the_same_run(arguments, finished):
+    with pytest.raises(UsageError, match="the run has another configuration"):
+        cli.command([*arguments("run"), "--set", "seed=5"])
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_a_damaged_state_is_refused(arguments, finished, content):
+    state = finished / STATE
+    state.write_bytes(state.read_bytes()[:-50] if content is None else content)
+    with pytest.raises(CheckpointError, match="not the state of a run"):
+        cli.command(arguments("run"))
+
+
+def test_metrics_that_were_cut_short_are_noticed(arguments, finished):
+    (finished / "metrics.jsonl").write_text("")
+    with pytest.raises(UsageError, match="shorter than it was"):
+        cli.command(arguments("run"))
+
+
+def test_an_interrupted_run_keeps_its_last_state(arguments, tmp_path, monkeypatch):
+    steps = []
+    step = train.Trainer._step
+
+    def interrupted(self, *rest):
+        steps.append(1)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(train.Trainer, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cli.command(arguments("run"))
+    progress, entries, momentum = RunFolder(tmp_path / "run").load_state()
+    assert progress.steps == 4 and progress.epoch == 1  # of an epoch of four steps
+    saved = load_checkpoint(tmp_path / "run" / "last.safetensors").state_dict()
+    assert all(torch.equal(value, entries[name]) for name, value in saved.items()) and momentum

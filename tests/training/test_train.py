@@ -1,0 +1,276 @@
+"""Runs: what they write, that they learn, and what ends them."""
+
+import pytest
+import torch
+import torchvision
+import yaml
+from conftest import SMALL, lines, same_models, small_model
+
+from tlee import cli as commands
+from tlee.errors import InputError, UsageError
+from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.training import cli
+from tlee.training.config import StageConfig
+from tlee.training.run_folder import OWN
+from tlee.training.train import fitting_batch, learning_rate
+
+
+@pytest.fixture
+def train(tmp_path, configuration):
+    """Runs the command on a configuration with `changes`; gives the run's folder."""
+
+    def run(name="run", arguments=(), **changes):
+        file = tmp_path / f"{name}.yml"
+        file.write_text(yaml.safe_dump(configuration(**changes)))
+        assert cli.command([str(file), "-o", str(tmp_path / name), "--accelerator", "cpu", *arguments]) is None
+        return tmp_path / name
+
+    return run
+
+
+def one_stage(**settings):
+    return [{"stage": "backbone", "epochs": 1, "batch": 4, "learning_rate": 0.01, **settings}]
+
+
+def test_a_run_leaves_all_that_its_folder_promises(train, capsys):
+    folder = train()
+    assert sorted(p.name for p in folder.iterdir()) == sorted(OWN)
+    events = [(row["event"], row["stage"]) for row in lines(folder)]
+    stages = ["frames", "backbone", "branches", "joint", "gate", "all"]
+    assert events == [(event, stage) for stage in stages for event in ("step", "epoch", "stage")]
+    epoch = lines(folder, "epoch")[1]
+    assert set(epoch) == {"event", "step", "stage", "epoch", "loss", "val_loss", "val_accuracy", "score"}
+    assert len(epoch["val_accuracy"]) == 4 and len(epoch["val_accuracy"][0]) == 3
+    model = load_checkpoint(folder / "best.safetensors")
+    assert model.config.labels == ["jump", "run", "walk"] and not model.training
+    assert yaml.safe_load((folder / "config.yml").read_text())["stages"][0]["momentum"] == 0.9
+    assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "tensorboard").glob("events*"))
+    assert "tlee-export" in capsys.readouterr().out
+
+
+def test_tensorboard_shows_the_same_numbers(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = train(stages=one_stage(epochs=3))
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    shown = [(event.step, event.value) for event in board.Scalars("epoch/loss")]
+    assert shown == [(row["step"], pytest.approx(row["loss"])) for row in lines(folder, "epoch")]
+    assert len(board.Scalars("epoch/val_accuracy_exit2")) == 3
+
+
+def test_a_run_is_the_same_every_time_and_another_with_another_seed(train):
+    folders = [train("a"), train("b"), train("c", seed=1)]
+    assert lines(folders[0]) == lines(folders[1]) != lines(folders[2])
+    assert same_models(folders[0] / "best.safetensors", folders[1] / "best.safetensors")
+
+
+def test_training_learns(train):
+    folder = train(stages=[{"stage": "joint", "epochs": 15, "batch": 9, "learning_rate": 0.005}])
+    losses = [row["loss"] for row in lines(folder, "epoch")]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_best_epoch_is_kept_and_the_next_stage_starts_from_it(train):
+    stages = [{"stage": "backbone", "epochs": 4, "batch": 4, "learning_rate": 0.05}]
+    folder = train("one", stages=stages)
+    scores = [row["score"] for row in lines(folder, "epoch")]
+    stage = lines(folder, "stage")[0]
+    assert stage["score"] == max(scores)
+    first = scores.index(max(scores)) + 1
+    shorter = train("two", stages=[{**stages[0], "epochs": first}])
+    assert same_models(folder / "best.safetensors", shorter / "last.safetensors")
+    # A second stage that hardly moves: what it ends with is what the first one's best epoch was.
+    stages += [{"stage": "branches", "epochs": 1, "batch": 4, "learning_rate": 1e-12, "weight_decay": 0}]
+    longer = load_checkpoint(train("three", stages=stages) / "last.safetensors").backbone.state_dict()
+    best = load_checkpoint(folder / "best.safetensors").backbone.state_dict()
+    assert all(torch.equal(tensor, longer[name]) for name, tensor in best.items())
+
+
+def test_a_stage_ends_when_validation_gets_no_better(train, capsys):
+    folder = train(stages=one_stage(epochs=9, patience=2, learning_rate=1e-12, weight_decay=0))
+    assert len(lines(folder, "epoch")) == 3  # the best, and two that were no better
+    assert "no better for 2 epochs, ended after 3" in capsys.readouterr().out
+
+
+def test_a_step_in_parts_is_the_same_step(train):
+    stages = [{"stage": "gate", "epochs": 2, "batch": 8, "learning_rate": 0.01}]  # no batch norm that sees the parts
+    whole, parts = train("a", stages=stages), train("b", stages=[{**stages[0], "accumulate": 4}])
+    for one, two in zip(lines(whole, "step"), lines(parts, "step"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+
+
+def test_a_gradient_is_clipped(train):
+    # Steps of at most learning rate times clip: the weights hardly move.
+    stages = one_stage(learning_rate=1.0, momentum=0, weight_decay=0, clip=1e-6)
+    folder = train(stages=stages)
+    torch.manual_seed(0)
+    start = small_model(labels=[]).state_dict()
+    trained = load_checkpoint(folder / "last.safetensors")
+    moved = max(float((p.detach() - start[name]).abs().max()) for name, p in trained.named_parameters())
+    assert 0 < moved < 1e-4
+
+
+def test_mixed_precision_trains(train):
+    full, half = train("a", stages=one_stage()), train("b", stages=one_stage(), precision="bf16-mixed")
+    losses = [lines(folder, "epoch")[0]["loss"] for folder in (full, half)]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.05)
+    entries = load_checkpoint(half / "best.safetensors").state_dict()
+    assert {t.dtype for t in entries.values()} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [0.1, 0.1, 0.1, 0.1]),
+        ({"schedule": [1, 3]}, [0.1, 0.01, 0.01, 0.001]),
+        ({"schedule": "cosine"}, [0.1, 0.0853553, 0.05, 0.0146447]),
+        ({"warmup": 2}, [0.025, 0.075, 0.1, 0.1]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(settings, expected):
+    config = StageConfig(stage="backbone", epochs=4, learning_rate=0.1, **settings)
+    assert [learning_rate(config, epoch, 0, 2) for epoch in range(4)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_damaged_clip_is_reported_once_and_counted(train, folders, tmp_path, capsys):
+    data = {"train": str(tmp_path / "clips"), "val": str(folders / "val")}
+    for clip in folders.glob("train/*/*.mp4"):
+        (tmp_path / "clips" / clip.parent.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / clip.parent.name / clip.name).write_bytes(clip.read_bytes())
+    (tmp_path / "clips" / "run" / "bad.mp4").write_bytes(b"no video")
+    train(data={**data, "workers": 1}, stages=one_stage(epochs=3, batch=5))
+    out, error = capsys.readouterr()
+    assert error.count("bad.mp4") == 1 and "not a video that can be decoded" in error
+    assert "1 of 10 train videos could not be read" in out
+    with pytest.raises(InputError, match="bad.mp4"):
+        train("strict", data={**data, "unreadable": "fail"}, stages=one_stage(epochs=3, batch=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"data": {"train": "nowhere", "val": "nowhere"}}, "nowhere"),
+        ({"model": {**SMALL["model"], "classes": 7}}, "3 classes, the model has 7"),
+        ({"stages": []}, "stages"),
+        ({"stages": [{"stage": "gates", "epochs": 1}]}, "stages.0.stage"),
+        ({"stages": [{"stage": "gate", "epochs": 1}] * 2}, "named twice"),
+        ({"stages": one_stage(distill=0.5)}, "distill, but stage backbone trains no branch"),
+        ({"stages": one_stage(batch=6, accumulate=4)}, "a batch of 6 cannot be shared by 4 parts"),
+        ({"stages": one_stage(warmup=2)}, "warmup 2 is longer than 1 epochs"),
+        ({"model": {**SMALL["model"], "gate": "random"}}, "the gate 'random' has nothing to learn"),
+        ({"frames": {"count": 2, "resize": 36}}, "of 2 frames none is between the first and the last"),
+        ({"data": {"train": "a", "format": "ucf102"}}, "format 'ucf102' is not known; choose of folders, ucf101"),
+        ({"data": {"train": "a", "cache": True, "augment": {"crop": [0.5, 1]}}}, "cache keeps frames"),
+        ({"data": {"train": "a", "augment": {"crop": [0.9, 0.5]}}}, r"crop \[0.9, 0.5\] does not rise"),
+        ({"surprise": 1}, "surprise"),
+        ({"init": "none.safetensors"}, "none.safetensors: No such file"),
+        ({"model": {**SMALL["model"], "cuts": [9, 9]}}, r"run.yml: mobilenetv2 cannot be cut at \[9, 9\]"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(train, change, problem):
+    with pytest.raises(Exception, match=problem) as caught:
+        train(**change)
+    assert isinstance(caught.value, commands.TleeError)
+
+
+def test_videos_that_are_trained_on_do_not_validate(train, folders):
+    with pytest.raises(UsageError, match="9 of its videos are also trained on"):
+        train(data={"train": str(folders / "train"), "val": str(folders / "train")})
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_training(train, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UsageError, match="cannot be written"):
+        train()
+
+
+def test_a_folder_with_other_things_is_left_alone(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds other files .thesis.txt."):
+        train()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_a_loss_that_explodes_stops_the_run(train):
+    with pytest.raises(UsageError, match="stage backbone: the loss is no longer a number.*lower its learning_rate"):
+        train(stages=one_stage(epochs=5, learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "videos", "world", "fits"),
+    [(16, 1, 100, 1, 16), (16, 2, 100, 4, 16), (16, 1, 9, 1, 9), (16, 2, 9, 2, 8), (16, 1, 7, 4, None)],
+)
+def test_a_batch_is_shared_among_processes(batch, accumulate, videos, world, fits):
+    config = StageConfig(stage="joint", epochs=1, batch=batch, accumulate=accumulate)
+    if fits:
+        assert fitting_batch(config, videos, world) == fits
+    else:
+        with pytest.raises(UsageError, match="too few"):
+            fitting_batch(config, videos, world)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+    with pytest.raises(UsageError, match="a batch of 16 cannot be shared by 3 processes"):
+        fitting_batch(StageConfig(stage="joint", epochs=1), 100, 3)
+
+
+def test_training_starts_from_imagenet_weights_where_told(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    weights = torchvision.models.mobilenet_v2().state_dict()
+    file = torchvision.models.MobileNet_V2_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    torch.save(weights, tmp_path / "checkpoints" / file)
+    stages = [{"stage": "branches", "epochs": 1, "batch": 4}]  # leaves the backbone as it is
+    folder = train(init="imagenet", model={**SMALL["model"], "width": 1.0}, stages=stages)
+    trained = load_checkpoint(folder / "last.safetensors").backbone.features.state_dict()
+    assert all(torch.equal(tensor, weights[f"features.{name}"]) for name, tensor in trained.items())
+
+
+def test_training_starts_from_what_fits_of_a_checkpoint(train, tmp_path, capsys):
+    other = small_model(seed=7, model={**SMALL["model"], "classes": 5}, labels=[])
+    save_checkpoint(tmp_path / "other.safetensors", other)
+    stages = [{"stage": "gate", "epochs": 1, "batch": 4}]
+    folder = train(init=str(tmp_path / "other.safetensors"), stages=stages)
+    trained = load_checkpoint(folder / "last.safetensors").state_dict()
+    taken = [name for name, value in other.state_dict().items() if torch.equal(value, trained[name])]
+    assert {name.split(".")[0] for name in taken} >= {"backbone", "branches"}
+    assert not [name for name in taken if name.startswith("classifier")]
+    count, total = len(trained) - 2, len(trained)
+    assert f"{count} of the model's {total} entries" in capsys.readouterr().out
+
+
+def test_a_backbone_with_temporal_shift_is_trained_on_clips_in_order(train):
+    model = {**SMALL["model"], "backbone": "mobilenetv2_tsm"}
+    trained = load_checkpoint(train(model=model, stages=one_stage()) / "best.safetensors")
+    assert trained.config.model.shifts and trained.config.frame_spec().order == [0, 1, 2, 3]
+
+
+def test_a_folder_of_clips_is_all_that_is_needed(folders, tmp_path, capsys):
+    run = tmp_path / "run"
+    settings = ["init=random", "model.width=0.35", "model.input_size=32", "frames={count: 4, resize: 32}"]
+    settings += ["stages=[{stage: joint, epochs: 1, batch: 4}]"]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    cli.command([str(folders / "train"), "-o", str(run), "--accelerator", "cpu", *arguments])
+    config = load_checkpoint(run / "best.safetensors").config
+    assert config.labels == ["jump", "run", "walk"] and config.model.input_size == 32 and config.name == "train"
+
+
+@pytest.mark.parametrize("change", ["model.width", "model.width.x=1", "frames=[", "=1"])
+def test_a_setting_that_is_none_is_refused(train, change):
+    with pytest.raises(UsageError, match="--set|run.yml"):
+        train(arguments=["--set", change])
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("auto", 1)),
+        ({"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "3"}, (2, 3)),
+    ],
+)
+def test_processes_are_those_that_torchrun_or_slurm_started(environment, expected):
+    options = cli._parser().parse_args(["a.yml", "-o", "run"])
+    assert cli.processes(options, environment) == expected

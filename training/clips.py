@@ -1,0 +1,237 @@
+"""Labelled videos as examples: decoded and prepared exactly as on the device, varied where a model learns from them.
+
+All chance comes from (seed, epoch, number of the entry), so an example is the same in whichever process it is made.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import RandomResizedCrop, v2
+
+from tlee.errors import InputError
+from tlee.frames import FrameSpec, prepare, resized, sample_indices
+from tlee.training.config import AugmentConfig
+from tlee.training.datasets import Listing
+from tlee.video import cv2_module, open_clip
+
+ASPECTS = (3 / 4, 4 / 3)  # of random crops, width to height
+READABLE = -1
+Key = tuple[int, int]  # epoch and number of the entry
+
+
+class Batch(NamedTuple):
+    """Several examples.
+
+    Attributes:
+        frames: (N, T, H, W, 3) uint8 RGB, in processing order.
+        targets: (N, K) float32: a video's labels share 1. All 0 where a clip could not be read for evaluation.
+        entry: (N,) int64, numbers of the entries.
+        unreadable: (N,) int64, the number of an entry that could not be read, or -1.
+    """
+
+    frames: Tensor
+    targets: Tensor
+    entry: Tensor
+    unreadable: Tensor
+
+
+class Clips(Dataset):
+    """The videos of a listing. Items are taken by (epoch, number of the entry), and are those of a `Batch`.
+
+    An entry that cannot be read is named in `unreadable`. In training the next one that can takes its place, so that
+    all processes have batches of one size.
+
+    Args:
+        listing: which videos.
+        spec: the frames to read.
+        augment: how to vary them; None for evaluation.
+        seed: of the variation.
+        cache: keep frames in memory: a clip's T, or all that it has where they are jittered.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        spec: FrameSpec,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        self.listing = listing
+        self.spec = spec
+        self.augment = augment
+        self._seed = seed
+        self._single = False
+        self._kept: dict[int, tuple[int, dict[int, np.ndarray]]] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self.listing.entries)
+
+    def single(self) -> Clips:
+        """The same videos (and kept frames), each as one of its T frames, drawn anew in every epoch."""
+        clips = copy.copy(self)
+        clips._single = True
+        return clips
+
+    def problem(self, index: int) -> InputError:
+        """Why an entry cannot be read."""
+        try:
+            self._read(index, list(range(self.spec.length)), None, None)
+        except InputError as error:
+            return error
+        return InputError(self.listing.entries[index].path, "cannot be read every time", "check its disk")
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, index = key
+        unreadable = READABLE
+        for place in range(index, index + (len(self) if self.augment else 1)):
+            try:
+                frames = self._example(epoch, place % len(self))
+            except InputError:
+                unreadable = index if unreadable == READABLE else unreadable
+                continue
+            return self._item(frames, index, place % len(self), unreadable)
+        nothing = np.zeros((1 if self._single else self.spec.length, self.spec.crop, self.spec.crop, 3), np.uint8)
+        return self._item(torch.from_numpy(nothing), index, None, unreadable)
+
+    def _item(self, frames: Tensor, index: int, source: int | None, unreadable: int) -> Batch:
+        target = torch.zeros(len(self.listing.classes))
+        if source is not None:
+            labels = list(self.listing.entries[source].labels)
+            target[labels] = 1 / len(labels)
+        return Batch(frames, target, torch.tensor(index), torch.tensor(unreadable))
+
+    def _example(self, epoch: int, index: int) -> Tensor:
+        order = self.spec.order
+        if self.augment is None:
+            return torch.from_numpy(self._read(index, order, None, None))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed(self._seed, epoch, index))
+            places = torch.rand(len(order)).tolist() if self.augment.jitter else None
+            if self._single:
+                order = [order[int(torch.randint(len(order), ()))]]
+            return self._vary(torch.from_numpy(self._read(index, order, places, self.augment.crop)))
+
+    def _vary(self, frames: Tensor) -> Tensor:
+        """Flip and colour, the same for all of (T, H, W, 3)."""
+        assert self.augment is not None
+        colour, flip = self.augment.colour, self.augment.flip
+        if (self.listing.flips if flip is None else flip) and torch.rand(()) < 0.5:
+            frames = frames.flip(2)
+        if colour:
+            frames = v2.ColorJitter(colour, colour, colour)(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return frames.contiguous()
+
+    def _read(
+        self, index: int, order: list[int], places: list[float] | None, crop: tuple[float, float] | None
+    ) -> np.ndarray:
+        """Frames `order` of an entry's T, (len(order), crop, crop, 3) uint8. Raises InputError."""
+        if self._kept is not None:
+            return self._from_memory(index, order, places)
+        with open_clip(str(self.listing.entries[index].path)) as clip:
+            wanted = self._wanted(clip.frame_count, order, places)
+            region: list[int] | None = None
+            if crop:
+                shape = torch.empty((3, *clip.frame(min(wanted)).shape[:2]), device="meta")
+                region = RandomResizedCrop.get_params(shape, list(crop), list(ASPECTS))
+            pictures = self._decode(clip, wanted, region)
+        return np.stack([pictures[i] for i in wanted])
+
+    def _from_memory(self, index: int, order: list[int], places: list[float] | None) -> np.ndarray:
+        assert self._kept is not None
+        if index not in self._kept:
+            # All at once: opening a file costs more than decoding a small one.
+            with open_clip(str(self.listing.entries[index].path)) as clip:
+                count = clip.frame_count
+                jitters = self.augment is not None and self.augment.jitter
+                wanted = list(range(count)) if jitters else self._wanted(count, self.spec.order, None)
+                self._kept[index] = (count, self._decode(clip, wanted, None))
+        count, pictures = self._kept[index]
+        return np.stack([pictures[i] for i in self._wanted(count, order, places)])
+
+    def _decode(self, clip: Any, wanted: list[int], region: list[int] | None) -> dict[int, np.ndarray]:
+        # Forwards, which is cheapest, since all of them are wanted.
+        if region is None:
+            return {i: prepare(clip.frame(i), self.spec) for i in sorted(set(wanted))}
+        top, left, height, width = region
+        rows, columns, size = slice(top, top + height), slice(left, left + width), (self.spec.crop, self.spec.crop)
+        return {i: resized(clip.frame(i)[rows, columns], size) for i in sorted(set(wanted))}
+
+    def _wanted(self, count: int, order: list[int], places: list[float] | None) -> list[int]:
+        sampled = sample_indices(count, self.spec.length, places)
+        return [sampled[i] for i in order]
+
+
+class Shuffled(Sampler[list[Key]]):
+    """One process's part of every step's videos, in an order that seed and epoch fix for any number of processes.
+
+    Args:
+        total: number of entries.
+        batch: videos per step, over all processes; those left over at an epoch's end are not used.
+        accumulate: parts that a process computes its share in; each is one item.
+        seed: of the order.
+        rank, world: which process, of how many.
+    """
+
+    def __init__(self, total: int, batch: int, accumulate: int, seed: int, rank: int, world: int) -> None:
+        self.steps = total // batch
+        self._total, self._batch, self._part, self._seed = total, batch, batch // accumulate, seed
+        self._rank, self._world = rank, world
+        self.begin(0, 0)
+
+    def begin(self, epoch: int, step: int) -> None:
+        """What the next iteration gives: an epoch from one of its steps on."""
+        self._epoch, self._step = epoch, step
+
+    def __len__(self) -> int:
+        return (self.steps - self._step) * self._batch // self._part
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = torch.Generator().manual_seed(mixed(self._seed, self._epoch))
+        order = torch.randperm(self._total, generator=generator)[: self.steps * self._batch]
+        for part in order[self._step * self._batch :].split(self._part):
+            yield [(self._epoch, int(i)) for i in part[self._rank :: self._world]]
+
+
+def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
+    """Batches of one process's parts of the steps; workers live on from epoch to epoch."""
+    return DataLoader(
+        clips,
+        batch_sampler=order,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=start_worker,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def evaluation_batches(clips: Clips, batch: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
+    """Every video once, in the listing's order; of several processes each takes its part."""
+    mine = [(0, i) for i in range(rank, len(clips), world)]
+    return DataLoader(clips, batch, sampler=mine, num_workers=workers, worker_init_fn=start_worker)
+
+
+def start_worker(worker: int) -> None:
+    """Decode in one thread, since there is a worker for every core, and leave Ctrl-C to the process that is asked."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
+    cv2_module().setNumThreads(0)
+
+
+def mixed(*numbers: int) -> int:
+    """One seed from several numbers.
+
+    Example:
+        >>> mixed(0, 1) != mixed(1, 0)
+        True
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

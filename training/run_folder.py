@@ -1,0 +1,181 @@
+"""The folder of one training run: what was asked for, what was measured, the models, and the state to go on from.
+
+config.yml           the configuration, every default written out
+metrics.jsonl        a line per logged step, epoch and stage
+tensorboard/         the same for TensorBoard
+best.safetensors     the best epoch of the latest stage, which starts from the best of the one before
+last.safetensors     the latest epoch
+state.safetensors    what `--resume` reads
+loss.png, accuracy.png   at the end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import yaml
+from pydantic import BaseModel
+from torch import Tensor
+
+from tlee.errors import CheckpointError, UsageError
+from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, whole_file
+from tlee.training.config import TrainingConfig
+
+CONFIG, METRICS, STATE = "config.yml", "metrics.jsonl", "state.safetensors"
+BEST, LAST, TENSORBOARD = "best.safetensors", "last.safetensors", "tensorboard"
+LOSS_PLOT, ACCURACY_PLOT = "loss.png", "accuracy.png"
+OWN = (CONFIG, METRICS, STATE, BEST, LAST, TENSORBOARD, LOSS_PLOT, ACCURACY_PLOT)
+HEADER = "tlee-state"
+MODEL, MOMENTUM = "model.", "momentum."
+START_AGAIN = "remove the folder and start again"
+
+
+class Progress(BaseModel):
+    """How far a run is. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's.
+
+    Attributes:
+        epochs, steps: taken so far, over all stages.
+        loss: sum over this epoch's steps so far.
+        best: score of the stage's best epoch so far.
+        waited: epochs since then.
+        seconds: this epoch's, so far.
+        metrics: length of metrics.jsonl, bytes.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    epochs: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    best: float | None = None
+    waited: int = 0
+    seconds: float = 0.0
+    metrics: int = 0
+
+
+class RunFolder:
+    """Reads and writes a run's folder. Only the first of several processes writes.
+
+    Args:
+        path: the folder.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(self, path: str | Path, writes: bool = True) -> None:
+        self.path = Path(path)
+        self.writes = writes
+        self._board: Any = None
+
+    def create(self, config: TrainingConfig, resume: bool) -> None:
+        """Make the folder, or see that it holds this run already.
+
+        Raises:
+            UsageError: it cannot be written, holds a run and `resume` is false, or one of another configuration.
+        """
+        file = self.path / CONFIG
+        if (self.path / STATE).exists():
+            if not resume:
+                raise UsageError(self.path, "holds a run already", "go on with --resume, or choose another folder")
+            if _as_yaml(config) != file.read_text(encoding="utf-8"):
+                raise UsageError(file, "the run has another configuration", "give this one, or choose another folder")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in (p for name in OWN for p in self.path.glob(f".{name}.*")):  # a killed run's unfinished files
+                left.unlink()
+            foreign = sorted({p.name for p in self.path.iterdir()} - set(OWN))
+        except OSError as error:
+            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+        if foreign:
+            raise UsageError(self.path, f"holds other files ({foreign[0]})", "choose an empty or new folder")
+        with whole_file(str(file)) as stream:
+            stream.write(_as_yaml(config))
+
+    def load_state(self) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None:
+        """Progress, the model's entries and the optimiser's momentum by parameter; None before the first save.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        file = self.path / STATE
+        if not file.exists():
+            return None
+        try:
+            with safetensors.safe_open(file, framework="pt") as stream:
+                progress = Progress(**json.loads(stream.metadata()[HEADER]))
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dictionary)
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(file, f"not the state of a run ({error})", START_AGAIN) from None
+        return progress, _below(MODEL, tensors), _below(MOMENTUM, tensors)
+
+    def save_state(self, progress: Progress, model: Mapping[str, Tensor], momentum: Mapping[str, Tensor]) -> None:
+        """Write the state to go on from, whole or not at all."""
+        if not self.writes:
+            return
+        tensors = {MODEL + name: tensor.contiguous().cpu() for name, tensor in model.items()}
+        tensors.update({MOMENTUM + name: tensor.contiguous().cpu() for name, tensor in momentum.items()})
+        with whole_file(str(self.path / STATE), "wb") as stream:
+            stream.write(safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()}))
+
+    def open_metrics(self, progress: Progress) -> None:
+        """Start the records, or go on with them: what a killed run wrote after its last state is taken back."""
+        if not self.writes:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        file = self.path / METRICS
+        try:
+            file.touch()
+            if file.stat().st_size < progress.metrics:
+                raise UsageError(file, "shorter than it was when the run's state was saved", START_AGAIN)
+            os.truncate(file, progress.metrics)
+        except OSError as error:
+            raise UsageError(file, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+        self._board = SummaryWriter(str(self.path / TENSORBOARD), purge_step=progress.steps)
+
+    def record(self, progress: Progress, event: str, values: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl, and its numbers to TensorBoard."""
+        if not self.writes:
+            return
+        line = json.dumps({"event": event, "step": progress.steps, **values}, allow_nan=False) + "\n"
+        try:
+            with open(self.path / METRICS, "ab") as stream:
+                stream.write(line.encode())
+                progress.metrics = stream.tell()
+        except OSError as error:
+            raise UsageError(self.path / METRICS, CANNOT_WRITE.format(error.strerror), "make room") from None
+        for name, value in _scalars(values):
+            self._board.add_scalar(f"{event}/{name}", value, progress.steps)
+        self._board.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All recorded lines."""
+        with open(self.path / METRICS, encoding="utf-8") as stream:
+            return [json.loads(line) for line in stream]
+
+    def close(self) -> None:
+        if self._board:
+            self._board.close()
+
+
+def _as_yaml(config: TrainingConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _scalars(values: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Numbers by name; of a table over frames and exits the last frame's row."""
+    found = [(name, float(value)) for name, value in values.items() if isinstance(value, int | float)]
+    for name, value in values.items():
+        if isinstance(value, list):
+            found += [(f"{name}_exit{b}", v) for b, v in enumerate(value[-1])]
+    return found

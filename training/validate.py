@@ -1,0 +1,50 @@
+"""How well a model answers while it is being trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from tlee.training.clips import READABLE, Batch
+from tlee.training.stages import StageModule, Validation, fixed_exits
+
+
+def across(fabric: Fabric, value: Tensor, how: str) -> Tensor:
+    """A value over all processes, on the CPU: its `sum`, `mean` or `max`."""
+    reduced = fabric.all_reduce(value, reduce_op=how)
+    assert isinstance(reduced, Tensor)
+    return reduced.cpu()
+
+
+@torch.inference_mode()
+def validate(fabric: Fabric, module: StageModule, batches: Iterable[Batch], unreadable: Tensor) -> Validation:
+    """A stage's loss and the accuracy of every fixed exit over all processes' videos; of their first frames only, where
+    the stage learns from single ones.
+
+    Args:
+        batches: this process's share.
+        unreadable: (entries,) bool, where entries that could not be read are marked.
+    """
+    model, stage = module.model.eval(), module.stage
+    length = 1 if stage.single else model.config.frames.count
+    # Summed in double precision: the same total, however the videos are shared out.
+    sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)  # videos, loss
+    right = torch.zeros((length, model.exits), dtype=torch.float64, device=fabric.device)
+    for batch in batches:
+        unreadable[batch.unreadable[batch.unreadable != READABLE]] = True
+        readable = batch.targets.sum(1) > 0
+        clips, targets = fabric.to_device((batch.frames[readable, :length], batch.targets[readable]))
+        if not len(clips):
+            continue
+        with fabric.autocast():
+            features = model.features(clips, range(model.exits))
+            loss = stage.loss(model, features, targets, module.config)
+            answers = fixed_exits(model, features).argmax(-1)  # (T, exits, N)
+        sums += torch.stack([torch.ones_like(loss), loss]).double() * len(clips)
+        right += (targets[torch.arange(len(clips)), answers] > 0).sum(-1)
+    videos, loss = across(fabric, sums, "sum").tolist()
+    accuracy = across(fabric, right, "sum") / max(1, videos)
+    return Validation(loss / max(1, videos), accuracy)
