@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-FOLDERS = ("models", "models.backbones", "training", "export", "runtime", "benchmarks")
+FOLDERS = ("models", "models.backbones", "training", "export", "evaluation", "runtime", "benchmarks")
 PACKAGES = ["tlee"] + [f"tlee.{name}" for name in FOLDERS]
 MODULES = [
     f"{package}.{module.name}"

@@ -1,0 +1,1 @@
+"""How well a model answers and what it costs: checkpoints and bundles on labelled videos, with exits and without."""

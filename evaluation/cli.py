@@ -1,0 +1,124 @@
+"""`tlee-eval CHECKPOINT_OR_BUNDLE --data LIST_OR_FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tlee import cli
+from tlee.frames import sample_indices
+
+PROGRAM = "tlee-eval"
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+def command(arguments: list[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+
+    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from tlee.evaluation.evaluate import evaluate
+    from tlee.evaluation.report import report_folder, report_of, write_report
+    from tlee.training.datasets import read_listing
+
+    listing = read_listing(options.format, options.data, options.root, options.labels, options.split)
+    for note in listing.notes:
+        cli.report(PROGRAM, f"{options.data}: {note}")
+    total = len(listing.entries)
+    if options.limit and options.limit < total:
+        listing = replace(listing, entries=[listing.entries[i] for i in sample_indices(total, options.limit)])
+    with ExitStack() as stack:
+        folder: Path | None = None
+        if options.output:
+            folder = stack.enter_context(report_folder(options.output, options.replace))
+        subject = _subject(options)
+        evaluation = evaluate(subject, listing, options.batch, options.workers)
+        for error in evaluation.unreadable.values():
+            cli.report(PROGRAM, error)
+        data = {"source": options.data, "format": options.format, "split": options.split, "videos": total}
+        report = report_of(evaluation, subject.about(), data)
+        print("\n".join(_lines(report)))
+        if folder:
+            write_report(folder, evaluation, report)
+    if options.output:
+        print(f"written: {os.path.join(options.output, 'index.html')}")
+    return cli.INPUT_FAILED if evaluation.unreadable else cli.OK
+
+
+def _subject(options: argparse.Namespace) -> Any:
+    from tlee.evaluation.subjects import open_subject
+    from tlee.models.convert import warn_of_unknown
+    from tlee.models.published_config import load_model_config
+
+    config = None
+    if options.config:
+        config, unknown = load_model_config(options.config)
+        warn_of_unknown(PROGRAM, options.config, unknown)
+    # This process is ours: its sessions may share one pool.
+    return open_subject(options.subject, config, options.point, options.threads, shared_pool=True)
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    from tlee.evaluation.tables import mode_rows
+
+    left_out = len(report["unreadable"])
+    counts = f"{report['videos']} videos" + (f", {left_out} could not be read" if left_out else "")
+    return [f"{report['subject']['name']}: {counts}", *cli.table(mode_rows(report), "l" + 8 * "r")]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    from tlee.training.datasets import FORMATS
+
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Measure accuracy and computation on labelled videos, with early exits and in other modes beside.",
+        epilog="Exit status: 0 all videos evaluated, 1 some could not be read, 2 wrong use or unreadable model.",
+    )
+    parser.add_argument(
+        "subject", metavar="MODEL", help=".safetensors of tlee-train, .pth.tar of the published code, or a bundle"
+    )
+    parser.add_argument("--data", required=True, metavar="PATH", help="list of videos, or a folder per class")
+    parser.add_argument("--format", choices=FORMATS, default="folders", help="what the list is (%(default)s)")
+    parser.add_argument("--root", metavar="DIR", help="where the list's paths start (the list's own folder)")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, where the list has none")
+    parser.add_argument(
+        "--split", choices=("train", "val"), default="val", help="of a list that holds several (%(default)s)"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="write report.json, videos.jsonl and index.html")
+    parser.add_argument("--replace", action="store_true", help="replace the report if it exists")
+    parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
+    parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
+    parser.add_argument("--batch", type=_positive, default=8, metavar="N", help="videos held at once (%(default)s)")
+    parser.add_argument(
+        "--workers", type=_natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads that compute (all cores)")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only so many videos, spread over the list")
+    return parser
+
+
+def main() -> None:
+    # PyTorch's threads spin while they wait, and take the cores from decoding: on a busy machine ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+    cli.main(PROGRAM, command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Numbers from class probabilities. A video may have several labels; naming any of them is right.
+
+N videos, K classes; `targets` is (N, K) bool, true where a video has the class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+NORMAL_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+
+
+def targets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """Class numbers of every video as `targets`.
+
+    Example:
+        >>> targets_of([(0,), (1, 2)], 3).astype(int).tolist()
+        [[1, 0, 0], [0, 1, 1]]
+    """
+    targets = np.zeros((len(labels), classes), bool)
+    for row, own in zip(targets, labels):
+        row[list(own)] = True
+    return targets
+
+
+def correct(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Which predictions, (N, ...) class numbers, are among their video's labels: bool of the same shape."""
+    videos = np.arange(len(targets)).reshape(-1, *[1] * (predicted.ndim - 1))
+    return targets[videos, predicted]
+
+
+def top_accuracy(probabilities: np.ndarray, targets: np.ndarray, k: int) -> float | None:
+    """Share of videos with a label among their `k` most probable classes, None where any answer would be right."""
+    if k >= targets.shape[1]:
+        return None
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float(correct(best, targets).any(1).mean())
+
+
+def mean_average_precision(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over the classes that occur of the average precision, videos ranked by the class's probability."""
+    present = np.flatnonzero(targets.any(0))
+    return float(np.mean([average_precision_score(targets[:, c], probabilities[:, c]) for c in present]))
+
+
+def wilson(share: float, total: int) -> tuple[float, float]:
+    """95 % interval of a probability of which `share` was seen in `total` trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson(0.9, 10)]
+        [0.596, 0.982]
+    """
+    z2 = NORMAL_95**2 / total
+    centre = (share + z2 / 2) / (1 + z2)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def confusion(predicted: np.ndarray, labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """(K, K) numbers of videos by true class, which is the first of a video's labels, and predicted class."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (np.array([own[0] for own in labels]), predicted), 1)
+    return counts

@@ -1,0 +1,129 @@
+"""A report as one page of HTML that needs nothing else: no script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from tlee.evaluation import plots
+from tlee.evaluation.modes import EARLY, MODES, NONE
+from tlee.evaluation.tables import class_rows, confusion_rows, mac_unit, mode_rows, percent
+
+CSS = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c1e21; --soft: #5c6470; --line: #c9ced6; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e6e8eb; --soft: #a2a9b4; --line: #474d57; } }
+body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
+  max-width: 62rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.5rem 0 0.3rem; }
+p, dl { margin: 0.4rem 0; max-width: 50rem; } .soft, th { color: var(--soft); }
+.lead { font-size: 1.1rem; margin: 1rem 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; } dt { color: var(--soft); }
+dd { margin: 0; overflow-wrap: anywhere; }
+figure, .wide { margin: 0.6rem 0; overflow-x: auto; }
+svg { height: auto; max-width: 100%; } svg text { font-family: system-ui, sans-serif !important; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th { font-weight: 500; } th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.7rem; text-align: right; }
+th:first-child, td:first-child { padding-left: 0; text-align: left; } td.text, th.text { text-align: left; }
+summary { cursor: pointer; }
+"""
+
+
+def page(report: dict[str, Any]) -> str:
+    """The page of a report made by `tlee.evaluation.report.report_of`."""
+    name = escape(report["subject"]["name"])
+    parts = [_head(report), _modes(report), _exits(report), _classes(report), _confusion(report), _unreadable(report)]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}: evaluation</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{CSS}</style>\n</head>\n<body>\n{''.join(parts)}</body>\n</html>\n"
+    )
+
+
+def _head(report: dict[str, Any]) -> str:
+    subject, data, modes = report["subject"], report["data"], report["modes"]
+    split = "" if data["format"] == "folders" else f", split {data['split']}"
+    facts = {
+        "what": f"{subject['kind']} {subject['path']}",
+        "SHA-256": subject["sha256"],
+        "model": f"{subject['backbone']}, {subject['branches']} branches ({subject['branch']}), "
+        f"feature reuse {subject['frm']}, gate {subject['gate']}, {subject['classes']} classes",
+        "frames": f"{subject['frames']} per video, in order {subject['order']}",
+        "thresholds": "; ".join(f"{kind} {', '.join(map(str, v))}" for kind, v in subject["thresholds"].items()),
+        "videos": f"{report['videos']} of {data['source']} ({data['format']}{split})",
+    }
+    if subject.get("point"):
+        facts["operating point"] = subject["point"]
+    rows = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
+    early, none = modes[EARLY], modes[NONE]
+    lead = (
+        f"With early exits {percent(early['top1'])} of the videos are recognised, with "
+        f"{percent(early['share_of_macs'])} of the computation and {early['mean_frames']:.1f} of {subject['frames']} "
+        f"frames on average; without, {percent(none['top1'])}."
+    )
+    return f'<h1>{escape(subject["name"])}</h1>\n<p class="lead">{lead}</p>\n<dl>{rows}</dl>\n'
+
+
+def _modes(report: dict[str, Any]) -> str:
+    notes = "".join(f"<dt>{mode}</dt><dd>{text}</dd>" for mode, text in MODES.items())
+    several = (
+        "A video with several labels counts as right when any of them is named. " if report["several_labels"] else ""
+    )
+    return (
+        f"<h2>Accuracy and computation</h2>\n{_table(mode_rows(report))}\n"
+        f'<p class="soft">{several}Intervals after Wilson. Layer: mean of where the used frames left, 0 the first '
+        "branch. MACs: multiply-accumulates of convolutions and linear layers per video, their share of every frame to "
+        f"the tail.</p>\n<figure>{plots.accuracy_and_costs(report)}</figure>\n"
+        '<p class="soft">Bars: 95 % intervals. Thin lines: fixed exits, a dot for each number of frames.</p>\n'
+        f"<dl>{notes}</dl>\n"
+    )
+
+
+def _exits(report: dict[str, Any]) -> str:
+    last = report["modes"][EARLY]["ran_to_last_frame"]
+    unit = mac_unit(report["subject"]["full_macs"])[1]
+    return (
+        "<h2>Where the answers come from</h2>\n<p>With early exits, per cent of the videos that answer at a frame and "
+        f"an exit, sums in brackets. {percent(last)} needed the last frame.</p>\n"
+        f"<figure>{plots.exit_map(report)}</figure>\n"
+        "<h2>Fixed exits</h2>\n<p>Every frame leaves at one exit and no other is evaluated: top-1 accuracy of the "
+        f"answer after each frame, in per cent, and below it its {unit}.</p>\n"
+        f"<figure>{plots.fixed_exit_map(report)}</figure>\n"
+    )
+
+
+def _classes(report: dict[str, Any]) -> str:
+    rows, shown = report["per_class"], plots.hardest(report["per_class"])
+    which = "all classes" if len(shown) == len(rows) else f"the {len(shown)} of {len(rows)} with the lowest accuracy"
+    first = " A video with several labels stands under the first." if report["several_labels"] else ""
+    return (
+        f"<h2>Classes</h2>\n<p>With early exits and without, {which}; number of videos in brackets.{first}</p>\n"
+        f"<figure>{plots.class_plot(report)}</figure>\n"
+        f"<details><summary>All {len(rows)} classes as a table</summary>{_table(class_rows(report))}</details>\n"
+    )
+
+
+def _confusion(report: dict[str, Any]) -> str:
+    rows = confusion_rows(report)
+    frequent = f"<p>Most frequent mistakes:</p>{_table(rows, text=2)}\n" if rows[1:] else "<p>No mistakes.</p>\n"
+    numbers = "" if len(report["classes"]) <= plots.NAMED else " Classes by number."
+    plot = plots.confusion_map(report)
+    return f"<h2>Confusion</h2>\n<p>With early exits.{numbers}</p>\n<figure>{plot}</figure>\n{frequent}"
+
+
+def _unreadable(report: dict[str, Any]) -> str:
+    rows = [[video["path"], video["problem"]] for video in report["unreadable"]]
+    if not rows:
+        return ""
+    return f"<h2>Videos left out</h2>\n{_table([['path', 'problem'], *rows], text=2)}\n"
+
+
+def _table(rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """The first row is the head; so many columns are text, the others numbers."""
+
+    def line(cells: Iterable[str], tag: str) -> str:
+        kinds = [' class="text"' if i < text else "" for i in range(len(rows[0]))]
+        return "<tr>" + "".join(f"<{tag}{kind}>{escape(c)}</{tag}>" for c, kind in zip(cells, kinds)) + "</tr>\n"
+
+    body = "".join(line(row, "td") for row in rows[1:])
+    return f'<div class="wide"><table><thead>{line(rows[0], "th")}</thead><tbody>\n{body}</tbody></table></div>'

@@ -1,0 +1,223 @@
+"""The plots of a report as SVG: text stays text, and colours follow the page that they stand in."""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from tlee.evaluation.modes import EARLY, FRAME, LAYER, NONE, PLAIN, RANDOM
+from tlee.evaluation.tables import figures, mac_unit
+
+# Colours of the page, drawn as these and replaced by its style.
+INK, LINE = "#010203", "#040506"
+STYLE = {INK: "currentColor", LINE: "var(--line)"}
+# Okabe and Ito, "Color universal design", 2008, each with a shape of its own.
+MARKS = {
+    EARLY: ("#D55E00", "*", 13),
+    LAYER: ("#56B4E9", "s", 7),
+    FRAME: ("#009E73", "^", 8),
+    RANDOM: ("#CC79A7", "X", 8),
+    NONE: ("#0072B2", "D", 7),
+    PLAIN: ("#E69F00", "o", 13),
+}
+DASHES = (":", "-.", "--", "-")  # of the lines of fixed exits, branches first, the tail last
+# Transparent for nothing, so that the page's own background shows, dark or light.
+SHADES = LinearSegmentedColormap.from_list("shades", [(0.0, 0.447, 0.698, 0.0), (0.0, 0.447, 0.698, 1.0)])
+DARK_CELL = 0.8  # of the colour's range, from where white text reads better
+NUMBERED = 20  # classes up to which a confusion matrix shows its numbers,
+NAMED = 60  # and names on its axes
+CLASSES = 30  # in the plot by class
+NAME = 26  # characters of a class name in a plot
+RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $x$
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.facecolor": "none",
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+
+
+def _drawn(plot: Callable[[dict[str, Any]], Figure]) -> Callable[[dict[str, Any]], str]:
+    """A function that draws a figure of a report, as one that gives it as an `<svg>` element."""
+
+    @functools.wraps(plot)
+    def draw(report: dict[str, Any]) -> str:
+        stream = io.StringIO()
+        # The salt keeps a plot's identifiers apart from those of the page's other plots.
+        with matplotlib.rc_context({**RC, "svg.hashsalt": plot.__name__}), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # letters that matplotlib's fonts lack: the browser has them
+            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            plot(report).savefig(stream, format="svg", dpi=150, bbox_inches="tight", metadata=nothing)
+        text = stream.getvalue()
+        for colour, style in STYLE.items():
+            text = text.replace(colour, style)
+        return text[text.index("<svg") :]
+
+    return draw
+
+
+@_drawn
+def accuracy_and_costs(report: dict[str, Any]) -> Figure:
+    """Every mode with its 95 % interval, and every fixed exit, by MACs per video."""
+    figure, axes = _figure(9, 4.6)
+    unit, name = mac_unit(report["subject"]["full_macs"])
+    fixed = {key: np.array(values) for key, values in report["fixed_exits"].items()}
+    layers = fixed["macs"].shape[1]
+    for b, dashes in enumerate(DASHES[-layers:]):
+        points = (fixed["macs"][:, b] / unit, 100 * fixed["top1"][:, b])
+        label = f"fixed: {layer_name(b, layers)}"
+        axes.plot(*points, dashes, color=INK, alpha=0.6, linewidth=1, marker=".", markersize=5, zorder=1, label=label)
+    for mode, numbers in report["modes"].items():
+        colour, shape, size = MARKS[mode]
+        ring = mode == PLAIN  # costs as much as no exit: drawn around it
+        style: dict[str, Any] = {
+            "color": colour,
+            "markerfacecolor": "none" if ring else colour,
+            "markeredgewidth": 2.5 if ring else 1,
+        }
+        low, high = numbers["top1_interval"]
+        reach = [[100 * (numbers["top1"] - low)], [100 * (high - numbers["top1"])]]
+        point = ([numbers["mean_macs"] / unit], [100 * numbers["top1"]])
+        axes.errorbar(*point, reach, fmt=shape, markersize=size, elinewidth=1.2, capsize=3, label=mode, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(f"{name} per video")
+    axes.set_ylabel("top-1 accuracy, %")
+    axes.grid(True, which="major")
+    axes.margins(x=0.08)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_drawn
+def exit_map(report: dict[str, Any]) -> Figure:
+    """Where the videos' answers came with early exits: frames by exits, in per cent of the videos."""
+    shares = 100 * np.array(report["modes"][EARLY]["exit_histogram"]).T / report["videos"]
+    texts = [[f"{share:.1f}" if share else "" for share in row] for row in shares]
+    layers, frames = shares.shape
+    rows = [f"{layer_name(b, layers)} ({shares[b].sum():.1f})" for b in range(layers)]
+    columns = [f"{t}\n({shares[:, t].sum():.1f})" for t in range(frames)]
+    return _map(shares / max(shares.max(), 1e-9), texts, rows, columns)
+
+
+@_drawn
+def fixed_exit_map(report: dict[str, Any]) -> Figure:
+    """Top-1 accuracy of every fixed exit, and what it costs."""
+    accuracy, macs = (np.array(report["fixed_exits"][key]).T for key in ("top1", "macs"))
+    unit, _ = mac_unit(report["subject"]["full_macs"])
+    texts = [[f"{100 * a:.1f}\n{figures(m / unit)}" for a, m in zip(*rows)] for rows in zip(accuracy, macs)]
+    layers, frames = accuracy.shape
+    low, high = accuracy.min(), accuracy.max()
+    shade = 0.05 + 0.95 * (accuracy - low) / max(high - low, 1e-9)
+    return _map(shade, texts, [layer_name(b, layers) for b in range(layers)], [str(t) for t in range(frames)])
+
+
+@_drawn
+def confusion_map(report: dict[str, Any]) -> Figure:
+    """True classes in rows, shaded by their share of the row."""
+    counts, classes = np.array(report["confusion"]), report["classes"]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(10.0, 3.2 + 0.28 * len(classes))
+    figure, axes = _figure(side, side * 0.92)
+    scale = PowerNorm(0.5, 0, 1)  # few videos are mistaken for any one class: their shades are spread
+    image = axes.imshow(shares, cmap=SHADES, norm=scale, interpolation="nearest")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if len(classes) <= NAMED:
+        size = 10 if len(classes) <= NUMBERED else 6
+        axes.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90, fontsize=size)
+        axes.set_yticks(range(len(classes)), [short(name) for name in classes], fontsize=size)
+    if len(classes) <= NUMBERED:
+        _numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the true class", shrink=0.8)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@_drawn
+def class_plot(report: dict[str, Any]) -> Figure:
+    """Accuracy of each class with exits and without; of many classes, those with the lowest."""
+    rows = hardest(report["per_class"])[::-1]
+    figure, axes = _figure(9, 1.2 + 0.24 * len(rows))
+    places = np.arange(len(rows))
+    with_exits, without = ([100 * row[key] for row in rows] for key in ("top1", "top1_no_exit"))
+    axes.hlines(places, with_exits, without, color=INK, alpha=0.4, linewidth=1.5)
+    # The larger mark behind, so that both are seen where they are equal.
+    for values, mode, size in ((without, NONE, 80), (with_exits, EARLY, 34)):
+        axes.scatter(values, places, s=size, marker="D" if mode == NONE else "o", color=MARKS[mode][0], label=mode)
+    axes.set_yticks(places, [f"{short(row['class'])} ({row['videos']})" for row in rows])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlabel("top-1 accuracy, %")
+    axes.grid(True, axis="x")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def hardest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The classes of the plot by class: all in their order, or those with the lowest accuracy, lowest first."""
+    if len(rows) <= CLASSES:
+        return rows
+    return sorted(rows, key=lambda row: (row["top1"], row["top1_no_exit"]))[:CLASSES]
+
+
+def layer_name(exit: int, exits: int) -> str:
+    """What an exit is called, as by `tlee-run`."""
+    return "tail" if exit == exits - 1 else f"branch {exit}"
+
+
+def short(name: str) -> str:
+    """A class name for a plot: one line, not too long."""
+    name = " ".join(name.encode("utf-8", "backslashreplace").decode().split())
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+
+
+def _map(shade: np.ndarray, texts: Sequence[Sequence[str]], rows: list[str], columns: list[str]) -> Figure:
+    """Exits in rows, frames in columns; `shade` from 0 to 1."""
+    layers, frames = shade.shape
+    figure, axes = _figure(max(5.0, 1.6 + 0.74 * frames), 1.0 + 0.55 * layers)
+    axes.pcolormesh(shade, cmap=SHADES, vmin=0, vmax=1, edgecolors=LINE, linewidth=0.6)
+    axes.set_xticks(np.arange(frames) + 0.5, columns)
+    axes.set_yticks(np.arange(layers) + 0.5, rows)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("frame, in processing order")
+    _numbers(axes, shade, texts, 0.5)
+    return figure
+
+
+def _numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offset: float = 0.0) -> None:
+    for row, values in enumerate(texts):
+        for column, text in enumerate(values):
+            colour = "white" if shade[row, column] > DARK_CELL else INK
+            axes.text(column + offset, row + offset, text, ha="center", va="center", fontsize=8, color=colour)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    return figure, figure.add_subplot()

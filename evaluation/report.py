@@ -1,0 +1,99 @@
+"""The report: a folder that appears whole or not at all.
+
+`index.html` is a page that needs nothing else. `videos.jsonl` has a line per video: `path`, `labels`, and under `modes`
+for each mode `predicted`, `confidence`, `frame`, `exit` and `macs`. `report.json`, numbers from 0 to 1 where they are
+shares, frames and exits counted from 0 in processing order:
+
+    format                 1; another number where a key changes its meaning
+    subject                path, kind (checkpoint, bundle), sha256 (of the checkpoint or of the manifest), name, parts,
+                           frames (T), order, thresholds (per exit), full_macs (every frame to the tail)
+    data                   source, format, split, videos in the list
+    classes                K names
+    videos                 how many were evaluated
+    several_labels         whether some have several classes; naming any of them is right
+    unreadable             path and problem of each video that was left out
+    modes.NAME             top1, top1_interval (95 %, Wilson), top5 (null for up to 5 classes),
+                           mean_average_precision (over the classes that occur), mean_frames, mean_exit_layer (where the
+                           answer came), mean_frame_layer (where the used frames left), ran_to_last_frame, mean_macs,
+                           share_of_macs (of the full computation), exit_histogram (videos by frame and exit, T x B + 1)
+    fixed_exits            top1 and macs (T x B + 1): every frame leaves at this exit, this frame answers
+    confusion              K x K videos by true (a video's first label) and predicted class, mode "early exits"
+    per_class              of each first label: class, videos, top1, top1_no_exit, mean_frames, share_of_macs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tlee.errors import UsageError
+from tlee.evaluation.page import page
+from tlee.evaluation.results import DIGITS, Evaluation
+from tlee.files import whole_folder
+
+FORMAT = 1
+JSON = "report.json"
+
+
+@contextlib.contextmanager
+def report_folder(path: str, replace: bool = False) -> Iterator[Path]:
+    """A folder for `write_report` that takes its name when the block ends: open it before the work starts.
+
+    Raises:
+        UsageError: it exists (unless `replace`, and then it must be a report) or cannot be written.
+    """
+    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, JSON)):
+        raise UsageError(path, "exists and is no report", "choose another name")
+    with whole_folder(path, replace) as folder:
+        yield Path(folder)
+
+
+def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """What `report.json` holds.
+
+    Args:
+        subject: `Subject.about()`.
+        data: where the videos came from.
+    """
+    return {
+        "format": FORMAT,
+        "subject": subject,
+        "data": data,
+        "classes": evaluation.classes,
+        **evaluation.summary(),
+        "unreadable": [{"path": str(p), "problem": e.problem} for p, e in evaluation.unreadable.items()],
+    }
+
+
+def write_report(folder: Path, evaluation: Evaluation, report: dict[str, Any]) -> None:
+    """Write the three files of a report, made by `report_of`, into a folder."""
+    _write(folder / JSON, json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    lines = (json.dumps(line, allow_nan=False, ensure_ascii=False) for line in video_lines(evaluation))
+    _write(folder / "videos.jsonl", "".join(line + "\n" for line in lines))
+    _write(folder / "index.html", page(report))
+
+
+def _write(path: Path, text: str) -> None:
+    # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def video_lines(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """A line of `videos.jsonl` for each video."""
+    classes = evaluation.classes
+    for i, entry in enumerate(evaluation.entries):
+        modes = {
+            mode: {
+                "predicted": classes[answers.predicted[i]],
+                "confidence": round(float(answers.probabilities[i].max()), DIGITS),
+                "frame": int(answers.frame[i]),
+                "exit": int(answers.exit[i]),
+                "macs": int(answers.macs[i]),
+            }
+            for mode, answers in evaluation.modes.items()
+        }
+        yield {"path": str(entry.path), "labels": [classes[label] for label in entry.labels], "modes": modes}

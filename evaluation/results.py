@@ -1,0 +1,167 @@
+"""What an evaluation gives: every video's answer in every mode, and the numbers drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlee.errors import InputError
+from tlee.evaluation.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
+from tlee.evaluation.modes import EARLY, NONE
+from tlee.training.datasets import Entry
+
+UNUSED = -1  # in `Answers.layers`, of frames that were not reached
+DIGITS = 6  # of the numbers in a summary
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One video's answer in one mode.
+
+    Attributes:
+        probabilities: (K,) of the classes.
+        frame, exit: where the answer came, from 0, frames in processing order.
+        layers: the exit that each used frame left at.
+        macs: multiply-accumulates spent.
+    """
+
+    probabilities: np.ndarray
+    frame: int
+    exit: int
+    layers: tuple[int, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All videos' answers in one mode, as arrays: see `Answer`.
+
+    Attributes:
+        probabilities: (N, K) float32.
+        frame, exit, macs: (N,) int64.
+        layers: (N, T) int64, UNUSED for frames that were not reached.
+    """
+
+    probabilities: np.ndarray
+    frame: np.ndarray
+    exit: np.ndarray
+    layers: np.ndarray
+    macs: np.ndarray
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], frames: int) -> Answers:
+        layers = np.full((len(answers), frames), UNUSED, np.int64)
+        for row, answer in zip(layers, answers):
+            row[: len(answer.layers)] = answer.layers
+        numbers = np.array([(a.frame, a.exit, a.macs) for a in answers], np.int64)
+        probabilities = np.stack([a.probabilities for a in answers]).astype(np.float32)
+        return cls(probabilities, numbers[:, 0], numbers[:, 1], layers, numbers[:, 2])
+
+    def select(self, videos: Sequence[int]) -> Answers:
+        chosen = np.asarray(videos, np.int64)
+        return Answers(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) the most probable classes."""
+        return self.probabilities.argmax(1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A subject's answers on labelled videos.
+
+    Attributes:
+        classes: K names.
+        entries: the N videos that were evaluated, labels among `classes`.
+        unreadable: the others, and why.
+        modes: answers by mode, keys of `tlee.evaluation.modes.MODES`.
+        fixed: (N, T, B + 1) int64, the class that every fixed exit predicts when each frame leaves there.
+        fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
+
+    Example:
+        evaluation = evaluate(open_subject("digits.tlee"), listing)
+        evaluation.summary()["modes"]["early exits"]["top1"]                       # 0.962
+        hard = [i for i, entry in enumerate(evaluation.entries) if "hard" in entry.path.stem]
+        evaluation.select(hard).summary()["modes"]["early exits"]["mean_frames"]   # 4.03
+    """
+
+    classes: list[str]
+    entries: list[Entry]
+    unreadable: dict[Path, InputError]
+    modes: dict[str, Answers]
+    fixed: np.ndarray
+    fixed_macs: np.ndarray
+
+    def select(self, videos: Sequence[int]) -> Evaluation:
+        """The same for some of the videos, by their numbers."""
+        return replace(
+            self,
+            entries=[self.entries[i] for i in videos],
+            modes={mode: answers.select(videos) for mode, answers in self.modes.items()},
+            fixed=self.fixed[np.asarray(videos, np.int64)],
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for JSON; `tlee.evaluation.report` describes them."""
+        labels = [entry.labels for entry in self.entries]
+        targets = targets_of(labels, len(self.classes))
+        return {
+            "videos": len(self.entries),
+            "several_labels": any(len(own) > 1 for own in labels),
+            "modes": {mode: self._of_mode(answers, targets) for mode, answers in self.modes.items()},
+            "fixed_exits": {
+                "top1": _rounded(correct(self.fixed, targets).mean(0)),
+                "macs": self.fixed_macs.tolist(),
+            },
+            "confusion": confusion(self.modes[EARLY].predicted, labels, len(self.classes)).tolist(),
+            "per_class": self._per_class(targets),
+        }
+
+    def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
+        top1 = correct(answers.predicted, targets).mean()
+        top5 = top_accuracy(answers.probabilities, targets, 5)
+        histogram = np.zeros(self.fixed_macs.shape, np.int64)
+        np.add.at(histogram, (answers.frame, answers.exit), 1)
+        return {
+            "top1": _rounded(top1),
+            "top1_interval": _rounded(wilson(float(top1), len(targets))),
+            "top5": None if top5 is None else _rounded(top5),
+            "mean_average_precision": _rounded(mean_average_precision(answers.probabilities, targets)),
+            "mean_frames": _rounded(answers.frame.mean() + 1),
+            "mean_exit_layer": _rounded(answers.exit.mean()),
+            "mean_frame_layer": _rounded(answers.layers[answers.layers != UNUSED].mean()),
+            "ran_to_last_frame": _rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
+            "mean_macs": _rounded(answers.macs.mean()),
+            "share_of_macs": _rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
+            "exit_histogram": histogram.tolist(),
+        }
+
+    def _per_class(self, targets: np.ndarray) -> list[dict[str, Any]]:
+        first = np.array([entry.labels[0] for entry in self.entries])
+        early = self.modes[EARLY]
+        right = {mode: correct(self.modes[mode].predicted, targets) for mode in (EARLY, NONE)}
+        rows = []
+        for number in np.unique(first):
+            mine = first == number
+            rows.append(
+                {
+                    "class": self.classes[number],
+                    "videos": int(mine.sum()),
+                    "top1": _rounded(right[EARLY][mine].mean()),
+                    "top1_no_exit": _rounded(right[NONE][mine].mean()),
+                    "mean_frames": _rounded(early.frame[mine].mean() + 1),
+                    "share_of_macs": _rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
+                }
+            )
+        return rows
+
+
+def _rounded(values: Any) -> Any:
+    """Numbers as plain values without the noise of the last digits."""
+    return np.round(np.asarray(values, np.float64), DIGITS).tolist()

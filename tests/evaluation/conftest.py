@@ -1,0 +1,111 @@
+"""What the tests of evaluation share: a small trained-like model, its bundle, labelled videos."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, enliven, small_model, write_clip
+
+from tlee.evaluation.modes import EARLY, MODES
+from tlee.evaluation.results import Answer, Answers, Evaluation
+from tlee.export.exporter import export_bundle
+from tlee.inference import walk
+from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.models.model import Tlee, TorchStages
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.training.clips import Clips
+from tlee.training.datasets import Entry, Listing, read_listing
+
+NEVER = 2.0  # a threshold that nothing crosses
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> Path:
+    """Three classes of two videos each, in folders."""
+    root = tmp_path_factory.mktemp("videos")
+    for c, name in enumerate(("jump", "run", "walk")):
+        (root / name).mkdir()
+        for i in range(2):
+            write_clip(root / name / f"{i}.mp4", frames=8 + 3 * i, grey=70 * c + 20 * i)
+    return root
+
+
+@pytest.fixture(scope="session")
+def listing(videos) -> Listing:
+    return read_listing("folders", videos)
+
+
+@pytest.fixture(scope="session")
+def clips(listing) -> torch.Tensor:
+    """(6, 4, 32, 32, 3) uint8: the videos' frames."""
+    frames = Clips(listing, small_model().config.frame_spec())
+    return torch.stack([frames[(0, i)].frames for i in range(len(frames))])
+
+
+@pytest.fixture(scope="session")
+def lively(clips):
+    """Builds a model whose thresholds lie amid what the clips give, so that exits of all kinds are taken; the same
+    one for the same parts."""
+
+    @functools.cache
+    def build(**parts) -> Tlee:
+        model = enliven(small_model(model={**SMALL["model"], **parts}))
+        never, tail = Thresholds.of(model.exits, NEVER, NEVER, NEVER), model.exits - 1
+        # The tail alone too: its gate then compares with the tail of the frame before.
+        ways = [ExitPolicy(4, never), ExitPolicy(4, never, only=tail)]
+        walks = [[s for clip in clips for s in walk(TorchStages(model), clip, policy)] for policy in ways]
+        exits: dict[str, list[float]] = {"first": [], "layer": [], "gate": []}
+        for b in range(model.exits):
+            here = [step for step in walks[b == tail] if step.exit == b]
+            scores = [step.values.score for step in here if step.values.score is not None]
+            exits["first"].append(amid([step.values.confidence for step in here if step.frame == 0], 0.8))
+            exits["layer"].append(amid([step.values.confidence for step in here], 0.6))
+            exits["gate"].append(amid(scores, 0.8) if scores else NEVER)
+        model.config = model.config.model_copy(update={"exits": model.config.exits.model_copy(update=exits)})
+        return model
+
+    return build
+
+
+def amid(values: list[float], share: float) -> float:
+    """A number between two neighbours of the values, above so large a share of them: never a tie."""
+    ordered = sorted(values)
+    place = int(share * len(ordered))
+    return (ordered[place - 1] + ordered[place]) / 2
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, lively) -> Path:
+    path = tmp_path_factory.mktemp("lively") / "small.safetensors"
+    save_checkpoint(path, lively())
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, checkpoint) -> Path:
+    """That checkpoint, exported."""
+    path = tmp_path_factory.mktemp("lively") / "small.tlee"
+    export_bundle(load_checkpoint(checkpoint), path, checkpoint, verified=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """Builds an evaluation of two frames and two exits, full computation 400, in which every mode names each video's
+    first label after all frames, but early exits answer after the first, and get the last video wrong."""
+
+    def build(classes: list[str], labels: list[tuple[int, ...]], paths: list[str] | None = None) -> Evaluation:
+        named = np.eye(len(classes))
+        right = [Answer(named[own[0]], 1, 1, (1, 1), 400) for own in labels]
+        early = [Answer(named[own[0]], 0, 0, (0,), 60) for own in labels[:-1]]
+        early.append(Answer(named[(labels[-1][0] + 1) % len(classes)], 1, 0, (1, 0), 300))
+        modes = {mode: Answers.of(early if mode == EARLY else right, 2) for mode in MODES}
+        entries = [Entry(Path(path), own) for path, own in zip(paths or map(str, range(len(labels))), labels)]
+        fixed = np.tile(np.array([own[0] for own in labels])[:, None, None], (1, 2, 2))
+        return Evaluation(classes, entries, {}, modes, fixed, np.array([[60, 200], [120, 400]]))
+
+    return build
