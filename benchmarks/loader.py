@@ -1,0 +1,99 @@
+"""How fast training gets its frames: the data loader against plain decoding of the same frames of the same files.
+
+    python -m tlee.benchmarks.loader FOLDER
+
+Plain decoding is OpenCV reading each file forwards up to the last frame wanted, in as many processes as the loader has
+workers, one thread each: nothing is resized, varied, or handed from process to process. The two take turns. For a
+workstation: the loader needs PyTorch.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from typing import Any, List, NamedTuple, Optional
+
+from tlee import cli
+from tlee.frames import FrameSpec, frame_order, sample_indices
+from tlee.video import cv2_module, open_clip
+
+BATCH = 16
+
+
+class Job(NamedTuple):
+    """A file, and which of its frames are wanted, rising."""
+
+    path: str
+    wanted: List[int]
+
+
+def decode(job: Job) -> int:
+    """Plainly decode a file's wanted frames; returns their number."""
+    capture, found = cv2_module().VideoCapture(job.path), 0
+    for index in range(job.wanted[-1] + 1):
+        capture.grab()
+        if index in job.wanted:
+            found += bool(capture.retrieve()[0])
+    capture.release()
+    return found
+
+
+def plain_rate(pool: Any, jobs: List[Job]) -> float:
+    """Frames per second of plain decoding."""
+    start = time.perf_counter()
+    frames = sum(pool.imap_unordered(decode, jobs, chunksize=BATCH))
+    return frames / (time.perf_counter() - start)
+
+
+def loader_rate(batches: Any) -> float:
+    """Frames per second of one epoch of the loader."""
+    start = time.perf_counter()
+    frames = sum(batch.frames.shape[0] * batch.frames.shape[1] for batch in batches)
+    return float(frames / (time.perf_counter() - start))
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    options = _parser().parse_args(arguments)
+    # PyTorch may not be installed: reported by whoever runs this.
+    from tlee.training.clips import Clips, Shuffled, start_worker, training_batches
+    from tlee.training.config import AugmentConfig
+    from tlee.training.datasets import read_listing
+
+    listing = read_listing("folders", options.folder)
+    del listing.entries[options.videos // BATCH * BATCH :]
+    spec = FrameSpec(options.frames, frame_order(options.frames), options.size, options.size)
+    jobs = []
+    for entry in listing.entries:
+        with open_clip(str(entry.path)) as clip:
+            jobs.append(Job(str(entry.path), sorted(set(sample_indices(clip.frame_count, spec.length)))))
+    order = Shuffled(len(jobs), BATCH, 1, 0, 0, 1)
+    batches = training_batches(Clips(listing, spec, AugmentConfig(jitter=False)), order, options.workers)
+    plain, loader = [], []
+    with multiprocessing.Pool(options.workers, start_worker, (0,)) as pool:
+        for run in range(options.runs + 1):  # the first run starts the workers
+            order.begin(run, 0)
+            plain.append(plain_rate(pool, jobs))
+            loader.append(loader_rate(batches))
+    ratios = [b / a for a, b in zip(plain[1:], loader[1:])]
+    print("{} videos, {} processes, frames to {} pixels".format(len(jobs), options.workers, options.size))
+    rows = [["", "frames/s (median of {})".format(options.runs)]]
+    rows += [["plain decoding", "{:.0f}".format(statistics.median(plain[1:]))]]
+    rows += [["data loader", "{:.0f}".format(statistics.median(loader[1:]))]]
+    print("\n".join(cli.table(rows, "lr")))
+    print("ratio, paired: {:.2f}".format(statistics.median(ratios)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="The training data loader against plain decoding.")
+    parser.add_argument("folder", help="one subfolder of video files per class")
+    parser.add_argument("--size", type=int, default=224, help="side of a frame, pixels (%(default)s)")
+    parser.add_argument("--frames", type=int, default=10, help="frames of each video (%(default)s)")
+    parser.add_argument("--videos", type=int, default=400, help="so many of them (%(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="of each (%(default)s)")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.main("loader", command)
