@@ -69,20 +69,6 @@ def _lines(report: dict[str, Any]) -> list[str]:
     return [f"{report['subject']['name']}: {counts}", *cli.table(mode_rows(report), "l" + 8 * "r")]
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     from tlee.training.datasets import FORMATS
 
@@ -105,18 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replace", action="store_true", help="replace the report if it exists")
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
-    parser.add_argument("--batch", type=_positive, default=8, metavar="N", help="videos held at once (%(default)s)")
+    parser.add_argument("--batch", type=cli.positive, default=8, metavar="N", help="videos held at once (%(default)s)")
     parser.add_argument(
-        "--workers", type=_natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"
+        "--workers", type=cli.natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads that compute (all cores)")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only so many videos, spread over the list")
+    parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads that compute (all cores)")
+    parser.add_argument("--limit", type=cli.positive, metavar="N", help="only so many videos, spread over the list")
     return parser
 
 
 def main() -> None:
-    # PyTorch's threads spin while they wait, and take the cores from decoding: on a busy machine ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     cli.main(PROGRAM, command)
 
 

@@ -118,8 +118,8 @@ class CheckpointSubject(Subject):
         return values.logits[0].cpu().numpy()
 
 
-class Recorded(Stages):
-    """The exits of one clip whose features are known already. Frames are numbers.
+class Recorded(TorchStages):
+    """The exits of one clip whose features are known already. Frames are numbers, and so is what splits hand on.
 
     Args:
         model: in eval mode, on the CPU.
@@ -127,22 +127,17 @@ class Recorded(Stages):
     """
 
     def __init__(self, model: Tlee, features: Tensor) -> None:
-        self._model, self._features = model, features
+        super().__init__(model)
+        self._features = features
 
-    def load(self, frame: int) -> int:
-        return frame
+    def load(self, frame: int) -> Tensor:
+        return torch.tensor(frame)
 
-    def split(self, index: int, x: int) -> int:
+    def split(self, index: int, x: Tensor) -> Tensor:
         return x
 
-    @torch.inference_mode()
-    def exit(self, index: int, x: int, previous: Tensor | None, fuse: bool, gated: bool) -> ExitValues:
-        model, z = self._model, self._features[x, index][None]
-        if fuse:
-            z = model.frm(z, previous)
-        logits = model.classifier(z)
-        score = float(model.gate(z, previous).sigmoid()) if gated and model.gate else None
-        return ExitValues(z, logits, float(logits.softmax(1).max()), score)
+    def feature(self, index: int, x: Tensor) -> Tensor:
+        return self._features[x, index][None]
 
 
 class BundleSubject(Subject):

@@ -127,10 +127,13 @@ class TorchStages(Stages):
     def split(self, index: int, x: Tensor) -> Tensor:
         return self.model.backbone.split(index, x, self._exchange)
 
+    def feature(self, index: int, x: Tensor) -> Tensor:
+        """An exit's feature, (1, D), before any feature reuse."""
+        return self.model.neck(self.model.raw_feature(index, x))
+
     @torch.inference_mode()
     def exit(self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool) -> ExitValues:
-        model = self.model
-        z = model.neck(model.raw_feature(index, x))
+        model, z = self.model, self.feature(index, x)
         if fuse:
             z = model.frm(z, previous)
         logits = model.classifier(z)

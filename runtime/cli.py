@@ -88,13 +88,6 @@ def _numbers(text: str) -> List[float]:
     return [float(part) for part in text.split(",")]
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -106,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="video file or folder of pictures")
     parser.add_argument("--json", metavar="FILE", help="write results as JSON Lines; - for standard output")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the segments")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (all cores)")
+    parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point")
     parser.add_argument("--no-early-exit", action="store_true", help="run every frame to the tail")
     for name, meaning in (

@@ -1,12 +1,14 @@
 """What all commands share: how errors are reported, how tables look."""
 
 import io
+import os
 import sys
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee.errors import TleeError
 
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+WORKSTATION = ("tlee-convert", "tlee-eval", "tlee-export", "tlee-train")  # need its extra
 
 
 def report(program: str, error: object) -> None:
@@ -28,7 +30,7 @@ def run(
         report(program, error)
         return WRONG_USE
     except ModuleNotFoundError as error:  # an extra that was not installed
-        extra = "workstation" if program in ("tlee-convert", "tlee-eval", "tlee-export", "tlee-train") else "cpu"
+        extra = "workstation" if program in WORKSTATION else "cpu"
         report(program, "{}: not installed; pip install 'tlee[{}]'".format(error.name, extra))
         return WRONG_USE
     except KeyboardInterrupt:
@@ -46,7 +48,27 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
         stream = getattr(sys, name)
         encoding, lines = stream.encoding, stream.isatty() or name == "stderr"
         setattr(sys, name, io.TextIOWrapper(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
+    if program in WORKSTATION:
+        # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     sys.exit(run(program, command))
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as a type of argparse's."""
+    return _at_least(1, text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0, as a type of argparse's."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    value = int(text)
+    if value < least:
+        raise ValueError
+    return value
 
 
 def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:

@@ -120,14 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with the run in this folder, if it has begun")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), help="what computes (cuda where there is one)")
-    parser.add_argument("--devices", type=int, metavar="N", help="GPUs, or CPU processes (all GPUs, or one process)")
-    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (1)")
+    parser.add_argument(
+        "--devices", type=cli.positive, metavar="N", help="GPUs, or CPU processes (all GPUs, or one process)"
+    )
+    parser.add_argument("--nodes", type=cli.positive, default=1, metavar="N", help="machines (1)")
     return parser
 
 
 def main() -> None:
-    # PyTorch's threads spin while they wait, and take the cores from decoding.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     cli.main(PROGRAM, command)
 
 

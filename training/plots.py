@@ -60,4 +60,6 @@ def _by_stage(epochs: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str
 def _mark_stages(axes: Axes, epochs: list[dict[str, Any]]) -> None:
     for start, rows in _by_stage(epochs):
         axes.axvline(start - 0.5, color="0.6", linewidth=0.8, linestyle=":")
-        axes.text(start - 0.4, 0.99, rows[0]["stage"], transform=axes.get_xaxis_transform(), va="top", fontsize=8)
+        # Upright, since some stages are short.
+        place = {"transform": axes.get_xaxis_transform(), "va": "bottom", "rotation": 90, "fontsize": 8}
+        axes.text(start - 0.4, 0.02, rows[0]["stage"], **place)
