@@ -61,5 +61,5 @@ def _mark_stages(axes: Axes, epochs: list[dict[str, Any]]) -> None:
     for start, rows in _by_stage(epochs):
         axes.axvline(start - 0.5, color="0.6", linewidth=0.8, linestyle=":")
         # Upright, since some stages are short.
-        place = {"transform": axes.get_xaxis_transform(), "va": "bottom", "rotation": 90, "fontsize": 8}
-        axes.text(start - 0.4, 0.02, rows[0]["stage"], **place)
+        name, place = rows[0]["stage"], axes.get_xaxis_transform()
+        axes.text(start - 0.4, 0.02, name, transform=place, va="bottom", rotation=90, fontsize=8)
