@@ -36,8 +36,8 @@ typecheck: $(INSTALLED)
 # Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 30 minutes.
 sample: $(INSTALLED)
 	$(BIN)/python examples/moving_digits.py build/digits
-	$(BIN)/tlee-train examples/digits.yml -o build/digits.safetensors
-	$(BIN)/python examples/publish.py build/digits.safetensors build/digits
+	$(BIN)/tlee-train examples/digits.yml -o build/digits-run --resume
+	$(BIN)/python examples/publish.py build/digits build/digits-run
 
 # The device side on the oldest Python it supports: make test-device PYTHON36=/path/to/python3.6
 PYTHON36 ?= python3.6

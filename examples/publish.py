@@ -1,6 +1,6 @@
-"""From a trained sample model to what this folder ships: checkpoint, clips, model card, the README's results.
+"""From a trained sample model to what this folder ships: checkpoint, clips, results, plot, model card.
 
-    python examples/publish.py build/digits.safetensors build/digits
+    python examples/publish.py build/digits build/digits-run
 
 Every number it writes was measured in the same run, through the runtime, on the test videos.
 """
@@ -8,50 +8,96 @@ Every number it writes was measured in the same run, through the runtime, on the
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import re
 import shutil
 import statistics
-from collections import Counter
 from pathlib import Path
 
-import safetensors
+from matplotlib.figure import Figure
 from moving_digits import LEVELS
-from tqdm import tqdm
 
 from tlee.cli import table
+from tlee.evaluation.evaluate import evaluate
+from tlee.evaluation.modes import EARLY, NONE
+from tlee.evaluation.results import UNUSED, Evaluation
+from tlee.evaluation.subjects import open_subject
 from tlee.export.exporter import export_bundle
 from tlee.files import whole_file, write_json
-from tlee.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
+from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import load_config
-from tlee.runtime import Recognizer, Result
+from tlee.runtime import Recognizer
 from tlee.training.config import TrainingConfig
+from tlee.training.datasets import read_listing
+from tlee.training.run_folder import BEST, RunFolder
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 SAMPLE_CLIPS = 12
+TIMED = 200  # videos, spread over the test set
+FRAME_GROUPS = ((1, 1), (2, 2), (3, 4), (5, 9), (10, 10))
+SHADES = ("#F0F4D4", "#A8D5A2", "#4DB0A3", "#1F7896", "#123B6D")  # light to dark: few to many
 
 
-def evaluate(recognizer: Recognizer, videos: list[Path], name: str) -> dict[str, dict[str, float]]:
-    """Accuracy, frames, share of the full computation and milliseconds, for all videos and per difficulty."""
-    results = [(video, recognizer.recognize(video)) for video in tqdm(videos, desc=name, disable=None)]
-    groups = {"all": results, **{lv: [r for r in results if r[0].stem.endswith(lv)] for lv in LEVELS}}
-    return {group: summarise(members) for group, members in groups.items()}
+def by_difficulty(evaluation: Evaluation) -> dict[str, Evaluation]:
+    """All videos, and those of each difficulty."""
+    levels = [entry.path.stem.split("_")[1] for entry in evaluation.entries]
+    chosen = {level: [i for i, own in enumerate(levels) if own == level] for level in LEVELS}
+    return {"all": evaluation, **{level: evaluation.select(videos) for level, videos in chosen.items()}}
 
 
-def summarise(results: list[tuple[Path, Result]]) -> dict[str, float]:
-    answers = [result for _, result in results]
-    layers = Counter(result.exit_layer for result in answers)
-    return {
-        "videos": len(answers),
-        "accuracy": statistics.mean(video.parent.name == result.label for video, result in results),
-        "frames": statistics.mean(len(result.frames) for result in answers),
-        "share": statistics.mean(result.share for result in answers),
-        "mmacs": statistics.mean(result.macs for result in answers) / 1e6,
-        "milliseconds": statistics.median(result.milliseconds for result in answers),
-        "exit_layers": {str(layer): layers[layer] for layer in sorted(layers)},
+def milliseconds(bundle: Path, videos: list[Path]) -> dict[str, float]:
+    """Median time of a video, decoding included, with early exits and without, in turns."""
+    recognizers = {mode: Recognizer.load(bundle, early_exit=mode == EARLY) for mode in (EARLY, NONE)}
+    times: dict[str, list[float]] = {mode: [] for mode in recognizers}
+    for video in [videos[0], *videos]:  # the first one twice, to warm up
+        for mode, recognizer in recognizers.items():
+            times[mode].append(recognizer.recognize(video).milliseconds)
+    return {mode: statistics.median(values[1:]) for mode, values in times.items()}
+
+
+def results(groups: dict[str, Evaluation], times: dict[str, float]) -> dict[str, object]:
+    summaries = {name: group.summary() for name, group in groups.items()}
+    modes = {
+        name: {"videos": summary["videos"], "modes": summary["modes"], "fixed_exits": summary["fixed_exits"]}
+        for name, summary in summaries.items()
     }
+    return {"machine": machine(), "median_milliseconds": times, "groups": modes}
+
+
+def plot(groups: dict[str, Evaluation], path: Path) -> None:
+    """How many frames videos of each difficulty use, and how deep in the backbone these frames go."""
+    figure = Figure(figsize=(9, 2.9), layout="constrained", facecolor="white")
+    frames, layers = figure.subplots(1, 2, sharey=True)
+    exits = groups["all"].fixed_macs.shape[1]
+    names = [f"branch {b}" for b in range(exits - 1)] + ["tail"]
+    for place, level in enumerate(reversed(LEVELS)):
+        answers = groups[level].modes[EARLY]
+        used, deep = answers.frame + 1, answers.layers[answers.layers != UNUSED]
+        shares = [float(((used >= low) & (used <= high)).mean()) for low, high in FRAME_GROUPS]
+        bar(frames, place, shares, [str(a) if a == b else f"{a}-{b}" for a, b in FRAME_GROUPS], SHADES)
+        bar(layers, place, [float((deep == b).mean()) for b in range(exits)], names, SHADES[:: 5 // exits or 1])
+    frames.set(title="Frames used of 10, share of videos", yticks=range(3), yticklabels=list(reversed(LEVELS)))
+    layers.set(title="Where used frames leave, share of frames")
+    for axes, count in ((frames, len(FRAME_GROUPS)), (layers, exits)):
+        axes.set(xlim=(0, 100), xlabel="%")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=count, frameon=False, handlelength=1)
+    with whole_file(str(path)) as stream:
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+
+
+def bar(axes, place: int, shares: list[float], names: list[str], colours: tuple[str, ...]) -> None:
+    """One bar of shares, one after the other; labelled once."""
+    left = 0.0
+    for share, name, colour in zip(shares, names, colours):
+        axes.barh(place, 100 * share, left=left, color=colour, edgecolor="#555", linewidth=0.5,
+                  label=name if place == 0 else None)  # fmt: skip
+        if share > 0.06:
+            dark = colours.index(colour) >= 3
+            axes.text(left + 50 * share, place, f"{share:.0%}", ha="center", va="center", fontsize=8,
+                      color="white" if dark else "black")  # fmt: skip
+        left += 100 * share
 
 
 def choose_clips(videos: list[Path]) -> list[Path]:
@@ -63,14 +109,23 @@ def choose_clips(videos: list[Path]) -> list[Path]:
     return chosen
 
 
-def result_rows(results: dict[str, dict[str, dict[str, float]]]) -> list[list[str]]:
-    rows = [["videos", "accuracy", "frames", "computation", "ms (median)"]]
-    for mode, groups in results.items():
-        for group, r in groups.items():
-            if group == "all" or mode == "early exits":
-                name = f"{mode}, {group} ({r['videos']})"
-                rows.append([name, f"{r['accuracy']:.1%}", f"{r['frames']:.1f} of 10", f"{r['share']:.1%}"])
-                rows[-1].append(f"{r['milliseconds']:.1f}")
+def result_rows(groups: dict[str, Evaluation], times: dict[str, float]) -> list[list[str]]:
+    rows = [["videos", "accuracy", "frames", "exit layer", "computation", "ms (median)"]]
+    for mode in (EARLY, NONE):
+        for name, group in groups.items():
+            numbers = group.summary()["modes"][mode]
+            row = [f"{mode}, {name} ({len(group.entries)})", f"{numbers['top1']:.1%}"]
+            row += [f"{numbers['mean_frames']:.1f} of 10", f"{numbers['mean_frame_layer']:.2f} of 3"]
+            row += [f"{numbers['share_of_macs']:.1%}", f"{times[mode]:.1f}" if name == "all" else ""]
+            rows.append(row)
+    return rows
+
+
+def mode_rows(evaluation: Evaluation) -> list[list[str]]:
+    rows = [["mode", "accuracy", "frames", "computation"]]
+    for mode, numbers in evaluation.summary()["modes"].items():
+        row = [mode, f"{numbers['top1']:.1%}", f"{numbers['mean_frames']:.1f} of 10", f"{numbers['share_of_macs']:.1%}"]
+        rows.append(row)
     return rows
 
 
@@ -96,30 +151,42 @@ def machine() -> str:
     return f"{platform.machine()}, {cpu}, ONNX Runtime on the CPU"
 
 
+def training_table(run: RunFolder) -> list[list[str]]:
+    """What each stage took and reached."""
+    rows = [["stage", "epochs", "minutes", "validation accuracy by exit"]]
+    lines = run.metrics()
+    for stage in (line["stage"] for line in lines if line["event"] == "stage"):
+        epochs = [line for line in lines if line["event"] == "epoch" and line["stage"] == stage]
+        best = max(epochs, key=lambda line: line["score"])
+        accuracy = ", ".join(f"{value:.1%}" for value in best["val_accuracy"][-1])
+        rows.append([stage, str(len(epochs)), f"{sum(line['seconds'] for line in epochs) / 60:.1f}", accuracy])
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Evaluate the sample model and write what examples/ ships.")
-    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path, help="folder that moving_digits.py wrote")
+    parser.add_argument("run", type=Path, help="folder that tlee-train wrote")
     options = parser.parse_args()
 
     config = load_config(FOLDER / "digits.yml", TrainingConfig)
     assert isinstance(config, TrainingConfig)
-    model = load_checkpoint(options.checkpoint)
-    with safetensors.safe_open(options.checkpoint, framework="pt") as file:
-        training = json.loads(file.metadata()[HEADER])["training"]
+    run = RunFolder(options.run)
+    model = load_checkpoint(options.run / BEST)
     # Thresholds may be chosen after training: those of the configuration hold.
     model.config = model.config.model_copy(update={"exits": config.exits})
     shipped = FOLDER / "digits.safetensors"
-    save_checkpoint(shipped, model, training)
-    bundle = export_bundle(model, ROOT / "build" / "digits.tlee", shipped, replace=True)
+    save_checkpoint(shipped, model, {"stages": [line for line in run.metrics() if line["event"] == "stage"]})
+    bundle = ROOT / "build" / "digits.tlee"
+    export_bundle(model, bundle, shipped, replace=True)
 
-    videos = sorted((options.data / "test").glob("*/*.mp4"))
-    results = {}
-    for mode, early in (("early exits", True), ("no early exit", False)):
-        recognizer = Recognizer.load(bundle, early_exit=early)
-        recognizer.recognize(videos[0])
-        results[mode] = evaluate(recognizer, videos, mode)
-    write_json(str(FOLDER / "results.json"), {"machine": machine(), "results": results})
+    listing = read_listing("folders", options.data / "test")
+    evaluation = evaluate(open_subject(bundle), listing, workers=1)
+    videos = [entry.path for entry in listing.entries]
+    times = milliseconds(bundle, videos[:: max(1, len(videos) // TIMED)])
+    groups = by_difficulty(evaluation)
+    write_json(str(FOLDER / "results.json"), results(groups, times))
+    plot(groups, FOLDER / "exits.svg")
 
     clips = FOLDER / "clips"
     shutil.rmtree(clips, ignore_errors=True)
@@ -127,11 +194,12 @@ def main() -> None:
     for clip in choose_clips(videos):
         shutil.copy(clip, clips / f"digit{clip.parent.name}_{clip.stem.split('_')[1]}_{clip.stem.split('_')[0]}.mp4")
 
-    rows = result_rows(results)
-    text = markdown(rows) + f"\n\nMeasured on {machine()}."
+    rows = result_rows(groups, times)
     for path in (ROOT / "README.md", FOLDER / "README.md"):
-        fill(path, "results", text)
-    print("\n".join(table(rows, "lrrrr")))
+        fill(path, "results", markdown(rows) + f"\n\nMeasured on {machine()}.")
+    fill(FOLDER / "README.md", "modes", markdown(mode_rows(evaluation)))
+    fill(FOLDER / "README.md", "training", markdown(training_table(run)))
+    print("\n".join(table(rows, "lrrrrr")))
 
 
 if __name__ == "__main__":
