@@ -115,7 +115,8 @@ class Clips(Dataset):
         if self.augment is None:
             return torch.from_numpy(self._read(index, order, None, None))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed(self._seed, epoch, index))
+            # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
+            torch.default_generator.manual_seed(mixed(self._seed, epoch, index))
             places = torch.rand(len(order)).tolist() if self.augment.jitter else None
             if self._single:
                 order = [order[int(torch.randint(len(order), ()))]]
