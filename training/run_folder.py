@@ -83,7 +83,7 @@ class RunFolder:
         if (self.path / STATE).exists():
             if not resume:
                 raise UsageError(self.path, "holds a run already", "go on with --resume, or choose another folder")
-            if _as_yaml(config) != file.read_text(encoding="utf-8"):
+            if not file.exists() or _as_yaml(config) != file.read_text(encoding="utf-8"):
                 raise UsageError(file, "the run has another configuration", "give this one, or choose another folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

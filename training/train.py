@@ -204,6 +204,8 @@ class Trainer:
         for part in range(work.config.accumulate):
             batch = next(parts)
             self._note(batch.unreadable)
+            if not batch.targets.any(1).all():  # not even one that could stand in
+                raise _nothing("train", self._clips["train"])
             frames, targets = self.fabric.to_device((batch.frames, batch.targets))
             with self.fabric.no_backward_sync(work.module, enabled=part < work.config.accumulate - 1):
                 loss = work.module(frames, targets) / work.config.accumulate
@@ -218,12 +220,15 @@ class Trainer:
         """Record and return the epoch's mean loss so far."""
         progress = self.progress
         mean = self._mean(progress.loss) / progress.step
-        if not math.isfinite(mean):
-            problem = f"the loss is no longer a number in step {progress.steps}"
-            raise UsageError(f"stage {config.stage}", problem, "lower its learning_rate, or set clip")
+        self._check_loss(config, mean)
         place = {"stage": config.stage, "epoch": progress.epoch + 1}
         self.folder.record(progress, "step", {**place, "loss": mean, "learning_rate": rate})
         return mean
+
+    def _check_loss(self, config: StageConfig, loss: float) -> None:
+        if not math.isfinite(loss):
+            problem = f"the loss is no longer a number in step {self.progress.steps}"
+            raise UsageError(f"stage {config.stage}", problem, "lower its learning_rate, or set clip")
 
     def _end_epoch(self, work: Work) -> None:
         """Validate, record, write the checkpoints, and point at the next epoch."""
@@ -231,6 +236,7 @@ class Trainer:
         loss = self._mean(progress.loss) / progress.step
         found = validate(self.fabric, work.stage, self._validation, self._unreadable["val"])
         self._report_unreadable()
+        self._check_loss(config, found.loss)
         score = STAGES[config.stage].score(found)
         better = progress.best is None or score > progress.best
         values = {"loss": loss, "val_loss": found.loss, "val_accuracy": found.accuracy.tolist(), "score": score}
@@ -280,6 +286,8 @@ class Trainer:
                     raise problem
                 if self.folder.writes:
                     report(PROGRAM, problem)
+            if found.all():
+                raise _nothing(name, clips)
             self._unreadable[name], self._reported[name] = found.clone(), found
 
     def _mean(self, value: float) -> float:
@@ -345,6 +353,10 @@ def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
         problem = f"{videos} training videos are too few for {parts} parts of 2 or more"
         raise UsageError(f"stage {config.stage}", problem, "add clips, or use fewer processes")
     return batch
+
+
+def _nothing(name: str, clips: Clips) -> UsageError:
+    return UsageError(f"{name} videos", f"none of {len(clips)} can be read", f"the first: {clips.problem(0)}")
 
 
 def _workers(config: TrainingConfig, fabric: Fabric) -> int:

@@ -112,6 +112,12 @@ def test_another_configuration_is_not_taken_for_the_same_run(arguments, finished
         cli.command([*arguments("run"), "--set", "seed=5"])
 
 
+def test_a_run_without_its_configuration_is_refused(arguments, finished):
+    (finished / "config.yml").unlink()
+    with pytest.raises(UsageError, match="the run has another configuration"):
+        cli.command(arguments("run"))
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
 def test_a_damaged_state_is_refused(arguments, finished, content):
     state = finished / STATE

@@ -147,6 +147,17 @@ def test_a_damaged_clip_is_reported_once_and_counted(train, folders, tmp_path, c
         train("strict", data={**data, "unreadable": "fail"}, stages=one_stage(epochs=3, batch=5))
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_set_of_which_nothing_can_be_read_ends_the_run(train, folders, tmp_path, split):
+    for label in ("jump", "run", "walk"):
+        (tmp_path / "damaged" / label).mkdir(parents=True)
+        for i in range(2):
+            (tmp_path / "damaged" / label / f"{i}.mp4").write_bytes(b"no video")
+    data = {"train": str(folders / "train"), "val": str(folders / "val"), split: str(tmp_path / "damaged")}
+    with pytest.raises(UsageError, match=f"{split} videos: none of 6 can be read"):
+        train(data=data, stages=one_stage())
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
