@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlee import cli
+from tlee.bundle import PRECISIONS
 from tlee.frames import sample_indices
 
 PROGRAM = "tlee-eval"
@@ -58,7 +59,7 @@ def _subject(options: argparse.Namespace) -> Any:
         config, unknown = load_model_config(options.config)
         warn_of_unknown(PROGRAM, options.config, unknown)
     # This process is ours: its sessions may share one pool.
-    return open_subject(options.subject, config, options.point, options.threads, shared_pool=True)
+    return open_subject(options.subject, config, options.point, options.threads, True, options.precision)
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -91,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replace", action="store_true", help="replace the report if it exists")
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="forms of a bundle's segments (%(default)s)"
+    )
     parser.add_argument("--batch", type=cli.positive, default=8, metavar="N", help="videos held at once (%(default)s)")
     parser.add_argument(
         "--workers", type=cli.natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"

@@ -97,7 +97,8 @@ class Contest:
         steps, logits = [], []
         for step in walk(stages, frames, policy):
             steps.append(step)
-            logits.append(self._subject.logits(step.values))  # now: the next steps use the same buffers
+            # Now: the next steps use the same buffers.
+            logits.append(self._subject.logits(step.values) / policy.thresholds.temperature[step.exit])
         return steps, softmax(np.stack(logits))
 
     def _answer(self, steps: list[Step], probabilities: np.ndarray) -> Answer:

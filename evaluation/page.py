@@ -52,8 +52,9 @@ def _head(report: dict[str, Any]) -> str:
         "thresholds": "; ".join(f"{kind} {', '.join(map(str, v))}" for kind, v in subject["thresholds"].items()),
         "videos": f"{report['videos']} of {data['source']} ({data['format']}{split})",
     }
-    if subject.get("point"):
-        facts["operating point"] = subject["point"]
+    for fact, key in (("operating point", "point"), ("precision", "precision")):
+        if subject.get(key):
+            facts[fact] = subject[key]
     rows = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
     early, none = modes[EARLY], modes[NONE]
     lead = (

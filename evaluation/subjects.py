@@ -145,24 +145,29 @@ class BundleSubject(Subject):
 
     Args:
         point: a named operating point, instead of the exit rule's own thresholds.
-        threads, shared_pool: see `tlee.runtime.onnx_backend.open_session`.
+        threads, shared_pool, precision: see `tlee.runtime.onnx_backend.OnnxBackend`.
 
     Raises:
         BundleError: no bundle, or not what its manifest says.
-        UsageError: no such operating point.
+        UsageError: no such operating point, or no forms in this precision.
     """
 
     kind = "bundle"
 
     def __init__(
-        self, path: str | Path, point: str | None = None, threads: int | None = None, shared_pool: bool = False
+        self,
+        path: str | Path,
+        point: str | None = None,
+        threads: int | None = None,
+        shared_pool: bool = False,
+        precision: str = "fp32",
     ) -> None:
         bundle = Bundle.open(os.fspath(path))
         super().__init__(path, Path(path) / MANIFEST)
-        self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point}
+        self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point, "precision": precision}
         self.spec, self.labels, self.thresholds = bundle.frames, bundle.labels, bundle.thresholds(point)
         self.costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
-        self._chain = Chain(bundle, OnnxBackend(bundle, threads, shared_pool))
+        self._chain = Chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
 
     def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
         for clip in frames.numpy():
@@ -178,24 +183,28 @@ def open_subject(
     point: str | None = None,
     threads: int | None = None,
     shared_pool: bool = False,
+    precision: str = "fp32",
 ) -> Subject:
     """A folder as a bundle, anything else as a checkpoint.
 
     Args:
         config: of a published checkpoint.
-        point: a bundle's operating point.
+        point, precision: of a bundle.
         threads: CPU threads, None for all cores.
 
     Raises:
-        UsageError: a configuration for a bundle, an operating point for a checkpoint, or as the two subjects.
+        UsageError: a configuration for a bundle, an operating point or precision for a checkpoint, or as the two
+            subjects.
         CheckpointError, BundleError: the file or folder is none.
     """
     if os.path.isdir(path):
         if config:
             raise UsageError(path, "a bundle carries its configuration itself", "leave --config out")
-        return BundleSubject(path, point, threads, shared_pool)
+        return BundleSubject(path, point, threads, shared_pool, precision)
     if point:
         raise UsageError(path, "a checkpoint has no operating points", "leave --point out, or give a bundle")
+    if precision != "fp32":
+        raise UsageError(path, f"a checkpoint has no {precision} forms", "leave --precision out, or give a bundle")
     if threads:
         torch.set_num_threads(threads)
     return CheckpointSubject(path, config)

@@ -119,6 +119,7 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
             "colour": "RGB",
         },
         "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},
+        "variants": {},
         "exits": exit_costs(config.model.branches, segments),
         "segments": segments,
         "provenance": {

@@ -51,15 +51,16 @@ class SegmentModule:
 
 
 class Head(nn.Module):
-    """Classifier and confidence, the largest class probability."""
+    """Classifier and confidence, the largest class probability at a temperature: exits share the classifier, but are
+    calibrated each for itself."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.classifier(z)
-        return logits, logits.softmax(1).amax(1, keepdim=True)
+        return logits, (logits / temperature).softmax(1).amax(1, keepdim=True)
 
 
 class GateScore(nn.Module):
@@ -112,7 +113,8 @@ def segment_modules(model: Tlee) -> list[SegmentModule]:
     pair = (joined, joined)
     if model.config.model.frm != "none":
         parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
-    parts.append(SegmentModule("head", Head(model.classifier), ("z",), (joined,), ("logits", "confidence")))
+    scaled = ("z", "temperature")
+    parts.append(SegmentModule("head", Head(model.classifier), scaled, (joined, (1, 1)), ("logits", "confidence")))
     if model.gate:
         parts.append(SegmentModule("gate", GateScore(model.gate), ("z", "previous"), pair, ("score",)))
     for part in parts:

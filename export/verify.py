@@ -77,7 +77,7 @@ def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tup
     plain = ExitPolicy(count, never.thresholds, frame_exit=False, only=exits - 1)
     own = exit_policy(bundle.manifest["model"]["gate"], count, bundle.thresholds())
     by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
-    by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate))
+    by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate, temperature=1.5))
     for policy in (plain, own, by_layer, by_gate):
         yield policy, list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
 

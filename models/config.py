@@ -117,11 +117,12 @@ class FramesConfig(Section):
 
 
 class ExitConfig(Section):
-    """Thresholds of the exit rule: one number for all exits, or one per exit."""
+    """Thresholds and temperatures of the exit rule: one number for all exits, or one per exit."""
 
     first: float | list[float] = 0.9
     layer: float | list[float] = 0.9
     gate: float | list[float] = 0.5
+    temperature: float | list[float] = 1.0
 
 
 class Config(Section):

@@ -132,12 +132,14 @@ class TorchStages(Stages):
         return self.model.neck(self.model.raw_feature(index, x))
 
     @torch.inference_mode()
-    def exit(self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool) -> ExitValues:
+    def exit(
+        self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool, temperature: float = 1.0
+    ) -> ExitValues:
         model, z = self.model, self.feature(index, x)
         if fuse:
             z = model.frm(z, previous)
         logits = model.classifier(z)
-        confidence = float(logits.softmax(1).max())
+        confidence = float((logits / temperature).softmax(1).max())
         score = float(model.gate(z, previous).sigmoid()) if gated and model.gate else None
         return ExitValues(z, logits, confidence, score)
 

@@ -1,6 +1,6 @@
 """The chain: a bundle's segments as the exit rule's stages."""
 
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Chain(Stages):
         self._has_neck = "neck" in bundle.segments
         self._has_frm = "frm" in bundle.segments
         self._has_gate = "gate" in bundle.segments
+        self._temperatures: Dict[float, Any] = {}
 
     def begin(self) -> None:
         self._state = list(self._zeros)
@@ -38,14 +39,19 @@ class Chain(Stages):
         self._state[index] = outputs[1:]
         return outputs[0]
 
-    def exit(self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool) -> ExitValues:
+    def feature(self, index: int, x: Any) -> Any:
+        """An exit's feature, (1, D), before any feature reuse; holds until the next exit has answered."""
+        feature = self._backend.run(self._features[index], x)[0]
+        return self._backend.run("neck", feature)[0] if self._has_neck else feature
+
+    def exit(
+        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+    ) -> ExitValues:
         backend = self._backend
-        z = backend.run(self._features[index], x)[0]
-        if self._has_neck:
-            z = backend.run("neck", z)[0]
+        z = self.feature(index, x)
         if fuse and self._has_frm:
             z = backend.run("frm", z, previous)[0]
-        logits, confidence = backend.run("head", z)
+        logits, confidence = backend.run("head", z, self._temperature(temperature))
         score = None
         if gated and self._has_gate:
             score = float(backend.array(backend.run("gate", z, previous)[0]).item())
@@ -54,6 +60,11 @@ class Chain(Stages):
     def array(self, value: Any) -> np.ndarray:
         """A z or logits of a step as an array, (1, n) float32."""
         return self._backend.array(value)
+
+    def _temperature(self, temperature: float) -> Any:
+        if temperature not in self._temperatures:
+            self._temperatures[temperature] = self._backend.value(np.full((1, 1), temperature, np.float32))
+        return self._temperatures[temperature]
 
     def _first_state(self, bundle: Bundle, name: str) -> List[Any]:
         shapes = [value["shape"] for value in bundle.manifest["segments"][name]["inputs"][1:]]

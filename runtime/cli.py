@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import IO, Any, List, Optional
 
 from tlee import cli
-from tlee.bundle import Bundle
+from tlee.bundle import PRECISIONS, Bundle
 from tlee.errors import InputError
 from tlee.files import whole_file
 from tlee.policy import Thresholds
@@ -28,6 +28,7 @@ def command(arguments: Optional[List[str]]) -> int:
         early_exit=not options.no_early_exit,
         threads=options.threads,
         shared_pool=True,  # this process is ours
+        precision=options.precision,
     )
     with ExitStack() as stack:
         lines: Optional[IO[Any]] = None
@@ -77,7 +78,7 @@ def _row(result: Result, recognizer: Recognizer, width: int) -> str:
 
 def _thresholds(bundle: Bundle, options: argparse.Namespace) -> Thresholds:
     chosen = bundle.thresholds(options.point).as_dict()
-    for name in chosen:
+    for name in ("first", "layer", "gate"):
         value = getattr(options, name + "_threshold")
         if value is not None:
             chosen[name] = value[0] if len(value) == 1 else value
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="video file or folder of pictures")
     parser.add_argument("--json", metavar="FILE", help="write results as JSON Lines; - for standard output")
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the segments")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
     parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point")
     parser.add_argument("--no-early-exit", action="store_true", help="run every frame to the tail")

@@ -22,15 +22,23 @@ class OnnxBackend:
     Args:
         threads: None for the number of cores this process may use.
         shared_pool: see `open_session`.
+        precision: see `Bundle.read`. INT8 forms compute here what they compute in TensorRT, but slower than float32.
 
     Raises:
-        UsageError: ONNX Runtime is not installed.
+        UsageError: ONNX Runtime is not installed, or the bundle has no forms in this precision.
         BundleError: a segment is altered, or no model that ONNX Runtime takes.
     """
 
-    def __init__(self, bundle: Bundle, threads: Optional[int] = None, shared_pool: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: Optional[int] = None,
+        shared_pool: bool = False,
+        precision: str = "fp32",
+    ) -> None:
         self._ort = _import_onnxruntime()
-        self._segments = {name: self._bind(bundle, name, threads, shared_pool) for name in sorted(bundle.segments)}
+        sessions = {n: _open_segment(bundle, n, precision, threads, shared_pool) for n in sorted(bundle.segments)}
+        self._segments = {name: self._bind(bundle, name, session) for name, session in sessions.items()}
 
     def value(self, array: np.ndarray) -> Any:
         """An array as a value that segments take."""
@@ -57,8 +65,7 @@ class OnnxBackend:
         bound.session.run_with_iobinding(buffer.binding)
         return buffer.outputs
 
-    def _bind(self, bundle: Bundle, name: str, threads: Optional[int], shared_pool: bool) -> "_Bound":
-        session = _open_segment(bundle, name, threads, shared_pool)
+    def _bind(self, bundle: Bundle, name: str, session: Any) -> "_Bound":
         entry = bundle.manifest["segments"][name]
         buffers: Deque[_Buffer] = deque()
         for _ in range(1 if name.startswith("split") and not bundle.segments[name].state else 2):
@@ -104,15 +111,15 @@ def open_session(content: bytes, threads: Optional[int] = None, shared_pool: boo
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
-def _open_segment(bundle: Bundle, name: str, threads: Optional[int], shared_pool: bool) -> Any:
-    content = bundle.read(name)
+def _open_segment(bundle: Bundle, name: str, precision: str, threads: Optional[int], shared_pool: bool) -> Any:
+    content = bundle.read(name, precision)
     try:
         session = open_session(content, threads, shared_pool)
     except TleeError:
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
         problem = "not a model that ONNX Runtime takes ({})".format(str(error).splitlines()[0][:160])
-        raise BundleError(os.path.join(bundle.path, bundle.segments[name].file), problem, "export again") from None
+        raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, "export again") from None
     _check_interface(bundle, name, session)
     return session
 

@@ -48,6 +48,7 @@ class Recognizer:
         early_exit: bool = True,
         threads: Optional[int] = None,
         shared_pool: bool = False,
+        precision: str = "fp32",
     ) -> "Recognizer":
         """Open a bundle.
 
@@ -59,17 +60,18 @@ class Recognizer:
             early_exit: False computes every frame to the tail.
             threads: CPU threads, None for all cores.
             shared_pool: one ONNX Runtime thread pool for the process, see `tlee.runtime.onnx_backend.open_session`.
+            precision: "fp32", or "int8" for the forms that tlee-calibrate made.
 
         Raises:
             BundleError: no bundle, or not what its manifest says.
-            UsageError: unknown backend or operating point, thresholds for another number of exits.
+            UsageError: unknown backend, operating point or precision, thresholds for another number of exits.
         """
         if backend not in BACKENDS:
             raise UsageError("backend", "'{}' is not known".format(backend), "use " + " or ".join(BACKENDS))
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         thresholds = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
         policy = exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, thresholds, early_exit)
-        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads, shared_pool)), policy)
+        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision)), policy)
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:
         """Recognise one video.

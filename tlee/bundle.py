@@ -7,6 +7,7 @@ a path that leaves the bundle. Nothing in a bundle is unpickled or run.
 import contextlib
 import json
 import os
+import shutil
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
 
 from tlee.errors import BundleError, UsageError
@@ -14,9 +15,10 @@ from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
+PRECISIONS = ("fp32", "int8")  # what a segment can be read in
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
 
@@ -91,13 +93,28 @@ class Bundle:
         _check_files(path, manifest)
         return cls(path, manifest)
 
-    def read(self, segment: str) -> bytes:
+    def read(self, segment: str, precision: str = "fp32") -> bytes:
         """The ONNX model of a segment.
+
+        Args:
+            precision: of `PRECISIONS`; where the variant has no form of this segment, or its plan keeps the segment in
+                higher precision, the float32 form.
 
         Raises:
             BundleError: the content is not the one that was exported.
+            UsageError: the bundle has no such variant.
         """
-        return self._read_file(self.segments[segment].file)
+        return self._read_file(self.file_of(segment, precision))
+
+    def file_of(self, segment: str, precision: str = "fp32") -> str:
+        """The file that `read` reads, relative to the bundle. Raises UsageError as that does."""
+        if precision == "fp32":
+            return self.segments[segment].file
+        if precision not in self.manifest["variants"]:
+            raise UsageError(self.path, "has no {} forms".format(precision), "make them with tlee-calibrate")
+        variant = self.manifest["variants"][precision]
+        kept = segment in variant["kept"] or segment not in variant["segments"]
+        return self.segments[segment].file if kept else variant["segments"][segment]["file"]
 
     def verify(self) -> None:
         """Check the content of every file. Raises BundleError as `read` does."""
@@ -116,7 +133,7 @@ class Bundle:
         if point not in rule["operating_points"]:
             known = ", ".join(sorted(rule["operating_points"])) or "none"
             raise UsageError(self.path, "no operating point '{}'".format(point), "choose of: {}".format(known))
-        return Thresholds(**rule["operating_points"][point])
+        return Thresholds(**rule["operating_points"][point]["thresholds"])
 
     def _read_file(self, name: str) -> bytes:
         path = os.path.join(self.path, name)
@@ -136,6 +153,11 @@ class BundleWriter:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.files: Dict[str, Dict[str, Any]] = {}
+
+    def remove(self, folder: str) -> None:
+        """Take the files of one folder out of the bundle; nothing where there are none."""
+        shutil.rmtree(os.path.join(self.folder, folder), ignore_errors=True)
+        self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
 
     def add(self, name: str, content: bytes) -> None:
         """Put a file into the bundle under the relative path `name`."""
@@ -170,6 +192,29 @@ def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
         raise UsageError(path, "exists and is no bundle", "choose another name")
     with whole_folder(path, replace) as folder:
         yield BundleWriter(folder)
+
+
+@contextlib.contextmanager
+def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
+    """Add to a bundle, or change its manifest: the amended one takes its place when the block ends, or nothing changes.
+    What a device built is kept.
+
+    Raises:
+        BundleError: the bundle is no longer the one that was opened.
+        UsageError: it cannot be written.
+    """
+    if Bundle.open(bundle.path).manifest != bundle.manifest:
+        raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
+    bundle.verify()
+    with whole_folder(bundle.path, replace=True) as folder:
+        os.rmdir(folder)
+        try:
+            shutil.copytree(bundle.path, folder)
+        except (OSError, shutil.Error) as error:
+            raise UsageError(bundle.path, "cannot be copied ({})".format(error), "make room beside it") from None
+        writer = BundleWriter(folder)
+        writer.files = dict(bundle.manifest["files"])
+        yield writer
 
 
 def _load_manifest(path: str) -> Dict[str, Any]:
@@ -223,8 +268,9 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     missing = [name for name in needed if name not in segments]
     if missing:
         return "segment {} is missing".format(missing[0])
-    for thresholds in [manifest["exit_rule"]["thresholds"]] + list(manifest["exit_rule"]["operating_points"].values()):
-        if any(len(values) != exits for values in thresholds.values()):
+    rule = manifest["exit_rule"]
+    for point in [rule] + list(rule["operating_points"].values()):
+        if any(len(values) != exits for values in point["thresholds"].values()):
             return "thresholds for another number of exits than {}".format(exits)
     if manifest["exits"] != exit_costs(model["branches"], segments):
         return "the costs of the exits are not those of the segments"
@@ -234,7 +280,13 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
             return "the state of {} is not what follows its first input and output".format(name)
         if "state" in segment and frames["order"] != sorted(frames["order"]):
             return "a state is handed from frame to frame, but the frames are not in chronological order"
-    unlisted = [s["file"] for s in segments.values() if s["file"] not in manifest["files"]]
+    files = [s["file"] for s in segments.values()]
+    for variant in manifest["variants"].values():
+        strange = sorted((set(variant["segments"]) | set(variant["kept"])) - set(segments))
+        if strange:
+            return "there is a form of {}, but no such segment".format(strange[0])
+        files += [name for form in variant["segments"].values() for name in (form["file"], form["cache"])]
+    unlisted = [name for name in files if name not in manifest["files"]]
     return "{} is not among the files".format(unlisted[0]) if unlisted else None
 
 

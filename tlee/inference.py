@@ -45,13 +45,16 @@ class Stages:
         """Run backbone split `index`."""
         raise NotImplementedError  # abstract
 
-    def exit(self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool) -> ExitValues:
+    def exit(
+        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+    ) -> ExitValues:
         """Run exit `index` on the split's output `x`.
 
         Args:
             previous: the previous exit's z, None at the very first exit.
             fuse: whether the FRM takes `previous` in (every frame but the first).
             gated: whether the gate's score is wanted.
+            temperature: of the confidence, see `tlee.policy.Thresholds`.
         """
         raise NotImplementedError  # abstract
 
@@ -76,7 +79,8 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
             x = stages.split(b, x)
             if not policy.evaluates(b):
                 continue
-            values = stages.exit(b, x, previous, fuse=t > 0, gated=policy.reads_gate(t))
+            temperature = policy.thresholds.temperature[b]
+            values = stages.exit(b, x, previous, fuse=t > 0, gated=policy.reads_gate(t), temperature=temperature)
             _check_finite(values, t, b)
             decision = policy.decide(t, b, values.confidence, values.score)
             yield Step(t, b, values, decision)

@@ -18,6 +18,11 @@ def describe(bundle: Bundle) -> List[str]:
         "",
     ]
     lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
+    if manifest["exit_rule"]["operating_points"]:
+        lines += cli.table(_point_rows(bundle), "lrrr") + [""]
+    for precision, variant in sorted(manifest["variants"].items()):
+        kept = ", ".join(variant["kept"]) or "none"
+        lines.append("{}: forms of {} segments, not used: {}".format(precision, len(variant["segments"]), kept))
     verification = manifest["verification"]
     if verification is None:
         lines.append("verified: no")
@@ -50,6 +55,16 @@ def _exit_rows(bundle: Bundle) -> List[List[str]]:
         counts = ["{:,}".format(costs[key]) for key in ("parameters", "macs", "backbone_macs")]
         share = "{:.1%}".format(costs["backbone_macs"] / float(exits[-1]["backbone_macs"]))
         rows.append([costs["segment"]] + counts + [share] + ["{:g}".format(values[b]) for values in thresholds])
+    return rows
+
+
+def _point_rows(bundle: Bundle) -> List[List[str]]:
+    """Of each operating point what was measured on videos held out of its choice."""
+    rows = [["operating point", "accuracy", "95 % interval", "share of MACs"]]
+    for name, point in sorted(bundle.manifest["exit_rule"]["operating_points"].items()):
+        measured = point["measured"]
+        interval = "{:.1%} to {:.1%}".format(*measured["top1_interval"])
+        rows.append([name, "{:.1%}".format(measured["top1"]), interval, "{:.1%}".format(measured["share_of_macs"])])
     return rows
 
 

@@ -43,32 +43,41 @@ GO_ON = Decision(Action.CONTINUE, Reason.NONE)
 
 
 class Thresholds(NamedTuple):
-    """Thresholds per exit, branches first, the tail last.
+    """What the exit rule compares with, per exit, branches first, the tail last.
 
     first: a video stops in its first frame when the confidence is above.
     layer: a frame leaves when the confidence is above. A value of 1 or more never lets it leave.
     gate: a video stops in a later frame when the gate's score is at least this.
+    temperature: logits are divided by it before softmax gives the confidence. Source: Guo et al., "On calibration of
+        modern neural networks", 2017.
     """
 
     first: List[float]
     layer: List[float]
     gate: List[float]
+    temperature: List[float]
 
     @classmethod
-    def of(cls, exits: int, first: Threshold, layer: Threshold, gate: Threshold = 0.5) -> "Thresholds":
+    def of(
+        cls, exits: int, first: Threshold, layer: Threshold, gate: Threshold = 0.5, temperature: Threshold = 1.0
+    ) -> "Thresholds":
         """Thresholds for `exits` exits; a single number holds for all of them.
 
         Raises:
-            UsageError: a list of the wrong length, or a value that is not a finite number.
+            UsageError: a list of the wrong length, a value that is not a finite number, or a temperature not above 0.
 
         Example:
-            >>> Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7])
-            Thresholds(first=[0.9, 0.9, 0.9], layer=[0.5, 0.6, 0.7], gate=[0.5, 0.5, 0.5])
+            >>> Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]).layer
+            [0.5, 0.6, 0.7]
         """
-        return cls(*(_per_exit(n, v, exits) for n, v in (("first", first), ("layer", layer), ("gate", gate))))
+        given = (("first", first), ("layer", layer), ("gate", gate), ("temperature", temperature))
+        thresholds = cls(*(_per_exit(name, value, exits) for name, value in given))
+        if min(thresholds.temperature) <= 0:
+            raise UsageError("temperature", "{} is not above 0".format(thresholds.temperature), "give positive numbers")
+        return thresholds
 
     def as_dict(self) -> Dict[str, List[float]]:
-        return {"first": self.first, "layer": self.layer, "gate": self.gate}
+        return dict(self._asdict())
 
 
 class ExitPolicy:

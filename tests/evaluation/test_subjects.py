@@ -67,7 +67,7 @@ def test_checkpoint_and_bundle_say_the_same_about_the_model(checkpoint, bundle):
     ours, theirs = CheckpointSubject(checkpoint), BundleSubject(bundle)
     assert vars(ours.costs) == vars(theirs.costs)
     differing = {key for key, value in theirs.about().items() if ours.about().get(key) != value}
-    assert differing == {"path", "kind", "sha256"}
+    assert differing == {"path", "kind", "sha256", "precision"}
     assert ours.labels == theirs.labels == ["walk", "run", "jump"] and are_names(ours.labels)
     assert not are_names(["class 0", "class 1"])
 

@@ -54,6 +54,13 @@ def test_every_step_is_pytorchs(small_bundle, frames, setting):
         assert (got.score is None) == (want.values.score is None)
 
 
+def test_the_confidence_is_that_at_the_exits_temperature(small_bundle, frames):
+    thresholds = Thresholds.of(3, 2.0, 2.0, 2.0, temperature=[0.1, 1.0, 3.0])
+    for step in Recognizer.load(small_bundle, thresholds=thresholds).recognize(frames, trace=True).trace:
+        powers = np.exp((step.logits - step.logits.max()) / thresholds.temperature[step.exit])
+        assert step.confidence == pytest.approx(1 / powers.sum(), abs=1e-6)
+
+
 def test_each_setting_stops_where_it_should(small_bundle, clip):
     stops = {}
     for setting, thresholds in SETTINGS.items():

@@ -8,8 +8,13 @@ import sys
 
 import pytest
 
-from tlee.bundle import MANIFEST, Bundle, write_bundle
+from tlee.bundle import MANIFEST, Bundle, amend_bundle, write_bundle
 from tlee.errors import BundleError, UsageError
+
+TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
+POINT = {"thresholds": TWO_EXITS, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
+TAIL = {"file": "variants/tail.onnx", "cache": "variants/tail.cache"}
+INT8 = {"segments": {"tail": TAIL}, "kept": [], "calibration": {}}
 
 
 @pytest.fixture
@@ -70,8 +75,8 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 
 def test_another_format_is_refused(copy):
-    edit(copy, lambda m: m.update(format=3))
-    refuse(copy, "format 3, this release reads 2")
+    edit(copy, lambda m: m.update(format=4))
+    refuse(copy, "format 4, this release reads 3")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
@@ -112,6 +117,11 @@ def test_a_link_that_leaves_the_bundle_is_refused(copy):
         (lambda m: m["segments"]["tail"].update(file="segments/none.onnx"), "not among the files"),
         (lambda m: m["files"]["segments/tail.onnx"].update(sha256="abc"), "sha256"),
         (lambda m: m["exits"][1].update(macs=5), "the costs of the exits are not those of the segments"),
+        (lambda m: m["exit_rule"]["thresholds"].update(temperature=[1.0, 0.0, 1.0]), "temperature"),
+        (lambda m: m["exit_rule"]["operating_points"].update(x=POINT), "number of exits"),
+        (lambda m: m["variants"].update(int4=INT8), "int4|propertyNames|variants"),
+        (lambda m: m["variants"].update(int8={**INT8, "kept": ["neck"]}), "a form of neck, but no such segment"),
+        (lambda m: m["variants"].update(int8=INT8), "variants/tail.onnx is not among the files"),
         (lambda m: m.update(surprise=1), "surprise|additional"),
     ],
 )
@@ -128,6 +138,58 @@ def test_no_bundle_at_all(tmp_path):
 def test_an_unknown_operating_point_is_refused(small_bundle):
     with pytest.raises(UsageError, match="no operating point 'fast'; choose of: none"):
         Bundle.open(small_bundle).thresholds("fast")
+
+
+def with_int8_tail(path, kept=()):
+    """Adds an INT8 form of the tail, made of other bytes."""
+    bundle = Bundle.open(path)
+    with amend_bundle(bundle) as writer:
+        writer.add("variants/tail.onnx", b"int8")
+        writer.add("variants/tail.cache", b"cache")
+        writer.finish({**bundle.manifest, "variants": {"int8": {**INT8, "kept": list(kept)}}})
+    return Bundle.open(path)
+
+
+def test_a_variant_is_read_where_it_has_a_form_and_the_plan_uses_it(copy):
+    exported = Bundle.open(copy).read("tail")
+    with pytest.raises(UsageError, match="has no int8 forms; make them with tlee-calibrate"):
+        Bundle.open(copy).read("tail", "int8")
+    bundle = with_int8_tail(copy)
+    assert (bundle.read("tail"), bundle.read("tail", "int8")) == (exported, b"int8")
+    assert bundle.read("head", "int8") == bundle.read("head")
+    assert with_int8_tail(copy, kept=["tail"]).read("tail", "int8") == exported
+
+
+def test_amending_keeps_what_a_device_built(copy):
+    (copy / "engines").mkdir()
+    (copy / "engines" / "split0.plan").write_bytes(b"x")
+    with_int8_tail(copy).verify()
+    assert (copy / "engines" / "split0.plan").read_bytes() == b"x"
+
+
+def test_amending_replaces_the_files_of_a_folder(copy):
+    bundle = with_int8_tail(copy)
+    with amend_bundle(bundle) as writer:
+        writer.remove("variants")
+        writer.finish({**bundle.manifest, "variants": {}})
+    Bundle.open(copy).verify()
+    assert not (copy / "variants").exists()
+
+
+def test_a_failed_amendment_changes_nothing(copy):
+    before = sorted((path, path.read_bytes()) for path in copy.rglob("*") if path.is_file())
+    with pytest.raises(BundleError, match="not among the files"), amend_bundle(Bundle.open(copy)) as writer:
+        writer.add("variants/tail.onnx", b"int8")
+        writer.finish({**Bundle.open(copy).manifest, "variants": {"int8": INT8}})
+    assert sorted((path, path.read_bytes()) for path in copy.rglob("*") if path.is_file()) == before
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_a_bundle_that_changed_meanwhile_is_not_amended(copy):
+    bundle = Bundle.open(copy)
+    with_int8_tail(copy)
+    with pytest.raises(BundleError, match="changed since it was opened"), amend_bundle(bundle):
+        pytest.fail("amended")
 
 
 def test_a_failed_writing_leaves_nothing(tmp_path):

@@ -88,6 +88,11 @@ def test_thresholds_that_do_not_fit_are_refused(bad):
         Thresholds.of(3, bad, 0.5)
 
 
+def test_a_temperature_is_above_zero():
+    with pytest.raises(UsageError, match="is not above 0"):
+        Thresholds.of(2, 0.5, 0.5, temperature=[1.0, 0.0])
+
+
 class Scripted(Stages):
     """Stages that say what a test wrote down, and remember what they were asked."""
 
@@ -100,7 +105,7 @@ class Scripted(Stages):
     def split(self, index, x):
         return x
 
-    def exit(self, index, x, previous, fuse, gated):
+    def exit(self, index, x, previous, fuse, gated, temperature):
         self.asked.append((x, index, previous, fuse, gated))
         return ExitValues((x, index), None, self.confidences[x, index], self.scores.get((x, index)) if gated else None)
 
