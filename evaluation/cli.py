@@ -11,10 +11,10 @@ from typing import Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS
+from tlee.evaluation.arguments import add_data_arguments, listing_of
 from tlee.frames import sample_indices
 
 PROGRAM = "tlee-eval"
-WORKERS = min(4, os.cpu_count() or 1)
 
 
 def command(arguments: list[str] | None) -> int:
@@ -23,11 +23,8 @@ def command(arguments: list[str] | None) -> int:
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.evaluation.evaluate import evaluate
     from tlee.evaluation.report import report_folder, report_of, write_report
-    from tlee.training.datasets import read_listing
 
-    listing = read_listing(options.format, options.data, options.root, options.labels, options.split)
-    for note in listing.notes:
-        cli.report(PROGRAM, f"{options.data}: {note}")
+    listing = listing_of(PROGRAM, options, options.data)
     total = len(listing.entries)
     if options.limit and options.limit < total:
         listing = replace(listing, entries=[listing.entries[i] for i in sample_indices(total, options.limit)])
@@ -71,8 +68,6 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tlee.training.datasets import FORMATS
-
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Measure accuracy and computation on labelled videos, with early exits and in other modes beside.",
@@ -81,25 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "subject", metavar="MODEL", help=".safetensors of tlee-train, .pth.tar of the published code, or a bundle"
     )
-    parser.add_argument("--data", required=True, metavar="PATH", help="list of videos, or a folder per class")
-    parser.add_argument("--format", choices=FORMATS, default="folders", help="what the list is (%(default)s)")
-    parser.add_argument("--root", metavar="DIR", help="where the list's paths start (the list's own folder)")
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes, where the list has none")
-    parser.add_argument(
-        "--split", choices=("train", "val"), default="val", help="of a list that holds several (%(default)s)"
-    )
-    parser.add_argument("-o", "--output", metavar="DIR", help="write report.json, videos.jsonl and index.html")
-    parser.add_argument("--replace", action="store_true", help="replace the report if it exists")
+    add_data_arguments(parser)
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="forms of a bundle's segments (%(default)s)"
     )
     parser.add_argument("--batch", type=cli.positive, default=8, metavar="N", help="videos held at once (%(default)s)")
-    parser.add_argument(
-        "--workers", type=cli.natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"
-    )
-    parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads that compute (all cores)")
     parser.add_argument("--limit", type=cli.positive, metavar="N", help="only so many videos, spread over the list")
     return parser
 

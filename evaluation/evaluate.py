@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tlee.costs import frame_ends
 from tlee.errors import InputError, SegmentError, UsageError
@@ -17,7 +16,7 @@ from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.evaluation.subjects import Subject, are_names
 from tlee.inference import NOT_A_NUMBER, Stages, Step, walk
 from tlee.policy import ExitPolicy
-from tlee.training.clips import Clips, evaluation_batches
+from tlee.training.clips import Clips, readable_batches
 from tlee.training.datasets import Listing
 
 OTHER_MODEL = "give the videos it was trained for, or the model that was trained for these"
@@ -39,21 +38,17 @@ def evaluate(subject: Subject, listing: Listing, batch: int = 8, workers: int = 
         evaluation = evaluate(open_subject("digits.tlee"), listing)
         evaluation.modes["early exits"].predicted    # (N,) class numbers
     """
-    listing = fitted(listing, subject)
+    listing = fitted(listing, subject.labels, subject.path)
     clips, contest = Clips(listing, subject.spec), Contest(subject)
     answered: dict[int, tuple[dict[str, Answer], np.ndarray]] = {}
     unreadable: dict[Path, InputError] = {}
-    with tqdm(total=len(clips), desc="videos", disable=None, leave=False) as progress:
-        for frames, targets, entry, _ in evaluation_batches(clips, batch, workers):
-            readable = (targets > 0).any(1)
-            unreadable.update((listing.entries[i].path, clips.problem(i)) for i in entry[~readable].tolist())
-            for video, (stages, own) in zip(entry[readable].tolist(), subject.clips(frames[readable])):
-                try:
-                    answered[video] = contest.answer(stages, own)
-                except SegmentError as error:
-                    path = listing.entries[video].path
-                    unreadable[path] = InputError(path, error.problem, error.remedy)
-            progress.update(len(entry))
+    for entries, frames in readable_batches(clips, unreadable, batch, workers):
+        for video, (stages, own) in zip(entries, subject.clips(frames)):
+            try:
+                answered[video] = contest.answer(stages, own)
+            except SegmentError as error:
+                path = listing.entries[video].path
+                unreadable[path] = InputError(path, error.problem, error.remedy)
     if not answered:
         first = next(iter(unreadable.values()))
         raise UsageError(subject.path, f"none of {len(clips)} videos gave an answer", f"the first: {first}")
@@ -126,21 +121,24 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(-1, keepdims=True)
 
 
-def fitted(listing: Listing, subject: Subject) -> Listing:
-    """The listing with the subject's classes: matched by name where both have names, of which the listing may have
+def fitted(listing: Listing, own: list[str], path: str | Path) -> Listing:
+    """The listing with a model's own classes: matched by name where both have names, of which the listing may have
     fewer; else by number.
 
+    Args:
+        path: of the model, for the error.
+
     Raises:
-        UsageError: another number of classes, or names that the subject does not have.
+        UsageError: another number of classes, or names that the model does not have.
     """
-    own, given = subject.labels, listing.classes
+    given = listing.classes
     named = are_names(own) and are_names(given)
     unknown = [name for name in given if name not in own] if named else []
     if unknown:
         problem = f"has no class '{unknown[0]}' as the videos have, but for instance '{own[0]}'"
-        raise UsageError(subject.path, problem, OTHER_MODEL)
+        raise UsageError(path, problem, OTHER_MODEL)
     if not named and len(own) != len(given):
-        raise UsageError(subject.path, f"has {len(own)} classes, the videos have {len(given)}", OTHER_MODEL)
+        raise UsageError(path, f"has {len(own)} classes, the videos have {len(given)}", OTHER_MODEL)
     if not named or own == given:
         return replace(listing, classes=own if are_names(own) else given)
     numbers = [own.index(name) for name in given]

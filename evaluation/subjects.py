@@ -16,6 +16,7 @@ from torch import Tensor
 from tlee.bundle import MANIFEST, Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
+from tlee.evaluation.replay import replaying_chain
 from tlee.export.exporter import load_model
 from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256
@@ -24,7 +25,6 @@ from tlee.inference import ExitValues, Stages
 from tlee.models.config import Config
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import Thresholds
-from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
 
@@ -141,7 +141,8 @@ class Recorded(TorchStages):
 
 
 class BundleSubject(Subject):
-    """A bundle in the runtime that devices use, on ONNX Runtime: everything is run anew for each walk.
+    """A bundle in the runtime that devices use, on ONNX Runtime. Each clip's features are computed once, what follows
+    them anew for each walk; with a temporal shift everything is.
 
     Args:
         point: a named operating point, instead of the exit rule's own thresholds.
@@ -167,11 +168,11 @@ class BundleSubject(Subject):
         self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point, "precision": precision}
         self.spec, self.labels, self.thresholds = bundle.frames, bundle.labels, bundle.thresholds(point)
         self.costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
-        self._chain = Chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
+        self._chain = replaying_chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
 
     def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
         for clip in frames.numpy():
-            yield self._chain, clip
+            yield self._chain, self._chain.frames_of(clip)
 
     def logits(self, values: ExitValues) -> np.ndarray:
         return self._chain.array(values.logits)[0]

@@ -57,6 +57,10 @@ class Chain(Stages):
             score = float(backend.array(backend.run("gate", z, previous)[0]).item())
         return ExitValues(z, logits, float(backend.array(confidence).item()), score)
 
+    def kept(self, value: Any) -> Any:
+        """A copy of a value that later runs do not overwrite."""
+        return self._backend.value(self._backend.array(value))
+
     def array(self, value: Any) -> np.ndarray:
         """A z or logits of a step as an array, (1, n) float32."""
         return self._backend.array(value)

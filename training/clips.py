@@ -9,6 +9,7 @@ import copy
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
+from tqdm import tqdm
 
 from tlee.errors import InputError
 from tlee.frames import FrameSpec, prepare, resized, sample_indices
@@ -219,6 +221,25 @@ def evaluation_batches(clips: Clips, batch: int, workers: int, rank: int = 0, wo
     """Every video once, in the listing's order; of several processes each takes its part."""
     mine = [(0, i) for i in range(rank, len(clips), world)]
     return DataLoader(clips, batch, sampler=mine, num_workers=workers, worker_init_fn=start_worker)
+
+
+def readable_batches(
+    clips: Clips, unreadable: dict[Path, InputError], batch: int = 8, workers: int = 0, task: str = "videos"
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Every video that can be read, in the listing's order: numbers of entries, and their frames, (n, T, H, W, 3)
+    uint8. The others go into `unreadable` as they are met. Shows progress on a terminal.
+
+    Args:
+        batch: videos held at once.
+        workers: processes that decode; 0 for this one.
+    """
+    with tqdm(total=len(clips), desc=task, disable=None, leave=False) as progress:
+        for frames, targets, entry, _ in evaluation_batches(clips, batch, workers):
+            readable = (targets > 0).any(1)
+            for i in entry[~readable].tolist():
+                unreadable[clips.listing.entries[i].path] = clips.problem(i)
+            yield entry[readable].tolist(), frames[readable]
+            progress.update(len(entry))
 
 
 def start_worker(worker: int) -> None:

@@ -134,7 +134,8 @@ def test_a_video_for_which_something_is_not_a_number_is_left_out(subject, listin
     monkeypatch.setattr(Contest, "answer", sometimes)
     evaluation = evaluate(subject, listing)
     assert list(evaluation.unreadable) == [listing.entries[4].path]
-    assert evaluation.entries == fitted(listing, subject).entries[:4] + fitted(listing, subject).entries[5:]
+    entries = fitted(listing, subject.labels, subject.path).entries
+    assert evaluation.entries == entries[:4] + entries[5:]
 
 
 def test_classes_are_matched_by_name(evaluation, subject, listing):
@@ -148,15 +149,15 @@ def some(classes, *labels):
 
 
 def test_fewer_classes_do_if_the_model_knows_them(subject):
-    listing = fitted(some(["jump", "walk"], (0, 1), (1,)), subject)
+    listing = fitted(some(["jump", "walk"], (0, 1), (1,)), subject.labels, subject.path)
     assert listing.classes == subject.labels and [entry.labels for entry in listing.entries] == [(0, 2), (0,)]
 
 
 def test_without_names_classes_are_matched_by_number(subject, monkeypatch):
     numbers = some(["class 0", "class 1", "class 2"], (2,))
-    assert fitted(numbers, subject) == replace(numbers, classes=subject.labels)
+    assert fitted(numbers, subject.labels, subject.path) == replace(numbers, classes=subject.labels)
     monkeypatch.setattr(subject, "labels", numbers.classes)
-    assert fitted(some("abc", (1,)), subject) == some("abc", (1,))
+    assert fitted(some("abc", (1,)), subject.labels, subject.path) == some("abc", (1,))
 
 
 @pytest.mark.parametrize(
@@ -169,4 +170,4 @@ def test_without_names_classes_are_matched_by_number(subject, monkeypatch):
 )
 def test_classes_that_do_not_fit_are_refused(subject, classes, match):
     with pytest.raises(UsageError, match=match):
-        fitted(some(classes, (0,)), subject)
+        fitted(some(classes, (0,)), subject.labels, subject.path)

@@ -1,0 +1,113 @@
+"""The videos that calibration reads: one part to choose by, another to report on, and never the same in both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tlee.errors import InputError, UsageError
+from tlee.evaluation.evaluate import fitted
+from tlee.frames import FrameSpec
+from tlee.training.clips import Clips, readable_batches
+from tlee.training.datasets import Entry, Listing, split_listing
+
+MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of accuracy
+GIVE_MORE = "give more videos (--data), or another --share"
+
+
+class Parts(NamedTuple):
+    """`tuning` is for choosing, `held_out` for reporting alone."""
+
+    tuning: Listing
+    held_out: Listing
+
+
+def divide(
+    listing: Listing, held_out: Listing | None, labels: list[str], path: str, share: float = 0.5, seed: int = 0
+) -> Parts:
+    """Part the videos, each class in the same proportion.
+
+    Args:
+        held_out: what to report on, instead of a share of `listing`.
+        labels, path: of the bundle that they are for.
+        share: of the videos to hold out.
+        seed: draws which.
+
+    Raises:
+        UsageError: a video is in both, a part has too few videos or lacks a class, or the classes do not fit.
+    """
+    listing = fitted(listing, labels, path)
+    parts = (
+        Parts(*split_listing(listing, share, seed))
+        if held_out is None
+        else Parts(listing, fitted(held_out, labels, path))
+    )
+    paths = {entry.path.resolve() for entry in parts.tuning.entries}
+    twice = [entry.path for entry in parts.held_out.entries if entry.path.resolve() in paths]
+    if twice:
+        raise UsageError(twice[0], "is among the videos to choose by and those to report on", "hold out other videos")
+    for name, part in zip(("tuning", "held-out"), parts):
+        check_part(name, part.entries, labels)
+    return parts
+
+
+def check_part(name: str, entries: Sequence[Entry], labels: list[str]) -> None:
+    """Whether a part can say anything.
+
+    Raises:
+        UsageError: too few videos, or none of a class.
+    """
+    present = {label for entry in entries for label in entry.labels}
+    missing = [label for i, label in enumerate(labels) if i not in present]
+    if len(entries) < MIN_VIDEOS:
+        raise UsageError(f"{name} videos", f"{len(entries)}, at least {MIN_VIDEOS} are needed", GIVE_MORE)
+    if missing:
+        raise UsageError(f"{name} videos", f"none of class '{missing[0]}'", GIVE_MORE)
+
+
+class VideoReader:
+    """Reads the parts, as often as wanted, the tuning part first.
+
+    A held-out video whose frames are those of a tuning video, under whatever name, is left out.
+
+    Args:
+        spec: the frames to read.
+        workers: processes that decode; 0 for this one.
+
+    Attributes:
+        unreadable: videos that could not be read, and why.
+        repeated: held-out videos that were left out.
+    """
+
+    def __init__(self, spec: FrameSpec, workers: int = 0) -> None:
+        self.unreadable: dict[Path, InputError] = {}
+        self.repeated: set[Path] = set()
+        self._spec, self._workers = spec, workers
+        self._tuning: set[bytes] = set()
+
+    def tuning(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+        """Each readable video and its frames, (T, H, W, 3) uint8."""
+        for entry, frames in self._read(listing, task):
+            self._tuning.add(_digest(frames))
+            yield entry, frames
+
+    def held_out(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+        """The same, without those that were read for tuning."""
+        for entry, frames in self._read(listing, task):
+            if _digest(frames) in self._tuning:
+                self.repeated.add(entry.path)
+            else:
+                yield entry, frames
+
+    def _read(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+        clips = Clips(listing, self._spec)
+        for numbers, frames in readable_batches(clips, self.unreadable, workers=self._workers, task=task):
+            yield from zip((listing.entries[i] for i in numbers), frames.numpy())
+
+
+def _digest(frames: np.ndarray) -> bytes:
+    return hashlib.sha256(frames.tobytes()).digest()
