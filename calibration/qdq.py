@@ -1,0 +1,213 @@
+"""INT8 in the ONNX model itself: Q/DQ pairs where TensorRT wants them, and the check that they stand there.
+
+The rules are those of NVIDIA's TensorRT developer guide, "Q/DQ layer-placement recommendations".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, numpy_helper
+from onnxruntime.quantization.calibrate import TensorData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+Q, DQ = "QuantizeLinear", "DequantizeLinear"
+
+
+def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
+    """The explicit INT8 form of an ONNX model, for TensorRT 8.0 and later; None where no operation has weights.
+
+    Every convolution and linear layer with constant weights reads its input and its weights through a pair of
+    QuantizeLinear and DequantizeLinear: int8, symmetric, the input per tensor, the weights, still stored in float32,
+    per output channel. Bias and output stay as they are, so that TensorRT fuses what follows. A residual addition
+    reads its skip through a pair, too: then it is fused into the convolution before it.
+
+    Interface, opset and IR version are those of the model.
+
+    Args:
+        ranges: largest magnitude of each tensor, as `tlee.calibration.ranges.tensor_ranges` gives it.
+
+    Raises:
+        ValueError: a tensor to quantise has no range.
+    """
+    result = onnx.load_from_string(model)
+    _unshare_weights(result.graph)
+    graph = _Graph(result.graph)
+    weighted = [node.name for node in graph.nodes if graph.is_weighted(node)]
+    if not weighted:
+        return None
+    quantiser = QDQQuantizer(
+        result,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=TensorProto.INT8,
+        activation_qType=TensorProto.INT8,
+        tensors_range={n: TensorData(lowest=np.float32(-r), highest=np.float32(r)) for n, r in ranges.items()},
+        nodes_to_quantize=weighted,
+        nodes_to_exclude=[],
+        op_types_to_quantize=WEIGHTED,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "AddQDQPairToWeight": True,  # the form of NVIDIA's own tools; every release since 8.0 takes it
+            "OpTypesToExcludeOutputQuantization": WEIGHTED,
+        },
+    )
+    for _, skip in graph.residuals():
+        quantiser.quantize_activation_tensor(skip)
+    quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    result.graph.CopyFrom(quantiser.model.graph())  # of the rest nothing: the quantiser signs it
+    return result.SerializeToString()
+
+
+def misplaced(model: bytes) -> list[str]:
+    """Where the pairs of a quantised model break the rules of `quantised`, a sentence each; empty where nowhere."""
+    graph = _Graph(onnx.load_from_string(model).graph)
+    rules = (_wrong_numbers, _wrong_inputs, _wrong_skips, _needless_pairs)
+    return [sentence for rule in rules for sentence in rule(graph)]
+
+
+class _Graph:
+    """A graph by what gives and takes its tensors."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.nodes = list(graph.node)
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.producer = {name: node for node in self.nodes for name in node.output}
+        self.users: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self.users[name].append(node)
+
+    def dequantised(self, name: str) -> bool:
+        return name in self.producer and self.producer[name].op_type == DQ
+
+    def before_pair(self, name: str) -> str:
+        """The tensor that a Q/DQ pair makes this one of, itself where there is none."""
+        for operator in (DQ, Q):
+            if name in self.producer and self.producer[name].op_type == operator:
+                name = self.producer[name].input[0]
+        return name
+
+    def is_weighted(self, node: NodeProto) -> bool:
+        return node.op_type in WEIGHTED and self.before_pair(node.input[1]) in self.constants
+
+    def residuals(self) -> Iterator[tuple[NodeProto, str]]:
+        """Additions to what a weighted operation gives, each with its other input, the skip.
+
+        Where a weighted operation gives both, as in a ResNet's block with downsampling, the skip is the one with
+        fewer of them behind it.
+        """
+        depth = self._depth()
+        for node in self.nodes:
+            sides = sorted(node.input, key=lambda name: depth[self.before_pair(name)])
+            if node.op_type != "Add" or any(self.before_pair(name) in self.constants for name in sides):
+                continue
+            weighted = [self._is_given_by_weights(name) for name in sides]
+            if any(weighted):
+                yield node, sides[0 if weighted[1] else 1]
+
+    def _is_given_by_weights(self, name: str) -> bool:
+        producer = self.producer.get(self.before_pair(name))
+        return producer is not None and self.is_weighted(producer)
+
+    def _depth(self) -> dict[str, int]:
+        """How many weighted operations lie behind each tensor, on the longest way."""
+        depth: dict[str, int] = defaultdict(int)
+        for node in self.nodes:
+            behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)
+            depth.update(dict.fromkeys(node.output, behind))
+        return depth
+
+
+def _unshare_weights(graph: onnx.GraphProto) -> None:
+    """Give each operation weights of its own, as NVIDIA's Model Optimizer does before it quantises."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    seen = set()
+    for node in graph.node:
+        if node.op_type not in WEIGHTED or node.input[1] not in constants:
+            continue
+        name = node.input[1]
+        if name in seen:
+            node.input[1] = f"{name}_of_{node.name}"
+            graph.initializer.add().CopyFrom(constants[name])
+            graph.initializer[-1].name = node.input[1]
+        seen.add(name)
+
+
+def _wrong_numbers(graph: _Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        if node.op_type in (Q, DQ):
+            scale, zero_point = (graph.constants.get(name) for name in [*node.input, ""][1:3])
+            if not _is_scale(scale):
+                yield f"{node.name}: its scale is not constant, finite and above 0"
+            if not _is_zero(zero_point):
+                yield f"{node.name}: its zero point is not an int8 0"
+
+
+def _is_scale(tensor: TensorProto | None) -> bool:
+    values = numpy_helper.to_array(tensor) if tensor else np.zeros(1)
+    return bool(np.all(np.isfinite(values) & (values > 0)))
+
+
+def _is_zero(tensor: TensorProto | None) -> bool:
+    """Left out does not do: it would mean uint8, and TensorRT 8 wants all three inputs."""
+    return bool(tensor and tensor.data_type == TensorProto.INT8 and not numpy_helper.to_array(tensor).any())
+
+
+def _wrong_inputs(graph: _Graph) -> Iterator[str]:
+    for node in filter(graph.is_weighted, graph.nodes):
+        activation, weights, *bias = node.input
+        if not graph.dequantised(activation):
+            yield f"{node.name}: its input {activation} is not quantised"
+        if not graph.dequantised(weights):
+            yield f"{node.name}: its weights are not quantised"
+        elif not _is_per_channel(graph, node):
+            yield f"{node.name}: its weights are not quantised per output channel"
+        if bias and graph.dequantised(bias[0]):
+            yield f"{node.name}: its bias is quantised"
+
+
+def _is_per_channel(graph: _Graph, node: NodeProto) -> bool:
+    pair = graph.producer[node.input[1]]
+    channels = graph.constants[graph.before_pair(node.input[1])].dims[_output_axis(node)]
+    scale = graph.constants.get(pair.input[1])
+    return scale is not None and list(scale.dims) == [channels] and _attribute(pair, "axis", 1) == _output_axis(node)
+
+
+def _output_axis(node: NodeProto) -> int:
+    """Which dimension of its weights counts output channels."""
+    if node.op_type == "Gemm":
+        return 1 - _attribute(node, "transB", 0)
+    return 0 if node.op_type == "Conv" else 1
+
+
+def _attribute(node: NodeProto, name: str, default: int) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)
+
+
+def _wrong_skips(graph: _Graph) -> Iterator[str]:
+    for node, skip in graph.residuals():
+        if not graph.dequantised(skip):
+            yield f"{node.name}: its skip {skip} is not quantised"
+        for name in node.input:
+            if name != skip and graph.dequantised(name):
+                yield f"{node.name}: its input {name} is quantised, which keeps it out of the convolution before"
+
+
+def _needless_pairs(graph: _Graph) -> Iterator[str]:
+    """Pairs that no weighted operation and no residual addition reads, such as behind a convolution before its ReLU."""
+    skips = {skip for _, skip in graph.residuals()}
+    for node in graph.nodes:
+        if node.op_type != Q:
+            continue
+        read = [name for pair in graph.users[node.output[0]] for name in pair.output]
+        users = [user for name in read for user in graph.users[name]]
+        if not skips.intersection(read) and not any(graph.is_weighted(user) for user in users):
+            yield f"{node.name}: nothing needs {node.input[0]} quantised"
