@@ -36,8 +36,9 @@ typecheck: $(INSTALLED)
 # Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 30 minutes.
 sample: $(INSTALLED)
 	$(BIN)/python examples/moving_digits.py build/digits
+	$(BIN)/python examples/moving_digits.py build/digits-tuning --train 0 --val 2000 --test 3000 --seed 1
 	$(BIN)/tlee-train examples/digits.yml -o build/digits-run --resume
-	$(BIN)/python examples/publish.py build/digits build/digits-run
+	$(BIN)/python examples/publish.py build/digits build/digits-run build/digits-tuning
 
 # The device side on the oldest Python it supports: make test-device PYTHON36=/path/to/python3.6
 PYTHON36 ?= python3.6

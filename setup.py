@@ -9,15 +9,18 @@ from setuptools import setup
 
 DEVICE = ["engines", "runtime", "benchmarks"]
 WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
+WORKSTATION += ["calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
 commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
 if sys.version_info >= (3, 10):
     commands += [
+        "tlee-calibrate = tlee.calibration.calibrate_cli:main",
         "tlee-train = tlee.training.cli:main",
         "tlee-eval = tlee.evaluation.cli:main",
         "tlee-export = tlee.export.cli:main",
+        "tlee-tune = tlee.calibration.thresholds.cli:main",
         "tlee-convert = tlee.models.convert:main",
     ]
 
@@ -35,6 +38,7 @@ workstation = cpu + [
     "tensorboard>=2.12",
     "matplotlib>=3.7",
     "scikit-learn>=1.4",
+    "numba>=0.60",
 ]
 dev = workstation + [
     "pytest>=8",

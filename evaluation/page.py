@@ -29,15 +29,30 @@ summary { cursor: pointer; }
 """
 
 
-def page(report: dict[str, Any]) -> str:
-    """The page of a report made by `tlee.evaluation.report.report_of`."""
-    name = escape(report["subject"]["name"])
-    parts = [_head(report), _modes(report), _exits(report), _classes(report), _confusion(report), _unreadable(report)]
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page of parts that are HTML, in the style of all reports."""
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}: evaluation</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{CSS}</style>\n</head>\n<body>\n{''.join(parts)}</body>\n</html>\n"
     )
+
+
+def html_table(rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """The first row is the head; so many columns are text, the others numbers."""
+
+    def line(cells: Iterable[str], tag: str) -> str:
+        kinds = [' class="text"' if i < text else "" for i in range(len(rows[0]))]
+        return "<tr>" + "".join(f"<{tag}{kind}>{escape(c)}</{tag}>" for c, kind in zip(cells, kinds)) + "</tr>\n"
+
+    body = "".join(line(row, "td") for row in rows[1:])
+    return f'<div class="wide"><table><thead>{line(rows[0], "th")}</thead><tbody>\n{body}</tbody></table></div>'
+
+
+def page(report: dict[str, Any]) -> str:
+    """The page of a report made by `tlee.evaluation.report.report_of`."""
+    parts = [_head(report), _modes(report), _exits(report), _classes(report), _confusion(report), left_out(report)]
+    return document(f"{report['subject']['name']}: evaluation", parts)
 
 
 def _head(report: dict[str, Any]) -> str:
@@ -71,7 +86,7 @@ def _modes(report: dict[str, Any]) -> str:
         "A video with several labels counts as right when any of them is named. " if report["several_labels"] else ""
     )
     return (
-        f"<h2>Accuracy and computation</h2>\n{_table(mode_rows(report))}\n"
+        f"<h2>Accuracy and computation</h2>\n{html_table(mode_rows(report))}\n"
         f'<p class="soft">{several}Intervals after Wilson. Layer: mean of where the used frames left, 0 the first '
         "branch. MACs: multiply-accumulates of convolutions and linear layers per video, their share of every frame to "
         f"the tail.</p>\n<figure>{plots.accuracy_and_costs(report)}</figure>\n"
@@ -100,31 +115,21 @@ def _classes(report: dict[str, Any]) -> str:
     return (
         f"<h2>Classes</h2>\n<p>With early exits and without, {which}; number of videos in brackets.{first}</p>\n"
         f"<figure>{plots.class_plot(report)}</figure>\n"
-        f"<details><summary>All {len(rows)} classes as a table</summary>{_table(class_rows(report))}</details>\n"
+        f"<details><summary>All {len(rows)} classes as a table</summary>{html_table(class_rows(report))}</details>\n"
     )
 
 
 def _confusion(report: dict[str, Any]) -> str:
     rows = confusion_rows(report)
-    frequent = f"<p>Most frequent mistakes:</p>{_table(rows, text=2)}\n" if rows[1:] else "<p>No mistakes.</p>\n"
+    frequent = f"<p>Most frequent mistakes:</p>{html_table(rows, text=2)}\n" if rows[1:] else "<p>No mistakes.</p>\n"
     numbers = "" if len(report["classes"]) <= plots.NAMED else " Classes by number."
     plot = plots.confusion_map(report)
     return f"<h2>Confusion</h2>\n<p>With early exits.{numbers}</p>\n<figure>{plot}</figure>\n{frequent}"
 
 
-def _unreadable(report: dict[str, Any]) -> str:
+def left_out(report: dict[str, Any]) -> str:
+    """The videos that gave no answer; nothing where there are none."""
     rows = [[video["path"], video["problem"]] for video in report["unreadable"]]
     if not rows:
         return ""
-    return f"<h2>Videos left out</h2>\n{_table([['path', 'problem'], *rows], text=2)}\n"
-
-
-def _table(rows: Sequence[Sequence[str]], text: int = 1) -> str:
-    """The first row is the head; so many columns are text, the others numbers."""
-
-    def line(cells: Iterable[str], tag: str) -> str:
-        kinds = [' class="text"' if i < text else "" for i in range(len(rows[0]))]
-        return "<tr>" + "".join(f"<{tag}{kind}>{escape(c)}</{tag}>" for c, kind in zip(cells, kinds)) + "</tr>\n"
-
-    body = "".join(line(row, "td") for row in rows[1:])
-    return f'<div class="wide"><table><thead>{line(rows[0], "th")}</thead><tbody>\n{body}</tbody></table></div>'
+    return f"<h2>Videos left out</h2>\n{html_table([['path', 'problem'], *rows], text=2)}\n"

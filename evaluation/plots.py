@@ -59,7 +59,7 @@ RC: dict[Any, Any] = {
 }
 
 
-def _drawn(plot: Callable[[dict[str, Any]], Figure]) -> Callable[[dict[str, Any]], str]:
+def drawn(plot: Callable[[dict[str, Any]], Figure]) -> Callable[[dict[str, Any]], str]:
     """A function that draws a figure of a report, as one that gives it as an `<svg>` element."""
 
     @functools.wraps(plot)
@@ -78,10 +78,15 @@ def _drawn(plot: Callable[[dict[str, Any]], Figure]) -> Callable[[dict[str, Any]
     return draw
 
 
-@_drawn
+def standalone(svg: str) -> str:
+    """A drawn plot as a file of its own, on white."""
+    return svg.replace("<svg ", '<svg style="color: #1c1e21; --line: #c9ced6; background: #fff" ', 1)
+
+
+@drawn
 def accuracy_and_costs(report: dict[str, Any]) -> Figure:
     """Every mode with its 95 % interval, and every fixed exit, by MACs per video."""
-    figure, axes = _figure(9, 4.6)
+    canvas, axes = figure(9, 4.6)
     unit, name = mac_unit(report["subject"]["full_macs"])
     fixed = {key: np.array(values) for key, values in report["fixed_exits"].items()}
     layers = fixed["macs"].shape[1]
@@ -101,30 +106,17 @@ def accuracy_and_costs(report: dict[str, Any]) -> Figure:
         reach = [[100 * (numbers["top1"] - low)], [100 * (high - numbers["top1"])]]
         point = ([numbers["mean_macs"] / unit], [100 * numbers["top1"]])
         axes.errorbar(*point, reach, fmt=shape, markersize=size, elinewidth=1.2, capsize=3, label=mode, **style)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(f"{name} per video")
-    axes.set_ylabel("top-1 accuracy, %")
-    axes.grid(True, which="major")
-    axes.margins(x=0.08)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    accuracy_by_cost(axes, name)
+    return canvas
 
 
-@_drawn
+@drawn
 def exit_map(report: dict[str, Any]) -> Figure:
     """Where the videos' answers came with early exits: frames by exits, in per cent of the videos."""
-    shares = 100 * np.array(report["modes"][EARLY]["exit_histogram"]).T / report["videos"]
-    texts = [[f"{share:.1f}" if share else "" for share in row] for row in shares]
-    layers, frames = shares.shape
-    rows = [f"{layer_name(b, layers)} ({shares[b].sum():.1f})" for b in range(layers)]
-    columns = [f"{t}\n({shares[:, t].sum():.1f})" for t in range(frames)]
-    return _map(shares / max(shares.max(), 1e-9), texts, rows, columns)
+    return histogram_map(report["modes"][EARLY]["exit_histogram"], report["videos"])
 
 
-@_drawn
+@drawn
 def fixed_exit_map(report: dict[str, Any]) -> Figure:
     """Top-1 accuracy of every fixed exit, and what it costs."""
     accuracy, macs = (np.array(report["fixed_exits"][key]).T for key in ("top1", "macs"))
@@ -133,16 +125,16 @@ def fixed_exit_map(report: dict[str, Any]) -> Figure:
     layers, frames = accuracy.shape
     low, high = accuracy.min(), accuracy.max()
     shade = 0.05 + 0.95 * (accuracy - low) / max(high - low, 1e-9)
-    return _map(shade, texts, [layer_name(b, layers) for b in range(layers)], [str(t) for t in range(frames)])
+    return frame_map(shade, texts, [layer_name(b, layers) for b in range(layers)], [str(t) for t in range(frames)])
 
 
-@_drawn
+@drawn
 def confusion_map(report: dict[str, Any]) -> Figure:
     """True classes in rows, shaded by their share of the row."""
     counts, classes = np.array(report["confusion"]), report["classes"]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(10.0, 3.2 + 0.28 * len(classes))
-    figure, axes = _figure(side, side * 0.92)
+    canvas, axes = figure(side, side * 0.92)
     scale = PowerNorm(0.5, 0, 1)  # few videos are mistaken for any one class: their shades are spread
     image = axes.imshow(shares, cmap=SHADES, norm=scale, interpolation="nearest")
     axes.set_xlabel("predicted class")
@@ -153,16 +145,16 @@ def confusion_map(report: dict[str, Any]) -> Figure:
         axes.set_yticks(range(len(classes)), [short(name) for name in classes], fontsize=size)
     if len(classes) <= NUMBERED:
         _numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the true class", shrink=0.8)
+    bar = canvas.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the true class", shrink=0.8)
     bar.outline.set_visible(False)
-    return figure
+    return canvas
 
 
-@_drawn
+@drawn
 def class_plot(report: dict[str, Any]) -> Figure:
     """Accuracy of each class with exits and without; of many classes, those with the lowest."""
     rows = hardest(report["per_class"])[::-1]
-    figure, axes = _figure(9, 1.2 + 0.24 * len(rows))
+    canvas, axes = figure(9, 1.2 + 0.24 * len(rows))
     places = np.arange(len(rows))
     with_exits, without = ([100 * row[key] for row in rows] for key in ("top1", "top1_no_exit"))
     axes.hlines(places, with_exits, without, color=INK, alpha=0.4, linewidth=1.5)
@@ -174,7 +166,7 @@ def class_plot(report: dict[str, Any]) -> Figure:
     axes.set_xlabel("top-1 accuracy, %")
     axes.grid(True, axis="x")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    return canvas
 
 
 def hardest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -182,6 +174,19 @@ def hardest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len(rows) <= CLASSES:
         return rows
     return sorted(rows, key=lambda row: (row["top1"], row["top1_no_exit"]))[:CLASSES]
+
+
+def accuracy_by_cost(axes: Axes, unit: str) -> None:
+    """Axes of a plot of accuracy by cost, once everything is drawn."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(f"{unit} per video")
+    axes.set_ylabel("top-1 accuracy, %")
+    axes.grid(True, which="major")
+    axes.margins(x=0.08)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def layer_name(exit: int, exits: int) -> str:
@@ -195,10 +200,20 @@ def short(name: str) -> str:
     return name if len(name) <= NAME else name[: NAME - 1] + "…"
 
 
-def _map(shade: np.ndarray, texts: Sequence[Sequence[str]], rows: list[str], columns: list[str]) -> Figure:
+def histogram_map(histogram: Sequence[Sequence[int]], videos: int) -> Figure:
+    """Where so many videos' answers came, (T, B + 1), in per cent of them."""
+    shares = 100 * np.array(histogram).T / videos
+    texts = [[f"{share:.1f}" if share else "" for share in row] for row in shares]
+    layers, frames = shares.shape
+    rows = [f"{layer_name(b, layers)} ({shares[b].sum():.1f})" for b in range(layers)]
+    columns = [f"{t}\n({shares[:, t].sum():.1f})" for t in range(frames)]
+    return frame_map(shares / max(shares.max(), 1e-9), texts, rows, columns)
+
+
+def frame_map(shade: np.ndarray, texts: Sequence[Sequence[str]], rows: list[str], columns: list[str]) -> Figure:
     """Exits in rows, frames in columns; `shade` from 0 to 1."""
     layers, frames = shade.shape
-    figure, axes = _figure(max(5.0, 1.6 + 0.74 * frames), 1.0 + 0.55 * layers)
+    canvas, axes = figure(max(5.0, 1.6 + 0.74 * frames), 1.0 + 0.55 * layers)
     axes.pcolormesh(shade, cmap=SHADES, vmin=0, vmax=1, edgecolors=LINE, linewidth=0.6)
     axes.set_xticks(np.arange(frames) + 0.5, columns)
     axes.set_yticks(np.arange(layers) + 0.5, rows)
@@ -207,7 +222,7 @@ def _map(shade: np.ndarray, texts: Sequence[Sequence[str]], rows: list[str], col
     axes.spines[:].set_visible(False)
     axes.set_xlabel("frame, in processing order")
     _numbers(axes, shade, texts, 0.5)
-    return figure
+    return canvas
 
 
 def _numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offset: float = 0.0) -> None:
@@ -217,7 +232,7 @@ def _numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offs
             axes.text(column + offset, row + offset, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    return figure, figure.add_subplot()
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches with its axes."""
+    canvas = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    return canvas, canvas.add_subplot()

@@ -5,7 +5,6 @@ The values are those of the plain chain: the same segments ran on the same input
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,33 @@ from tlee.runtime.chain import Chain
 class RepeatingChain(Chain):
     """The plain chain: everything is computed anew for each walk."""
 
-    def frames_of(self, clip: np.ndarray) -> Iterable[Any]:
+    def frames_of(self, clip: np.ndarray) -> Any:
         """What to walk through, for a clip (T, H, W, 3); until the next clip is given."""
         return clip
+
+    def first_state(self) -> list[list[Any]]:
+        """That of a video's first frame."""
+        return list(self._zeros)
+
+    def state(self) -> list[list[Any]]:
+        """A copy of what the splits hand from frame to frame; nothing for most backbones."""
+        return [[self.kept(value) for value in values] for values in self._state]
+
+    def resume(self, state: list[list[Any]]) -> None:
+        """Go on from a copied state."""
+        self._state = list(state)
 
 
 class ReplayingChain(RepeatingChain):
     """A chain whose frames are numbers, and so is what splits hand on; features are kept for the clip's next walks."""
 
-    def frames_of(self, clip: np.ndarray) -> Iterable[Any]:
-        self._clip = clip
-        self._kept: dict[int, list[Any]] = {}  # by frame, the feature of each exit
+    _kept: dict[int, list[Any]]  # by frame, the feature of each exit
+
+    _clip: np.ndarray | None = None
+
+    def frames_of(self, clip: np.ndarray) -> Any:
+        if clip is not self._clip:
+            self._clip, self._kept = clip, {}
         return range(len(clip))
 
     def load(self, frame: Any) -> Any:
@@ -38,6 +53,7 @@ class ReplayingChain(RepeatingChain):
 
     def feature(self, index: int, x: Any) -> Any:
         if x not in self._kept:
+            assert self._clip is not None
             self._kept[x] = self._features_of(self._clip[x])
         return self._kept[x][index]
 

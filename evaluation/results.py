@@ -116,7 +116,7 @@ class Evaluation:
             "several_labels": any(len(own) > 1 for own in labels),
             "modes": {mode: self._of_mode(answers, targets) for mode, answers in self.modes.items()},
             "fixed_exits": {
-                "top1": _rounded(correct(self.fixed, targets).mean(0)),
+                "top1": rounded(correct(self.fixed, targets).mean(0)),
                 "macs": self.fixed_macs.tolist(),
             },
             "confusion": confusion(self.modes[EARLY].predicted, labels, len(self.classes)).tolist(),
@@ -129,16 +129,16 @@ class Evaluation:
         histogram = np.zeros(self.fixed_macs.shape, np.int64)
         np.add.at(histogram, (answers.frame, answers.exit), 1)
         return {
-            "top1": _rounded(top1),
-            "top1_interval": _rounded(wilson(float(top1), len(targets))),
-            "top5": None if top5 is None else _rounded(top5),
-            "mean_average_precision": _rounded(mean_average_precision(answers.probabilities, targets)),
-            "mean_frames": _rounded(answers.frame.mean() + 1),
-            "mean_exit_layer": _rounded(answers.exit.mean()),
-            "mean_frame_layer": _rounded(answers.layers[answers.layers != UNUSED].mean()),
-            "ran_to_last_frame": _rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
-            "mean_macs": _rounded(answers.macs.mean()),
-            "share_of_macs": _rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
+            "top1": rounded(top1),
+            "top1_interval": rounded(wilson(float(top1), len(targets))),
+            "top5": None if top5 is None else rounded(top5),
+            "mean_average_precision": rounded(mean_average_precision(answers.probabilities, targets)),
+            "mean_frames": rounded(answers.frame.mean() + 1),
+            "mean_exit_layer": rounded(answers.exit.mean()),
+            "mean_frame_layer": rounded(answers.layers[answers.layers != UNUSED].mean()),
+            "ran_to_last_frame": rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
+            "mean_macs": rounded(answers.macs.mean()),
+            "share_of_macs": rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
             "exit_histogram": histogram.tolist(),
         }
 
@@ -153,15 +153,15 @@ class Evaluation:
                 {
                     "class": self.classes[number],
                     "videos": int(mine.sum()),
-                    "top1": _rounded(right[EARLY][mine].mean()),
-                    "top1_no_exit": _rounded(right[NONE][mine].mean()),
-                    "mean_frames": _rounded(early.frame[mine].mean() + 1),
-                    "share_of_macs": _rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
+                    "top1": rounded(right[EARLY][mine].mean()),
+                    "top1_no_exit": rounded(right[NONE][mine].mean()),
+                    "mean_frames": rounded(early.frame[mine].mean() + 1),
+                    "share_of_macs": rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
                 }
             )
         return rows
 
 
-def _rounded(values: Any) -> Any:
+def rounded(values: Any) -> Any:
     """Numbers as plain values without the noise of the last digits."""
     return np.round(np.asarray(values, np.float64), DIGITS).tolist()

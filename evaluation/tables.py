@@ -23,6 +23,11 @@ def mac_unit(full: int) -> tuple[float, str]:
     return (1e9, "GMACs") if full >= 1e9 else (1e6, "MMACs")
 
 
+def cost_unit(metric: dict[str, Any]) -> tuple[float, str]:
+    """What to divide costs of a metric (`unit`; `full`, of the full computation) by, and the name of what comes out."""
+    return mac_unit(metric["full"]) if metric["unit"] == "MACs" else (1.0, metric["unit"])
+
+
 def figures(value: float) -> str:
     """A positive number with three figures, or all before the point.
 

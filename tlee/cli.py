@@ -8,7 +8,8 @@ from typing import Any, Callable, List, Optional, Sequence
 from tlee.errors import TleeError
 
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-WORKSTATION = ("tlee-convert", "tlee-eval", "tlee-export", "tlee-train")  # need its extra
+# Commands that need the extra of that name.
+WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
 
 
 def report(program: str, error: object) -> None:

@@ -1,19 +1,20 @@
-"""What a video costs: multiply-accumulates of the segments that ran for it.
+"""What a video costs: multiply-accumulates of the segments that ran for it, or their time or energy on a device.
 
 Convolutions and linear layers count, as everywhere in tlee. The FRM counts at every exit, that of the first frame
 included, where there is nothing to reuse yet: so every frame to the tail is the same number for every video.
 """
 
-from typing import List, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from tlee.inference import Step
 
 
 class Costs:
-    """Adds up multiply-accumulates.
+    """Adds up multiply-accumulates, milliseconds or millijoules.
 
     Args:
-        macs: of each segment, by its name in a bundle.
+        macs: of each segment, by its name in a bundle; under `frame`, where there is one, what a frame costs beside
+            the segments (decoding and preparing it).
 
     Attributes:
         splits: of each split alone.
@@ -28,27 +29,28 @@ class Costs:
         240
     """
 
-    def __init__(self, macs: Mapping[str, int]) -> None:
+    def __init__(self, macs: Mapping[str, Any]) -> None:
         count = sum(name.startswith("split") for name in macs)
         self.frm, self.gate = macs.get("frm", 0), macs.get("gate", 0)
         shared = macs.get("neck", 0) + self.frm + macs["head"]
         features = ["branch{}".format(b) for b in range(count - 1)] + ["tail"]
-        self.splits: List[int] = [macs["split{}".format(b)] for b in range(count)]
-        self.exits: List[int] = [macs[name] + shared for name in features]
+        self.splits: List[Any] = [macs["split{}".format(b)] for b in range(count)]
+        self.splits[0] += macs.get("frame", 0)
+        self.exits: List[Any] = [macs[name] + shared for name in features]
 
-    def full(self, frames: int) -> int:
+    def full(self, frames: int) -> Any:
         """Every frame to the tail, no branch and no gate: what a share of the computation is a share of."""
         return self.fixed(frames, len(self.exits) - 1)
 
-    def fixed(self, frames: int, exit: int) -> int:
+    def fixed(self, frames: int, exit: int) -> Any:
         """So many frames, each to exit `exit` and no other."""
         return frames * (sum(self.splits[: exit + 1]) + self.exits[exit])
 
-    def plain(self, frames: int) -> int:
+    def plain(self, frames: int) -> Any:
         """Every frame to the tail without feature reuse."""
         return self.full(frames) - frames * self.frm
 
-    def spent(self, steps: Sequence[Step]) -> int:
+    def spent(self, steps: Sequence[Step]) -> Any:
         """The splits, exits and gates that ran in one video's steps."""
         splits = sum(sum(self.splits[: steps[i].exit + 1]) for i in frame_ends(steps))
         exits = sum(self.exits[step.exit] for step in steps)

@@ -1,0 +1,50 @@
+"""How fast policies are simulated on recorded videos.
+
+    python -m tlee.benchmarks.simulation REPORT/trace.npz
+
+The trace is one that tlee-tune wrote. For a workstation: the simulation needs numba.
+"""
+
+import argparse
+import statistics
+import time
+from typing import List, Optional
+
+from tlee import cli
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    options = _parser().parse_args(arguments)
+    # numba may not be installed: reported by whoever runs this.
+    import numpy as np
+
+    from tlee.calibration.thresholds.policies import drawn_odds, from_odds
+    from tlee.calibration.thresholds.simulate import simulate
+    from tlee.calibration.thresholds.trace_file import load_trace
+
+    traced = load_trace(options.trace)
+    videos = np.arange(options.videos) % len(traced.trace.root)
+    trace, exits = traced.trace.select(videos), len(traced.temperature)
+    odds = drawn_odds(np.random.default_rng(0), options.policies, exits)
+    policies, costs = from_odds(odds, traced.temperature), np.ones((traced.frames, exits))
+    simulate(trace, policies.select([0]), costs)  # compiles
+    seconds = []
+    for _ in range(options.runs):
+        start = time.perf_counter()
+        simulate(trace, policies, costs)
+        seconds.append(time.perf_counter() - start)
+    text = "{:,} policies on {:,} videos: {:.2f} s (median of {})"
+    print(text.format(len(policies), len(videos), statistics.median(seconds), options.runs))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Time the simulation of policies on recorded videos.")
+    parser.add_argument("trace", help="trace.npz of a report of tlee-tune")
+    parser.add_argument("--policies", type=cli.positive, default=100000, help="drawn at random (%(default)s)")
+    parser.add_argument("--videos", type=cli.positive, default=1000, help="those of the trace, repeated (%(default)s)")
+    parser.add_argument("--runs", type=cli.positive, default=5, help="(%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.main("simulation", command)

@@ -1,0 +1,108 @@
+"""`tlee-tune BUNDLE --data LIST_OR_FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tlee import cli
+from tlee.bundle import PRECISIONS, Bundle
+from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
+from tlee.errors import UsageError
+from tlee.evaluation.arguments import add_data_arguments, listing_of
+
+PROGRAM = "tlee-tune"
+
+
+def command(arguments: list[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    if (options.data is None) == (options.trace is None):
+        raise UsageError("videos", "named neither or twice", "give --data, or the --trace of an earlier run")
+    if options.max_ms is not None and options.max_mj is not None:
+        raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
+
+    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from tlee.calibration.thresholds.costs import MILLIJOULES, MILLISECONDS, metric_of
+    from tlee.calibration.thresholds.points import Target
+    from tlee.calibration.thresholds.report import report_of, store, write_report
+    from tlee.calibration.thresholds.tune import Tuner
+    from tlee.calibration.videos import VideoReader
+    from tlee.evaluation.report import report_folder
+
+    bundle = Bundle.open(options.bundle)
+    unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
+    metric = metric_of(bundle, options.profile, unit)
+    cost = options.max_ms if options.max_mj is None else options.max_mj
+    target = Target(options.max_accuracy_drop, options.min_accuracy, cost)
+    reader = VideoReader(bundle.frames, options.workers)
+    with ExitStack() as stack:
+        folder: Path | None = None
+        if options.output:
+            folder = stack.enter_context(report_folder(options.output, options.replace))
+        tuner = Tuner(bundle, reader, options.precision, options.threads)
+        traced = _traced(options, bundle, tuner)
+        tuning = tuner.tune(traced, metric, target, options.seed)
+        report_odd(PROGRAM, reader)
+        report = report_of(tuner, tuning, metric)
+        if folder:
+            write_report(folder, report, traced)
+        store(bundle, report)
+        print("\n".join(_lines(report)))
+    print(f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else ""))
+    return cli.INPUT_FAILED if reader.unreadable else cli.OK
+
+
+def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
+    """An earlier trace, or one that is recorded now."""
+    from tlee.calibration.thresholds.trace_file import load_trace
+    from tlee.calibration.videos import divide
+
+    if options.trace:
+        return load_trace(options.trace)
+    listing = listing_of(PROGRAM, options, options.data)
+    held_out = listing_of(PROGRAM, options, options.held_out) if options.held_out else None
+    parts = divide(listing, held_out, bundle.labels, bundle.path, options.share, options.seed)
+    return tuner.record(parts, options.seed, data_of(options))
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    from tlee.calibration.thresholds.page import point_rows, rival_rows, simulation_text
+
+    videos = report["data"]["videos"]
+    head = f"{report['subject']['name']}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"
+    points, rivals = point_rows(report), rival_rows(report)
+    columns = "l" + 8 * "r"
+    return [head, *cli.table(points, columns), "", *cli.table(rivals, columns), "", simulation_text(report)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Choose the exit rule's thresholds: find the best accuracy for every cost, and name operating "
+        "points, which are written into the bundle. tlee-run --point NAME uses one.",
+        epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use, unreadable bundle or a "
+        "target out of reach; then nothing was written.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder that tlee-export wrote (NAME.tlee)")
+    add_data_arguments(parser, needed=False)
+    parser.add_argument("--trace", metavar="FILE", help="trace.npz of an earlier report, instead of --data")
+    add_part_arguments(parser)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
+    parser.add_argument("--profile", metavar="FILE", help="costs of the segments on a device, of tlee-bench")
+    target = parser.add_argument_group("target", "what the operating point `target` has to hold, on the tuning videos")
+    target.add_argument("--max-accuracy-drop", type=float, metavar="POINTS", help="lost against no exit, at most")
+    target.add_argument("--min-accuracy", type=float, metavar="PERCENT", help="at least")
+    target.add_argument("--max-ms", type=float, metavar="MS", help="mean of a video, at most (needs --profile)")
+    target.add_argument("--max-mj", type=float, metavar="MJ", help="mean of a video, at most (needs --profile)")
+    return parser
+
+
+def main() -> None:
+    cli.main(PROGRAM, command)
+
+
+if __name__ == "__main__":
+    main()

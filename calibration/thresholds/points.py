@@ -1,0 +1,68 @@
+"""Operating points: which of the front's policies carry a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlee.errors import UsageError
+
+DROPS = {"accurate": 0.25, "balanced": 1.0, "fast": 3.0}  # points of accuracy that a named point may lose
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a user asks for; None where they do not.
+
+    Attributes:
+        max_drop: points of accuracy that may be lost against every frame to the tail.
+        min_accuracy: per cent.
+        max_cost: mean per video, in the metric's unit.
+    """
+
+    max_drop: float | None = None
+    min_accuracy: float | None = None
+    max_cost: float | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self != Target()
+
+    def choose(self, accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str) -> int:
+        """The cheapest point that is accurate enough; where only the cost is limited, the most accurate one.
+
+        Args:
+            accuracy, cost: (P,) of the front, accuracies from 0 to 1.
+            full: accuracy of every frame to the tail.
+
+        Raises:
+            UsageError: no point is in reach; names the nearest.
+        """
+        least = max(self.min_accuracy or 0.0, 0.0 if self.max_drop is None else 100 * full - self.max_drop)
+        good = 100 * accuracy >= least - 1e-9
+        cheap = cost <= (np.inf if self.max_cost is None else self.max_cost)
+        both = np.flatnonzero(good & cheap)
+        if len(both):
+            cost_alone = self.max_drop is None and self.min_accuracy is None
+            return int(both[accuracy[both].argmax() if cost_alone else cost[both].argmin()])
+        if good.any():
+            nearest = min(np.flatnonzero(good), key=lambda i: cost[i])
+        else:
+            nearest = max(np.flatnonzero(cheap if cheap.any() else ~good), key=lambda i: accuracy[i])
+        reached = f"{100 * accuracy[nearest]:.1f} % at {cost[nearest]:.4g} {unit}"
+        raise UsageError("target", f"out of reach, the nearest point is {reached}", "ask for that; nothing was written")
+
+
+def named_points(accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str, target: Target) -> dict[str, int]:
+    """For each operating point's name its place on the front.
+
+    `accurate`, `balanced` and `fast` are the cheapest that lose no more than DROPS against every frame to the tail; the
+    most accurate one where the front does not come so near. Arguments and errors: see `Target.choose`.
+    """
+    chosen = {}
+    for name, drop in DROPS.items():
+        good = np.flatnonzero(100 * accuracy >= 100 * full - drop - 1e-9)
+        chosen[name] = int(good[cost[good].argmin()] if len(good) else accuracy.argmax())
+    return {**chosen, TARGET: target.choose(accuracy, cost, full, unit)} if target.asked else chosen

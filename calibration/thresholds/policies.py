@@ -1,0 +1,65 @@
+"""Many settings of the exit rule at once, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from tlee.policy import Thresholds
+
+NEVER = 2.0  # a threshold that no probability crosses
+CERTAIN = 12.0  # log-odds from which a threshold is NEVER: float32 has no probability between
+FIRST, LAYER, GATE = (-1.0, 9.0), (-1.0, 9.0), (-3.0, 5.0)  # log-odds among which policies are drawn
+
+
+@dataclass(frozen=True)
+class Policies:
+    """P settings for E exits, each field (P, E) float64: see `tlee.policy.Thresholds`."""
+
+    first: np.ndarray
+    layer: np.ndarray
+    gate: np.ndarray
+    temperature: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def select(self, chosen: np.ndarray | Sequence[int]) -> Policies:
+        return Policies(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def thresholds(self, index: int) -> Thresholds:
+        return Thresholds(*(getattr(self, field.name)[index].tolist() for field in fields(self)))
+
+    @classmethod
+    def joined(cls, several: Sequence[Policies]) -> Policies:
+        return cls(*(np.concatenate([getattr(one, field.name) for one in several]) for field in fields(cls)))
+
+    @classmethod
+    def of(cls, several: Sequence[Thresholds]) -> Policies:
+        return cls(*(np.array(values, np.float64) for values in zip(*several)))
+
+
+def from_odds(odds: np.ndarray, temperature: np.ndarray) -> Policies:
+    """Policies from log-odds.
+
+    Args:
+        odds: (P, 3, E) of the thresholds for first, layer and gate.
+        temperature: (E,) of all of them.
+    """
+    values = np.where(odds < CERTAIN, np.round(1 / (1 + np.exp(-odds)), 7), NEVER)
+    return Policies(values[:, 0], values[:, 1], values[:, 2], np.tile(temperature, (len(odds), 1)))
+
+
+def drawn_odds(rng: np.random.Generator, count: int, exits: int) -> np.ndarray:
+    """(count, 3, exits) log-odds of thresholds of all kinds: alike for all exits but for some noise, some never met."""
+    centres = np.stack([rng.uniform(*span, count) for span in (FIRST, LAYER, GATE)], 1)
+    odds = centres[:, :, None] + rng.normal(size=(count, 3, exits))
+    return np.where(rng.random(odds.shape) < 0.05, CERTAIN, odds)
+
+
+def uniform(exits: int) -> Policies:
+    """For each exit the policy under which every frame of every video leaves there."""
+    never, ones = np.full((exits, exits), NEVER), np.ones((exits, exits))
+    return Policies(never, np.where(np.eye(exits, dtype=bool), -1.0, NEVER), never, ones)

@@ -1,0 +1,188 @@
+"""The report of a tuning: `index.html`, a page that needs nothing else, `trace.npz` to tune again from, `report.json`.
+
+`report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
+
+    format            1; another number where a key changes its meaning
+    subject           name, path, sha256 (of the manifest before), parts, precision, frames (T), exits
+    metric            unit (MACs, ms, mJ), device (None for MACs), full: every frame to the tail
+    data              source, format, split, held_out, share, seed; videos: how many for tuning, how many held_out;
+                      repeated: held-out videos left out because a tuning video has the same frames; unreadable: path
+                      and problem of each
+    temperature       values (B + 1); error_tuning, error_held_out: calibration error before and after (2 x B + 1)
+    simulation        states (per video); guessed_mean, guessed_max: share of videos in which a policy of the front
+                      passes a state that is guessed; accuracy_error, cost_error (relative): largest difference between
+                      what the search believed and what really running the front's policies gave, on the tuning videos;
+                      within_bound: whether no accuracy was further off than its policy's share of guessed videos
+    front             a list by rising cost: thresholds; tuning, held_out, simulated (each top1, cost; there guessed)
+    full              top1 of every frame to the tail: tuning, held_out
+    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `measured`, and exit_histogram
+                      (videos by frame and exit, T x B + 1); run_error: difference of top1 and mean_frames between the
+                      plain runtime, which held_out is of, and the front's values
+    rivals.NAME       points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
+                      margin: points of accuracy that the front is above, the least of all settings (see `margins`)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlee.bundle import MANIFEST, Bundle, amend_bundle
+from tlee.calibration.thresholds.baselines import margins
+from tlee.calibration.thresholds.costs import Metric
+from tlee.calibration.thresholds.page import page
+from tlee.calibration.thresholds.points import DROPS, TARGET
+from tlee.calibration.thresholds.simulate import Outcomes
+from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
+from tlee.calibration.thresholds.tune import Tuner, Tuning
+from tlee.evaluation.metrics import wilson
+from tlee.evaluation.report import JSON
+from tlee.evaluation.results import rounded
+from tlee.files import sha256, write_json
+from tlee.runtime import Result
+from tlee.training.datasets import Entry
+
+FORMAT = 1
+
+
+def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
+    """What `report.json` holds."""
+    bundle, held, traced = tuner.bundle, tuning.held_out, tuning.traced
+    full_cost = metric.costs.full(tuner.frames)
+    return {
+        "format": FORMAT,
+        "subject": {
+            "name": bundle.name,
+            "path": bundle.path,
+            "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
+            "precision": tuner.precision,
+            "frames": tuner.frames,
+            "exits": tuner.exits,
+            **{key: bundle.manifest["model"][key] for key in ("backbone", "branch", "frm", "gate", "classes")},
+        },
+        "metric": {"unit": metric.unit, "device": metric.device, "full": full_cost},
+        "data": {
+            **traced.data,
+            "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries)},
+            "repeated": sorted(map(str, tuner.reader.repeated)),
+            "unreadable": [{"path": str(p), "problem": e.problem} for p, e in tuner.reader.unreadable.items()],
+        },
+        "temperature": {
+            "values": traced.temperature.tolist(),
+            "error_tuning": rounded(traced.calibration_error),
+            "error_held_out": rounded(held.calibration_error),
+        },
+        "simulation": _simulation(tuning),
+        "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
+        "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.rivals.full)},
+        "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
+        "rivals": _rivals(tuning, full_cost),
+    }
+
+
+def write_report(folder: Path, report: dict[str, Any], traced: TraceFile) -> None:
+    """Write `report.json`, `index.html` and `trace.npz` into a folder."""
+    write_json(str(folder / JSON), report)
+    (folder / "index.html").write_text(page(report), encoding="utf-8", errors="backslashreplace")
+    save_trace(folder / "trace.npz", traced)
+
+
+def store(bundle: Bundle, report: dict[str, Any]) -> None:
+    """Put the operating points into the bundle, in place of those of an earlier tuning.
+
+    Raises:
+        BundleError: the bundle changed since it was opened.
+        UsageError: it cannot be written.
+    """
+    shared = {"precision": report["subject"]["precision"], "no_exit_top1": report["full"]["held_out"]}
+    found = {
+        name: {"thresholds": point["thresholds"], "measured": {**point["held_out"], **shared}}
+        for name, point in report["points"].items()
+    }
+    rule = bundle.manifest["exit_rule"]
+    others = {name: point for name, point in rule["operating_points"].items() if name not in (*DROPS, TARGET)}
+    with amend_bundle(bundle) as writer:
+        writer.finish({**bundle.manifest, "exit_rule": {**rule, "operating_points": {**others, **found}}})
+
+
+def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: float) -> dict[str, Any]:
+    """What the plain runtime did on held-out videos, for the manifest's operating point.
+
+    Returns:
+        videos, top1, top1_interval (95 %, Wilson), mean_macs, share_of_macs, mean_frames, cost (in the metric's unit),
+        unit, device.
+    """
+    right = np.array([result.class_index in entry.labels for result, entry in zip(results, entries)])
+    return {
+        "videos": len(entries),
+        "top1": rounded(right.mean()),
+        "top1_interval": rounded(wilson(float(right.mean()), len(entries))),
+        "mean_macs": rounded(np.mean([result.macs for result in results])),
+        "share_of_macs": rounded(np.mean([result.share for result in results])),
+        "mean_frames": rounded(np.mean([len(result.frames) for result in results])),
+        "cost": rounded(cost),
+        "unit": metric.unit,
+        "device": metric.device,
+    }
+
+
+def _simulation(tuning: Tuning) -> dict[str, Any]:
+    simulated, run = tuning.simulated, tuning.run
+    return {
+        "states": rounded(len(tuning.traced.trace.child) / len(tuning.traced.trace.root)),
+        "guessed_mean": rounded(simulated.guessed.mean()),
+        "guessed_max": rounded(simulated.guessed.max()),
+        "accuracy_error": rounded(np.abs(simulated.accuracy - run.accuracy).max()),
+        "cost_error": rounded(np.abs(simulated.cost / run.cost - 1).max()),
+        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.guessed + 1e-9).all()),
+    }
+
+
+def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
+    def of(outcomes: Outcomes) -> dict[str, Any]:
+        return {"top1": rounded(outcomes.accuracy[i]), "cost": rounded(outcomes.cost[i])}
+
+    return {
+        "thresholds": tuning.front.thresholds(i).as_dict(),
+        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.guessed[i])},
+        "tuning": of(tuning.run),
+        "held_out": of(tuning.held_out.front),
+    }
+
+
+def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str, Any]:
+    place, held = tuning.points[name], tuning.held_out
+    results = held.results[name]
+    found = measured(results, held.entries, metric, held.front.cost[place])
+    histogram = np.zeros((tuner.frames, tuner.exits), np.int64)
+    np.add.at(histogram, ([r.exit_frame for r in results], [r.exit_layer for r in results]), 1)
+    return {
+        "front": place,
+        "thresholds": tuning.front.thresholds(place).as_dict(),
+        "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
+        "held_out": {**found, "exit_histogram": histogram.tolist()},
+        "run_error": {
+            "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
+            "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),
+        },
+    }
+
+
+def _rivals(tuning: Tuning, full_cost: float) -> dict[str, Any]:
+    held = tuning.held_out
+    rivals = {
+        "published rule": (held.published.accuracy, held.published.cost),
+        "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
+        **held.rivals.points(),
+    }
+    found = {}
+    for name, (accuracy, cost) in rivals.items():
+        margin = margins(accuracy, cost, held.front, (held.rivals.full, full_cost))
+        found[name] = {
+            "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
+            "dominated": rounded((margin >= -1e-9).mean()),
+            "margin": rounded(margin.min()) if np.isfinite(margin.min()) else None,
+        }
+    return found

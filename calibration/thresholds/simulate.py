@@ -1,0 +1,88 @@
+"""Many policies on recorded videos: what they would answer and cost, following the exit rule state by state."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from tlee.calibration.thresholds.policies import Policies
+from tlee.calibration.thresholds.trace import Trace
+from tlee.costs import Costs
+
+BLOCK = 256  # policies that go through a video together: its tree stays in the processor's cache
+
+
+class Outcomes(NamedTuple):
+    """Means over the videos, each (P,) float64.
+
+    accuracy: share of videos answered rightly. cost: per video. frames: used per video.
+    guessed: share of videos somewhere on whose way the trace only guesses. Neither accuracy nor any other share can be
+    further off than this.
+    """
+
+    accuracy: np.ndarray
+    cost: np.ndarray
+    frames: np.ndarray
+    guessed: np.ndarray
+
+
+def simulate(trace: Trace, policies: Policies, costs: np.ndarray) -> Outcomes:
+    """What the policies do on the trace's videos.
+
+    Args:
+        policies: with the temperatures that the trace's confidences were taken at.
+        costs: (T, E), see `frame_costs`.
+    """
+    tree = (trace.root, trace.child, trace.known, trace.confidence, trace.score, trace.right)
+
+    def run(start: int) -> np.ndarray:
+        part = slice(start, start + BLOCK)
+        return _simulate(*tree, costs, policies.first[part], policies.layer[part], policies.gate[part])
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        sums = np.concatenate(list(pool.map(run, range(0, len(policies), BLOCK))), 1)
+    return Outcomes(*(sums / len(trace.root)))
+
+
+def frame_costs(costs: Costs, frames: int) -> np.ndarray:
+    """(T, E): what a frame costs that leaves at an exit, all exits before evaluated too, and the gate at each in all
+    frames but the first and the last."""
+    exits = np.cumsum(costs.splits) + np.cumsum(costs.exits)
+    scores = costs.gate * np.arange(1, len(exits) + 1)
+    return np.stack([exits + scores * (0 < t < frames - 1) for t in range(frames)]).astype(np.float64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _simulate(root, child, known, confidence, score, right, costs, first, layer, gate):
+    """The exit rule of tlee/policy.py. Returns (4, P): sums of what `Outcomes` has means of."""
+    frames, exits = costs.shape
+    sums = np.zeros((4, len(first)))
+    for v in range(len(root)):
+        for p in range(len(first)):
+            state, guessed = root[v], False
+            for t in range(frames):
+                stop, b = False, 0
+                while True:
+                    sure = confidence[state, b]
+                    if t == frames - 1:
+                        stop = True
+                    elif t == 0:
+                        stop = sure > first[p, b]
+                    else:
+                        stop = score[state, b] >= gate[p, b]
+                    if stop or sure > layer[p, b] or b == exits - 1:
+                        break
+                    b += 1
+                sums[1, p] += costs[t, b]
+                if stop:
+                    sums[0, p] += right[state, b]
+                    sums[2, p] += t + 1
+                    sums[3, p] += guessed
+                    break
+                guessed = guessed or not known[state, b]
+                state = child[state, b]
+    return sums

@@ -1,0 +1,209 @@
+"""What the exit rule reads on videos, whatever its thresholds: for each video a tree of the states it can be in.
+
+What an exit sees depends on where earlier frames left, since features are reused. So a *state* is a frame together with
+the exits that all frames before it left at, and the exit where it leaves itself leads on to the next state. There are
+(B + 1)^t of them in frame t; recorded are those that some of many reference policies reach. Where a simulated policy
+goes where none of these went, the tree leads to the most similar state, and says that this was a guess.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from tlee.calibration.thresholds.policies import Policies, uniform
+from tlee.errors import SegmentError
+from tlee.evaluation.replay import RepeatingChain
+from tlee.inference import NOT_A_NUMBER
+
+CHUNK = 10_000  # states whose logits are in memory at once
+
+
+@dataclass(frozen=True)
+class Trace:
+    """N videos' trees, S states in all, E exits in each.
+
+    Attributes:
+        root: (N,) int32, each video's state in its first frame.
+        child: (S, E) int32, the state of the next frame when this one leaves at an exit; 0 in a video's last frame.
+        known: (S, E) bool, whether that state was recorded, and is no guess.
+        confidence: (S, E) float32, at the exits' temperatures.
+        score: (S, E) float32 of the gate, NaN where the rule does not read it.
+        right: (S, E) bool, whether the class named is the video's.
+    """
+
+    root: np.ndarray
+    child: np.ndarray
+    known: np.ndarray
+    confidence: np.ndarray
+    score: np.ndarray
+    right: np.ndarray
+
+    def select(self, videos: np.ndarray | Sequence[int]) -> Trace:
+        """The trees of some videos. States are shared, not copied."""
+        return Trace(self.root[videos], *(getattr(self, f.name) for f in fields(self)[1:]))
+
+
+class Recording:
+    """Trees as they are recorded, with all logits, so that temperatures can be fitted afterwards.
+
+    Args:
+        frames, exits, classes: of the model (T, E, K).
+
+    Example:
+        recording = Recording(10, 4, 10)
+        recording.add(record(chain, frames, references), labels=(3,))
+        trace = recording.trace(temperature=np.ones(4))
+    """
+
+    def __init__(self, frames: int, exits: int, classes: int) -> None:
+        self.frames, self._shape = frames, (exits, classes)
+        self._roots: list[int] = []
+        self._labels: list[tuple[int, ...]] = []
+        self._parts: list[tuple[np.ndarray, ...]] = []  # of each video child, known, score
+        self._count = 0
+        # Logits: too many for memory where classes are. Closed with the recording.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def __len__(self) -> int:
+        """How many videos."""
+        return len(self._roots)
+
+    def add(self, tree: Tree, labels: tuple[int, ...]) -> None:
+        """Add a video and the classes it has."""
+        self._roots.append(self._count)
+        self._labels.append(labels)
+        self._file.write(np.stack(tree.logits).astype(np.float32).tobytes())
+        self._count += len(tree.logits)
+        arrays = (np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32))
+        self._parts.append(arrays)
+
+    def logits(self) -> np.ndarray:
+        """(S, E, K) float32, on disk."""
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "r", shape=(self._count, *self._shape))
+
+    def labels(self) -> np.ndarray:
+        """(S, K) bool: the classes of each state's video."""
+        own = np.zeros((len(self._roots), self._shape[1]), bool)
+        for row, labels in zip(own, self._labels):
+            row[list(labels)] = True
+        return np.repeat(own, np.diff([*self._roots, self._count]), 0)
+
+    def trace(self, temperature: np.ndarray) -> Trace:
+        """The trees, confidences at (E,) temperatures."""
+        logits, labels = self.logits(), self.labels()
+        parts = [logits[start : start + CHUNK] for start in range(0, len(logits), CHUNK)]
+        predicted = np.concatenate([part.argmax(2) for part in parts])
+        sure = np.concatenate([confidences(part, temperature).astype(np.float32) for part in parts])
+        child, known, score = (np.concatenate(parts) for parts in zip(*self._parts))
+        first = np.repeat(self._roots, np.diff([*self._roots, self._count]))[:, None]
+        return Trace(
+            np.array(self._roots, np.int32),
+            (child + first * (child > 0)).astype(np.int32),
+            known,
+            sure,
+            score,
+            np.take_along_axis(labels, predicted, 1),
+        )
+
+
+@dataclass
+class Tree:
+    """One video's states, the first of them its first frame's: see `Trace`. `logits` (E, K) of each."""
+
+    logits: list[np.ndarray] = field(default_factory=list)
+    score: list[list[float]] = field(default_factory=list)
+    child: list[list[int]] = field(default_factory=list)
+    known: list[list[bool]] = field(default_factory=list)
+
+
+def record(chain: RepeatingChain, clip: np.ndarray, references: Policies, frames: int, exits: int) -> Tree:
+    """The tree of one video that some policies need.
+
+    Args:
+        clip: (T, H, W, 3).
+        references: policies whose walks through the video are recorded in full, and are no guesses then.
+
+    Raises:
+        SegmentError: a confidence or score is not a number.
+    """
+    recorder = _Recorder(chain, clip, Policies.joined([uniform(exits), references]), frames, exits)
+    recorder.grow(0, (None, chain.first_state()), np.arange(len(recorder.policies)))
+    recorder.guess(0, 0)
+    return recorder.tree
+
+
+class _Recorder:
+    def __init__(self, chain: RepeatingChain, clip: np.ndarray, policies: Policies, frames: int, exits: int) -> None:
+        self.chain, self.clip, self.policies = chain, chain.frames_of(clip), policies
+        self.frames, self.exits = frames, exits
+        self.tree = Tree()
+        self._uniform: dict[tuple[int, int], int] = {}  # by frame and exit, the state where all left there so far
+
+    def grow(self, t: int, before: tuple[Any, Any], members: np.ndarray) -> int:
+        """Record a state and all that the policies `members`, which reach it, go on to. Returns its number."""
+        state, afters = self._visit(t, before)
+        self._uniform.update({(t, int(m)): state for m in members if m < self.exits})
+        if t == self.frames - 1:
+            return state
+        tree, policies = self.tree, self.policies
+        for b in range(self.exits):
+            confidence = confidences(tree.logits[state][b], policies.temperature[members, b])
+            stops = (
+                confidence > policies.first[members, b] if t == 0 else tree.score[state][b] >= policies.gate[members, b]
+            )
+            leaves = ~stops & ((confidence > policies.layer[members, b]) | (b == self.exits - 1))
+            if leaves.any():
+                tree.child[state][b] = self.grow(t + 1, afters[b], members[leaves])
+                tree.known[state][b] = True
+            members = members[~stops & ~leaves]
+        return state
+
+    def _visit(self, t: int, before: tuple[Any, Any]) -> tuple[int, list[tuple[Any, Any]]]:
+        """Evaluate all exits of a frame; z and the splits' state behind each."""
+        chain, tree, (previous, state) = self.chain, self.tree, before
+        chain.resume(state)
+        logits, scores, afters = [], [], []
+        x = chain.load(self.clip[t])
+        for b in range(self.exits):
+            x = chain.split(b, x)
+            values = chain.exit(b, x, previous, fuse=t > 0, gated=0 < t < self.frames - 1)
+            logits.append(chain.array(values.logits)[0])
+            scores.append(np.nan if values.score is None else values.score)
+            if not np.isfinite(logits[b]).all() or (values.score is not None and not np.isfinite(values.score)):
+                raise SegmentError("segment head", NOT_A_NUMBER.format("confidence or score", t, b), "check the input")
+            previous = chain.kept(values.z)
+            afters.append((previous, chain.state()))
+        tree.logits.append(np.stack(logits))
+        tree.score.append(scores)
+        tree.child.append([0] * self.exits)
+        tree.known.append([False] * self.exits)
+        return len(tree.logits) - 1, afters
+
+    def guess(self, state: int, t: int) -> None:
+        """Lead on from exits where no policy left: to what follows the nearest exit where one did, else to where all
+        frames left at this exit."""
+        if t == self.frames - 1:
+            return
+        child = self.tree.child[state]
+        recorded = [b for b in range(self.exits) if self.tree.known[state][b]]
+        for b in recorded:
+            self.guess(child[b], t + 1)
+        for b in set(range(self.exits)) - set(recorded):
+            nearest = min(recorded, key=lambda other: (abs(other - b), -other), default=None)
+            child[b] = self._uniform[t + 1, b] if nearest is None else child[nearest]
+
+
+def confidences(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+    """The largest class probability at a temperature, float64, over the last axis of `logits`.
+
+    Args:
+        logits: (..., K), a temperature for each; or (K,), for several temperatures.
+    """
+    below = logits - logits.max(-1, keepdims=True)
+    return 1 / np.exp(below / np.asarray(temperature)[..., None]).sum(-1)
