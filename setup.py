@@ -9,14 +9,14 @@ from setuptools import setup
 
 DEVICE = ["engines", "runtime", "benchmarks"]
 WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
-WORKSTATION += ["calibration/thresholds"]
+WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
 commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
 if sys.version_info >= (3, 10):
     commands += [
-        "tlee-calibrate = tlee.calibration.calibrate_cli:main",
+        "tlee-calibrate = tlee.calibration.int8.cli:main",
         "tlee-train = tlee.training.cli:main",
         "tlee-eval = tlee.evaluation.cli:main",
         "tlee-export = tlee.export.cli:main",

@@ -136,6 +136,8 @@ def _check_interface(bundle: Bundle, name: str, session: Any) -> None:
 def _session_options(ort: Any, threads: Optional[int], shared_pool: bool) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # fatal only: what goes wrong is ours to report
+    # Q/DQ pairs as they are written, rounding where TensorRT does; fused by ONNX Runtime they are slower, too.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     recent = hasattr(ort, "set_global_thread_pool_sizes")
     if _shared_pool is not None or (recent and shared_pool):
         _share(ort, threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +19,14 @@ PROGRAM = "tlee-tune"
 
 
 def command(arguments: list[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if (options.data is None) == (options.trace is None):
         raise UsageError("videos", "named neither or twice", "give --data, or the --trace of an earlier run")
+    kept = [name for name in ("held_out", "share", "seed") if getattr(options, name) != parser.get_default(name)]
+    if options.trace and kept:
+        problem = f"--{kept[0].replace('_', '-')} given with --trace, which has its own"
+        raise UsageError("videos", problem, "leave it out, or record again with --data")
     if options.max_ms is not None and options.max_mj is not None:
         raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
 
@@ -44,7 +50,7 @@ def command(arguments: list[str] | None) -> int:
             folder = stack.enter_context(report_folder(options.output, options.replace))
         tuner = Tuner(bundle, reader, options.precision, options.threads)
         traced = _traced(options, bundle, tuner)
-        tuning = tuner.tune(traced, metric, target, options.seed)
+        tuning = tuner.tune(traced, metric, target, traced.data["seed"])
         report_odd(PROGRAM, reader)
         report = report_of(tuner, tuning, metric)
         if folder:
@@ -93,11 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
     parser.add_argument("--profile", metavar="FILE", help="costs of the segments on a device, of tlee-bench")
     target = parser.add_argument_group("target", "what the operating point `target` has to hold, on the tuning videos")
-    target.add_argument("--max-accuracy-drop", type=float, metavar="POINTS", help="lost against no exit, at most")
-    target.add_argument("--min-accuracy", type=float, metavar="PERCENT", help="at least")
-    target.add_argument("--max-ms", type=float, metavar="MS", help="mean of a video, at most (needs --profile)")
-    target.add_argument("--max-mj", type=float, metavar="MJ", help="mean of a video, at most (needs --profile)")
+    target.add_argument("--max-accuracy-drop", type=_limit, metavar="POINTS", help="lost against no exit, at most")
+    target.add_argument("--min-accuracy", type=_limit, metavar="PERCENT", help="at least")
+    target.add_argument("--max-ms", type=_limit, metavar="MS", help="mean of a video, at most (needs --profile)")
+    target.add_argument("--max-mj", type=_limit, metavar="MJ", help="mean of a video, at most (needs --profile)")
     return parser
+
+
+def _limit(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
 
 
 def main() -> None:

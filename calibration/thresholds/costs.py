@@ -67,7 +67,7 @@ def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
     read, key = load_config(profile, Profile), "millijoules" if unit == MILLIJOULES else "milliseconds"
     parts = dict(read.segments, **({"frame": read.frame} if read.frame else {}))
     costs = {name: getattr(parts[name], key) for name in (*bundle.segments, "frame") if name in parts}
-    missing = [name for name in bundle.segments if costs.get(name) is None]
+    missing = [name for name in (*bundle.segments, *costs) if costs.get(name) is None]
     if missing:
-        raise UsageError(profile, f"has no {key} of segment {missing[0]}", "measure this bundle on the device again")
-    return Metric(unit or MILLISECONDS, Costs({k: v for k, v in costs.items() if v is not None}), read.device)
+        raise UsageError(profile, f"has no {key} of {missing[0]}", "measure this bundle on the device again")
+    return Metric(unit or MILLISECONDS, Costs(costs), read.device)

@@ -10,8 +10,9 @@ import numpy as np
 from tlee.policy import Thresholds
 
 NEVER = 2.0  # a threshold that no probability crosses
-CERTAIN = 12.0  # log-odds from which a threshold is NEVER: float32 has no probability between
-FIRST, LAYER, GATE = (-1.0, 9.0), (-1.0, 9.0), (-3.0, 5.0)  # log-odds among which policies are drawn
+CERTAIN = 12.0  # log-odds from which a threshold is NEVER: beyond, float32 confidences are mostly rounding
+# Log-odds among which policies are drawn: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
+FIRST, LAYER, GATE = (-4.0, 9.0), (-4.0, 9.0), (-4.0, 6.0)
 
 
 @dataclass(frozen=True)

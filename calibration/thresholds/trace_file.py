@@ -58,7 +58,7 @@ def fingerprint(bundle: Bundle, precision: str) -> str:
 
 
 def save_trace(path: str | Path, content: TraceFile) -> None:
-    """Write a trace: NumPy's npz, with a hash over all of it. Raises UsageError where it cannot be written."""
+    """Write a trace: NumPy's npz, with a hash over its arrays. Raises UsageError where it cannot be written."""
     arrays = {**vars(content.trace), "temperature": content.temperature, "calibration_error": content.calibration_error}
     head: dict[str, Any] = {key: getattr(content, key) for key in ("model", "precision", "frames", "data")}
     head["videos"] = [[[str(e.path), e.labels] for e in part.entries] for part in content.videos]

@@ -32,7 +32,7 @@ from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.training.datasets import Entry
 
-REFERENCES = 512  # policies drawn to decide which states of a video are recorded
+REFERENCES = 640  # policies drawn to decide which states of a video are recorded
 Videos = Iterable[tuple[Entry, np.ndarray]]
 
 
@@ -184,7 +184,7 @@ class Tuner:
                 tree = record(self._chain, clip, references, self.frames, self.exits)
                 if beside:
                     beside(entry, clip)
-            except SegmentError as error:
+            except (SegmentError, InputError) as error:
                 self.reader.unreadable[entry.path] = InputError(entry.path, error.problem, error.remedy)
                 continue
             recording.add(tree, entry.labels)

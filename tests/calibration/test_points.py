@@ -123,6 +123,11 @@ def test_a_profile_says_what_segments_cost(bundle, profile, unit, cost):
     assert metric.costs.splits == [cost] * 3 and metric.costs.exits == [3 * cost] * 3 and metric.costs.gate == cost
 
 
+def test_decoding_without_an_energy_is_not_free(bundle, profile):
+    with pytest.raises(UsageError, match="has no millijoules of frame"):
+        metric_of(bundle, profile(frame={"milliseconds": 10.0}), MILLIJOULES)
+
+
 def test_decoding_counts_once_for_every_frame_that_is_used(bundle, profile):
     with_frame = metric_of(bundle, profile(frame={"milliseconds": 10.0}), None).costs
     alone = metric_of(bundle, profile(), None).costs
@@ -138,7 +143,7 @@ def test_segments_that_a_bundle_has_not_are_not_counted(lively_bundle, profile):
 
 def test_a_profile_that_does_not_fit_is_refused_in_one_line(bundle, profile):
     cases = [
-        ({"segments": without(bundle, "branch1")}, "no milliseconds of segment branch1"),
+        ({"segments": without(bundle, "branch1")}, "no milliseconds of branch1"),
         ({"segments": {"split0": {"milliseconds": 0}}}, "segments.split0.milliseconds: .* greater than 0"),
         ({"segments": {"split0": {"milliseconds": "NaN"}}}, "segments.split0.milliseconds"),
         ({"format": 2}, "format"),
@@ -155,7 +160,7 @@ def test_a_profile_that_does_not_fit_is_refused_in_one_line(bundle, profile):
 def test_a_profile_without_energies_gives_none(bundle, profile):
     path = profile(segments=without(bundle, None))
     assert metric_of(bundle, path, MILLISECONDS).costs.gate == 1
-    with pytest.raises(UsageError, match="no millijoules of segment .*; measure this bundle on the device again"):
+    with pytest.raises(UsageError, match="no millijoules of .*; measure this bundle on the device again"):
         metric_of(bundle, path, MILLIJOULES)
 
 

@@ -15,8 +15,8 @@ import rtx
 from conftest import SMALL, enliven, small_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from tlee.calibration.qdq import misplaced, quantised
-from tlee.calibration.ranges import tensor_ranges
+from tlee.calibration.int8.qdq import misplaced, quantised
+from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.segments import segment_modules, to_onnx
 from tlee.runtime import onnx_backend
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import enliven, small_model
 from onnx import TensorProto, helper, numpy_helper
 
-from tlee.calibration.ranges import METHODS, SMALLEST, tensor_ranges
+from tlee.calibration.int8.ranges import METHODS, SMALLEST, tensor_ranges
 from tlee.errors import SegmentError, UsageError
 from tlee.export.segments import segment_modules, to_onnx
 
@@ -132,7 +132,7 @@ def test_every_segment_is_observed_without_a_word_or_a_file(tmp_path, monkeypatc
 def test_ranges_are_found_beside_sessions_that_share_one_thread_pool():
     program = """
 import numpy, onnx.parser
-from tlee.calibration.ranges import tensor_ranges
+from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.runtime.onnx_backend import open_session
 text = '<ir_version: 7, opset_import: ["": 13]> graph (float[2] x) => (float[2] y) { y = Relu(x) }'
 model = onnx.parser.parse_model(text).SerializeToString()

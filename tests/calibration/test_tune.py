@@ -219,7 +219,8 @@ def test_the_report_counts_what_was_measured(plain_run):
         assert point["tuning"]["top1"] == pytest.approx(plain_run.tuning.run.accuracy[point["front"]], abs=1e-6)
         low, high = numbers["top1_interval"]
         assert low < numbers["top1"] < high
-    assert report["data"]["videos"] == {"tuning": 31, "held_out": 33} and report["data"]["source"] == "videos"
+    counts = {"tuning": len(plain_run.parts.tuning.entries), "held_out": len(held.entries)}
+    assert report["data"] == {**DATA, "videos": counts, "repeated": [], "unreadable": []}
     assert report["full"]["held_out"] == pytest.approx(held.rivals.full, abs=1e-6)
     assert len(point_rows(report)) == len(report["points"]) + 2 and len(rival_rows(report)) == 5
 
@@ -384,11 +385,11 @@ def test_too_few_readable_videos_are_refused(plain_run, tmp_path, part):
         tuner.tune(tuner.record(parts, 0, DATA), plain_run.metric, Target(), 0)
 
 
-@pytest.mark.parametrize("left", [30, 0])
+@pytest.mark.parametrize("left", [25, 0])
 def test_videos_that_are_gone_since_they_were_recorded_are_refused(plain_run, tmp_path, left):
     tuner = Tuner(plain_run.bundle, VideoReader(plain_run.bundle.frames), "fp32", threads=1)
     traced = replace(plain_run.traced, videos=without(plain_run.parts, "tuning", tmp_path, left))
-    with pytest.raises(UsageError, match=f"^trace: holds 31 videos, of which {left} can be read now; record again"):
+    with pytest.raises(UsageError, match=rf"^trace: holds \d+ videos, of which {left} can be read now; record again"):
         tuner.tune(traced, plain_run.metric, Target(), 0)
 
 

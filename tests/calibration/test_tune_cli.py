@@ -65,13 +65,13 @@ def fresh(lively_bundle, tmp_path):
 
 def test_a_table_of_points_and_one_of_rivals(tuned):
     head, *rest = tuned.out.splitlines()
-    assert (tuned.status, tuned.err, head) == (0, "", "small: 33 held-out videos, 31 for tuning")
+    videos = tuned.json["data"]["videos"]
+    assert head == f"small: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"
+    assert (tuned.status, tuned.err, sum(videos.values())) == (0, "", 64)
     assert rest[0].split("  ")[0] == "point" and "when tuned" in rest[0]
     assert [row.split("  ")[0] for row in rest[1:6]] == [*NAMES, "no exit"]
     assert [row.split("  ")[0] for row in rest[8:12]] == RIVALS
-    assert rest[-2].startswith(
-        "simulation: 0.0 % of the videos guessed at most; front really run: accuracy within 0.00"
-    )
+    assert rest[-2].startswith("simulation: 0.0 % of the videos guessed at most; front really run: accuracy within 0.0")
     assert rest[-2].endswith("plain runtime on the held-out videos: the same")
     assert rest[-1] == f"written: {tuned.bundle}, {tuned.report}/index.html"
 
@@ -98,8 +98,9 @@ def test_a_report_is_three_files(tuned, answered_videos):
     assert sorted(os.listdir(tuned.report)) == ["index.html", "report.json", "trace.npz"]
     data = {"source": str(answered_videos), "format": "folders", "split": "val", "held_out": None, "share": 0.5}
     data["seed"] = 0
-    found = {"videos": {"tuning": 31, "held_out": 33}, "repeated": [], "unreadable": []}
-    assert tuned.json["data"] == {**data, **found} and load_trace(tuned.trace).data == data
+    traced = load_trace(tuned.trace)
+    counts = {name: len(part.entries) for name, part in traced.videos._asdict().items()}
+    assert tuned.json["data"] == {**data, "videos": counts, "repeated": [], "unreadable": []} and traced.data == data
 
 
 def test_the_reports_keys_are_those_described(tuned):
@@ -262,6 +263,10 @@ def no_profile(tuned, lively_bundle, videos, tmp_path):
     return ("--trace", tuned.trace, "--profile", tmp_path / "none.json"), "none.json: No such file"
 
 
+def a_trace_and_another_seed(tuned, lively_bundle, videos, tmp_path):
+    return ("--trace", tuned.trace, "--seed", 1), "--seed given with --trace, which has its own"
+
+
 def no_trace(tuned, lively_bundle, videos, tmp_path):
     return ("--trace", tmp_path / "none.npz"), "no such trace"
 
@@ -321,6 +326,7 @@ def a_report_inside_the_bundle(tuned, lively_bundle, videos, tmp_path):
         time_without_a_profile,
         energy_without_a_profile,
         no_profile,
+        a_trace_and_another_seed,
         no_trace,
         a_damaged_trace,
         a_trace_of_another_model,
@@ -347,7 +353,14 @@ def test_wrong_use_is_one_line_and_status_2(tuned, lively_bundle, fresh, videos,
 
 @pytest.mark.parametrize(
     "options",
-    [["--held-out", "a", "--share", "0.5"], ["--max-ms", "x"], ["--seed", "-1"], ["--precision", "fp4"], ["--metod"]],
+    [
+        ["--held-out", "a", "--share", "0.5"],
+        ["--max-ms", "x"],
+        ["--min-accuracy", "nan"],
+        ["--seed", "-1"],
+        ["--precision", "fp4"],
+        ["--metod"],
+    ],
     ids=lambda options: options[0],
 )
 def test_options_that_are_none_are_status_2(options, capsys):

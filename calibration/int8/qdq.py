@@ -29,7 +29,7 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
     Interface, opset and IR version are those of the model.
 
     Args:
-        ranges: largest magnitude of each tensor, as `tlee.calibration.ranges.tensor_ranges` gives it.
+        ranges: largest magnitude of each tensor, as `tlee.calibration.int8.ranges.tensor_ranges` gives it.
 
     Raises:
         ValueError: a tensor to quantise has no range.

@@ -1,0 +1,206 @@
+"""INT8 for a bundle: forms of its segments with Q/DQ pairs, calibration caches, a plan, and what they change.
+
+Ranges and plan come from the tuning videos alone, what is reported about them from the held-out ones alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+import onnxruntime
+from tqdm import tqdm
+
+from tlee.bundle import Bundle, amend_bundle
+from tlee.calibration.int8.collect import Recorder, collect, sampling_policy
+from tlee.calibration.int8.measure import Measured, Walk, measure
+from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
+from tlee.calibration.int8.qdq import misplaced, quantised
+from tlee.calibration.int8.ranges import tensor_ranges
+from tlee.calibration.videos import Parts, VideoReader, check_part
+from tlee.calibration_cache import write_cache
+from tlee.errors import BundleError, UsageError
+from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
+from tlee.policy import exit_policy
+from tlee.runtime.onnx_backend import OnnxBackend
+
+FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has a form, what the plan says
+WITH, WITHOUT = "early exits", "no exit"
+CACHE_RELEASE = "8.2.1"  # of TensorRT, in a cache's header; a device's build puts its own there
+FORMS, CACHES = "variants/int8", "calibration/int8"
+NO_WEIGHTS, NEVER_RUN = "no weights", "never run"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate.
+
+    Attributes:
+        method: see `tlee.calibration.int8.ranges.tensor_ranges`.
+        samples: sets of inputs of each segment.
+        seed: draws them.
+        point: the operating point whose exits are taken; None for the exit rule's own thresholds.
+        early_exit: whether samples are taken with these exits, or with none.
+        targets: of the plan.
+        threads: of ONNX Runtime; None for the number of cores this process may use.
+    """
+
+    method: str = "minmax"
+    samples: int = 200
+    seed: int = 0
+    point: str | None = None
+    early_exit: bool = True
+    targets: Targets = Targets()
+    threads: int | None = None
+
+
+class Form(NamedTuple):
+    """A segment in INT8. `given`: sets of inputs it was given, of which `samples` were looked at."""
+
+    model: bytes
+    ranges: dict[str, float]
+    given: int
+    samples: int
+
+    def cache(self) -> bytes:
+        return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrating gave.
+
+    Attributes:
+        without: segments that have no form, and why: NO_WEIGHTS or NEVER_RUN.
+        plan: found on the tuning videos, of which there were so many.
+        held_out: under "FORM, EXITS" the answers of FP32, INT8 and, where that is something else, PLAN, WITH exits and
+            WITHOUT.
+    """
+
+    settings: Settings
+    forms: dict[str, Form]
+    without: dict[str, str]
+    plan: Plan
+    tuning_videos: int
+    held_out: Measured
+
+    def compared(self, form: str, exits: str) -> Comparison:
+        """FP32, INT8 or PLAN beside FP32 with the same exits, on the held-out videos."""
+        if form == PLAN and not self.plan.kept:
+            form = INT8
+        return self.held_out.compare(f"{form}, {exits}", f"{FP32}, {exits}")
+
+
+def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings) -> Calibration:
+    """Make the INT8 forms of a bundle, choose a plan, and measure both. Nothing is written into the bundle.
+
+    Args:
+        reader: afterwards names the videos that could not be read or gave no answer.
+
+    Raises:
+        UsageError: no such operating point, too few videos, or a segment that has to be quantised was never reached.
+        BundleError: a form is not what TensorRT takes.
+        SegmentError: a value inside a segment is not finite.
+    """
+    forms, without = _make_forms(bundle, parts, reader, settings)
+    chains = Chains(bundle, {name: form.model for name, form in forms.items()}, settings.threads)
+
+    def walks(plans: Mapping[str, Sequence[str] | Kept], exits: str) -> dict[str, Walk]:
+        return {name: Walk(chains.keeping(kept), _policy(bundle, settings, exits)) for name, kept in plans.items()}
+
+    def compared(plans: Sequence[Kept]) -> dict[Kept, Comparison]:
+        names = {str(sorted(kept)): kept for kept in plans}
+        ways = walks({FP32: list(forms), **names}, WITH)
+        found = measure(bundle, ways, "tuning", reader.tuning(parts.tuning, "choosing"), reader.unreadable)
+        return {kept: found.compare(name, FP32) for name, kept in names.items()}
+
+    plan = find_plan(list(forms), compared, settings.targets)
+    plans: dict[str, list[str]] = {FP32: list(forms), INT8: []}
+    if plan.kept:
+        plans[PLAN] = plan.kept
+    ways = {f"{name}, {exits}": w for exits in (WITH, WITHOUT) for name, w in walks(plans, exits).items()}
+    held_out = measure(bundle, ways, "held-out", reader.held_out(parts.held_out, "reporting"), reader.unreadable)
+    tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
+    return Calibration(settings, forms, without, plan, tuning_videos, held_out)
+
+
+def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
+    """Write forms, caches and plan into the bundle, in place of those it may have.
+
+    Args:
+        about: how they were made, for the manifest.
+
+    Raises:
+        BundleError: the bundle is no longer the one that was opened.
+        UsageError: it cannot be written.
+    """
+    with amend_bundle(bundle) as writer:
+        writer.remove(FORMS)
+        writer.remove(CACHES)
+        segments = {}
+        for name, form in calibration.forms.items():
+            segments[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
+            writer.add(segments[name]["file"], form.model)
+            writer.add(segments[name]["cache"], form.cache())
+        int8 = {"segments": segments, "kept": calibration.plan.kept, "calibration": about}
+        variants = {**bundle.manifest["variants"], "int8": int8}
+        writer.finish({**bundle.manifest, "variants": variants})
+
+
+def _make_forms(
+    bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
+) -> tuple[dict[str, Form], dict[str, str]]:
+    policy = sampling_policy(bundle, settings.point, settings.early_exit)
+    with _folder_beside(bundle.path) as folder:
+        recorder = Recorder(bundle, OnnxBackend(bundle, settings.threads), folder, settings.samples, settings.seed)
+        videos = reader.tuning(parts.tuning, "sampling")
+        entries = collect(bundle, recorder, videos, policy, reader.unreadable)
+        check_part("tuning", entries, bundle.labels)
+        without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
+        unreached = [name for name in bundle.segments if name not in without and not recorder.given[name]]
+        if unreached and settings.early_exit:
+            remedy = "give more videos, or calibrate without exits (--no-early-exit)"
+            raise UsageError(f"segment {unreached[0]}", f"never reached by {len(entries)} videos", remedy)
+        without.update(dict.fromkeys(unreached, NEVER_RUN))  # such as the gate of a model that looks at two frames
+        rest = [name for name in bundle.segments if name not in without]
+        progress = tqdm(rest, desc="ranges", disable=None, leave=False)
+        return {name: _make_form(bundle, name, recorder, settings.method) for name in progress}, without
+
+
+def _make_form(bundle: Bundle, name: str, recorder: Recorder, method: str) -> Form:
+    model, samples = bundle.read(name), recorder.samples(name)
+    ranges = tensor_ranges(model, samples, method)
+    form = quantised(model, ranges)
+    problems = ["nothing in it was quantised"] if form is None else misplaced(form)
+    if form is None or problems:
+        remedy = "its layers stand in an order that is not known here; report it with the model's configuration"
+        raise BundleError(f"segment {name}", problems[0], remedy)
+    return Form(form, ranges, recorder.given[name], len(samples))
+
+
+def _policy(bundle: Bundle, settings: Settings, exits: str) -> Any:
+    gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
+    return exit_policy(gate, bundle.frames.length, thresholds, exits == WITH)
+
+
+@contextlib.contextmanager
+def _folder_beside(path: str) -> Iterator[str]:
+    """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
+    path = os.path.abspath(path)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{Path(path).name}.", dir=os.path.dirname(path))
+    except OSError as error:
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+    with folder as name:
+        yield name
+
+
+def versions() -> dict[str, str]:
+    """Of what makes and measures the forms."""
+    return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}

@@ -1,0 +1,113 @@
+"""`tlee-calibrate BUNDLE --data LIST_OR_FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tlee import cli
+from tlee.bundle import Bundle
+from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
+from tlee.evaluation.arguments import add_data_arguments, listing_of
+
+PROGRAM = "tlee-calibrate"
+METHODS = ("minmax", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
+
+
+def command(arguments: list[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+
+    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from tlee.calibration.int8.calibrate import Settings, calibrate, store
+    from tlee.calibration.int8.plan import Targets
+    from tlee.calibration.int8.report import manifest_entry, report_of, write_report
+    from tlee.calibration.videos import VideoReader, divide
+    from tlee.evaluation.report import report_folder
+
+    bundle = Bundle.open(options.bundle)
+    listing = listing_of(PROGRAM, options, options.data)
+    held_out = listing_of(PROGRAM, options, options.held_out) if options.held_out else None
+    parts = divide(listing, held_out, bundle.labels, bundle.path, options.share, options.seed)
+    settings = Settings(
+        **{name: getattr(options, name) for name in ("method", "samples", "seed", "point", "threads")},
+        early_exit=not options.no_early_exit,
+        targets=Targets(options.min_agreement / 100, options.max_accuracy_drop / 100),
+    )
+    with ExitStack() as stack:
+        folder: Path | None = None
+        if options.output:
+            folder = stack.enter_context(report_folder(options.output, options.replace))
+        reader = VideoReader(bundle.frames, options.workers)
+        calibration = calibrate(bundle, parts, reader, settings)
+        report = report_of(bundle, calibration, reader, data_of(options))
+        if folder:
+            write_report(folder, report)
+        store(bundle, calibration, manifest_entry(report))
+        report_odd(PROGRAM, reader)
+        print("\n".join(_lines(report)))
+    print(f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else ""))
+    return cli.INPUT_FAILED if reader.unreadable else cli.OK
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    from tlee.calibration.int8.page import agreement_rows, kept_text, target_text
+
+    head, *rows = agreement_rows(report)
+    videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
+    lines = [f"{report['subject']['name']}: {videos}", *cli.table([head, *rows], "l" + 8 * "r")]
+    lines.append(f"kept in higher precision: {kept_text(report)}")
+    if not report["plan"]["holds"]:
+        lines.append(f"the plan misses its targets on the held-out videos: {target_text(report)}")
+    return lines
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Make INT8 forms of a bundle's segments, keep out of INT8 what is too sensitive, and measure what "
+        "changes. The forms are written into the bundle.",
+        epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use or unreadable bundle; then "
+        "nothing was written.",
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder that tlee-export wrote (NAME.tlee)")
+    add_data_arguments(parser)
+    add_part_arguments(parser)
+    parser.add_argument("--method", choices=METHODS, default="minmax", help="of the ranges (%(default)s)")
+    parser.add_argument(
+        "--samples", type=cli.positive, default=200, metavar="N", help="inputs kept of each segment (%(default)s)"
+    )
+    parser.add_argument("--point", metavar="NAME", help="with the thresholds of this operating point")
+    parser.add_argument("--no-early-exit", action="store_true", help="take samples as if no exit were taken")
+    parser.add_argument(
+        "--min-agreement",
+        type=_percent,
+        default=99.0,
+        metavar="PERCENT",
+        help="of videos that the plan has to give the label of float32 (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-accuracy-drop",
+        type=_percent,
+        default=0.5,
+        metavar="POINTS",
+        help="of accuracy that the plan may lose against float32 (%(default)s)",
+    )
+    return parser
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise ValueError
+    return value
+
+
+def main() -> None:
+    cli.main(PROGRAM, command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What each segment is given while the chain answers videos: a bounded sample of its inputs, kept on disk."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.errors import InputError, SegmentError, UsageError
+from tlee.files import CANNOT_WRITE
+from tlee.inference import walk
+from tlee.policy import ExitPolicy, Thresholds, exit_policy
+from tlee.runtime.chain import Chain
+from tlee.training.datasets import Entry
+
+NEVER = 2.0  # a threshold that no confidence and no score reaches
+
+
+class Samples(Sequence):
+    """Sets of inputs by name, float32, read from their files when they are asked for."""
+
+    def __init__(self, files: Sequence[dict[str, str]]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Samples(self._files[index])
+        return {name: np.load(file) for name, file in self._files[index].items()}
+
+
+class Recorder:
+    """A backend that passes everything on to another one, and keeps a sample of what each segment is given.
+
+    Every set of inputs that a segment is given is in its sample with the same probability. Source: Vitter, "Random
+    sampling with a reservoir", 1985, algorithm R.
+
+    Args:
+        bundle: whose segments these are.
+        backend: runs them.
+        folder: for the samples.
+        size: sets of inputs to keep of each segment.
+        seed: draws which.
+
+    Attributes:
+        given: how many sets of inputs each segment was given.
+
+    Raises:
+        UsageError: there is no room for the samples.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Any, folder: str, size: int = 200, seed: int = 0) -> None:
+        self.given: Counter[str] = Counter()
+        self._inputs = {name: segment.inputs for name, segment in bundle.segments.items()}
+        self._backend, self._folder, self._size = backend, folder, size
+        self._random = random.Random(seed)
+        self.value, self.array = backend.value, backend.array
+
+    def run(self, segment: str, *inputs: Any) -> list[Any]:
+        place = self.given[segment]
+        self.given[segment] += 1
+        if place >= self._size:
+            place = self._random.randrange(self.given[segment])
+        if place < self._size:
+            self._keep(self._files(segment, place), inputs)
+        return self._backend.run(segment, *inputs)
+
+    def samples(self, segment: str) -> Samples:
+        """What is kept of a segment's inputs by now."""
+        return Samples([self._files(segment, place) for place in range(min(self._size, self.given[segment]))])
+
+    def _files(self, segment: str, place: int) -> dict[str, str]:
+        return {n: os.path.join(self._folder, f"{segment}.{place}.{n}.npy") for n in self._inputs[segment]}
+
+    def _keep(self, files: dict[str, str], values: Sequence[Any]) -> None:
+        try:
+            for file, value in zip(files.values(), values):
+                np.save(file, self._backend.array(value))
+        except OSError as error:
+            raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
+
+
+def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool = True) -> ExitPolicy:
+    """The exits that videos take while segments are sampled.
+
+    Args:
+        point: a named operating point, instead of the exit rule's own thresholds.
+        early_exit: False lets no exit be taken before the last frame, and still evaluates all of them.
+
+    Raises:
+        UsageError: there is no such point.
+    """
+    thresholds, frames = bundle.thresholds(point), bundle.frames.length
+    if not early_exit:
+        return ExitPolicy(frames, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER, thresholds.temperature))
+    return exit_policy(bundle.manifest["model"]["gate"], frames, thresholds)
+
+
+def collect(
+    bundle: Bundle,
+    recorder: Recorder,
+    videos: Iterable[tuple[Entry, np.ndarray]],
+    policy: ExitPolicy,
+    failed: dict[Path, InputError],
+) -> list[Entry]:
+    """Let a bundle's chain answer videos on a recorder.
+
+    Args:
+        videos: entries with their frames, (T, H, W, 3).
+        failed: where videos go for which a segment computes something that is not a number.
+
+    Returns:
+        The others.
+    """
+    chain, answered = Chain(bundle, recorder), []
+    for entry, frames in videos:
+        try:
+            for _ in walk(chain, frames, policy):
+                pass
+            answered.append(entry)
+        except SegmentError as error:
+            failed[entry.path] = InputError(entry.path, error.problem, error.remedy)
+    return answered

@@ -1,0 +1,121 @@
+"""The report of an INT8 calibration: `index.html`, a page that needs nothing else, and `report.json`.
+
+In `report.json` numbers are from 0 to 1 where they are shares, frames and exits are counted from 0 in processing order:
+
+    format                 1; another number where a key changes its meaning
+    subject                path, sha256 (of the manifest, before), name, parts, frames (T), order, point, thresholds
+    data                   source, format, split, seed, held_out (a source of its own, or null), share (of the source
+                           that was held out, or null)
+    calibration            method, samples (of each segment, at most), seed, early_exit (whether they were taken with
+                           exits), versions
+    targets                label_agreement (at least), top1_drop (at most)
+    tuning                 videos; by `whole` (all in INT8), `alone.SEGMENT` (that segment alone), `planned` (null where
+                           the plan keeps all) what is changed against float32, with early exits
+    plan                   kept (in higher precision, most sensitive first), holds (the targets, on held-out videos)
+    held_out               videos, several_labels (whether some have several classes); by `forms.EXITS.FORM` what is
+                           changed against float32. EXITS: early exits, no exit. FORM: fp32, int8, plan
+    segments.NAME          form (true, or why there is none); given (sets of inputs), samples (of these), ranges
+                           (largest magnitude by tensor)
+    unreadable             path and problem of each video that was left out
+    repeated               held-out videos left out because their frames are those of a tuning video
+
+What is changed is described at `tlee.calibration.int8.measure.Measured.compare`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tlee.bundle import MANIFEST, Bundle
+from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
+from tlee.calibration.int8.page import page
+from tlee.calibration.videos import VideoReader
+from tlee.evaluation.report import JSON
+from tlee.files import sha256
+
+FORMAT = 1
+SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
+PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
+
+
+def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, data: dict[str, Any]) -> dict[str, Any]:
+    """What `report.json` holds.
+
+    Args:
+        data: where the videos came from.
+    """
+    settings, plan, held_out = calibration.settings, calibration.plan, calibration.held_out
+    forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (WITH, WITHOUT)}
+    return {
+        "format": FORMAT,
+        "subject": _subject(bundle, settings.point),
+        "data": data,
+        "calibration": {
+            **{key: getattr(settings, key) for key in ("method", "samples", "seed", "early_exit")},
+            "versions": versions(),
+        },
+        "targets": {"label_agreement": settings.targets.agreement, "top1_drop": settings.targets.drop},
+        "tuning": {
+            "videos": calibration.tuning_videos,
+            "whole": plan.whole,
+            "alone": plan.alone,
+            "planned": plan.planned,
+        },
+        "plan": {"kept": plan.kept, "holds": settings.targets.hold(forms[WITH][PLAN])},
+        "held_out": {
+            "videos": len(held_out.entries),
+            "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
+            "forms": forms,
+        },
+        "segments": _segments(bundle, calibration),
+        "unreadable": [{"path": str(p), "problem": e.problem} for p, e in reader.unreadable.items()],
+        "repeated": sorted(map(str, reader.repeated)),
+    }
+
+
+def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that the bundle's manifest carries: how its forms were made, what they change."""
+    with_exits = report["held_out"]["forms"][WITH]
+    return {
+        **report["calibration"],
+        "point": report["subject"]["point"],
+        "thresholds": report["subject"]["thresholds"],
+        "targets": report["targets"],
+        "tuning_videos": report["tuning"]["videos"],
+        "held_out_videos": report["held_out"]["videos"],
+        "measured": {form: {key: found[key] for key in SHORT} for form, found in with_exits.items()},
+    }
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write both files of a report, made by `report_of`, into a folder."""
+    text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    for name, content in ((JSON, text), ("index.html", page(report))):
+        # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
+        (folder / name).write_text(content, encoding="utf-8", errors="backslashreplace")
+
+
+def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:
+    return {
+        "path": bundle.path,
+        "sha256": sha256((Path(bundle.path) / MANIFEST).read_bytes()),
+        "name": bundle.name,
+        **{part: bundle.manifest["model"][part] for part in PARTS},
+        "frames": bundle.frames.length,
+        "order": bundle.frames.order,
+        "point": point,
+        "thresholds": bundle.thresholds(point).as_dict(),
+    }
+
+
+def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, Any]]:
+    segments: dict[str, dict[str, Any]] = {}
+    for name in bundle.segments:
+        form = calibration.forms.get(name)
+        if form is None:
+            segments[name] = {"form": calibration.without[name]}
+        else:
+            segments[name] = {"form": True, "given": form.given, "samples": form.samples, "ranges": form.ranges}
+    return segments

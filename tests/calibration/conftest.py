@@ -1,0 +1,164 @@
+"""What the tests of calibration share: labelled videos, and a bundle whose videos take exits of all kinds."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, enliven, small_model, write_clip
+
+from tlee.bundle import Bundle, amend_bundle
+from tlee.calibration.int8.collect import sampling_policy
+from tlee.export.exporter import export_bundle
+from tlee.inference import walk
+from tlee.models.checkpoint import save_checkpoint
+from tlee.models.model import Tlee, TorchStages
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime.chain import Chain
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.training.clips import Clips
+from tlee.training.datasets import Entry, Listing, read_listing
+
+CLASSES = ("jump", "run", "walk")
+PER_CLASS = 16
+
+
+@pytest.fixture(scope="session")
+def labelled_videos(tmp_path_factory) -> Path:
+    """Three classes of sixteen short videos each, in folders, no two alike."""
+    root = tmp_path_factory.mktemp("labelled")
+    for c, name in enumerate(CLASSES):
+        (root / name).mkdir()
+        for i in range(PER_CLASS):
+            write_clip(root / name / f"{i:02}.mp4", frames=6 + i % 5, grey=70 * c + 4 * i)
+    return root
+
+
+@pytest.fixture(scope="session")
+def labelled(labelled_videos) -> Listing:
+    return read_listing("folders", labelled_videos)
+
+
+@pytest.fixture(scope="session")
+def bundle_of_all_exits(tmp_path_factory, labelled) -> Path:
+    """A bundle whose thresholds lie amid what these videos give. Tests that alter it copy it first."""
+    folder = tmp_path_factory.mktemp("all-exits")
+    model = fitted(enliven(small_model(model={**SMALL["model"], "frm": "ap"})), labelled)
+    save_checkpoint(folder / "small.safetensors", model)
+    path = folder / "small.tlee"
+    export_bundle(model, path, folder / "small.safetensors", verified=False)
+    bundle = Bundle.open(path)
+    with amend_bundle(bundle) as writer:
+        rule = {"thresholds": thresholds_amid(bundle, labelled), "operating_points": {}}
+        writer.finish({**bundle.manifest, "exit_rule": rule})
+    return path
+
+
+@pytest.fixture
+def copied(bundle_of_all_exits, tmp_path) -> Path:
+    return shutil.copytree(bundle_of_all_exits, tmp_path / "copy.tlee")
+
+
+@torch.inference_mode()
+def fitted(model: Tlee, listing: Listing) -> Tlee:
+    """The model with a classifier that tells these videos' classes apart at every exit, by least squares."""
+    clips = Clips(listing, model.config.frame_spec())
+    features = model.features(torch.stack([clips[(0, i)].frames for i in range(len(clips))]), range(model.exits))
+    x = torch.cat([feature.flatten(0, 1) for feature in features.values()])
+    names = [model.config.label_names().index(listing.classes[entry.labels[0]]) for entry in listing.entries]
+    wanted = torch.eye(len(CLASSES))[names].repeat_interleave(model.config.frames.count, 0).repeat(model.exits, 1)
+    mean = x.mean(0)
+    scatter = (x - mean).T @ (x - mean)
+    ridge = 1e-3 * scatter.trace() / len(scatter) * torch.eye(len(scatter))
+    weight = 4 * torch.linalg.solve(scatter + ridge, (x - mean).T @ (wanted - wanted.mean(0))).T
+    model.classifier.weight.copy_(weight)
+    model.classifier.bias.copy_(-weight @ mean)
+    return model
+
+
+def thresholds_amid(bundle: Bundle, listing: Listing) -> dict[str, list[float]]:
+    """For each exit the confidence and score that so large a share of its answers stays below."""
+    chain, clips = Chain(bundle, OnnxBackend(bundle, threads=1)), Clips(listing, bundle.frames)
+    policy = sampling_policy(bundle, early_exit=False)
+    steps = [s for i in range(len(clips)) for s in walk(chain, clips[(0, i)].frames.numpy(), policy)]
+    amid: dict[str, list[float]] = {"first": [], "layer": [], "gate": [], "temperature": [1.0] * bundle.exits}
+    for b in range(bundle.exits):
+        values = [step.values for step in steps if step.exit == b]
+        confidences = [v.confidence for v in values]
+        scores = [v.score for v in values if v.score is not None]
+        amid["first"].append(float(np.quantile(confidences, 0.9)))
+        amid["layer"].append(float(np.quantile(confidences, 0.6)))
+        amid["gate"].append(float(np.quantile(scores, 0.8)))
+    return amid
+
+
+@pytest.fixture(scope="session")
+def bars(tmp_path_factory) -> list[Path]:
+    """Sixty-four short videos, each on brighter ground than the one before, of no class yet."""
+    folder = tmp_path_factory.mktemp("bars")
+    return [write_clip(folder / f"{i:02}.mp4", frames=6 + i % 5, grey=4 * i) for i in range(64)]
+
+
+@pytest.fixture(scope="session")
+def bar_clips(bars) -> np.ndarray:
+    """(64, 4, 32, 32, 3) uint8: their frames."""
+    listing = Listing([Entry(path, (0,)) for path in bars], SMALL["labels"], flips=False, notes=[])
+    clips = Clips(listing, small_model().config.frame_spec())
+    return np.stack([clips[(0, i)].frames.numpy() for i in range(len(clips))])
+
+
+@pytest.fixture(scope="session")
+def lively_bundle(tmp_path_factory, bar_clips):
+    """Builds the bundle of a model that names all classes for the bars, at confidences and scores of all sizes; the
+    same one for the same parts."""
+
+    @functools.cache
+    def build(frames: int = 4, **parts) -> Bundle:
+        folder = tmp_path_factory.mktemp("lively")
+        model = enliven(small_model(model={**SMALL["model"], **parts}, frames={**SMALL["frames"], "count": frames}))
+        spread(model, torch.from_numpy(bar_clips[::4, :frames]))
+        save_checkpoint(folder / "small.safetensors", model)
+        return export_bundle(model, folder / "small.tlee", folder / "small.safetensors", verified=False)
+
+    return build
+
+
+@torch.inference_mode()
+def spread(model: Tlee, clips: torch.Tensor) -> None:
+    """Give every exit's features the mean of the tail's, and classifier and gate outputs of mean 0 and deviation 1.5
+    on these clips."""
+    tail = model.exits - 1
+    features = model.features(clips, range(model.exits))
+    for b, branch in enumerate(model.branches):
+        branch.project.bias += (features[tail] - features[b]).mean((0, 1))
+    policy = ExitPolicy(clips.shape[1], Thresholds.of(model.exits, 2, 2, 2))
+    values = [step.values for clip in clips for step in walk(TorchStages(model), clip, policy)]
+    outputs = [(model.classifier, torch.cat([v.logits for v in values]))]
+    scores = [[v.score] for v in values if v.score is not None]
+    if scores:
+        outputs.append((model.gate.decide, torch.tensor(scores).logit()))
+    for layer, given in outputs:
+        scale = 1.5 / given.std(0)
+        layer.weight *= scale[:, None]
+        layer.bias.copy_(scale * (layer.bias - given.mean(0)))
+
+
+@pytest.fixture(scope="session")
+def answered_videos(tmp_path_factory, lively_bundle, bars, bar_clips) -> Path:
+    """The bars in a folder per class, most under what the lively model says without exits, every third under what an
+    early branch says: so no exit is right about all of them."""
+    bundle, root = lively_bundle(), tmp_path_factory.mktemp("answered")
+    chain = Chain(bundle, OnnxBackend(bundle, threads=1))
+    never = Thresholds.of(bundle.exits, 2, 2, 2)
+    for i, (path, clip) in enumerate(zip(bars, bar_clips)):
+        only = {0: 0, 3: 1}.get(i % 6, 2)
+        *_, last = walk(chain, clip, ExitPolicy(4, never, frame_exit=False, only=only))
+        folder = root / bundle.labels[chain.array(last.values.logits)[0].argmax()]
+        folder.mkdir(exist_ok=True)
+        os.link(path, folder / path.name)
+    return root

@@ -1,0 +1,363 @@
+"""`tlee-calibrate`: what it writes into the bundle, what it reports, and that it writes nothing when it fails."""
+
+import json
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import write_clip
+
+from tlee import cli
+from tlee.bundle import Bundle, amend_bundle
+from tlee.calibration.int8 import calibrate as int8
+from tlee.calibration.int8 import cli as calibrate_cli
+from tlee.calibration.int8 import collect
+from tlee.calibration.int8.cli import PROGRAM, command
+from tlee.calibration.int8.qdq import misplaced
+from tlee.calibration.int8.ranges import METHODS
+from tlee.calibration_cache import read_cache
+
+STRICT = ("--method", "entropy", "--min-agreement", "97")  # some segments are kept
+LOOSE = ("--min-agreement", 0, "--max-accuracy-drop", 100)  # any plan will do: one pass less
+
+
+@pytest.fixture
+def tlee_calibrate(capsys):
+    """Runs the command here; (status, standard output, standard error)."""
+
+    def run(*arguments):
+        common = ("--workers", 0, "--threads", 1, "--samples", 12)
+        status = cli.run(PROGRAM, command, [str(argument) for argument in (*arguments, *common)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def calibrated(bundle_of_all_exits, labelled_videos, tmp_path_factory):
+    """A bundle after the command, its report, and what the command printed."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    bundle = shutil.copytree(bundle_of_all_exits, folder / "small.tlee")
+    arguments = [bundle, "--data", labelled_videos, "-o", folder / "report", "--samples", "12", *STRICT]
+    run = subprocess.run(
+        [sys.executable, "-m", "tlee.calibration.int8.cli", *arguments, "--workers", "0", "--threads", "1"],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == ["report", "small.tlee"]
+    return bundle, json.loads((folder / "report" / "report.json").read_text()), run.stdout
+
+
+def test_the_bundle_has_forms_caches_and_a_plan(calibrated, bundle_of_all_exits):
+    bundle, before = Bundle.open(calibrated[0]), Bundle.open(bundle_of_all_exits)
+    bundle.verify()
+    variant = bundle.manifest["variants"]["int8"]
+    assert set(variant["segments"]) == set(bundle.segments) - {"frm", "tail"}
+    assert set(variant["kept"]) < set(variant["segments"])
+    for name in variant["segments"]:
+        form = (calibrated[0] / variant["segments"][name]["file"]).read_bytes()
+        assert misplaced(form) == []
+        assert bundle.read(name, "int8") == (before.read(name) if name in variant["kept"] else form)
+        header, scales = read_cache((calibrated[0] / variant["segments"][name]["cache"]).read_bytes())
+        assert header == "TRT-8201-EntropyCalibration2"
+        assert set(bundle.segments[name].inputs + bundle.segments[name].outputs) <= set(scales)
+    how = variant["calibration"]
+    assert (how["method"], how["samples"], how["seed"], how["point"]) == ("entropy", 12, 0, None)
+    assert how["early_exit"] is True
+    assert how["tuning_videos"] == how["held_out_videos"] == 24
+    assert how["thresholds"] == bundle.thresholds().as_dict() and "onnxruntime" in how["versions"]
+    assert set(how["measured"]) == {"fp32", "int8", "plan"}
+
+
+def test_scales_are_of_the_ranges_in_the_report(calibrated):
+    bundle, report, _ = calibrated
+    _, scales = read_cache((bundle / "calibration" / "int8" / "split1.cache").read_bytes())
+    ranges = report["segments"]["split1"]["ranges"]
+    assert scales == {name: pytest.approx(value / 127, rel=1e-6) for name, value in ranges.items()}
+
+
+def test_all_else_stays_as_it_was(calibrated, bundle_of_all_exits):
+    bundle, before = Bundle.open(calibrated[0]), Bundle.open(bundle_of_all_exits)
+    for key in set(before.manifest) - {"variants", "files"}:
+        assert bundle.manifest[key] == before.manifest[key]
+    assert {name: bundle.manifest["files"][name] for name in before.manifest["files"]} == before.manifest["files"]
+
+
+def test_the_bundle_answers_in_int8(calibrated, labelled_videos):
+    clip = labelled_videos / "run" / "03.mp4"
+    # As a process: it shares one thread pool, which would stay for the other tests.
+    tlee_run = [sys.executable, "-m", "tlee.runtime.cli", calibrated[0], clip, "--precision", "int8"]
+    run = subprocess.run(tlee_run, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "") and "03.mp4" in run.stdout
+
+
+def test_a_table_of_forms_and_what_was_written(calibrated):
+    bundle, report, out = calibrated
+    head, columns, *rows, kept, written = [line for line in out.splitlines() if not line.startswith("the plan misses")]
+    assert head == "small: 24 held-out videos, 24 for tuning"
+    assert columns.split()[:4] == ["accuracy", "95", "%", "interval"]
+    forms = [f"{form}, {exits}" for exits in ("early exits", "no exit") for form in ("float32", "INT8", "plan")]
+    assert [row.split("  ")[0] for row in rows] == forms
+    assert kept.startswith("kept in higher precision: ") and kept.endswith("of 7 segments)")
+    assert written == f"written: {bundle}, {bundle.parent}/report/index.html"
+
+
+def test_the_plan_holds_its_targets_on_the_tuning_videos(calibrated):
+    _, report, out = calibrated
+    assert report["targets"] == {"label_agreement": 0.97, "top1_drop": 0.005}
+    assert report["plan"]["kept"] and report["tuning"]["whole"]["label_agreement"] < 0.97
+    assert report["tuning"]["planned"]["label_agreement"] >= 0.97
+    assert report["tuning"]["planned"]["top1_drop"] <= 0.005
+    assert report["plan"]["holds"] == ("the plan misses its targets" not in out)
+
+
+def test_the_report_says_what_was_measured_where(calibrated):
+    bundle, report, _ = calibrated
+    assert report["format"] == 1 and report["subject"]["name"] == "small"
+    assert report["data"]["share"] == 0.5 and report["data"]["held_out"] is None
+    assert report["tuning"]["videos"] == report["held_out"]["videos"] == 24
+    for forms in report["held_out"]["forms"].values():
+        assert set(forms) == {"fp32", "int8", "plan"}
+        assert all(sum(map(sum, form["exit_histogram"])) == 24 for form in forms.values())
+        assert forms["fp32"]["label_agreement"] == 1
+    assert set(report["tuning"]["alone"]) == {name for name, s in report["segments"].items() if s["form"] is True}
+    assert report["segments"]["tail"] == {"form": "no weights"}
+    assert report["unreadable"] == report["repeated"] == []
+
+
+def test_the_page_needs_nothing_else(calibrated):
+    class Elements(HTMLParser):
+        names: list = []
+        given: list = []
+
+        def handle_starttag(self, tag, attrs):
+            self.names.append(tag)
+            self.given += [value for name, value in attrs if name == "id"]
+            fetched = [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
+            assert all(value.startswith("#") for value in fetched)
+
+    page = (calibrated[0].parent / "report" / "index.html").read_text()
+    elements = Elements()
+    elements.feed(page)
+    assert elements.names.count("svg") == 5 and not {"script", "link", "iframe"} & set(elements.names)
+    assert "on the tuning videos, by which the plan was chosen" in " ".join(page.split())
+
+
+def test_the_same_again_gives_the_same_and_another_method_replaces_it(
+    tlee_calibrate, calibrated, copied, labelled_videos
+):
+    again = shutil.copytree(calibrated[0], copied.parent / "again.tlee")
+    other = again / "variants" / "int8" / "branch9.onnx"
+    with amend_bundle(Bundle.open(again)) as writer:
+        writer.add("variants/int8/branch9.onnx", b"of an older calibration")
+        writer.finish(Bundle.open(again).manifest)
+    assert other.exists()
+    assert tlee_calibrate(again, "--data", labelled_videos, *STRICT)[0] == 0
+    assert contents(again) == contents(calibrated[0])
+    assert tlee_calibrate(again, "--data", labelled_videos, *LOOSE)[0] == 0
+    bundle = Bundle.open(again)
+    bundle.verify()
+    variant = bundle.manifest["variants"]["int8"]
+    assert variant["calibration"]["method"] == "minmax" and variant["kept"] == []
+    assert contents(again).keys() == contents(calibrated[0]).keys()
+    assert bundle.read("split1", "int8") != Bundle.open(calibrated[0]).read("split1", "int8")
+
+
+def test_operating_points_stay_and_give_their_exits(tlee_calibrate, copied, labelled_videos):
+    bundle = Bundle.open(copied)
+    never = {**bundle.thresholds().as_dict(), "first": [2.0] * 3, "layer": [2.0] * 3, "gate": [2.0] * 3}
+    point = {"thresholds": never, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
+    with amend_bundle(bundle) as writer:
+        rule = {**bundle.manifest["exit_rule"], "operating_points": {"thorough": point}}
+        writer.finish({**bundle.manifest, "exit_rule": rule})
+    assert tlee_calibrate(copied, "--data", labelled_videos, "--point", "thorough", *LOOSE)[0] == 0
+    manifest = Bundle.open(copied).manifest
+    assert manifest["exit_rule"]["operating_points"] == {"thorough": point}
+    about = manifest["variants"]["int8"]["calibration"]
+    assert about["point"] == "thorough" and about["thresholds"] == never
+    assert about["measured"]["fp32"]["mean_frames"] == 4
+
+
+def test_unreadable_videos_are_a_line_each_and_repeated_ones_are_counted(
+    tlee_calibrate, copied, labelled_videos, tmp_path
+):
+    tuning, held_out = tmp_path / "tuning", tmp_path / "held out"
+    shutil.copytree(labelled_videos, tuning)
+    shutil.copytree(labelled_videos, held_out, ignore=lambda folder, names: [n for n in names if n < "06.mp4"])
+    for path in tuning.glob("*/*.mp4"):
+        if path.name >= "08.mp4":
+            path.unlink()
+    (tuning / "run" / "00.mp4").write_bytes(b"no video")
+    status, out, err = tlee_calibrate(
+        *(copied, "--data", tuning, "--held-out", held_out, *LOOSE, "-o", tmp_path / "report")
+    )
+    assert status == 1 and out.startswith("small: 24 held-out videos, 23 for tuning\n")
+    unreadable, repeated = err.splitlines()
+    assert unreadable.startswith(f"tlee-calibrate: {tuning}/run/00.mp4: not a video")
+    assert repeated.startswith("tlee-calibrate: held-out videos left out, ") and ": 6 (first: " in repeated
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert len(report["repeated"]) == 6 and [v["path"] for v in report["unreadable"]] == [f"{tuning}/run/00.mp4"]
+    assert report["data"]["held_out"] == str(held_out) and report["data"]["share"] is None
+    assert "Left out" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_without_exits_every_segment_is_reached(tlee_calibrate, copied, labelled_videos):
+    nobody_goes_on(copied)
+    status, _, err = tlee_calibrate(copied, "--data", labelled_videos)
+    assert status == 2 and err.startswith("tlee-calibrate: segment ") and "never reached by 24 videos; " in err
+    assert "--no-early-exit" in err
+    assert tlee_calibrate(copied, "--data", labelled_videos, "--no-early-exit", *LOOSE)[0] == 0
+    variant = Bundle.open(copied).manifest["variants"]["int8"]
+    assert len(variant["segments"]) == 7 and not variant["calibration"]["early_exit"]
+
+
+def nobody_goes_on(bundle):
+    opened = Bundle.open(bundle)
+    thresholds = {**opened.thresholds().as_dict(), "first": [0.0] * 3}
+    with amend_bundle(opened) as writer:
+        writer.finish({**opened.manifest, "exit_rule": {"thresholds": thresholds, "operating_points": {}}})
+
+
+def no_bundle(copied, videos, tmp_path, monkeypatch):
+    return tmp_path / "none.tlee", "--data", videos
+
+
+def no_videos(copied, videos, tmp_path, monkeypatch):
+    return copied, "--data", tmp_path
+
+
+def too_few_videos(copied, videos, tmp_path, monkeypatch):
+    return copied, "--data", videos, "--share", "0.1"
+
+
+def too_few_readable_videos(copied, videos, tmp_path, monkeypatch):
+    shutil.copytree(videos, tmp_path / "data")
+    for path in (tmp_path / "data").glob("*/0[1-9].mp4"):
+        path.write_bytes(b"no video")
+    return copied, "--data", tmp_path / "data"
+
+
+def a_class_is_missing(copied, videos, tmp_path, monkeypatch):
+    for name in ("run", "walk"):
+        (tmp_path / "held out" / name).mkdir(parents=True)
+        for i in range(12):
+            write_clip(tmp_path / "held out" / name / f"{i}.mp4", grey=i)
+    return copied, "--data", videos, "--held-out", tmp_path / "held out"
+
+
+def same_video_in_both(copied, videos, tmp_path, monkeypatch):
+    return copied, "--data", videos, "--held-out", videos
+
+
+def same_frames_in_both(copied, videos, tmp_path, monkeypatch):
+    return copied, "--data", videos, "--held-out", shutil.copytree(videos, tmp_path / "held out")
+
+
+def unknown_point(copied, videos, tmp_path, monkeypatch):
+    return copied, "--data", videos, "--point", "fast"
+
+
+def an_unreached_segment(copied, videos, tmp_path, monkeypatch):
+    nobody_goes_on(copied)
+    return copied, "--data", videos
+
+
+def a_report_that_exists(copied, videos, tmp_path, monkeypatch):
+    (tmp_path / "report").mkdir()
+    return copied, "--data", videos, "-o", tmp_path / "report"
+
+
+def a_form_that_tensorrt_would_not_take(copied, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "misplaced", lambda form: ["a pair stands where none should"])
+    return copied, "--data", videos, "-o", tmp_path / "report"
+
+
+def no_room(copied, videos, tmp_path, monkeypatch):
+    def full(file, array):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(collect.np, "save", full)
+    return copied, "--data", videos, "-o", tmp_path / "report"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        no_bundle,
+        no_videos,
+        too_few_videos,
+        too_few_readable_videos,
+        a_class_is_missing,
+        same_video_in_both,
+        same_frames_in_both,
+        unknown_point,
+        an_unreached_segment,
+        a_report_that_exists,
+        a_form_that_tensorrt_would_not_take,
+        no_room,
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
+    tlee_calibrate, copied, labelled_videos, tmp_path, monkeypatch, wrong
+):
+    arguments = wrong(copied, labelled_videos, tmp_path, monkeypatch)
+    before, files = contents(copied), sorted(tmp_path.rglob("*"))
+    status, out, err = tlee_calibrate(*arguments, *LOOSE)
+    assert status == 2 and out == "" and err.count("\n") == 1, err
+    assert err.startswith("tlee-calibrate: ") and "; " in err
+    assert contents(copied) == before and sorted(tmp_path.rglob("*")) == files
+
+
+def test_a_bundle_that_changes_meanwhile_is_left_alone(tlee_calibrate, copied, labelled_videos, tmp_path, monkeypatch):
+    measure, changed = int8.measure, {}
+
+    def and_change(*arguments):
+        nobody_goes_on(copied)
+        changed.update(contents(copied))
+        return measure(*arguments)
+
+    monkeypatch.setattr(int8, "measure", and_change)
+    status, out, err = tlee_calibrate(copied, "--data", labelled_videos, "-o", tmp_path / "report", *LOOSE)
+    assert status == 2 and out == "" and err.count("\n") == 1
+    assert "changed since it was opened; start again, nothing was written" in err
+    assert contents(copied) == changed and not (tmp_path / "report").exists()
+
+
+def test_methods_are_those_of_the_ranges():
+    assert calibrate_cli.METHODS == METHODS
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--method", "best"),
+        ("--samples", "0"),
+        ("--min-agreement", "101"),
+        ("--max-accuracy-drop", "-1"),
+        ("--share", "0.5", "--held-out", "x"),
+        ("--share", "half"),
+    ],
+)
+def test_options_that_are_none_are_status_2(option, capsys):
+    with pytest.raises(SystemExit) as exit:
+        command(["small.tlee", "--data", "videos", *option])
+    assert exit.value.code == 2 and "usage: tlee-calibrate" in capsys.readouterr().err
+
+
+def test_help_waits_for_no_library():
+    code = (
+        "import sys\nfrom tlee.calibration.int8.cli import command\n"
+        "try: command(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'matplotlib', 'sklearn', 'cv2', 'onnxruntime', 'onnx'} & set(sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "--min-agreement PERCENT" in run.stdout

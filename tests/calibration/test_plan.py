@@ -1,0 +1,177 @@
+"""Plans keep what is sensitive out of INT8 and no more; with nothing in INT8 nothing changes."""
+
+import numpy as np
+import pytest
+from conftest import SMALL, enliven, small_model
+
+from tlee.bundle import Bundle
+from tlee.calibration.int8 import calibrate as int8
+from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Settings, calibrate
+from tlee.calibration.int8.measure import Walk, measure
+from tlee.calibration.int8.plan import Chains, PlannedBackend, Targets, find_plan
+from tlee.calibration.int8.ranges import tensor_ranges
+from tlee.calibration.videos import VideoReader, divide
+from tlee.export.exporter import export_bundle
+from tlee.policy import exit_policy
+
+NAMES = ["a", "b", "c", "d"]
+
+
+def made_up(fine):
+    """Measures plans of `NAMES` that change all the more the more of them run in INT8, and hold where `fine` says so;
+    notes what it was asked."""
+    damage = {"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.08}
+    asked = []
+
+    def compare(plans):
+        asked.append([sorted(kept) for kept in plans])
+        changed = {kept: sum(damage[name] for name in NAMES if name not in kept) for kept in plans}
+        return {
+            kept: {
+                "label_agreement": 1 - share,
+                "total_variation": share,
+                "top1_drop": 0 if fine(set(NAMES) - kept) else 0.01,
+            }
+            for kept, share in changed.items()
+        }
+
+    return compare, asked
+
+
+def test_if_everything_holds_in_int8_nothing_is_kept():
+    compare, asked = made_up(lambda int8: True)
+    plan = find_plan(NAMES, compare, Targets(0.5))
+    assert plan.kept == [] and plan.planned == plan.whole and len(asked) == 1
+    assert list(plan.alone) == ["d", "c", "b", "a"]
+
+
+def test_the_most_sensitive_are_kept_until_the_targets_hold():
+    compare, asked = made_up(lambda int8: True)
+    plan = find_plan(NAMES, compare, Targets(0.96))
+    assert plan.kept == ["d", "c"]
+    assert plan.planned["label_agreement"] == pytest.approx(0.97)
+    assert [len(plans) for plans in asked] == [5, 2, 1]  # what is known is not measured again
+
+
+def test_what_need_not_be_kept_is_taken_back():
+    compare, _ = made_up(lambda int8: "b" not in int8)  # b is not very sensitive, and still the one that matters
+    plan = find_plan(NAMES, compare, Targets(0.8))
+    assert plan.kept == ["b"]
+
+
+def test_no_plan_holds_but_float32():
+    compare, _ = made_up(lambda int8: not int8)
+    plan = find_plan(NAMES, compare, Targets(0.5))
+    assert sorted(plan.kept) == NAMES and plan.planned is None
+
+
+def test_targets_hold_at_their_edge():
+    targets = Targets(0.99, 0.005)
+    assert targets.hold({"label_agreement": 0.99, "top1_drop": 0.005})
+    assert not targets.hold({"label_agreement": 0.989999, "top1_drop": 0})
+    assert not targets.hold({"label_agreement": 1, "top1_drop": 0.005001})
+
+
+def test_segments_run_where_the_plan_says():
+    class Named:
+        value = array = None
+
+        def __init__(self, name):
+            self.name = name
+
+        def run(self, segment, *inputs):
+            return [(self.name, segment, inputs)]
+
+    planned = PlannedBackend(Named("fp32"), Named("int8"), {"split0"})
+    assert planned.run("split0", 1) == [("int8", "split0", (1,))]
+    assert planned.run("split1", 2) == [("fp32", "split1", (2,))]
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_of_all_exits):
+    return Bundle.open(bundle_of_all_exits)
+
+
+@pytest.fixture(scope="module")
+def parts(labelled, bundle):
+    return divide(labelled, None, bundle.labels, bundle.path)
+
+
+@pytest.fixture(scope="module")
+def calibration(bundle, parts):
+    settings = Settings(samples=20, threads=1, targets=Targets(0, 1))
+    return calibrate(bundle, parts, VideoReader(bundle.frames), settings)
+
+
+def test_every_segment_with_weights_has_a_form(bundle, calibration):
+    assert set(calibration.without) | set(calibration.forms) == set(bundle.segments)
+    assert calibration.without == {"frm": int8.NO_WEIGHTS, "tail": int8.NO_WEIGHTS}
+    assert all(0 < form.samples <= 20 for form in calibration.forms.values())
+
+
+def test_a_plan_of_no_int8_answers_as_float32(bundle, parts, calibration):
+    chains = Chains(bundle, {name: form.model for name, form in calibration.forms.items()}, threads=1)
+    plans = {"fp32": calibration.forms, "none": list(calibration.forms), "all": []}
+    walks = {
+        name: Walk(chains.keeping(kept), exit_policy("gm", bundle.frames.length, bundle.thresholds()))
+        for name, kept in plans.items()
+    }
+    found = measure(bundle, walks, "tuning", VideoReader(bundle.frames).tuning(parts.tuning, ""), {})
+    same = found.compare("none", "fp32")
+    assert same["label_agreement"] == same["exit_agreement"] == 1 and same["total_variation"] == 0
+    assert same["lost"] == same["gained"] == same["top1_drop"] == 0
+    assert same["exit_histogram"] == found.compare("fp32", "fp32")["exit_histogram"]
+    assert np.sum(same["exit_histogram"]) == 24
+    assert found.compare("all", "fp32")["total_variation"] > 0
+
+
+def test_what_is_compared_is_what_was_answered(calibration):
+    found, answers = calibration.compared(INT8, WITH), calibration.held_out.answers
+    own, other = answers[f"{INT8}, {WITH}"], answers[f"{FP32}, {WITH}"]
+    assert found["label_agreement"] == pytest.approx((own.predicted == other.predicted).mean(), abs=1e-6)
+    assert found["mean_frames"] == pytest.approx(own.frame.mean() + 1, abs=1e-6)
+    low, high = found["label_agreement_interval"]
+    assert low <= found["label_agreement"] <= high
+    right = [label in entry.labels for label, entry in zip(own.predicted, calibration.held_out.entries)]
+    assert found["top1"] == pytest.approx(np.mean(right), abs=1e-6)
+    before = calibration.compared(FP32, WITH)["top1"]
+    assert found["top1_drop"] == pytest.approx(before - found["top1"], abs=2e-6)
+    assert found["lost"] - found["gained"] == round(24 * found["top1_drop"])
+
+
+def test_without_exits_all_videos_answer_at_the_end(calibration):
+    for form in (FP32, INT8, PLAN):
+        found = calibration.compared(form, WITHOUT)
+        assert found["exit_agreement"] == 1 and found["exit_histogram"][-1] == [0, 0, 24]
+
+
+def test_a_ruined_segment_is_the_one_that_is_kept(bundle, parts, monkeypatch):
+    ruined = bundle.read("split1")
+
+    def ranges(model, samples, method):
+        found = tensor_ranges(model, samples, method)
+        return {name: value / 500 for name, value in found.items()} if model == ruined else found
+
+    monkeypatch.setattr(int8, "tensor_ranges", ranges)
+    settings = Settings(samples=20, threads=1, targets=Targets(0.75, 1))
+    calibration = calibrate(bundle, parts, VideoReader(bundle.frames), settings)
+    assert next(iter(calibration.plan.alone)) == "split1"
+    assert calibration.plan.kept == ["split1"]
+    assert calibration.plan.whole["label_agreement"] < 0.75 <= calibration.plan.planned["label_agreement"]
+    assert calibration.compared(PLAN, WITH)["total_variation"] < calibration.compared(INT8, WITH)["total_variation"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"backbone": "mobilenetv2_tsm"}, {"gate": "random"}, {"gate": "none", "frm": "none"}, {"frm": "afrm", "neck": 64}],
+    ids=str,
+)
+def test_models_of_all_parts_are_calibrated(parts, small_checkpoint, labelled, tmp_path):
+    model = enliven(small_model(model={**SMALL["model"], **parts}))
+    bundle = export_bundle(model, tmp_path / "other.tlee", small_checkpoint, verified=False)
+    divided = divide(labelled, None, bundle.labels, bundle.path)
+    settings = Settings(samples=5, threads=1, early_exit=False, targets=Targets(0, 1))
+    calibration = calibrate(bundle, divided, VideoReader(bundle.frames), settings)
+    assert set(calibration.forms) == {name for name, segment in bundle.segments.items() if segment.macs}
+    if parts.get("gate") == "random":  # the same draws for every form
+        assert calibration.compared(INT8, WITH)["exit_agreement"] == 1
