@@ -1,6 +1,8 @@
-"""From a trained sample model to what this folder ships: checkpoint, clips, results, plot, model card.
+"""From a trained sample model to what this folder ships: checkpoint, clips, results, plots, model card.
 
-    python examples/publish.py build/digits build/digits-run
+    python examples/publish.py build/digits build/digits-run build/digits-tuning
+
+Thresholds and temperatures are those of tlee-tune's operating point `balanced`.
 
 Every number it writes was measured in the same run, through the runtime, on the test videos.
 """
@@ -8,6 +10,7 @@ Every number it writes was measured in the same run, through the runtime, on the
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import re
 import shutil
@@ -17,23 +20,28 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from moving_digits import LEVELS
 
+from tlee.bundle import Bundle
+from tlee.calibration.thresholds.cli import command as tlee_tune
+from tlee.calibration.thresholds.page import point_rows
+from tlee.calibration.thresholds.plots import front
 from tlee.cli import table
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.modes import EARLY, NONE
+from tlee.evaluation.plots import standalone
 from tlee.evaluation.results import UNUSED, Evaluation
 from tlee.evaluation.subjects import open_subject
 from tlee.export.exporter import export_bundle
 from tlee.files import whole_file, write_json
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
-from tlee.models.config import load_config
+from tlee.models.config import ExitConfig
 from tlee.runtime import Recognizer
-from tlee.training.config import TrainingConfig
 from tlee.training.datasets import read_listing
 from tlee.training.run_folder import BEST, RunFolder
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 SAMPLE_CLIPS = 12
+POINT = "balanced"  # the operating point that is shipped
 TIMED = 200  # videos, spread over the test set
 FRAME_GROUPS = ((1, 1), (2, 2), (3, 4), (5, 9), (10, 10))
 SHADES = ("#F0F4D4", "#A8D5A2", "#4DB0A3", "#1F7896", "#123B6D")  # light to dark: few to many
@@ -163,21 +171,33 @@ def training_table(run: RunFolder) -> list[list[str]]:
     return rows
 
 
+def tune(bundle: Path, videos: Path) -> dict:
+    """Tune a bundle's exits, and draw the front. Returns tlee-tune's report."""
+    report = ROOT / "build" / "digits-tuned"
+    options = ["--data", str(videos / "val"), "--held-out", str(videos / "test"), "-o", str(report), "--replace"]
+    if tlee_tune([str(bundle), *options]):
+        raise SystemExit("tuning failed")
+    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    with whole_file(str(FOLDER / "front.svg")) as stream:
+        stream.write(standalone(front(found)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Evaluate the sample model and write what examples/ ships.")
     parser.add_argument("data", type=Path, help="folder that moving_digits.py wrote")
     parser.add_argument("run", type=Path, help="folder that tlee-train wrote")
+    parser.add_argument("tuning", type=Path, help="another one: val to tune the exits, test to report")
     options = parser.parse_args()
 
-    config = load_config(FOLDER / "digits.yml", TrainingConfig)
-    assert isinstance(config, TrainingConfig)
     run = RunFolder(options.run)
-    model = load_checkpoint(options.run / BEST)
-    # Thresholds may be chosen after training: those of the configuration hold.
-    model.config = model.config.model_copy(update={"exits": config.exits})
+    model, bundle = load_checkpoint(options.run / BEST), ROOT / "build" / "digits.tlee"
+    export_bundle(model, bundle, options.run / BEST, replace=True)
+    tuned = tune(bundle, options.tuning)
+    exits = ExitConfig(**Bundle.open(str(bundle)).thresholds(POINT).as_dict())
+    model.config = model.config.model_copy(update={"exits": exits})
     shipped = FOLDER / "digits.safetensors"
     save_checkpoint(shipped, model, {"stages": [line for line in run.metrics() if line["event"] == "stage"]})
-    bundle = ROOT / "build" / "digits.tlee"
     export_bundle(model, bundle, shipped, replace=True)
 
     listing = read_listing("folders", options.data / "test")
@@ -197,6 +217,8 @@ def main() -> None:
     rows = result_rows(groups, times)
     for path in (ROOT / "README.md", FOLDER / "README.md"):
         fill(path, "results", markdown(rows) + f"\n\nMeasured on {machine()}.")
+    for path in (ROOT / "README.md", FOLDER / "README.md"):
+        fill(path, "points", markdown([row[:-1] for row in point_rows(tuned)]))
     fill(FOLDER / "README.md", "modes", markdown(mode_rows(evaluation)))
     fill(FOLDER / "README.md", "training", markdown(training_table(run)))
     print("\n".join(table(rows, "lrrrrr")))

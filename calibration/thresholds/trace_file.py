@@ -21,8 +21,8 @@ from tlee.training.datasets import Entry, Listing
 FORMAT = 1
 RECORD_AGAIN = "record again: tlee-tune with --data"
 # What NumPy, zipfile and json raise for files of all kinds; RuntimeError for flags that say encrypted or unknown.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError)
-DAMAGED += (zipfile.BadZipFile, zlib.error)
+DAMAGED: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
+DAMAGED += (RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
