@@ -61,12 +61,14 @@ class Settings:
 
 
 class Form(NamedTuple):
-    """A segment in INT8. `given`: sets of inputs it was given, of which `samples` were looked at."""
+    """A segment in INT8. `given`: sets of inputs it was given, of which `samples` were looked at; `reached`: with the
+    exits that were asked for, not without any."""
 
     model: bytes
     ranges: dict[str, float]
     given: int
     samples: int
+    reached: bool = True
 
     def cache(self) -> bytes:
         return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
@@ -104,7 +106,7 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
         reader: afterwards names the videos that could not be read or gave no answer.
 
     Raises:
-        UsageError: no such operating point, too few videos, or a segment that has to be quantised was never reached.
+        UsageError: no such operating point, or too few videos.
         BundleError: a form is not what TensorRT takes.
         SegmentError: a value inside a segment is not finite.
     """
@@ -156,21 +158,31 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
 def _make_forms(
     bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
 ) -> tuple[dict[str, Form], dict[str, str]]:
-    policy = sampling_policy(bundle, settings.point, settings.early_exit)
-    with _folder_beside(bundle.path) as folder:
-        recorder = Recorder(bundle, OnnxBackend(bundle, settings.threads), folder, settings.samples, settings.seed)
-        videos = reader.tuning(parts.tuning, "sampling")
-        entries = collect(bundle, recorder, videos, policy, reader.unreadable)
+    backend = OnnxBackend(bundle, settings.threads)
+
+    def sampled(folder: str, early_exit: bool) -> Recorder:
+        os.mkdir(folder)
+        recorder = Recorder(bundle, backend, folder, settings.samples, settings.seed)
+        policy = sampling_policy(bundle, settings.point, early_exit)
+        entries = collect(bundle, recorder, reader.tuning(parts.tuning, "sampling"), policy, reader.unreadable)
         check_part("tuning", entries, bundle.labels)
+        return recorder
+
+    with _folder_beside(bundle.path) as folder:
+        first = sampled(os.path.join(folder, "first"), settings.early_exit)
+        recorders = dict.fromkeys(bundle.segments, first)
         without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
-        unreached = [name for name in bundle.segments if name not in without and not recorder.given[name]]
+        unreached = [name for name in bundle.segments if name not in without and not first.given[name]]
         if unreached and settings.early_exit:
-            remedy = "give more videos, or calibrate without exits (--no-early-exit)"
-            raise UsageError(f"segment {unreached[0]}", f"never reached by {len(entries)} videos", remedy)
-        without.update(dict.fromkeys(unreached, NEVER_RUN))  # such as the gate of a model that looks at two frames
+            # Other operating points, and runs without exits, do get there.
+            recorders.update(dict.fromkeys(unreached, sampled(os.path.join(folder, "unreached"), False)))
+        for name in unreached:
+            if not recorders[name].given[name]:  # such as the gate of a model that looks at two frames
+                without[name] = NEVER_RUN
         rest = [name for name in bundle.segments if name not in without]
         progress = tqdm(rest, desc="ranges", disable=None, leave=False)
-        return {name: _make_form(bundle, name, recorder, settings.method) for name in progress}, without
+        forms = {name: _make_form(bundle, name, recorders[name], settings.method) for name in progress}
+        return {name: form._replace(reached=name not in unreached) for name, form in forms.items()}, without
 
 
 def _make_form(bundle: Bundle, name: str, recorder: Recorder, method: str) -> Form:
