@@ -33,10 +33,10 @@ typecheck: $(INSTALLED)
 	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typecheck .
 	cd build/typecheck && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p tlee
 
-# Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 30 minutes.
+# Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 45 minutes.
 sample: $(INSTALLED)
 	$(BIN)/python examples/moving_digits.py build/digits
-	$(BIN)/python examples/moving_digits.py build/digits-tuning --train 0 --val 2000 --test 3000 --seed 1
+	$(BIN)/python examples/moving_digits.py build/digits-tuning --train 0 --val 4000 --test 3000 --seed 1
 	$(BIN)/tlee-train examples/digits.yml -o build/digits-run --resume
 	$(BIN)/python examples/publish.py build/digits build/digits-run build/digits-tuning
 
