@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import onnxruntime
 from tqdm import tqdm
 
 from tlee.bundle import Bundle, amend_bundle
-from tlee.calibration.int8.collect import Recorder, collect, sampling_policy
+from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.measure import Measured, Walk, measure
 from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
 from tlee.calibration.int8.qdq import misplaced, quantised
@@ -46,7 +47,7 @@ class Settings:
         samples: sets of inputs of each segment.
         seed: draws them.
         point: the operating point whose exits are taken; None for the exit rule's own thresholds.
-        early_exit: whether samples are taken with these exits, or with none.
+        early_exit: whether samples are taken with these exits as far as there are enough, or with none.
         targets: of the plan.
         threads: of ONNX Runtime; None for the number of cores this process may use.
     """
@@ -61,14 +62,14 @@ class Settings:
 
 
 class Form(NamedTuple):
-    """A segment in INT8. `given`: sets of inputs it was given, of which `samples` were looked at; `reached`: with the
-    exits that were asked for, not without any."""
+    """A segment in INT8. `given`: sets of inputs that the tuning videos gave it; `samples`: how many were looked at, of
+    which so many, `filled`, are of when no exit is taken."""
 
     model: bytes
     ranges: dict[str, float]
     given: int
     samples: int
-    reached: bool = True
+    filled: int
 
     def cache(self) -> bytes:
         return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
@@ -158,42 +159,49 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
 def _make_forms(
     bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
 ) -> tuple[dict[str, Form], dict[str, str]]:
+    without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
+    weighted = [name for name in bundle.segments if name not in without]
+    with _folder_beside(bundle.path) as folder:
+        samples, given = _samples(bundle, weighted, parts, reader, settings, folder)
+        without.update({name: NEVER_RUN for name in weighted if not samples[name]})
+        progress = tqdm([name for name in weighted if samples[name]], desc="ranges", disable=None, leave=False)
+        return {name: _make_form(bundle, name, samples[name], given[name], settings) for name in progress}, without
+
+
+def _samples(
+    bundle: Bundle, names: Sequence[str], parts: Parts, reader: VideoReader, settings: Settings, folder: str
+) -> tuple[dict[str, Samples], Counter[str]]:
+    """Of each segment what the tuning videos give it, filled up with what they give it when no exit is taken; and how
+    much of the former there was.
+
+    A handful of inputs would do for the few videos that get deep, and ruin the answers of every other operating point.
+    """
     backend = OnnxBackend(bundle, settings.threads)
 
-    def sampled(folder: str, early_exit: bool) -> Recorder:
-        os.mkdir(folder)
-        recorder = Recorder(bundle, backend, folder, settings.samples, settings.seed)
-        policy = sampling_policy(bundle, settings.point, early_exit)
-        entries = collect(bundle, recorder, reader.tuning(parts.tuning, "sampling"), policy, reader.unreadable)
-        check_part("tuning", entries, bundle.labels)
+    def record(wanted: dict[str, int], early_exit: bool, task: str) -> Recorder:
+        recorder = Recorder(bundle, backend, os.path.join(folder, task), wanted, settings.seed)
+        policy, videos = sampling_policy(bundle, settings.point, early_exit), reader.tuning(parts.tuning, task)
+        check_part("tuning", collect(bundle, recorder, videos, policy, reader.unreadable), bundle.labels)
         return recorder
 
-    with _folder_beside(bundle.path) as folder:
-        first = sampled(os.path.join(folder, "first"), settings.early_exit)
-        recorders = dict.fromkeys(bundle.segments, first)
-        without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
-        unreached = [name for name in bundle.segments if name not in without and not first.given[name]]
-        if unreached and settings.early_exit:
-            # Other operating points, and runs without exits, do get there.
-            recorders.update(dict.fromkeys(unreached, sampled(os.path.join(folder, "unreached"), False)))
-        for name in unreached:
-            if not recorders[name].given[name]:  # such as the gate of a model that looks at two frames
-                without[name] = NEVER_RUN
-        rest = [name for name in bundle.segments if name not in without]
-        progress = tqdm(rest, desc="ranges", disable=None, leave=False)
-        forms = {name: _make_form(bundle, name, recorders[name], settings.method) for name in progress}
-        return {name: form._replace(reached=name not in unreached) for name, form in forms.items()}, without
+    first = record(dict.fromkeys(names, settings.samples), settings.early_exit, "sampling")
+    samples = {name: first.samples(name) for name in names}
+    missing = {name: settings.samples - len(samples[name]) for name in names if len(samples[name]) < settings.samples}
+    if missing and settings.early_exit:
+        rest = record(missing, False, "sampling without exits")
+        samples.update({name: samples[name] + rest.samples(name) for name in missing})
+    return samples, first.given
 
 
-def _make_form(bundle: Bundle, name: str, recorder: Recorder, method: str) -> Form:
-    model, samples = bundle.read(name), recorder.samples(name)
-    ranges = tensor_ranges(model, samples, method)
+def _make_form(bundle: Bundle, name: str, samples: Samples, given: int, settings: Settings) -> Form:
+    model = bundle.read(name)
+    ranges = tensor_ranges(model, samples, settings.method)
     form = quantised(model, ranges)
     problems = ["nothing in it was quantised"] if form is None else misplaced(form)
     if form is None or problems:
         remedy = "its layers stand in an order that is not known here; report it with the model's configuration"
         raise BundleError(f"segment {name}", problems[0], remedy)
-    return Form(form, ranges, recorder.given[name], len(samples))
+    return Form(form, ranges, given, len(samples), max(0, len(samples) - given))
 
 
 def _policy(bundle: Bundle, settings: Settings, exits: str) -> Any:

@@ -59,9 +59,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
     lines = [f"{report['subject']['name']}: {videos}", *cli.table([head, *rows], "l" + 8 * "r")]
     lines.append(f"kept in higher precision: {kept_text(report)}")
-    unreached = [name for name, own in report["segments"].items() if own["form"] is True and not own["reached"]]
-    if unreached:
-        lines.append(f"never reached with these exits, so sampled without: {', '.join(unreached)}")
+    filled = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
+    if filled:
+        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(filled)}")
     if not report["plan"]["holds"]:
         lines.append(f"the plan misses its targets on the held-out videos: {target_text(report)}")
     return lines

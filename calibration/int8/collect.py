@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class Samples(Sequence):
     def __len__(self) -> int:
         return len(self._files)
 
+    def __add__(self, other: Samples) -> Samples:
+        return Samples([*self._files, *other._files])
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Samples(self._files[index])
@@ -46,8 +49,8 @@ class Recorder:
     Args:
         bundle: whose segments these are.
         backend: runs them.
-        folder: for the samples.
-        size: sets of inputs to keep of each segment.
+        folder: for the samples; it is made.
+        sizes: sets of inputs to keep of each segment; of those not named, none.
         seed: draws which.
 
     Attributes:
@@ -57,25 +60,27 @@ class Recorder:
         UsageError: there is no room for the samples.
     """
 
-    def __init__(self, bundle: Bundle, backend: Any, folder: str, size: int = 200, seed: int = 0) -> None:
+    def __init__(self, bundle: Bundle, backend: Any, folder: str, sizes: Mapping[str, int], seed: int = 0) -> None:
         self.given: Counter[str] = Counter()
         self._inputs = {name: segment.inputs for name, segment in bundle.segments.items()}
-        self._backend, self._folder, self._size = backend, folder, size
+        self._backend, self._folder, self._sizes = backend, folder, dict(sizes)
         self._random = random.Random(seed)
         self.value, self.array = backend.value, backend.array
+        os.makedirs(folder, exist_ok=True)
 
     def run(self, segment: str, *inputs: Any) -> list[Any]:
-        place = self.given[segment]
+        place, size = self.given[segment], self._sizes.get(segment, 0)
         self.given[segment] += 1
-        if place >= self._size:
+        if place >= size:
             place = self._random.randrange(self.given[segment])
-        if place < self._size:
+        if place < size:
             self._keep(self._files(segment, place), inputs)
         return self._backend.run(segment, *inputs)
 
     def samples(self, segment: str) -> Samples:
         """What is kept of a segment's inputs by now."""
-        return Samples([self._files(segment, place) for place in range(min(self._size, self.given[segment]))])
+        kept = min(self._sizes.get(segment, 0), self.given[segment])
+        return Samples([self._files(segment, place) for place in range(kept)])
 
     def _files(self, segment: str, place: int) -> dict[str, str]:
         return {n: os.path.join(self._folder, f"{segment}.{place}.{n}.npy") for n in self._inputs[segment]}

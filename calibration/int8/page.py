@@ -214,8 +214,9 @@ def _ranges(report: dict[str, Any]) -> str:
     for name, segment in report["segments"].items():
         if segment["form"] is True:
             rows = [["tensor", "largest magnitude"], *([t, f"{v:.5g}"] for t, v in segment["ranges"].items())]
-            title = f"{name}: {len(rows) - 1} tensors, {segment['samples']} of {segment['given']} sets of inputs"
-            title += "" if segment["reached"] else ", from a run without exits, since none gets there with them"
+            own = f"{segment['samples'] - segment['filled']} of {segment['given']} sets of inputs"
+            filled = f", {segment['filled']} more without exits" if segment["filled"] else ""
+            title = f"{name}: {len(rows) - 1} tensors, {own}{filled}"
             parts.append(f"<details><summary>{title}</summary>{html_table(rows)}</details>\n")
     return f"<h2>Ranges</h2>\n{''.join(parts)}"
 

@@ -14,9 +14,8 @@ In `report.json` numbers are from 0 to 1 where they are shares, frames and exits
     plan                   kept (in higher precision, most sensitive first), holds (the targets, on held-out videos)
     held_out               videos, several_labels (whether some have several classes); by `forms.EXITS.FORM` what is
                            changed against float32. EXITS: early exits, no exit. FORM: fp32, int8, plan
-    segments.NAME          form (true, or why there is none); given (sets of inputs), samples (of these), reached
-                           (whether with exits as asked; if not, these are from a run without), ranges (largest
-                           magnitude by tensor)
+    segments.NAME          form (true, or why there is none); given (sets of inputs with these exits), samples (looked
+                           at), filled (of these, without exits), ranges (largest magnitude by tensor)
     unreadable             path and problem of each video that was left out
     repeated               held-out videos left out because their frames are those of a tuning video
 
@@ -118,6 +117,6 @@ def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, A
         if form is None:
             segments[name] = {"form": calibration.without[name]}
         else:
-            kept = ("given", "samples", "reached", "ranges")
+            kept = ("given", "samples", "filled", "ranges")
             segments[name] = {"form": True, **{key: getattr(form, key) for key in kept}}
     return segments
