@@ -14,6 +14,7 @@ from conftest import SMALL, enliven, small_model, write_clip
 
 from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.int8.collect import sampling_policy
+from tlee.calibration.thresholds import search
 from tlee.export.exporter import export_bundle
 from tlee.inference import walk
 from tlee.models.checkpoint import save_checkpoint
@@ -162,3 +163,12 @@ def answered_videos(tmp_path_factory, lively_bundle, bars, bar_clips) -> Path:
         folder.mkdir(exist_ok=True)
         os.link(path, folder / path.name)
     return root
+
+
+@pytest.fixture(scope="module")
+def short_search():
+    """How good a search is, test_search.py says. Elsewhere any front will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in {"GENERATIONS": 10, "OFFSPRING": 500, "START": 2000}.items():
+            patch.setattr(search, name, size)
+        yield

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from tlee.bundle import Bundle, amend_bundle
-from tlee.calibration.thresholds import tune
+from tlee.calibration.thresholds import search, tune
 from tlee.calibration.thresholds.baselines import Rivals, margins, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import metric_of
 from tlee.calibration.thresholds.page import point_rows, rival_rows, simulation_text
@@ -37,6 +39,8 @@ from tlee.training.datasets import read_listing
 DATA = {"source": "videos", "format": "folders", "split": "val", "held_out": None, "seed": 0, "share": 0.5}
 MODELS = {"gm-max": {}, "none-none": {"gate": "none", "frm": "none"}, "shift": {"backbone": "mobilenetv2_tsm"}}
 NO_EXIT = ExitPolicy(4, Thresholds.of(3, NEVER, NEVER, NEVER), frame_exit=False, only=2)
+FULL = {name: getattr(search, name) for name in ("GENERATIONS", "OFFSPRING", "START")}
+pytestmark = pytest.mark.usefixtures("short_search")
 
 
 class Run:
@@ -132,6 +136,8 @@ def test_the_front_is_where_the_search_believed_it(run):
 
 def test_with_few_states_recorded_guesses_stay_within_their_bound(lively_bundle, listing, monkeypatch):
     asked = []
+    for name, size in FULL.items():  # so many policies find where a guess was too good
+        monkeypatch.setattr(search, name, size)
     monkeypatch.setattr(tune, "REFERENCES", 0)
     monkeypatch.setattr(tune, "named_points", lambda *arguments: asked.append(arguments) or named_points(*arguments))
     run = Run(lively_bundle(), listing)
@@ -188,13 +194,22 @@ def test_a_model_of_one_frame_has_nothing_to_tune(lively_bundle, listing):
     assert run.report["points"]["fast"]["held_out"]["exit_histogram"] == [[len(run.tuning.held_out.entries), 0, 0]]
 
 
+def doubled(content):
+    """The segment with weights of twice the size."""
+    model = onnx.load_from_string(content)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), tensor.name))
+    return model.SerializeToString()
+
+
 def test_another_precision_is_tuned_in_its_own_forms(plain_run, lively_bundle, listing, tmp_path):
     bundle = Bundle.open(shutil.copytree(plain_run.bundle.path, tmp_path / "small.tlee"))
     with amend_bundle(bundle) as writer:
-        writer.add("int8/head.onnx", lively_bundle(**MODELS["none-none"]).read("head"))  # differs, that is all
-        writer.add("int8/head.cache", b"")
-        form = {"file": "int8/head.onnx", "cache": "int8/head.cache"}
-        variant = {"segments": {"head": form}, "kept": [], "calibration": {}}
+        writer.add("int8/branch1.onnx", doubled(bundle.read("branch1")))  # differs, that is all
+        writer.add("int8/branch1.cache", b"")
+        form = {"file": "int8/branch1.onnx", "cache": "int8/branch1.cache"}
+        variant = {"forms": {"branch1": form}, "kept": [], "made": {}}
         writer.finish({**bundle.manifest, "variants": {"int8": variant}})
     run = Run(Bundle.open(bundle.path), listing, precision="int8")
     assert run.traced.precision == "int8" and run.traced.model != plain_run.traced.model

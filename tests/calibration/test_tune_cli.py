@@ -20,6 +20,7 @@ from tlee.calibration.thresholds.cli import PROGRAM, command
 from tlee.calibration.thresholds.trace_file import load_trace
 
 NAMES = ["accurate", "balanced", "fast", "target"]
+pytestmark = pytest.mark.usefixtures("short_search")
 RIVALS = ["published rule", "one threshold of each kind", "random exit", "fixed exits"]
 
 
@@ -202,7 +203,13 @@ def test_unreadable_videos_are_a_line_each_and_status_1(fresh, videos, tmp_path)
     assert "Videos left out" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_held_out_videos_that_were_tuned_on_are_left_out_with_a_line(fresh, videos, tmp_path):
+@pytest.fixture
+def no_page(monkeypatch):
+    """For tests that do not look at it: it takes a second."""
+    monkeypatch.setattr(report_module, "page", lambda report: "")
+
+
+def test_held_out_videos_that_were_tuned_on_are_left_out_with_a_line(fresh, videos, tmp_path, no_page):
     held_out = tmp_path / "held-out"
     for path in sorted(videos.rglob("*.mp4"))[::2]:
         (held_out / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -340,7 +347,7 @@ def a_report_inside_the_bundle(tuned, lively_bundle, videos, tmp_path):
         a_report_inside_the_bundle,
     ],
 )
-def test_wrong_use_is_one_line_and_status_2(tuned, lively_bundle, fresh, videos, tmp_path, wrong):
+def test_wrong_use_is_one_line_and_status_2(tuned, lively_bundle, fresh, videos, tmp_path, no_page, wrong):
     (*arguments,), message = wrong(tuned, lively_bundle, videos, tmp_path)
     bundle = arguments.pop() if arguments and str(arguments[-1]).endswith("other.tlee") else fresh
     output = [] if "-o" in arguments else ["-o", tmp_path / "report"]

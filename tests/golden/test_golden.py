@@ -5,13 +5,12 @@ import pytest
 import yaml
 from golden.traces import TRACES, load_trace, published_yaml, trace_clip, trace_config, write_published
 
-from tlee.bundle import Bundle
 from tlee.export import cli
 from tlee.export.exporter import export_bundle
 from tlee.inference import walk
 from tlee.models.model import TorchStages
 from tlee.models.published import load_published
-from tlee.policy import Action, ExitPolicy, Reason, Thresholds
+from tlee.policy import Action, ExitPolicy, Reason, Thresholds, exit_policy
 from tlee.runtime import Recognizer
 
 CONFIDENCE = 1e-4
@@ -43,6 +42,16 @@ def bundle(imported, tmp_path_factory):
     return export_bundle(model, tmp_path_factory.mktemp("bundle") / "golden.tlee", checkpoint, verified=False)
 
 
+@pytest.fixture(scope="module")
+def recognizer(bundle):
+    return Recognizer.load(bundle, threads=1)
+
+
+@pytest.fixture(scope="module")
+def clip(trace):
+    return trace_clip(trace)
+
+
 def in_pytorch(model, clip, thresholds):
     policy = ExitPolicy(len(clip), thresholds)
     for step in walk(TorchStages(model), clip, policy):
@@ -50,8 +59,9 @@ def in_pytorch(model, clip, thresholds):
         yield step.frame, step.exit, step.decision, step.values.confidence, step.values.score, logits, z
 
 
-def in_runtime(bundle, clip, thresholds):
-    for step in Recognizer.load(bundle, thresholds=thresholds).recognize(clip, trace=True).trace:
+def in_runtime(recognizer, clip, thresholds):
+    recognizer.policy = exit_policy(recognizer.bundle.manifest["model"]["gate"], len(clip), thresholds)
+    for step in recognizer.recognize(clip, trace=True).trace:
         decision = (Action(step.action), Reason(step.reason))
         yield step.frame, step.exit, decision, step.confidence, step.score, step.logits, step.z
 
@@ -80,24 +90,23 @@ def check_run(got, run):
 
 
 @pytest.mark.parametrize("setting", range(4))
-def test_every_exit_is_taken_as_published_in_pytorch(model, trace, setting):
+def test_every_exit_is_taken_as_published_in_pytorch(model, trace, clip, setting):
     run = trace["runs"][setting]
     thresholds = Thresholds.of(model.exits, run["first_threshold"], run["layer_threshold"])
-    check_run(in_pytorch(model, trace_clip(trace), thresholds), run)
+    check_run(in_pytorch(model, clip, thresholds), run)
 
 
 @pytest.mark.parametrize("setting", range(4))
-def test_every_exit_is_taken_as_published_in_the_runtime(bundle, trace, setting):
+def test_every_exit_is_taken_as_published_in_the_runtime(recognizer, trace, clip, setting):
     run = trace["runs"][setting]
-    thresholds = Thresholds.of(bundle.exits, run["first_threshold"], run["layer_threshold"])
-    check_run(in_runtime(bundle, trace_clip(trace), thresholds), run)
+    thresholds = Thresholds.of(recognizer.bundle.exits, run["first_threshold"], run["layer_threshold"])
+    check_run(in_runtime(recognizer, clip, thresholds), run)
 
 
 @pytest.mark.parametrize("where", ["pytorch", "runtime"])
-def test_without_exits_every_value_is_the_published_one_until_the_last_frame(model, bundle, trace, where):
+def test_without_exits_every_value_is_the_published_one_until_the_last_frame(model, recognizer, trace, clip, where):
     never = Thresholds.of(model.exits, 2.0, 2.0, gate=2.0)
-    run = in_pytorch if where == "pytorch" else in_runtime
-    got = list(run(model if where == "pytorch" else bundle, trace_clip(trace), never))
+    got = list(in_pytorch(model, clip, never) if where == "pytorch" else in_runtime(recognizer, clip, never))
     # The free run also visits the last frame's deeper exits, which the exit rule never reaches.
     checked = list(check_steps(got, trace["free_run"][: len(got)]))
     assert len(checked) == (trace["frames"] - 1) * model.exits + 1
@@ -112,4 +121,5 @@ def test_a_published_checkpoint_and_its_configuration_file_are_all_that_export_n
     assert shown.err == f"tlee-export: {config}: warning: not known and left out: log\n"
     assert "hmdb51-mobilenetv2: mobilenetv2, 51 classes, 3 exits" in shown.out and "verified: 4 clips" in shown.out
     thresholds = Thresholds.of(3, trace["runs"][1]["first_threshold"], trace["runs"][1]["layer_threshold"])
-    check_run(in_runtime(Bundle.open(tmp_path / "a.tlee"), trace_clip(trace), thresholds), trace["runs"][1])
+    exported = Recognizer.load(tmp_path / "a.tlee", thresholds=thresholds)
+    check_run(in_runtime(exported, trace_clip(trace), thresholds), trace["runs"][1])

@@ -2,15 +2,15 @@
 
 import json
 import pickle
-import subprocess
-import sys
 
 import pytest
 import safetensors.torch
 import torch
 from conftest import SMALL, small_model
 
+from tlee import cli
 from tlee.errors import CheckpointError, UsageError
+from tlee.export.cli import command
 from tlee.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
 from tlee.models.config import Config, load_config
 from tlee.models.published import load_published, published_names
@@ -153,10 +153,10 @@ def test_the_header_is_plain_json(small_checkpoint):
     assert header["config"]["name"] == "small" and header["config"]["labels"] == ["walk", "run", "jump"]
 
 
-def test_export_of_something_else_is_one_line(tmp_path):
+def test_export_of_something_else_is_one_line(tmp_path, capsys):
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    command = [sys.executable, "-m", "tlee.export.cli", str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "a.tlee")]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2 and run.stderr.count("\n") == 1
-    assert run.stderr.startswith(f"tlee-export: {tmp_path}/a.safetensors: not a checkpoint")
+    arguments = [str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "a.tlee")]
+    assert cli.run("tlee-export", command, arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith(f"tlee-export: {tmp_path}/a.safetensors: not a checkpoint")
     assert not (tmp_path / "a.tlee").exists()

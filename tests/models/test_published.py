@@ -48,8 +48,10 @@ def test_every_published_checkpoint_is_taken(tmp_path, title):
     ],
 )
 def test_what_differs_is_listed_in_published_names(tmp_path, title, change, words):
-    with pytest.raises(CheckpointError, match=words) as caught:
-        load_published(write(tmp_path / "a.pth.tar", title, **change), config_of(title))
+    path = write(tmp_path / "a.pth.tar", title, **change)
+    # A model without weights says as much, and sooner.
+    with pytest.raises(CheckpointError, match=words) as caught, torch.device("meta"):
+        load_published(path, config_of(title))
     assert "\n" not in str(caught.value)
 
 

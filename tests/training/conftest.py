@@ -1,9 +1,43 @@
-"""What the training tests share: a small set of clips, and the configuration of a run on it."""
+"""What the training tests share: a small set of clips, the configuration of a run on it, and what makes runs short."""
 
 import pytest
 from conftest import SMALL, write_clip
 
+from tlee.models.backbones import Backbone
+from tlee.training import train
 from tlee.training.stages import STAGES
+
+SHAPES = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_once():
+    """A run builds its model four times, and half of that is to find the same shapes."""
+    measure = Backbone._measure
+
+    def known(self, features, input_size):
+        key = str(features), self.cuts, input_size
+        if key not in SHAPES:
+            measure(self, features, input_size)
+            SHAPES[key] = self.shapes, self.state_shapes
+        self.shapes, self.state_shapes = map(list, SHAPES[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backbone, "_measure", known)
+        yield
+
+
+@pytest.fixture
+def plots():
+    """For tests whose runs shall draw: that takes longer than small trainings do."""
+
+
+@pytest.fixture(autouse=True)
+def no_plots_unasked(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if "plots" not in request.fixturenames:
+            patch.setattr(train, "plot_run", lambda folder: None)
+        yield
 
 
 @pytest.fixture(scope="session")

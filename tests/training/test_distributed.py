@@ -1,5 +1,7 @@
 """Several processes learn what one learns."""
 
+import contextlib
+import io
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import yaml
 from conftest import SMALL, lines
 
 from tlee.models.checkpoint import load_checkpoint
+from tlee.training import cli
 
 # In double precision, so that what rounding makes of itself over the steps stays far below what an error would.
 SETTINGS = {
@@ -29,22 +32,24 @@ def runs(folders, tmp_path_factory):
     data = {"train": str(folders / "train"), "val": str(folders / "val"), "cache": True}
     content = {**SMALL, "labels": [], "init": "random", "data": data, **SETTINGS}
     (root / "run.yml").write_text(yaml.safe_dump(content))
-    command = ["-m", "tlee.training.cli", str(root / "run.yml"), "--accelerator", "cpu"]
+    arguments = [str(root / "run.yml"), "--accelerator", "cpu"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        cli.command([*arguments, "-o", str(root / "one")])
+    command = ["-m", "tlee.training.cli", *arguments]
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    starts = {"one": command, "two": [*command, "--devices", "2"], "torchrun": [*torchrun, *command]}
+    starts = {"two": [*command, "--devices", "2"], "torchrun": [*torchrun, *command]}
     results = {}
     for name, start in starts.items():
-        result = subprocess.run(
+        results[name] = subprocess.run(
             [sys.executable, *start, "-o", str(root / name)], capture_output=True, text=True, timeout=300
         )
-        assert result.returncode == 0, result.stderr
-        results[name] = result
-    return root, results
+        assert results[name].returncode == 0, results[name].stderr
+    return root, printed.getvalue(), results["two"]
 
 
 @pytest.mark.parametrize("several", ["two", "torchrun"])
 def test_two_processes_have_the_loss_curve_of_one(runs, several):
-    root, _ = runs
+    root, *_ = runs
     one, two = lines(root / "one"), lines(root / several)
     assert [row["event"] for row in one] == [row["event"] for row in two] and len(one) > 7
     for a, b in zip(one, two):
@@ -57,14 +62,14 @@ def test_two_processes_have_the_loss_curve_of_one(runs, several):
 
 @pytest.mark.parametrize("several", ["two", "torchrun"])
 def test_two_processes_end_with_the_weights_of_one(runs, several):
-    root, _ = runs
+    root, *_ = runs
     one, two = (load_checkpoint(root / name / "best.safetensors").state_dict() for name in ("one", several))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_only_the_first_process_speaks(runs):
-    root, results = runs
-    one, two = (results[name].stdout.replace(str(root / name), "RUN") for name in ("one", "two"))
-    assert [line.split(":")[0] for line in two.splitlines()] == [line.split(":")[0] for line in one.splitlines()]
-    assert not [line for line in results["two"].stderr.splitlines() if "Warning" in line]
+    root, one, two = runs
+    one, printed = one.replace(str(root / "one"), "RUN"), two.stdout.replace(str(root / "two"), "RUN")
+    assert [line.split(":")[0] for line in printed.splitlines()] == [line.split(":")[0] for line in one.splitlines()]
+    assert not [line for line in two.stderr.splitlines() if "Warning" in line]

@@ -1,10 +1,8 @@
 """A killed run goes on as if nothing had happened."""
 
-import os
+import contextlib
+import multiprocessing
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -55,22 +53,21 @@ def finished(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-@pytest.mark.parametrize("point", [0, 1, 2, 3, 5, 7])
-def test_a_run_cut_off_at_any_save_gives_the_same_numbers(arguments, whole, tmp_path, monkeypatch, point):
-    saves = []
-    save = RunFolder.save_state
+def test_a_run_cut_off_at_any_save_gives_the_same_numbers(arguments, whole, tmp_path, monkeypatch):
+    saved, save = [], RunFolder.save_state
 
-    def cut_off(self, *state):
-        if len(saves) == point:
+    def cut_off(self, progress, *state):
+        if len(saved) == run:
             raise Killed  # just before the state is written: what came since the one before is lost
-        saves.append(state)
-        save(self, *state)
+        save(self, progress, *state)
+        saved.append((progress.stage, progress.epoch, progress.step))
 
     monkeypatch.setattr(RunFolder, "save_state", cut_off)
-    with pytest.raises(Killed):
-        cli.command(arguments("cut"))
-    monkeypatch.undo()
-    cli.command(arguments("cut"))
+    for run in range(10):  # each saves one state more than the one before, and the next one goes on from it
+        with pytest.raises(Killed) if run < 9 else contextlib.nullcontext():
+            cli.command(arguments("cut"))
+    # Within epochs and at their ends, in both stages, and at the ends of stages.
+    assert saved == [(0, 0, 3), (0, 1, 0), (0, 1, 2), (0, 2, 0), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 2, 0), (2, 0, 0)]
     cut = tmp_path / "cut"
     assert lines(whole) == lines(cut)
     for name in ("best.safetensors", "last.safetensors"):
@@ -80,15 +77,14 @@ def test_a_run_cut_off_at_any_save_gives_the_same_numbers(arguments, whole, tmp_
 def test_a_run_killed_by_the_system_resumes(arguments, whole, tmp_path):
     metrics, state = tmp_path / "cut" / "metrics.jsonl", tmp_path / "cut" / STATE
     for size in (1, 900):  # after the first lines, and well into the run
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tlee.training.cli", *arguments("cut")], stdout=subprocess.DEVNULL
-        )
+        process = multiprocessing.get_context("fork").Process(target=in_one_thread, args=[arguments("cut")])
+        process.start()
         limit = time.monotonic() + 120
-        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size >= size):
+        while process.is_alive() and not (metrics.exists() and metrics.stat().st_size >= size):
             assert time.monotonic() < limit
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         if state.exists():
             RunFolder(state.parent).load_state()  # whole
     cli.command(arguments("cut"))
@@ -97,7 +93,13 @@ def test_a_run_killed_by_the_system_resumes(arguments, whole, tmp_path):
     assert not list((tmp_path / "cut").glob(".*"))  # no unfinished files are left
 
 
-def test_a_finished_run_resumes_to_nothing(arguments, finished, whole):
+def in_one_thread(arguments):
+    """The command in a forked process, which has none of its parent's other threads."""
+    torch.set_num_threads(1)
+    cli.command(arguments)
+
+
+def test_a_finished_run_resumes_to_nothing(arguments, finished, whole, plots):
     cli.command(arguments("run"))
     assert lines(finished) == lines(whole)
 

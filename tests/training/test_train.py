@@ -1,5 +1,8 @@
 """Runs: what they write, that they learn, and what ends them."""
 
+import contextlib
+import io
+
 import pytest
 import torch
 import torchvision
@@ -15,25 +18,34 @@ from tlee.training.run_folder import OWN
 from tlee.training.train import fitting_batch, learning_rate
 
 
+def run_into(folder, content, arguments=()):
+    """The command on a configuration file of this content."""
+    file = folder.with_suffix(".yml")
+    file.write_text(yaml.safe_dump(content))
+    assert cli.command([str(file), "-o", str(folder), "--accelerator", "cpu", *arguments]) is None
+    return folder
+
+
 @pytest.fixture
 def train(tmp_path, configuration):
     """Runs the command on a configuration with `changes`; gives the run's folder."""
+    return lambda name="run", arguments=(), **changes: run_into(tmp_path / name, configuration(**changes), arguments)
 
-    def run(name="run", arguments=(), **changes):
-        file = tmp_path / f"{name}.yml"
-        file.write_text(yaml.safe_dump(configuration(**changes)))
-        assert cli.command([str(file), "-o", str(tmp_path / name), "--accelerator", "cpu", *arguments]) is None
-        return tmp_path / name
 
-    return run
+@pytest.fixture(scope="module")
+def of_all_stages(tmp_path_factory, configuration):
+    """The folder of a run of all stages with its plots, and what the run printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        folder = run_into(tmp_path_factory.mktemp("runs") / "all", configuration())
+    return folder, printed.getvalue()
 
 
 def one_stage(**settings):
     return [{"stage": "backbone", "epochs": 1, "batch": 4, "learning_rate": 0.01, **settings}]
 
 
-def test_a_run_leaves_all_that_its_folder_promises(train, capsys):
-    folder = train()
+def test_a_run_leaves_all_that_its_folder_promises(of_all_stages):
+    folder, printed = of_all_stages
     assert sorted(p.name for p in folder.iterdir()) == sorted(OWN)
     events = [(row["event"], row["stage"]) for row in lines(folder)]
     stages = ["frames", "backbone", "branches", "joint", "gate", "all"]
@@ -46,7 +58,7 @@ def test_a_run_leaves_all_that_its_folder_promises(train, capsys):
     assert yaml.safe_load((folder / "config.yml").read_text())["stages"][0]["momentum"] == 0.9
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "tensorboard").glob("events*"))
-    assert "tlee-export" in capsys.readouterr().out
+    assert "tlee-export" in printed
 
 
 def test_tensorboard_shows_the_same_numbers(train):
@@ -59,10 +71,13 @@ def test_tensorboard_shows_the_same_numbers(train):
     assert len(board.Scalars("epoch/val_accuracy_exit2")) == 3
 
 
-def test_a_run_is_the_same_every_time_and_another_with_another_seed(train):
-    folders = [train("a"), train("b"), train("c", seed=1)]
-    assert lines(folders[0]) == lines(folders[1]) != lines(folders[2])
-    assert same_models(folders[0] / "best.safetensors", folders[1] / "best.safetensors")
+def test_a_run_is_the_same_every_time_and_another_with_another_seed(of_all_stages, train, configuration):
+    (first, _), again = of_all_stages, train("again")
+    assert lines(first) == lines(again)
+    assert same_models(first / "best.safetensors", again / "best.safetensors")
+    for seed in (0, 1):  # of the first stage alone
+        begun = lines(train(f"seed {seed}", seed=seed, stages=configuration()["stages"][:1]))
+        assert (begun == lines(first)[: len(begun)]) == (seed == 0)
 
 
 def test_training_learns(train):
