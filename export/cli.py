@@ -12,16 +12,29 @@ PROGRAM = "tlee-export"
 
 
 def command(arguments: list[str] | None) -> None:
-    from tlee.export.targets import DEFAULT_TARGET, TARGETS  # onnx may not be installed: reported by whoever runs this
+    # Here, since onnx may not be installed: reported by whoever runs this.
+    from tlee.export.targets import DEFAULT_TARGET, FORMS, TARGETS
 
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description="Turn a checkpoint into a bundle and verify it against PyTorch."
+        prog=PROGRAM,
+        description="Turn a checkpoint into a bundle and verify it against PyTorch: segments, each exit's unit "
+        "composed of them, and recorded activations for a device to hold its engines against.",
     )
     parser.add_argument("checkpoint", help=".safetensors of tlee-train, or .pth.tar of the published code")
     parser.add_argument("-o", "--output", required=True, metavar="NAME.tlee", help="the bundle to write")
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument(
-        "--target", choices=TARGETS, default=DEFAULT_TARGET, help="whose TensorRT must take every segment (%(default)s)"
+        "--target",
+        choices=TARGETS,
+        default=DEFAULT_TARGET,
+        help="whose TensorRT must take every segment and unit (%(default)s)",
+    )
+    parser.add_argument(
+        "--forms",
+        choices=FORMS,
+        action="append",
+        default=[],
+        help="also write forms that compute in half precision, for TensorRT 11 and RTX, which read it from the ONNX",
     )
     parser.add_argument("--replace", action="store_true", help="replace the bundle if it exists")
     parser.add_argument("--no-verify", action="store_true", help="do not compare the bundle with PyTorch")
@@ -37,7 +50,13 @@ def command(arguments: list[str] | None) -> None:
         warn_of_unknown(PROGRAM, options.config, unknown)
     model = load_model(options.checkpoint, config)
     bundle = export_bundle(
-        model, options.output, options.checkpoint, not options.no_verify, options.replace, options.target
+        model,
+        options.output,
+        options.checkpoint,
+        verified=not options.no_verify,
+        replace=options.replace,
+        target=options.target,
+        forms=options.forms,
     )
     print("\n".join(describe(bundle)))
     print(f"written: {options.output}")

@@ -1,4 +1,5 @@
-"""Checkpoint to bundle: every segment written, the whole exit rule verified, then the bundle appears."""
+"""Checkpoint to bundle: segments and units written, activations recorded, the whole exit rule verified, then the bundle
+appears."""
 
 from __future__ import annotations
 
@@ -9,21 +10,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle, BundleWriter, exit_costs, write_bundle
+from tlee.bundle import Bundle, BundleWriter, exit_costs, unit_segments, write_bundle
 from tlee.errors import UsageError
+from tlee.export.activations import add_activations, record
+from tlee.export.half import halves
 from tlee.export.segments import SegmentModule, count_macs, count_parameters, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
-from tlee.export.verify import verify
+from tlee.export.units import compose
+from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256
 from tlee.frames import INTERPOLATION
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
 from tlee.models.published import load_published
+from tlee.runtime.onnx_backend import OnnxBackend
+
+SYNTHETIC = "synthetic clips"
+Graphs = dict[str, onnx.ModelProto]
 
 
 def load_model(checkpoint: str | Path, config: Config | None = None) -> Tlee:
@@ -50,6 +59,7 @@ def export_bundle(
     verified: bool = True,
     replace: bool = False,
     target: str = DEFAULT_TARGET,
+    forms: Sequence[str] = (),
 ) -> Bundle:
     """Write a model as a bundle, or nothing.
 
@@ -58,41 +68,87 @@ def export_bundle(
         checkpoint: where the model came from; its hash goes into the provenance.
         verified: compare the bundle with the model before it appears.
         replace: whether a bundle that is there already gives way.
-        target: whose TensorRT must take every segment, a key of `tlee.export.targets.TARGETS`.
+        target: whose TensorRT must take every segment and unit, a key of `tlee.export.targets.TARGETS`.
+        forms: precisions of `tlee.export.targets.FORMS` to make forms in, beside float32.
 
     Raises:
         VerificationError: the bundle does not answer as the model.
-        UsageError: the folder exists or cannot be written, or the target does not take a segment.
+        UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
+            into a form.
     """
     start = time.perf_counter()
     segments = segment_modules(model)
     with write_bundle(str(path), replace) as writer:
-        entries = {s.name: _add(writer, s, target) for s in tqdm(segments, desc="segments", leave=False, disable=None)}
+        graphs = {s.name: to_onnx(s) for s in tqdm(segments, desc="segments", leave=False, disable=None)}
+        units = _units(model, graphs)
+        for name, graph in {**graphs, **units}.items():
+            check_operators(name, graph, target)
+        entries = {s.name: _add_segment(writer, s, graphs[s.name]) for s in segments}
         manifest = _manifest(model, entries, checkpoint, target)
+        manifest["units"] = {name: _add_unit(writer, model, entries, graph) for name, graph in units.items()}
+        manifest["variants"] = {precision: _add_halves(writer, model, graphs) for precision in forms}
+        bundle = writer.draft(manifest)
+        backend = OnnxBackend(bundle)
+        recorded = record(bundle, synthetic_clips(bundle.frames), backend)
+        manifest["activations"] = add_activations(writer, recorded, SYNTHETIC)
         manifest["provenance"]["seconds"] = round(time.perf_counter() - start, 2)  # without verification
-        bundle = writer.finish({**manifest, "verification": None})
-        if verified:
-            writer.finish({**manifest, "verification": verify(model, bundle)})
+        manifest["verification"] = verify(model, bundle, backend) if verified else None
+        writer.finish(manifest)
     return Bundle.open(str(path))
 
 
-def _add(writer: BundleWriter, segment: SegmentModule, target: str) -> dict[str, Any]:
-    file = f"segments/{segment.name}.onnx"
-    graph = to_onnx(segment)
-    check_operators(segment.name, graph, target)
-    writer.add(file, graph.SerializeToString())
+def _add_segment(writer: BundleWriter, segment: SegmentModule, graph: onnx.ModelProto) -> dict[str, Any]:
     return {
-        "file": file,
+        "file": _add(writer, f"segments/{segment.name}.onnx", graph),
         "inputs": _values(segment.inputs, segment.shapes),
         "outputs": _values(segment.outputs, segment.output_shapes()),
         "macs": count_macs(segment),
         "parameters": count_parameters(segment),
+        "nodes": len(graph.graph.node),
         **({"state": segment.state()} if segment.state() else {}),
     }
 
 
+def _units(model: Tlee, graphs: Graphs) -> Graphs:
+    composed = unit_segments(model.config.model.branches, graphs)
+    return {name: compose(name, parts, graphs) for name, parts in composed.items()}
+
+
+def _add_unit(
+    writer: BundleWriter, model: Tlee, segments: dict[str, dict[str, Any]], unit: onnx.ModelProto
+) -> dict[str, Any]:
+    name = unit.graph.name
+    parts = unit_segments(model.config.model.branches, segments)[name]
+    sides = {"inputs": unit.graph.input, "outputs": unit.graph.output}
+    return {
+        "file": _add(writer, f"units/{name}.onnx", unit),
+        "segments": parts,
+        **{side: _values([v.name for v in values], [_shape(v) for v in values]) for side, values in sides.items()},
+        **{key: sum(segments[part][key] for part in parts) for key in ("macs", "parameters")},
+        "nodes": len(unit.graph.node),
+    }
+
+
+def _add_halves(writer: BundleWriter, model: Tlee, graphs: Graphs) -> dict[str, Any]:
+    """Forms in half precision of all that is not delicate, and of the units with what is delicate in float32."""
+    segments = halves(graphs)
+    forms = {**segments, **_units(model, {**graphs, **segments})}
+    entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", form)} for name, form in forms.items()}
+    made = {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
+    return {"forms": entries, "kept": [], "made": made}
+
+
+def _add(writer: BundleWriter, file: str, graph: onnx.ModelProto) -> str:
+    writer.add(file, graph.SerializeToString())
+    return file
+
+
 def _values(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> list[dict[str, object]]:
     return [{"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in zip(names, shapes)]
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
 
 
 def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str | Path, target: str) -> dict[str, Any]:
@@ -119,7 +175,6 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
             "colour": "RGB",
         },
         "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},
-        "variants": {},
         "exits": exit_costs(config.model.branches, segments),
         "segments": segments,
         "provenance": {

@@ -16,6 +16,7 @@ from tlee.errors import UsageError
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}
 DEFAULT_TARGET = "jetpack4"  # what it takes, all take
+FORMS = ("fp16",)  # precisions that a target may want beside float32 and that can be made without videos
 MAX_OPSET = {"8.2": 13, "8.5": 17}
 # TensorRT reads 64-bit integers as 32-bit ones.
 TYPES: dict[int, str] = {
@@ -26,6 +27,7 @@ TYPES: dict[int, str] = {
     TensorProto.INT64: "INT32",
     TensorProto.BOOL: "BOOL",
 }
+COMPARISONS = ("Greater", "Less", "Equal")  # listed with the types that they compare
 REMEDIES = {
     "HardSwish": "write it as x * relu6(x + 3) / 6",
     "LayerNormalization": "write it with mean and variance",
@@ -35,32 +37,34 @@ REMEDIES = {
 OTHER_REMEDY = "replace that layer of the model, or export for a newer JetPack with --target"
 
 
-def check_operators(segment: str, model: onnx.ModelProto, target: str) -> None:
+def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
     """Refuse a model that the target's TensorRT cannot parse.
 
     Args:
-        segment: the name to report.
+        name: of the segment or unit.
         target: a key of `TARGETS`.
 
     Raises:
         UsageError: an operator, one of its types, or the opset is not supported; names segment, node and operator.
     """
+    subject = f"{'unit' if name.startswith('exit') else 'segment'} {name}"
     release = TARGETS[target]
     operators = _operators(release)
     opset = max(entry.version for entry in model.opset_import if entry.domain == "")
     if opset > MAX_OPSET[release]:
         problem = f"opset {opset}, TensorRT {release} ({target}) reads up to {MAX_OPSET[release]}"
-        raise UsageError(f"segment {segment}", problem, "export for a newer JetPack with --target")
+        raise UsageError(subject, problem, "export for a newer JetPack with --target")
     types = _value_types(model)
     for node in model.graph.node:
         where = f"node '{node.name or node.output[0]}' is a {node.op_type}"
         if node.domain or node.op_type not in operators:
             problem = f"{where}, which TensorRT {release} ({target}) does not have"
-            raise UsageError(f"segment {segment}", problem, REMEDIES.get(node.op_type, OTHER_REMEDY))
-        found = TYPES.get(types.get(node.output[0], TensorProto.FLOAT), "another type")
+            raise UsageError(subject, problem, REMEDIES.get(node.op_type, OTHER_REMEDY))
+        typed = node.input[0] if node.op_type in COMPARISONS else node.output[0]
+        found = TYPES.get(types.get(typed, TensorProto.FLOAT), "another type")
         if found not in operators[node.op_type]:
             problem = f"{where} of {found}, which TensorRT {release} ({target}) does not take"
-            raise UsageError(f"segment {segment}", problem, "let the model compute in float32")
+            raise UsageError(subject, problem, "let the model compute in float32")
 
 
 def _operators(release: str) -> dict[str, list[str]]:
@@ -69,5 +73,5 @@ def _operators(release: str) -> dict[str, list[str]]:
 
 def _value_types(model: onnx.ModelProto) -> dict[str, int]:
     graph = onnx.shape_inference.infer_shapes(model).graph
-    values = (*graph.value_info, *graph.output)
+    values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: value.type.tensor_type.elem_type for value in values}

@@ -29,8 +29,11 @@ TOLERANCE = 1e-4
 NEVER = 2.0  # a confidence threshold that nothing crosses
 
 
-def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
+def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
     """Compare every step of several clips at several thresholds.
+
+    Args:
+        backend: runs the bundle.
 
     Returns:
         Numbers of clips, runs and steps compared, and the largest difference, for the manifest.
@@ -38,7 +41,7 @@ def verify(model: Tlee, bundle: Bundle) -> dict[str, object]:
     Raises:
         VerificationError: another exit, another label, or a difference above the tolerance.
     """
-    stages, chain = TorchStages(model), Chain(bundle, OnnxBackend(bundle))
+    stages, chain = TorchStages(model), Chain(bundle, backend)
     runs, steps, difference = 0, 0, 0.0
     clips = synthetic_clips(bundle.frames)
     for clip in tqdm(clips, desc="verifying", total=CLIPS, leave=False, disable=None):

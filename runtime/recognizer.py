@@ -60,7 +60,7 @@ class Recognizer:
             early_exit: False computes every frame to the tail.
             threads: CPU threads, None for all cores.
             shared_pool: one ONNX Runtime thread pool for the process, see `tlee.runtime.onnx_backend.open_session`.
-            precision: "fp32", or "int8" for the forms that tlee-calibrate made.
+            precision: "fp32", or "int8" and "fp16" for the forms that tlee-calibrate and tlee-export --forms made.
 
         Raises:
             BundleError: no bundle, or not what its manifest says.

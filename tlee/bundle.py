@@ -1,38 +1,57 @@
-"""The bundle, `NAME.tlee/`: a manifest and the segments it describes. The contract between workstation and device.
+"""The bundle, `NAME.tlee/`: a manifest and the graphs it describes. The contract between workstation and device.
 
 A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file,
 a path that leaves the bundle. Nothing in a bundle is unpickled or run.
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Set
 
 from tlee.errors import BundleError, UsageError
 from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
-PRECISIONS = ("fp32", "int8")  # what a segment can be read in
+PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
+HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make them with tlee-calibrate"}
+# Always in float32, alone and within units: what they give is compared with thresholds, and these may lie at 0.99999,
+# where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
+DELICATE = ("frm", "head", "gate")
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
 
 
 class Segment(NamedTuple):
-    """One ONNX graph of the chain."""
+    """One ONNX graph: a segment of the chain, or a unit composed of several."""
 
     name: str
-    file: str  # relative to the bundle
+    file: str  # of its float32 form, relative to the bundle
     inputs: List[str]
     outputs: List[str]
     macs: int
     parameters: int
     state: Dict[str, str]  # inputs by name that the output of that name replaces in the next frame
+    nodes: int  # of the ONNX graph: what building it takes goes by these
+    segments: List[str]  # of a unit, in order; of a segment itself alone
+
+
+def unit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
+    """Of each unit, one per exit, the segments that it is composed of, in order.
+
+    Example:
+        >>> unit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
+        ['tail', 'head', 'gate']
+    """
+    shared = [name for name in ("neck",) + DELICATE if name in segments]
+    own = ["branch{}".format(b) for b in range(branches)] + ["tail"]
+    return {"exit{}".format(b): [name] + shared for b, name in enumerate(own)}
 
 
 def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -47,7 +66,7 @@ def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[
         return sum(segments[name][key] for name in names if name in segments)
 
     exits: List[Dict[str, Any]] = []
-    shared = ["neck", "frm", "head", "gate"]
+    shared = ["neck"] + list(DELICATE)
     for b in range(branches + 1):
         splits = ["split{}".format(i) for i in range(b + 1)]
         own = (["branch{}".format(i) for i in range(branches)] + ["tail"])[: b + 1]
@@ -84,6 +103,7 @@ class Bundle:
         self.exits: int = model["branches"] + 1
         self.frames = FrameSpec(frames["count"], frames["order"], frames["resize"], frames["crop"])
         self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
+        self.units = {name: _segment(name, entry) for name, entry in manifest["units"].items()}
 
     @classmethod
     def open(cls, path: str) -> "Bundle":
@@ -93,33 +113,57 @@ class Bundle:
         _check_files(path, manifest)
         return cls(path, manifest)
 
-    def read(self, segment: str, precision: str = "fp32") -> bytes:
-        """The ONNX model of a segment.
+    def graph(self, name: str) -> Segment:
+        """A segment or unit by its name."""
+        return self.units[name] if name in self.units else self.segments[name]
+
+    def read(self, name: str, precision: str = "fp32") -> bytes:
+        """The ONNX model of a segment or unit.
 
         Args:
-            precision: of `PRECISIONS`; where the variant has no form of this segment, or its plan keeps the segment in
-                higher precision, the float32 form.
+            precision: of `PRECISIONS`; where there is no such form of it, the float32 form.
 
         Raises:
             BundleError: the content is not the one that was exported.
-            UsageError: the bundle has no such variant.
+            UsageError: the bundle has no forms of this precision.
         """
-        return self._read_file(self.file_of(segment, precision))
+        return self.read_file(self.file_of(name, precision))
 
-    def file_of(self, segment: str, precision: str = "fp32") -> str:
+    def file_of(self, name: str, precision: str = "fp32") -> str:
         """The file that `read` reads, relative to the bundle. Raises UsageError as that does."""
+        form = self.form(name, precision)
+        return self.graph(name).file if form is None else form["file"]
+
+    def form(self, name: str, precision: str) -> Optional[Dict[str, Any]]:
+        """What the manifest says of the form that is read for a precision: its `file`, and where there are, its INT8
+        `cache` and its `deviation` from float32. None where that is the float32 form: there is no other, or the plan
+        keeps the segment in higher precision. Raises UsageError as `read` does."""
         if precision == "fp32":
-            return self.segments[segment].file
+            return None
         if precision not in self.manifest["variants"]:
-            raise UsageError(self.path, "has no {} forms".format(precision), "make them with tlee-calibrate")
+            remedy = HOW_TO_MAKE.get(precision, "choose of: {}".format(", ".join(PRECISIONS)))
+            raise UsageError(self.path, "has no {} forms".format(precision), remedy)
         variant = self.manifest["variants"][precision]
-        kept = segment in variant["kept"] or segment not in variant["segments"]
-        return self.segments[segment].file if kept else variant["segments"][segment]["file"]
+        return None if name in variant["kept"] else variant["forms"].get(name)
+
+    def read_file(self, name: str) -> bytes:
+        """The content of a file that the manifest lists. Raises BundleError as `read` does."""
+        path = os.path.join(self.path, name)
+        if name not in self.manifest["files"]:
+            raise BundleError(path, "not in the bundle", EXPORT_AGAIN)
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read()
+        except OSError as error:
+            raise BundleError(path, error.strerror, EXPORT_AGAIN) from None
+        if sha256(content) != self.manifest["files"][name]["sha256"]:
+            raise BundleError(path, "altered since the bundle was written", EXPORT_AGAIN)
+        return content
 
     def verify(self) -> None:
         """Check the content of every file. Raises BundleError as `read` does."""
         for name in self.manifest["files"]:
-            self._read_file(name)
+            self.read_file(name)
 
     def thresholds(self, point: Optional[str] = None) -> Thresholds:
         """The exit rule's thresholds, or those of a named operating point.
@@ -134,17 +178,6 @@ class Bundle:
             known = ", ".join(sorted(rule["operating_points"])) or "none"
             raise UsageError(self.path, "no operating point '{}'".format(point), "choose of: {}".format(known))
         return Thresholds(**rule["operating_points"][point]["thresholds"])
-
-    def _read_file(self, name: str) -> bytes:
-        path = os.path.join(self.path, name)
-        try:
-            with open(path, "rb") as stream:
-                content = stream.read()
-        except OSError as error:
-            raise BundleError(path, error.strerror, EXPORT_AGAIN) from None
-        if sha256(content) != self.manifest["files"][name]["sha256"]:
-            raise BundleError(path, "altered since the bundle was written", EXPORT_AGAIN)
-        return content
 
 
 class BundleWriter:
@@ -170,11 +203,12 @@ class BundleWriter:
             raise UsageError(path, "cannot be written ({})".format(error.strerror), "make room") from None
         self.files[name] = {"size": len(content), "sha256": sha256(content)}
 
-    def finish(self, manifest: Dict[str, Any]) -> Bundle:
-        """Write the manifest (all but `format` and `files`, which are known here) and open the result.
+    def draft(self, manifest: Dict[str, Any]) -> Bundle:
+        """The bundle with what it holds so far, unchecked: to be run for what the manifest is to say of it."""
+        return Bundle(self.folder, dict(manifest, format=FORMAT, files=self.files))
 
-        May be called again, to add what was learnt from running the bundle.
-        """
+    def finish(self, manifest: Dict[str, Any]) -> Bundle:
+        """Write the manifest (all but `format` and `files`, which are known here) and open the result."""
         manifest = dict(manifest, format=FORMAT, files=self.files)
         _check_manifest(os.path.join(self.folder, MANIFEST), manifest)
         write_json(os.path.join(self.folder, MANIFEST), manifest)
@@ -242,15 +276,22 @@ def _check_manifest(file: str, manifest: Dict[str, Any]) -> None:
     except ImportError:
         remedy = "pip install 'tlee[cpu]' (on a Jetson 'tlee[jetson]')"
         raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
-    with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
-        validate = fastjsonschema.compile(json.load(stream))
     try:
-        validate(manifest)
+        _validator()(manifest)
     except fastjsonschema.JsonSchemaException as error:
         raise BundleError(file, "not a valid manifest: {}".format(error), EXPORT_AGAIN) from None
     problem = _contradiction(manifest)
     if problem:
         raise BundleError(file, "contradicts itself: {}".format(problem), EXPORT_AGAIN)
+
+
+@functools.lru_cache(maxsize=None)
+def _validator() -> Callable[[Dict[str, Any]], Any]:
+    """The schema as a function; making it takes longer than all else that opening a bundle does."""
+    import fastjsonschema
+
+    with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
+        return fastjsonschema.compile(json.load(stream))
 
 
 def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
@@ -280,12 +321,25 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
             return "the state of {} is not what follows its first input and output".format(name)
         if "state" in segment and frames["order"] != sorted(frames["order"]):
             return "a state is handed from frame to frame, but the frames are not in chronological order"
-    files = [s["file"] for s in segments.values()]
-    for variant in manifest["variants"].values():
-        strange = sorted((set(variant["segments"]) | set(variant["kept"])) - set(segments))
+    units, composed = manifest["units"], unit_segments(model["branches"], segments)
+    if {name: unit["segments"] for name, unit in units.items()} != composed:
+        return "the units are not those of the segments, one for each exit"
+    return _wrong_forms(manifest)
+
+
+def _wrong_forms(manifest: Dict[str, Any]) -> Optional[str]:
+    graphs = dict(manifest["segments"], **manifest["units"])
+    files = [graph["file"] for graph in graphs.values()]
+    for precision, variant in manifest["variants"].items():
+        strange = sorted((set(variant["forms"]) - set(graphs)) | (set(variant["kept"]) - set(manifest["segments"])))
         if strange:
-            return "there is a form of {}, but no such segment".format(strange[0])
-        files += [name for form in variant["segments"].values() for name in (form["file"], form["cache"])]
+            return "there is a form of {}, but no such segment or unit".format(strange[0])
+        delicate = sorted(set(variant["forms"]) & set(DELICATE))
+        if delicate:
+            return "there is a form of {}, which has to stay in float32".format(delicate[0])
+        if precision == "int8" and any("cache" not in form for form in variant["forms"].values()):
+            return "a form in int8 has no cache"
+        files += [form[key] for form in variant["forms"].values() for key in ("file", "cache") if key in form]
     unlisted = [name for name in files if name not in manifest["files"]]
     return "{} is not among the files".format(unlisted[0]) if unlisted else None
 
@@ -318,4 +372,5 @@ def _walk_files(path: str) -> Set[str]:
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:
     inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
-    return Segment(name, entry["file"], inputs, outputs, entry["macs"], entry["parameters"], entry.get("state", {}))
+    counts = (entry["macs"], entry["parameters"], entry.get("state", {}), entry["nodes"])
+    return Segment(name, entry["file"], inputs, outputs, *counts, segments=entry.get("segments", [name]))

@@ -5,6 +5,7 @@ class TleeError(Exception):
     """`SUBJECT: what is wrong; what to do`, on one line."""
 
     def __init__(self, subject: object, problem: object, remedy: str) -> None:
+        self.subject = str(subject)
         self.problem = str(problem)
         self.remedy = remedy
         super().__init__(" ".join("{}: {}; {}".format(subject, problem, remedy).split()))
@@ -28,6 +29,10 @@ class BundleError(TleeError):
 
 class CheckpointError(TleeError):
     """A checkpoint cannot be read, or does not fit the model."""
+
+
+class EngineError(TleeError):
+    """An engine cannot be built or run, or is not what was recorded of it."""
 
 
 class VerificationError(TleeError):

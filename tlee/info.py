@@ -9,7 +9,7 @@ from tlee.bundle import Bundle
 
 
 def describe(bundle: Bundle) -> List[str]:
-    """A bundle as lines of text: the model, its exit rule, its segments, how it was verified."""
+    """A bundle as lines of text: the model, its segments and units, its exit rule, how it was verified."""
     model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
     lines = [
         "{}: {}, {} classes, {} exits".format(bundle.name, model["backbone"], model["classes"], bundle.exits),
@@ -17,12 +17,12 @@ def describe(bundle: Bundle) -> List[str]:
         "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),
         "",
     ]
-    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
+    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_unit_rows(bundle), "lllr") + [""]
+    lines += cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
     if manifest["exit_rule"]["operating_points"]:
         lines += cli.table(_point_rows(bundle), "lrrr") + [""]
-    for precision, variant in sorted(manifest["variants"].items()):
-        kept = ", ".join(variant["kept"]) or "none"
-        lines.append("{}: forms of {} segments, not used: {}".format(precision, len(variant["segments"]), kept))
+    lines += [_forms(bundle, precision) for precision in sorted(manifest["variants"])]
+    lines.append("activations: {samples} steps recorded of {source}".format(**manifest["activations"]))
     verification = manifest["verification"]
     if verification is None:
         lines.append("verified: no")
@@ -45,6 +45,30 @@ def _segment_rows(bundle: Bundle) -> List[List[str]]:
             shapes = ["{} + {} of state".format(text, len(segment.state)) for text in shapes]
         rows.append([name] + shapes + ["{:,}".format(n) for n in (segment.parameters, segment.macs, size)])
     return rows
+
+
+def _unit_rows(bundle: Bundle) -> List[List[str]]:
+    """Of each exit's unit what it is composed of."""
+    rows = [["unit", "segments", "inputs", "bytes"]]
+    for name, unit in sorted(bundle.units.items()):
+        size = "{:,}".format(bundle.manifest["files"][unit.file]["size"])
+        rows.append([name, ", ".join(unit.segments), ", ".join(unit.inputs), size])
+    return rows
+
+
+def _forms(bundle: Bundle, precision: str) -> str:
+    """What there is in a precision, and how far it is from float32 where that was measured."""
+    variant, files = bundle.manifest["variants"][precision], bundle.manifest["files"]
+    forms = variant["forms"]
+    units = sum(name in bundle.units for name in forms)
+    size = sum(files[form["file"]]["size"] for form in forms.values())
+    text = "{}: forms of {} segments and {} units, {:,} bytes".format(precision, len(forms) - units, units, size)
+    deviations = {form["deviation"]: name for name, form in forms.items() if "deviation" in form}
+    if deviations:
+        text += "; largest deviation {:.2g} ({})".format(max(deviations), deviations[max(deviations)])
+    if variant["kept"]:
+        text += "; not used: {}".format(", ".join(variant["kept"]))
+    return text
 
 
 def _exit_rows(bundle: Bundle) -> List[List[str]]:

@@ -1,4 +1,4 @@
-"""INT8 for a bundle: forms of its segments with Q/DQ pairs, calibration caches, a plan, and what they change.
+"""INT8 for a bundle: forms of its segments and units with Q/DQ pairs, calibration caches, a plan, and what they change.
 
 Ranges and plan come from the tuning videos alone, what is reported about them from the held-out ones alone.
 """
@@ -14,28 +14,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 import onnxruntime
 from tqdm import tqdm
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.activations import Activations
+from tlee.bundle import DELICATE, Bundle, amend_bundle
 from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.measure import Measured, Walk, measure
 from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
+from tlee.calibration.int8.units import UnitForm, cache_of, clips_to_record, unit_forms
 from tlee.calibration.videos import Parts, VideoReader, check_part
-from tlee.calibration_cache import write_cache
 from tlee.errors import BundleError, UsageError
+from tlee.export.activations import add_activations, deviation, record
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 
 FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has a form, what the plan says
 WITH, WITHOUT = "early exits", "no exit"
-CACHE_RELEASE = "8.2.1"  # of TensorRT, in a cache's header; a device's build puts its own there
 FORMS, CACHES = "variants/int8", "calibration/int8"
-NO_WEIGHTS, NEVER_RUN = "no weights", "never run"
+NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
+RECORDED = "tuning videos"
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,15 @@ class Form(NamedTuple):
     samples: int
     filled: int
 
-    def cache(self) -> bytes:
-        return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
-
 
 @dataclass(frozen=True)
 class Calibration:
     """What calibrating gave.
 
     Attributes:
-        without: segments that have no form, and why: NO_WEIGHTS or NEVER_RUN.
+        without: segments that have no form, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN.
+        units: forms of units, with what the plan and DELICATE keep in float32.
+        activations: of some of the tuning videos, for the bundle.
         plan: found on the tuning videos, of which there were so many.
         held_out: under "FORM, EXITS" the answers of FP32, INT8 and, where that is something else, PLAN, WITH exits and
             WITHOUT.
@@ -89,6 +91,8 @@ class Calibration:
     settings: Settings
     forms: dict[str, Form]
     without: dict[str, str]
+    units: dict[str, UnitForm]
+    activations: dict[str, np.ndarray]
     plan: Plan
     tuning_videos: int
     held_out: Measured
@@ -123,6 +127,7 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
         found = measure(bundle, ways, "tuning", reader.tuning(parts.tuning, "choosing"), reader.unreadable)
         return {kept: found.compare(name, FP32) for name, kept in names.items()}
 
+    activations = record(bundle, clips_to_record(parts, reader), OnnxBackend(bundle, settings.threads))
     plan = find_plan(list(forms), compared, settings.targets)
     plans: dict[str, list[str]] = {FP32: list(forms), INT8: []}
     if plan.kept:
@@ -130,11 +135,12 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
     ways = {f"{name}, {exits}": w for exits in (WITH, WITHOUT) for name, w in walks(plans, exits).items()}
     held_out = measure(bundle, ways, "held-out", reader.held_out(parts.held_out, "reporting"), reader.unreadable)
     tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
-    return Calibration(settings, forms, without, plan, tuning_videos, held_out)
+    units = unit_forms(bundle, forms, plan.kept)
+    return Calibration(settings, forms, without, units, activations, plan, tuning_videos, held_out)
 
 
 def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
-    """Write forms, caches and plan into the bundle, in place of those it may have.
+    """Write forms, caches, plan and activations into the bundle, in place of those it may have.
 
     Args:
         about: how they were made, for the manifest.
@@ -146,20 +152,27 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
     with amend_bundle(bundle) as writer:
         writer.remove(FORMS)
         writer.remove(CACHES)
-        segments = {}
-        for name, form in calibration.forms.items():
-            segments[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
-            writer.add(segments[name]["file"], form.model)
-            writer.add(segments[name]["cache"], form.cache())
-        int8 = {"segments": segments, "kept": calibration.plan.kept, "calibration": about}
+        entries: dict[str, dict[str, Any]] = {}
+        forms: dict[str, Form | UnitForm] = {**calibration.forms, **calibration.units}
+        for name, form in forms.items():
+            entries[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
+            writer.add(entries[name]["file"], form.model)
+            writer.add(entries[name]["cache"], cache_of(form.ranges))
+        int8 = {"forms": entries, "kept": calibration.plan.kept, "made": about}
+        recorded = add_activations(writer, calibration.activations, RECORDED)
         variants = {**bundle.manifest["variants"], "int8": int8}
-        writer.finish({**bundle.manifest, "variants": variants})
+        manifest = {**bundle.manifest, "variants": variants, "activations": recorded}
+        activations = Activations(writer.draft(manifest))
+        for name, form in forms.items():
+            entries[name]["deviation"] = deviation(activations, name, form.model, calibration.settings.threads)
+        writer.finish(manifest)
 
 
 def _make_forms(
     bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
 ) -> tuple[dict[str, Form], dict[str, str]]:
     without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
+    without.update({name: STAYS_FP32 for name in DELICATE if name in bundle.segments})
     weighted = [name for name in bundle.segments if name not in without]
     with _folder_beside(bundle.path) as folder:
         samples, given = _samples(bundle, weighted, parts, reader, settings, folder)

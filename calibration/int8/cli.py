@@ -70,8 +70,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make INT8 forms of a bundle's segments, keep out of INT8 what is too sensitive, and measure what "
-        "changes. The forms are written into the bundle.",
+        description="Make INT8 forms of a bundle's segments and units, keep out of INT8 what is too sensitive, and "
+        "measure what changes. The forms are written into the bundle, and four frames of the videos with them.",
         epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use or unreadable bundle; then "
         "nothing was written.",
     )

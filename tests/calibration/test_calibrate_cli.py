@@ -7,10 +7,13 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import onnx
 import pytest
+import rtx
 from conftest import write_clip
 
 from tlee import cli
+from tlee.activations import Activations, difference
 from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.int8 import calibrate as int8
 from tlee.calibration.int8 import cli as calibrate_cli
@@ -19,6 +22,7 @@ from tlee.calibration.int8.cli import PROGRAM, command
 from tlee.calibration.int8.qdq import misplaced
 from tlee.calibration.int8.ranges import METHODS
 from tlee.calibration_cache import read_cache
+from tlee.runtime.onnx_backend import open_session
 
 STRICT = ("--method", "entropy", "--min-agreement", "97")  # some segments are kept
 LOOSE = ("--min-agreement", 0, "--max-accuracy-drop", 100)  # any plan will do: one pass less
@@ -60,16 +64,18 @@ def test_the_bundle_has_forms_caches_and_a_plan(calibrated, bundle_of_all_exits)
     bundle, before = Bundle.open(calibrated[0]), Bundle.open(bundle_of_all_exits)
     bundle.verify()
     variant = bundle.manifest["variants"]["int8"]
-    assert set(variant["segments"]) == set(bundle.segments) - {"frm", "tail"}
-    assert set(variant["kept"]) < set(variant["segments"])
-    for name in variant["segments"]:
-        form = (calibrated[0] / variant["segments"][name]["file"]).read_bytes()
+    segments = {"split0", "split1", "split2", "branch0", "branch1"}
+    units = {f"exit{b}" for b in range(2) if f"branch{b}" not in variant["kept"]}
+    assert set(variant["forms"]) == segments | units
+    assert set(variant["kept"]) < segments
+    for name in segments:
+        form = (calibrated[0] / variant["forms"][name]["file"]).read_bytes()
         assert misplaced(form) == []
         assert bundle.read(name, "int8") == (before.read(name) if name in variant["kept"] else form)
-        header, scales = read_cache((calibrated[0] / variant["segments"][name]["cache"]).read_bytes())
+        header, scales = read_cache((calibrated[0] / variant["forms"][name]["cache"]).read_bytes())
         assert header == "TRT-8201-EntropyCalibration2"
         assert set(bundle.segments[name].inputs + bundle.segments[name].outputs) <= set(scales)
-    how = variant["calibration"]
+    how = variant["made"]
     assert (how["method"], how["samples"], how["seed"], how["point"]) == ("entropy", 12, 0, None)
     assert how["early_exit"] is True
     assert how["tuning_videos"] == how["held_out_videos"] == 24
@@ -84,11 +90,47 @@ def test_scales_are_of_the_ranges_in_the_report(calibrated):
     assert scales == {name: pytest.approx(value / 127, rel=1e-6) for name, value in ranges.items()}
 
 
+def test_a_unit_is_in_int8_where_its_branch_is(calibrated):
+    bundle = Bundle.open(calibrated[0])
+    variant = bundle.manifest["variants"]["int8"]
+    for b in range(2):
+        unit, branch = f"exit{b}", f"branch{b}"
+        if branch in variant["kept"]:
+            assert bundle.read(unit, "int8") == bundle.read(unit)
+            continue
+        form = onnx.load_from_string(bundle.read(unit, "int8"))
+        # Which part each pair belongs to: none to the delicate ones.
+        pairs = {node.name.split("/")[0] for node in form.graph.node if node.op_type == "QuantizeLinear"}
+        assert pairs == {branch} and rtx.build(form.SerializeToString()) > 0
+        scales, own = (read_cache(bundle.read_file(variant["forms"][n]["cache"]))[1] for n in (unit, branch))
+        named = {name if name == f"x{b}" else f"{branch}/{name}": scale for name, scale in own.items()}
+        assert scales == named
+        plain = onnx.load_from_string(bundle.read(unit))  # what a cache is used with
+        assert set(scales) <= {name for node in plain.graph.node for name in (*node.input, *node.output)}
+    assert "exit2" not in variant["forms"]  # its tail only pools
+
+
+def test_activations_are_of_the_tuning_videos_and_forms_are_as_far_from_them_as_is_said(
+    calibrated, bundle_of_all_exits
+):
+    bundle, before = Bundle.open(calibrated[0]), Bundle.open(bundle_of_all_exits)
+    assert before.manifest["activations"] == {"samples": 4, "source": "synthetic clips"}
+    assert bundle.manifest["activations"] == {"samples": 4, "source": "tuning videos"}
+    activations = Activations(bundle)
+    for name, form in bundle.manifest["variants"]["int8"]["forms"].items():
+        session, found = open_session(bundle.read_file(form["file"]), threads=1), []
+        for inputs, outputs in activations.of(name):
+            got = session.run(list(outputs), inputs)
+            found += [difference(key, outputs[key], value) for key, value in zip(outputs, got)]
+        assert 0 < form["deviation"] == max(found)
+
+
 def test_all_else_stays_as_it_was(calibrated, bundle_of_all_exits):
     bundle, before = Bundle.open(calibrated[0]), Bundle.open(bundle_of_all_exits)
-    for key in set(before.manifest) - {"variants", "files"}:
+    for key in set(before.manifest) - {"variants", "files", "activations"}:
         assert bundle.manifest[key] == before.manifest[key]
-    assert {name: bundle.manifest["files"][name] for name in before.manifest["files"]} == before.manifest["files"]
+    exported = {name for name in before.manifest["files"] if not name.startswith("activations/")}
+    assert all(bundle.manifest["files"][name] == before.manifest["files"][name] for name in exported)
 
 
 def test_the_bundle_answers_in_int8(calibrated, labelled_videos):
@@ -106,7 +148,7 @@ def test_a_table_of_forms_and_what_was_written(calibrated):
     assert columns.split()[:4] == ["accuracy", "95", "%", "interval"]
     forms = [f"{form}, {exits}" for exits in ("early exits", "no exit") for form in ("float32", "INT8", "plan")]
     assert [row.split("  ")[0] for row in rows] == forms
-    assert kept.startswith("kept in higher precision: ") and kept.endswith("of 7 segments)")
+    assert kept.startswith("kept in higher precision: ") and kept.endswith("of 5 segments)")
     assert written == f"written: {bundle}, {bundle.parent}/report/index.html"
 
 
@@ -130,6 +172,7 @@ def test_the_report_says_what_was_measured_where(calibrated):
         assert forms["fp32"]["label_agreement"] == 1
     assert set(report["tuning"]["alone"]) == {name for name, s in report["segments"].items() if s["form"] is True}
     assert report["segments"]["tail"] == {"form": "no weights"}
+    assert report["segments"]["head"] == report["segments"]["gate"] == {"form": "stays in float32"}
     assert report["unreadable"] == report["repeated"] == []
 
 
@@ -166,22 +209,25 @@ def test_the_same_again_gives_the_same_and_another_method_replaces_it(
     bundle = Bundle.open(again)
     bundle.verify()
     variant = bundle.manifest["variants"]["int8"]
-    assert variant["calibration"]["method"] == "minmax" and variant["kept"] == []
-    assert contents(again).keys() == contents(calibrated[0]).keys()
+    assert variant["made"]["method"] == "minmax" and variant["kept"] == []
+    assert {"exit0", "exit1"} < set(variant["forms"]) and not other.exists()
     assert bundle.read("split1", "int8") != Bundle.open(calibrated[0]).read("split1", "int8")
 
 
-def test_operating_points_stay_and_give_their_exits(tlee_calibrate, copied, labelled_videos):
+def test_operating_points_and_other_forms_stay_and_points_give_their_exits(tlee_calibrate, copied, labelled_videos):
     bundle = Bundle.open(copied)
+    fp16 = {"forms": {"split1": {"file": "variants/fp16/split1.onnx"}}, "kept": [], "made": {}}
     never = {**bundle.thresholds().as_dict(), "first": [2.0] * 3, "layer": [2.0] * 3, "gate": [2.0] * 3}
     point = {"thresholds": never, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
     with amend_bundle(bundle) as writer:
         rule = {**bundle.manifest["exit_rule"], "operating_points": {"thorough": point}}
-        writer.finish({**bundle.manifest, "exit_rule": rule})
+        writer.add("variants/fp16/split1.onnx", bundle.read("split1"))
+        writer.finish({**bundle.manifest, "exit_rule": rule, "variants": {"fp16": fp16}})
     assert tlee_calibrate(copied, "--data", labelled_videos, "--point", "thorough", *LOOSE)[0] == 0
     manifest = Bundle.open(copied).manifest
     assert manifest["exit_rule"]["operating_points"] == {"thorough": point}
-    about = manifest["variants"]["int8"]["calibration"]
+    assert manifest["variants"]["fp16"] == fp16 and Bundle.open(copied).read("split1", "fp16")
+    about = manifest["variants"]["int8"]["made"]
     assert about["point"] == "thorough" and about["thresholds"] == never
     assert about["measured"]["fp32"]["mean_frames"] == 4
 
@@ -213,7 +259,7 @@ def test_what_few_videos_reach_is_filled_up_without_exits(tlee_calibrate, copied
     nobody_goes_on(copied)
     status, out, _ = tlee_calibrate(copied, "--data", labelled_videos, "-o", tmp_path / "report", *LOOSE)
     assert status == 0
-    assert "seldom reached with these exits, so sampled without them, too: branch1, gate, split1, split2" in out
+    assert "seldom reached with these exits, so sampled without them, too: branch1, split1, split2" in out
     segments = json.loads((tmp_path / "report" / "report.json").read_text())["segments"]
     counts = {name: (s["given"], s["samples"], s["filled"]) for name, s in segments.items() if s["form"] is True}
     assert counts["split0"] == (24, 12, 0) and counts["split2"] == (0, 12, 12)
@@ -225,7 +271,7 @@ def test_without_exits_every_segment_is_reached(tlee_calibrate, copied, labelled
     status, out, _ = tlee_calibrate(copied, "--data", labelled_videos, "--no-early-exit", *LOOSE)
     assert status == 0 and "seldom reached" not in out
     variant = Bundle.open(copied).manifest["variants"]["int8"]
-    assert len(variant["segments"]) == 7 and not variant["calibration"]["early_exit"]
+    assert len(variant["forms"]) == 5 + 2 and not variant["made"]["early_exit"]
 
 
 def nobody_goes_on(bundle):

@@ -1,6 +1,7 @@
 """Plans keep what is sensitive out of INT8 and no more; with nothing in INT8 nothing changes."""
 
 import numpy as np
+import onnx
 import pytest
 from conftest import SMALL, enliven, small_model
 
@@ -103,9 +104,10 @@ def calibration(bundle, parts):
     return calibrate(bundle, parts, VideoReader(bundle.frames), settings)
 
 
-def test_every_segment_with_weights_has_a_form(bundle, calibration):
+def test_every_segment_with_weights_that_is_not_delicate_has_a_form(bundle, calibration):
     assert set(calibration.without) | set(calibration.forms) == set(bundle.segments)
-    assert calibration.without == {"frm": int8.NO_WEIGHTS, "tail": int8.NO_WEIGHTS}
+    delicate = dict.fromkeys(["frm", "head", "gate"], int8.STAYS_FP32)
+    assert calibration.without == {**delicate, "tail": int8.NO_WEIGHTS}
     assert all(0 < form.samples <= 20 for form in calibration.forms.values())
 
 
@@ -172,6 +174,17 @@ def test_models_of_all_parts_are_calibrated(parts, small_checkpoint, labelled, t
     divided = divide(labelled, None, bundle.labels, bundle.path)
     settings = Settings(samples=5, threads=1, early_exit=False, targets=Targets(0, 1))
     calibration = calibrate(bundle, divided, VideoReader(bundle.frames), settings)
-    assert set(calibration.forms) == {name for name, segment in bundle.segments.items() if segment.macs}
+    weighted = {name for name, segment in bundle.segments.items() if segment.macs}
+    assert set(calibration.forms) == weighted - {"frm", "head", "gate"}
+    # The tail only pools: the last unit is in INT8 where the neck is.
+    assert set(calibration.units) == {"exit0", "exit1", *(["exit2"] if "neck" in parts else [])}
+    for name, unit in calibration.units.items():
+        inside = {node.name.split("/")[0] for node in onnx.load_from_string(unit.model).graph.node}
+        assert set(bundle.units[name].segments) == inside
+        # What goes from segment to segment is one value, whose range holds for both.
+        branch = bundle.units[name].segments[0]
+        between = f"{branch}/feature" if {"neck", "frm"} & set(inside) else "z"
+        ranges = [calibration.forms[part].ranges["feature"] for part in (branch, "neck") if part in calibration.forms]
+        assert unit.ranges[between] == max(ranges)
     if parts.get("gate") == "random":  # the same draws for every form
         assert calibration.compared(INT8, WITH)["exit_agreement"] == 1

@@ -74,7 +74,7 @@ def test_a_segment_that_computes_something_else_is_found(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(exporter, "to_onnx", wrong)
     good, bad = small_model(), small_model()
-    monkeypatch.setattr(exporter, "verify", lambda model, bundle: verify.verify(good, bundle))
+    monkeypatch.setattr(exporter, "verify", lambda model, *bundle: verify.verify(good, *bundle))
     with pytest.raises(VerificationError, match="verification failed"):
         export_bundle(bad, tmp_path / "a.tlee", small_checkpoint)
     assert os.listdir(tmp_path) == []

@@ -14,7 +14,7 @@ from tlee.errors import BundleError, UsageError
 TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
 POINT = {"thresholds": TWO_EXITS, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
 TAIL = {"file": "variants/tail.onnx", "cache": "variants/tail.cache"}
-INT8 = {"segments": {"tail": TAIL}, "kept": [], "calibration": {}}
+INT8 = {"forms": {"tail": TAIL}, "kept": [], "made": {}}
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_a_sound_bundle_opens(small_bundle):
     assert bundle.frames.length == 4
     assert bundle.exits == 3
     assert bundle.segments["frm"].inputs == ["feature", "previous"]
+    assert bundle.units["exit2"].segments == ["tail", "frm", "head", "gate"]
+    assert bundle.units["exit2"].inputs == ["x2", "previous", "fuse", "temperature"]
+
+
+def test_a_unit_is_a_graph_like_a_segment(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    assert bundle.graph("exit1") is bundle.units["exit1"] and bundle.graph("tail") is bundle.segments["tail"]
+    assert bundle.graph("tail").segments == ["tail"]
+    assert bundle.read("exit1") == (small_bundle / "units" / "exit1.onnx").read_bytes()
+    parts = [bundle.segments[name] for name in bundle.units["exit1"].segments]
+    assert bundle.units["exit1"].macs == sum(part.macs for part in parts)
+    assert bundle.units["exit1"].nodes == sum(part.nodes for part in parts) + 2
 
 
 def test_a_missing_file_is_named(copy):
@@ -75,8 +87,8 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 
 def test_another_format_is_refused(copy):
-    edit(copy, lambda m: m.update(format=4))
-    refuse(copy, "format 4, this release reads 3")
+    edit(copy, lambda m: m.update(format=3))
+    refuse(copy, "format 3, this release reads 4")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
@@ -120,8 +132,17 @@ def test_a_link_that_leaves_the_bundle_is_refused(copy):
         (lambda m: m["exit_rule"]["thresholds"].update(temperature=[1.0, 0.0, 1.0]), "temperature"),
         (lambda m: m["exit_rule"]["operating_points"].update(x=POINT), "number of exits"),
         (lambda m: m["variants"].update(int4=INT8), "int4|propertyNames|variants"),
-        (lambda m: m["variants"].update(int8={**INT8, "kept": ["neck"]}), "a form of neck, but no such segment"),
+        (
+            lambda m: m["variants"].update(int8={**INT8, "kept": ["neck"]}),
+            "a form of neck, but no such segment or unit",
+        ),
         (lambda m: m["variants"].update(int8=INT8), "variants/tail.onnx is not among the files"),
+        (lambda m: m["variants"].update(int8={**INT8, "forms": {"head": TAIL}}), "head, which has to stay in float32"),
+        (lambda m: m["variants"].update(int8={**INT8, "forms": {"tail": {"file": "a"}}}), "int8 has no cache"),
+        (lambda m: m["units"].pop("exit1"), "the units are not those of the segments"),
+        (lambda m: m["units"]["exit0"].update(segments=["branch1", "head"]), "the units are not those of the segments"),
+        (lambda m: m["units"]["exit2"].update(file="units/none.onnx"), "units/none.onnx is not among the files"),
+        (lambda m: m["activations"].update(samples=0), "samples"),
         (lambda m: m.update(surprise=1), "surprise|additional"),
     ],
 )
@@ -156,7 +177,10 @@ def test_a_variant_is_read_where_it_has_a_form_and_the_plan_uses_it(copy):
         Bundle.open(copy).read("tail", "int8")
     bundle = with_int8_tail(copy)
     assert (bundle.read("tail"), bundle.read("tail", "int8")) == (exported, b"int8")
-    assert bundle.read("head", "int8") == bundle.read("head")
+    assert bundle.read("head", "int8") == bundle.read("head") and bundle.read("exit2", "int8") == bundle.read("exit2")
+    assert bundle.form("tail", "int8") == TAIL and bundle.form("head", "int8") is bundle.form("tail", "fp32") is None
+    with pytest.raises(UsageError, match="has no fp16 forms; make them with tlee-export --forms fp16"):
+        bundle.read("tail", "fp16")
     assert with_int8_tail(copy, kept=["tail"]).read("tail", "int8") == exported
 
 
@@ -213,7 +237,18 @@ def test_info_shows_every_segment_and_checks_the_content(copy):
     shown = subprocess.run(run, capture_output=True, text=True)
     assert shown.returncode == 0 and shown.stderr == ""
     assert all(
-        name in shown.stdout for name in ("split2", "branch1", "tail", "frm", "head", "gate", "verified: 4 clips")
+        name in shown.stdout
+        for name in (
+            "split2",
+            "branch1",
+            "tail",
+            "frm",
+            "head",
+            "gate",
+            "exit1",
+            "4 steps recorded",
+            "verified: 4 clips",
+        )
     )
     (copy / "segments" / "extra").write_bytes(b"")
     failed = subprocess.run(run, capture_output=True, text=True)

@@ -1,0 +1,105 @@
+"""Records what every segment and unit is given in a few real steps, and what it makes of it in float32, for
+`tlee.activations` on the device."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tlee.activations import FOLDER, OF_EXITS, Activations, difference
+from tlee.bundle import Bundle, BundleWriter
+from tlee.runtime.chain import Chain
+from tlee.runtime.onnx_backend import open_session
+
+SAMPLES = 4
+Values = dict[str, np.ndarray]
+
+
+class _Tap:
+    """A backend that keeps what the last run of each segment was given and gave."""
+
+    def __init__(self, bundle: Bundle, backend: Any) -> None:
+        self._bundle, self._backend = bundle, backend
+        self.value, self.array = backend.value, backend.array
+        self.last: dict[str, Values] = {}
+
+    def run(self, segment: str, *inputs: Any) -> list[Any]:
+        outputs = self._backend.run(segment, *inputs)
+        names = self._bundle.segments[segment]
+        values = zip((*names.inputs, *names.outputs), (*inputs, *outputs))
+        self.last[segment] = {name: self._backend.array(value) for name, value in values}
+        return outputs
+
+
+def sampled_frames(length: int) -> list[int]:
+    """The frame of each clip at which it is sampled: the first two, which differ in what is reused, the middle one and
+    the last."""
+    return [min(t, length - 1) for t in (0, 1, length // 2, length - 1)]
+
+
+def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Any) -> Values:
+    """Run `SAMPLES` clips through the chain in float32, each up to the frame at which it is sampled, no exit taken.
+
+    Args:
+        clips: (T, H, W, 3) uint8.
+        backend: runs them.
+
+    Returns:
+        Each value by the name of its file, float32, samples first.
+    """
+    tap = _Tap(bundle, backend)
+    chain = Chain(bundle, tap)
+    samples = [_sample(bundle, chain, tap, clip, t) for t, clip in zip(sampled_frames(bundle.frames.length), clips)]
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[str, object]:
+    """Put recorded values into a bundle in place of those it may have.
+
+    Args:
+        source: what the clips were.
+
+    Returns:
+        What the manifest says of them.
+    """
+    writer.remove(FOLDER)
+    for name, array in values.items():
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=False)
+        writer.add(f"{FOLDER}/{name}.npy", stream.getvalue())
+    return {"samples": SAMPLES, "source": source}
+
+
+def deviation(activations: Activations, name: str, form: bytes, threads: int | None = None) -> float:
+    """The largest `tlee.activations.difference` of a form's outputs from the recorded ones."""
+    session, largest = open_session(form, threads), 0.0
+    for inputs, outputs in activations.of(name):
+        found = session.run(list(outputs), inputs)
+        largest = max(largest, *(difference(key, outputs[key], got) for key, got in zip(outputs, found)))
+    return largest
+
+
+def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int) -> Values:
+    """All values of one frame, its splits' and its exits'."""
+    chain.begin()
+    previous = tap.value(np.zeros((1, bundle.manifest["model"]["feature_size"]), np.float32))
+    for t in range(last + 1):
+        x, found = chain.load(clip[t]), {}
+        for b, temperature in enumerate(bundle.thresholds().temperature):
+            x = chain.split(b, x)
+            before = tap.array(previous)
+            previous = chain.exit(b, x, previous, fuse=t > 0, gated=True, temperature=temperature).z
+            found.update(tap.last[f"split{b}"])
+            found.update({f"{name}.{b}": value for name, value in _exit(bundle, tap, b).items()})
+            found.update({f"previous.{b}": before, f"fuse.{b}": np.full((1, 1), t > 0, np.float32)})
+    return found
+
+
+def _exit(bundle: Bundle, tap: _Tap, index: int) -> Values:
+    """What the segments of an exit gave, just now; z is what the head was given, whether or not there was an FRM."""
+    own = f"branch{index}" if index < bundle.exits - 1 else "tail"
+    values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]
+    return {name: value for name, value in values.items() if name in OF_EXITS}

@@ -1,0 +1,105 @@
+"""What every segment and unit was given in a few real steps, and what it made of it in float32.
+
+A device has no reference model: it holds its engines against these. `tlee.export.activations` records them.
+"""
+
+import os
+from typing import Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from tlee.bundle import EXPORT_AGAIN, Bundle
+from tlee.errors import BundleError
+
+FOLDER = "activations"
+# Values that each exit has of its own: in the file `<value>.<exit>.npy`. Those of the splits have names of their own.
+OF_EXITS = ("feature", "projection", "previous", "fuse", "temperature", "z", "logits", "confidence", "score")
+ABSOLUTE = ("confidence", "score")  # probabilities, compared with thresholds
+TINY = 1e-12
+
+Values = Dict[str, np.ndarray]
+
+
+class Activations:
+    """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed.
+
+    Example:
+        for inputs, outputs in Activations(bundle).of("exit0"):
+            worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
+
+    Raises:
+        BundleError: a file is missing, altered, or no array of float32.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._samples: int = bundle.manifest["activations"]["samples"]
+        self._arrays: Values = {}
+
+    def of(self, graph: str) -> Iterator[Tuple[Values, Values]]:
+        """Inputs and expected outputs of a segment or unit by their names, sample after sample; of one that all exits
+        share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
+        entry = self._bundle.graph(graph)
+        for sample in range(self._samples):
+            for b in exits_of(graph, self._bundle.exits):
+                if graph == "frm" and not self._value("fuse.{}".format(b))[sample].any():
+                    continue
+                inputs, outputs = (
+                    {name: np.array(self._value(self._recorded_as(graph, name, b))[sample]) for name in side}
+                    for side in (entry.inputs, entry.outputs)
+                )
+                yield inputs, outputs
+
+    def _recorded_as(self, graph: str, name: str, exit: int) -> str:
+        if graph == "frm" and name == "feature" and "neck" in self._bundle.segments:
+            name = "projection"
+        return "{}.{}".format(name, exit) if name in OF_EXITS else name
+
+    def _value(self, name: str) -> np.ndarray:
+        """Of all samples; mapped, not read: a board has little memory."""
+        if name not in self._arrays:
+            file = "{}/{}.npy".format(FOLDER, name)
+            path = os.path.join(self._bundle.path, file)
+            self._bundle.read_file(file)
+            try:
+                values = np.lib.format.open_memmap(path, mode="r")  # which unpickles nothing
+            except (OSError, ValueError) as error:
+                raise BundleError(path, "no recorded activations ({})".format(error), EXPORT_AGAIN) from None
+            if values.dtype != np.float32 or values.shape[:1] != (self._samples,):
+                problem = "{} of {}, not float32 of {} samples".format(values.shape, values.dtype, self._samples)
+                raise BundleError(path, problem, EXPORT_AGAIN)
+            self._arrays[name] = values
+        return self._arrays[name]
+
+
+def exits_of(graph: str, exits: int) -> List[int]:
+    """The exits that a segment or unit serves; of a split one that stands for all.
+
+    Example:
+        >>> exits_of("branch1", 4), exits_of("exit3", 4), exits_of("tail", 4), exits_of("head", 4)
+        ([1], [3], [3], [0, 1, 2, 3])
+    """
+    if graph == "tail":
+        return [exits - 1]
+    for kind in ("split", "branch", "exit"):
+        if graph.startswith(kind):
+            return [int(graph[len(kind) :])]
+    return list(range(exits))
+
+
+def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
+    """How far a value is from the recorded one: of confidence and score the largest absolute difference, of all others
+    the distance relative to the recorded value's length. Infinite where either is not finite.
+
+    Example:
+        >>> difference("z", np.array([3.0, 4.0]), np.array([3.0, 4.5]))
+        0.1
+        >>> difference("score", np.array([0.25]), np.array([0.5]))
+        0.25
+    """
+    want, got = np.asarray(want, np.float64).ravel(), np.asarray(got, np.float64).ravel()
+    if not (np.isfinite(want).all() and np.isfinite(got).all()):
+        return float("inf")
+    if name in ABSOLUTE:
+        return float(np.abs(got - want).max())
+    return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), TINY)
