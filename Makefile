@@ -27,11 +27,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee engines runtime benchmarks
 
+# Type stubs of TensorRT 10, without the libraries that they ask for; two mistakes in them are no Python at all.
+STUBS = build/stubs
+$(STUBS): $(INSTALLED)
+	$(BIN)/pip install -q --no-deps --target $@ tensorrt-stubs==10.13.0.35.1
+	sed -i -E 's/\bin: list/in_: list/; s/None, channel_axis: int\)/None, channel_axis: int = 0)/' $@/tensorrt_bindings/*.pyi
+
 # Checkers need an installed, non-editable package: the folders become subpackages only by installing.
-typecheck: $(INSTALLED)
+typecheck: $(STUBS)
 	@rm -rf build/typecheck build/lib
 	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typecheck .
-	cd build/typecheck && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p tlee
+	cd build/typecheck && MYPYPATH=../stubs $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p tlee
 
 # Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 45 minutes.
 sample: $(INSTALLED)

@@ -13,7 +13,7 @@ WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
-commands = ["tlee-run = tlee.runtime.cli:main", "tlee-info = tlee.info:main"]
+commands = ["tlee-build = tlee.engines.cli:main", "tlee-info = tlee.info:main", "tlee-run = tlee.runtime.cli:main"]
 if sys.version_info >= (3, 10):
     commands += [
         "tlee-calibrate = tlee.calibration.int8.cli:main",

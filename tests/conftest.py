@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from tlee.bundle import Bundle
 from tlee.export.exporter import export_bundle
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import Config
@@ -88,6 +90,26 @@ def small_bundle(tmp_path_factory, small_checkpoint) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "small.tlee"
     export_bundle(small_model(), path, small_checkpoint)
     return path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> Path:
+    """A bundle of two splits and two exits, with forms in fp16 and int8. Tests that alter one copy it first."""
+    from int8 import add_int8  # imports what only few tests need
+
+    folder = tmp_path_factory.mktemp("engines")
+    model = small_model(model={"width": 0.35, "input_size": 32, "branches": 1, "crm_num": 1, "classes": 3})
+    enliven(model)
+    save_checkpoint(folder / "small.safetensors", model)
+    export_bundle(model, folder / "small.tlee", folder / "small.safetensors", verified=False, forms=["fp16"])
+    add_int8(Bundle.open(folder / "small.tlee"))
+    return folder / "small.tlee"
+
+
+@pytest.fixture
+def board(exported, tmp_path) -> Path:
+    """A copy of the bundle, without engines."""
+    return Path(shutil.copytree(exported, tmp_path / "small.tlee"))
 
 
 @pytest.fixture

@@ -1,40 +1,28 @@
-"""NVIDIA's own ONNX parser and engine builder, TensorRT-RTX, which work without a GPU (running needs one)."""
+"""TensorRT-RTX, whose parser and builder work without a GPU (running needs one), through the code that users run."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+from pathlib import Path
 
-import onnx
-import tensorrt_rtx as trt
-from onnxruntime.transformers.float16 import convert_float_to_float16
-
-
-class Log(trt.ILogger):
-    """Keeps errors instead of printing them."""
-
-    def __init__(self) -> None:
-        trt.ILogger.__init__(self)
-        self.errors: list[str] = []
-
-    def log(self, severity: trt.ILogger.Severity, message: str) -> None:
-        if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-            self.errors.append(message)
+from tlee.bundle import Bundle
+from tlee.engines import worker
+from tlee.engines.jobs import FUSED, PRECISIONS, SEPARATE, Job, Machine, Request, plan
+from tlee.engines.releases import Settings, load
 
 
 def build(model: bytes) -> int:
-    """Parse and build an ONNX model; returns the engine's size in bytes, raises AssertionError with NVIDIA's words."""
-    log = Log()
-    builder = trt.Builder(log)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, log)
-    assert parser.parse(model), [str(parser.get_error(i)) for i in range(parser.num_errors)]
-    engine = builder.build_serialized_network(network, builder.create_builder_config())
-    assert engine is not None, log.errors
-    return engine.nbytes
+    """Parse and build an ONNX model; returns the engine's size in bytes, raises EngineError with NVIDIA's words."""
+    return load("rtx").build(model, Settings(workspace=1 << 30)).engine.nbytes
 
 
-def in_fp16(model: bytes) -> bytes:
-    """The model computing in half precision, its inputs and outputs still in single."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True).SerializeToString()
+def build_all(bundle: Bundle, folder: Path) -> list[Job]:
+    """Every segment and unit in every precision, as the worker of tlee-build builds it; returns what was built."""
+    machine = Machine(**worker.describe(str(folder), {"target": "rtx"}))
+    requests = [Request(precision, units=units) for precision in PRECISIONS for units in (SEPARATE, FUSED)]
+    jobs = {job.source: job for request in requests for job in plan(bundle, machine, request)}
+    for job in jobs.values():
+        request = {"target": "rtx", "bundle": bundle.path, "job": job._asdict(), "workspace": 1 << 30, "timing": None}
+        worker.build(str(folder), request)
+        assert (folder / worker.ENGINE).stat().st_size > 0
+        (folder / worker.ENGINE).unlink()
+    return list(jobs.values())

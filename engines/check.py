@@ -1,0 +1,52 @@
+"""Whether an engine computes what its ONNX does: run on the bundle's recorded activations."""
+
+from typing import Any, Dict
+
+import numpy as np
+
+from tlee.activations import Activations, difference
+from tlee.bundle import Bundle
+from tlee.engines.cuda import Cuda
+from tlee.engines.releases import TensorRT
+from tlee.errors import EngineError
+
+# Largest differences allowed, see `tlee.activations.difference`. float32 sums come in another order; half precision
+# rounds each of some fifty layers by 0.0005. INT8 differs by its nature, so by how much its Q/DQ form does in ONNX
+# Runtime decides: an engine may differ by twice that and what fp16 may.
+TOLERANCE = {"fp32": 0.002, "fp16": 0.03, "int8": 0.03}
+INT8_FACTOR = 2.0
+
+
+def differences(release: TensorRT, cuda: Cuda, engine: Any, bundle: Bundle, graph: str) -> Dict[str, float]:
+    """The largest difference of each output over all recorded steps.
+
+    Raises:
+        EngineError: the engine's inputs and outputs are not the graph's, or it does not run.
+    """
+    segment = bundle.graph(graph)
+    values = release.values(engine)
+    names = {True: sorted(segment.inputs), False: sorted(segment.outputs)}
+    if any(sorted(v.name for v in values if v.is_input == side) != names[side] for side in (True, False)):
+        raise EngineError(graph, "the engine has other inputs or outputs than the ONNX", "build it again")
+    addresses = {v.name: cuda.allocate(4 * int(np.prod(v.shape))) for v in values}
+    size = release.scratch(engine)
+    context = release.context(engine, cuda.allocate(size), size)
+    largest = {name: 0.0 for name in segment.outputs}
+    for inputs, expected in Activations(bundle).of(graph):
+        for name, array in inputs.items():
+            cuda.upload(addresses[name], np.ascontiguousarray(array))
+        release.enqueue(context, values, addresses, cuda.stream)
+        found = {name: np.empty_like(want) for name, want in expected.items()}
+        for name, array in found.items():
+            cuda.download(array, addresses[name])
+        cuda.synchronize()
+        for name, want in expected.items():
+            largest[name] = max(largest[name], difference(name, want, found[name]))
+    return largest
+
+
+def tolerance(bundle: Bundle, graph: str, precision: str) -> float:
+    """How far an engine's outputs may be from ONNX Runtime's in float32."""
+    if precision != "int8":
+        return TOLERANCE[precision]
+    return TOLERANCE["int8"] + INT8_FACTOR * (bundle.form(graph, "int8") or {})["deviation"]

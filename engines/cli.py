@@ -1,0 +1,129 @@
+"""`tlee-build NAME.tlee`: TensorRT engines for this device."""
+
+import argparse
+import os
+from typing import Any, List, Optional
+
+from tlee import cli
+from tlee.bundle import Bundle
+from tlee.engines.builder import Builder, Result, find_machine
+from tlee.engines.inventory import clean, rows
+from tlee.engines.jobs import CACHES, FORMS, FUSED, PRECISIONS, SEPARATE, Machine, Request
+from tlee.engines.layers import summary
+from tlee.engines.memory import MIB
+from tlee.engines.releases import MODULES
+from tlee.errors import UsageError
+
+PROGRAM = "tlee-build"
+
+
+def command(arguments: Optional[List[str]]) -> int:
+    options = _parser().parse_args(arguments)
+    bundle = Bundle.open(options.bundle)
+    engine_dir = options.engine_dir or os.path.join(bundle.path, "engines")
+    if options.list:
+        print("\n".join(cli.table(rows(bundle, engine_dir, _machine(options.target)), "lllrl")))
+        return cli.OK
+    if options.clean:
+        for line in clean(bundle, engine_dir, _machine(options.target)):
+            print(line)
+        return cli.OK
+    request = Request(
+        options.precision,
+        dict(options.segment),
+        options.units,
+        options.int8_from,
+        options.allow_fallback,
+        options.dla,
+    )
+    size = options.workspace * MIB if options.workspace else None
+    builder = Builder(bundle, engine_dir, options.target, size, lambda line: cli.report(PROGRAM, line))
+    results = builder.build(request)
+    print("\n".join(_report(builder, results, options.layers)))
+    return cli.INPUT_FAILED if any(result.failed for result in results) else cli.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Build TensorRT engines of a bundle, for this device and its release of TensorRT."
+    )
+    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="what layers may compute in (fp16)")
+    parser.add_argument(
+        "--segment",
+        type=_override,
+        action="append",
+        default=[],
+        metavar="NAME=PRECISION",
+        help="another precision for one split, exit or segment; may be repeated",
+    )
+    parser.add_argument(
+        "--units",
+        choices=(FUSED, SEPARATE),
+        default=FUSED,
+        help="one engine per exit, or one per segment (fused: faster)",
+    )
+    parser.add_argument("--engine-dir", metavar="FOLDER", help="where engines are kept (NAME.tlee/engines)")
+    parser.add_argument("--target", choices=sorted(MODULES), default="tensorrt", help="rtx: TensorRT-RTX, for desktops")
+    parser.add_argument("--workspace", type=cli.positive, metavar="MB", help="scratch memory (what free memory allows)")
+    parser.add_argument("--dla", type=cli.natural, metavar="CORE", help="build for a deep learning accelerator")
+    parser.add_argument(
+        "--int8-from", choices=(FORMS, CACHES), default=FORMS, help="Q/DQ forms, or calibration caches (forms)"
+    )
+    parser.add_argument(
+        "--allow-fallback", action="store_true", help="fp16 where the GPU has no fast INT8, fp32 where it has neither"
+    )
+    parser.add_argument("--layers", action="store_true", help="print what each layer computes in")
+    parser.add_argument("--list", action="store_true", help="show the engines there are, and build nothing")
+    parser.add_argument("--clean", action="store_true", help="remove engines that cannot be used here any more")
+    return parser
+
+
+def _override(text: str) -> Any:
+    name, _, precision = text.partition("=")
+    if precision not in PRECISIONS:
+        raise argparse.ArgumentTypeError("'{}': give NAME=PRECISION, of {}".format(text, ", ".join(PRECISIONS)))
+    return name, precision
+
+
+def _machine(target: str) -> Optional[Machine]:
+    """None where TensorRT or a GPU is missing: engines can be looked at everywhere."""
+    try:
+        return find_machine(target)
+    except UsageError as error:
+        cli.report(PROGRAM, error)
+        return None
+
+
+def _report(builder: Builder, results: List[Result], with_layers: bool) -> List[str]:
+    machine, entries = builder.machine, builder.store.entries
+    table: List[List[str]] = [["engine", "precision", "built in", "size", "layers", "differs by", "allowed", ""]]
+    details: List[str] = []
+    for job, state, new, _ in results:
+        if state is None:
+            table.append([job.graph, job.precision, "", "", "", "", "", "not built"])
+            continue
+        entry = entries[job.file]
+        built = "{:.1f} s".format(entry["seconds"]) if new else "before"
+        cells = [job.graph, job.precision, built, "{:.2f} MB".format(entry["bytes"] / 1e6)]
+        if entry["check"]:
+            worst = max(entry["check"]["differences"].values())
+            cells += [summary(entry["layers"]), "{:.1e}".format(worst), "{:.1e}".format(entry["check"]["tolerance"])]
+            details += ["", "{} in {}:".format(job.graph, job.precision)]
+            details += cli.table([[layer["precision"], layer["type"], layer["name"]] for layer in entry["layers"]])
+        else:
+            cells += ["", "", ""]
+        table.append(cells + [state])
+    place = machine.gpu or "no GPU here, so nothing was run"
+    lines = ["{}, {}".format(machine.tensorrt, place)] + cli.table(table, "llrrlrrl")
+    if machine.gpu is None:
+        lines.append("not checked: run the same on the machine with the GPU before you rely on them")
+    return lines + (details if with_layers else []) + ["written: {}".format(builder.store.folder)]
+
+
+def main() -> None:
+    cli.main(PROGRAM, command)
+
+
+if __name__ == "__main__":
+    main()

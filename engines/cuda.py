@@ -1,0 +1,227 @@
+"""The GPU's memory and one stream, through PyCUDA or, where that is not installed, cuda-python.
+
+The device's primary context is retained once and current only inside of `with`: in each thread that enters, and in no
+other. A context left on the stack at exit, or missing in a second thread, is what PyCUDA users run into most.
+"""
+
+import contextlib
+from typing import Any, Iterator, List, NamedTuple, Tuple
+
+import numpy as np
+
+from tlee.errors import EngineError, UsageError
+
+INSTALL = "pip install 'tlee[jetson]' (PyCUDA), or cuda-python"
+NO_GPU = "look whether `nvidia-smi`, on a Jetson `tegrastats`, sees the GPU"
+
+
+class Gpu(NamedTuple):
+    """What CUDA says of the device. Memory in bytes; `integrated`: shared with the CPU, as on every Jetson."""
+
+    name: str
+    capability: Tuple[int, int]
+    integrated: bool
+    free: int
+    total: int
+
+
+class Cuda:
+    """One device and one stream. `opened_cuda` finds the library.
+
+    Example:
+        with opened_cuda() as cuda:
+            pointer = cuda.allocate(array.nbytes)
+            cuda.upload(pointer, array)
+            cuda.synchronize()
+    """
+
+    stream: int  # handle of the stream that uploads and downloads are queued on
+
+    def __enter__(self) -> "Cuda":
+        raise NotImplementedError  # abstract
+
+    def __exit__(self, *_: Any) -> None:
+        raise NotImplementedError  # abstract
+
+    def gpu(self) -> Gpu:
+        raise NotImplementedError  # abstract
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes of device memory, freed by `release`."""
+        raise NotImplementedError  # abstract
+
+    def upload(self, pointer: int, array: np.ndarray) -> None:
+        """Queue a copy of a contiguous array, which must stay as it is until `synchronize`."""
+        raise NotImplementedError  # abstract
+
+    def download(self, array: np.ndarray, pointer: int) -> None:
+        """Queue a copy into a contiguous array; it is there after `synchronize`."""
+        raise NotImplementedError  # abstract
+
+    def synchronize(self) -> None:
+        raise NotImplementedError  # abstract
+
+    def release(self) -> None:
+        """Free memory, stream and context, outside of `with`. Nothing can be done with this afterwards."""
+        raise NotImplementedError  # abstract
+
+
+class PyCuda(Cuda):
+    """On PyCUDA, which JetPack 4 and 5 have to build from source, but which runs there."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        try:
+            driver.init()
+            self._device = driver.Device(0)
+            self._context = self._device.retain_primary_context()
+        except driver.Error as error:
+            raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
+        self._memory: List[Any] = []
+        with self:
+            self._stream = driver.Stream()
+            self.stream = self._stream.handle
+
+    def __enter__(self) -> "PyCuda":
+        self._context.push()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._driver.Context.pop()
+
+    def gpu(self) -> Gpu:
+        device, attributes = self._device, self._driver.device_attribute
+        free, total = self._driver.mem_get_info()
+        integrated = bool(device.get_attribute(attributes.INTEGRATED))
+        return Gpu(device.name(), tuple(device.compute_capability()), integrated, free, total)
+
+    def allocate(self, size: int) -> int:
+        try:
+            self._memory.append(self._driver.mem_alloc(max(size, 1)))
+        except self._driver.MemoryError:
+            raise _no_memory(size) from None
+        return int(self._memory[-1])
+
+    def upload(self, pointer: int, array: np.ndarray) -> None:
+        self._driver.memcpy_htod_async(pointer, array, self._stream)
+
+    def download(self, array: np.ndarray, pointer: int) -> None:
+        self._driver.memcpy_dtoh_async(array, pointer, self._stream)
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
+
+    def release(self) -> None:
+        with self:
+            for allocation in self._memory:
+                allocation.free()
+            self._memory = []
+            del self._stream
+        self._context.detach()
+
+
+class CudaPython(Cuda):
+    """On cuda-python, which has wheels for everything but JetPack 4."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        try:
+            self._call("cuInit", 0)
+            self._device = self._call("cuDeviceGet", 0)
+            self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+        except (EngineError, RuntimeError) as error:  # RuntimeError: there is no driver library
+            raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
+        self._memory: List[Any] = []
+        with self:
+            self._stream = self._call("cuStreamCreate", 0)
+            self.stream = int(self._stream)
+
+    def __enter__(self) -> "CudaPython":
+        self._call("cuCtxPushCurrent", self._context)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._call("cuCtxPopCurrent")
+
+    def gpu(self) -> Gpu:
+        attribute = self._driver.CUdevice_attribute
+        wanted = [
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED,
+        ]
+        major, minor, integrated = (self._call("cuDeviceGetAttribute", name, self._device) for name in wanted)
+        name = self._call("cuDeviceGetName", 256, self._device).split(b"\0")[0].decode()
+        free, total = self._call("cuMemGetInfo")
+        return Gpu(name, (major, minor), bool(integrated), free, total)
+
+    def allocate(self, size: int) -> int:
+        try:
+            self._memory.append(self._call("cuMemAlloc", max(size, 1)))
+        except EngineError:
+            raise _no_memory(size) from None
+        return int(self._memory[-1])
+
+    def upload(self, pointer: int, array: np.ndarray) -> None:
+        self._call("cuMemcpyHtoDAsync", pointer, array.ctypes.data, array.nbytes, self._stream)
+
+    def download(self, array: np.ndarray, pointer: int) -> None:
+        self._call("cuMemcpyDtoHAsync", array.ctypes.data, pointer, array.nbytes, self._stream)
+
+    def synchronize(self) -> None:
+        self._call("cuStreamSynchronize", self._stream)
+
+    def release(self) -> None:
+        with self:
+            for pointer in self._memory:
+                self._call("cuMemFree", pointer)
+            self._memory = []
+            self._call("cuStreamDestroy", self._stream)
+        self._call("cuDevicePrimaryCtxRelease", self._device)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """A function of the driver: its result, or an EngineError instead of its status."""
+        status, *results = getattr(self._driver, name)(*arguments)
+        if status != self._driver.CUresult.CUDA_SUCCESS:
+            raise EngineError("CUDA", "{} failed: {}".format(name, status.name), NO_GPU)
+        return results[0] if len(results) == 1 else results
+
+
+@contextlib.contextmanager
+def opened_cuda() -> Iterator[Cuda]:
+    """The first device, its context current, released at the end.
+
+    Raises:
+        As `open_cuda`.
+    """
+    cuda = open_cuda()
+    try:
+        with cuda:
+            yield cuda
+    finally:
+        cuda.release()
+
+
+def open_cuda() -> Cuda:
+    """The first device.
+
+    Raises:
+        UsageError: neither PyCUDA nor cuda-python is installed, or CUDA finds no device.
+    """
+    try:
+        import pycuda.driver
+
+        return PyCuda(pycuda.driver)
+    except ImportError:  # also where it is installed without a driver
+        pass
+    try:
+        from cuda.bindings import driver
+
+        return CudaPython(driver)
+    except ImportError:
+        raise UsageError("CUDA", "neither PyCUDA nor cuda-python is installed", INSTALL) from None
+
+
+def _no_memory(size: int) -> EngineError:
+    problem = "no {:,} bytes of memory left".format(size)
+    return EngineError("GPU", problem, "close other programs that use it, or add swap")

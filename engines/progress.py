@@ -1,0 +1,59 @@
+"""How far a build is, on a terminal: one line on standard error that is written over."""
+
+import contextlib
+import sys
+import time
+from typing import Callable, Iterator, List
+
+from tlee.engines.jobs import Job
+
+
+class Progress:
+    """Which engine is being built, since when, and how long all will take.
+
+    Time left is what the engines before took per node of their ONNX; TensorRT itself times each layer.
+    """
+
+    def __init__(self, jobs: List[Job]) -> None:
+        self._left = [job.nodes for job in jobs]
+        self._count, self._spent, self._nodes = len(jobs), 0.0, 0
+        self._shown = sys.stderr.isatty()
+
+    @contextlib.contextmanager
+    def on(self, job: Job) -> Iterator[Callable[[], None]]:
+        """Around a build; what it gives is to be called now and then."""
+        start = time.time()
+        number = self._count - len(self._left) + 1
+        head = "building {} of {}: {} in {}".format(number, self._count, job.graph, job.precision)
+        with self._line(lambda: head + ", {}".format(self._time(time.time() - start))) as show:
+            yield show
+        self._spent += time.time() - start
+        self._nodes += self._left.pop(0)
+
+    def checking(self, job: Job) -> "contextlib.AbstractContextManager[Callable[[], None]]":
+        """Around a check."""
+        return self._line(lambda: "checking {}".format(job.graph))
+
+    @contextlib.contextmanager
+    def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
+        def show() -> None:
+            if self._shown:
+                sys.stderr.write("\r\033[K" + text())
+                sys.stderr.flush()
+
+        show()
+        try:
+            yield show
+        finally:
+            if self._shown:
+                sys.stderr.write("\r\033[K")
+
+    def _time(self, elapsed: float) -> str:
+        if not self._nodes:
+            return "{} so far".format(_minutes(elapsed))
+        rest = self._spent / self._nodes * sum(self._left) - elapsed
+        return "{} so far, about {} left for all".format(_minutes(elapsed), _minutes(max(0.0, rest)))
+
+
+def _minutes(seconds: float) -> str:
+    return "{}:{:02}".format(*divmod(int(seconds), 60))

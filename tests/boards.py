@@ -1,0 +1,63 @@
+"""Boards that tests build engines for: as their plans see them, and as doubles that tlee-build runs on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from doubles.environment import environment
+
+from tlee.engines.jobs import Machine
+
+NANO = Machine(
+    tensorrt="TensorRT 8.2.1",
+    gpu="NVIDIA Tegra X1",
+    capability="5.3",
+    fast={"fp16": True, "int8": False},
+    dla_cores=0,
+    typed=False,
+    calibrates=True,
+    portable=False,
+    integrated=True,
+    free=2 << 30,
+    notes=[],
+)
+ORIN = NANO._replace(
+    tensorrt="TensorRT 10.3.0", gpu="Orin", capability="8.7", fast={"fp16": True, "int8": True}, dla_cores=2
+)
+RTX = ORIN._replace(
+    tensorrt="TensorRT-RTX 1.7.1", gpu=None, capability=None, dla_cores=0, typed=True, calibrates=False, portable=True
+)
+
+
+ENGINES = ["split0", "split1", "exit0", "exit1"]
+NANO_KEY = "tensorrt-8.2.1.8-nvidia-tegra-x1-5.3"
+COMMAND = [sys.executable, "-m", "tlee.engines.cli"]
+
+
+def tlee_build(
+    *arguments: object,
+    release: str | None = "8.2",
+    device: str = "nano",
+    preexec_fn: Callable[[], object] | None = None,
+    **double: object,
+) -> subprocess.CompletedProcess:
+    """The command in a process of its own, on a double of a board (see `doubles.environment`)."""
+    command, env = [*COMMAND, *map(str, arguments)], environment(release, device, **double)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, preexec_fn=preexec_fn)
+
+
+def record(bundle: Path) -> dict:
+    """What is recorded of the engines, by name of the graph."""
+    (file,) = (bundle / "engines").glob("*/engines.json")
+    return {entry["identity"]["graph"]: entry for entry in json.loads(file.read_text())["engines"].values()}
+
+
+def table(result) -> dict[str, list[str]]:
+    """The cells that are printed of each engine."""
+    lines = [re.split(r"  +", line) for line in result.stdout.splitlines()]
+    return {cells[0]: cells[1:] for cells in lines if cells[0] in ENGINES}

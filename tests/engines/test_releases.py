@@ -1,0 +1,66 @@
+"""Which interface is chosen for which release; what each does is in test_build.py."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tlee.engines.releases import TensorRT, TensorRT8, TensorRT11, TensorRT82, TensorRTRTX, load
+from tlee.errors import UsageError
+
+
+class Logger:
+    Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
+
+    def __init__(self) -> None:
+        pass
+
+
+def installed(monkeypatch, version: str, module: str = "tensorrt") -> None:
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(__version__=version, ILogger=Logger))
+
+
+@pytest.mark.parametrize(
+    "version, interface",
+    [
+        ("8.2.1.8", TensorRT82),
+        ("8.4.1.5", TensorRT8),
+        ("8.5.2.2", TensorRT8),
+        ("8.6.2.3", TensorRT8),
+        ("10.3.0", TensorRT),
+        ("10.16.1", TensorRT),
+        ("11.0.0", TensorRT11),
+    ],
+)
+def test_each_release_has_its_interface(monkeypatch, version, interface):
+    installed(monkeypatch, version)
+    release = load("tensorrt")
+    assert type(release) is interface and release.notes == [] and release.name == f"TensorRT {version}"
+
+
+def test_a_release_that_is_too_old_is_one_line(monkeypatch):
+    installed(monkeypatch, "7.1.3.0")
+    with pytest.raises(
+        UsageError, match=r"^tensorrt: release 7\.1\.3\.0, the oldest that is supported is 8\.2; .*JetPack"
+    ):
+        load("tensorrt")
+
+
+def test_a_newer_release_is_tried_with_the_newest_interface_and_said_to_be_new(monkeypatch):
+    installed(monkeypatch, "12.1.0")
+    release = load("tensorrt")
+    assert type(release) is TensorRT11
+    assert release.notes == [
+        "TensorRT 12.1.0 is newer than the newest known here, 11: built with the interface of that one"
+    ]
+
+
+def test_tensorrt_rtx_is_a_target_of_its_own(monkeypatch):
+    installed(monkeypatch, "1.7.1", "tensorrt_rtx")
+    assert type(load("rtx")) is TensorRTRTX
+
+
+def test_type_stubs_alone_are_not_taken_for_tensorrt(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
+    with pytest.raises(UsageError, match="^tensorrt: not installed"):
+        load("tensorrt")

@@ -1,0 +1,39 @@
+"""Engines on a real GPU: with TensorRT where it is installed, else with TensorRT-RTX."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tlee.engines.cuda import opened_cuda
+from tlee.engines.releases import load
+from tlee.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def target() -> str:
+    try:
+        with opened_cuda() as cuda:
+            gpu = cuda.gpu()
+    except UsageError as error:
+        pytest.skip(str(error))
+    for name in ("tensorrt", "rtx"):
+        try:
+            print(load(name).name, "on", gpu.name)
+            return name
+        except UsageError as error:
+            reason = str(error)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("units", ["fused", "separate"])
+def test_every_engine_answers_as_onnx_runtime_did(board, target, precision, units):
+    command = [sys.executable, "-m", "tlee.engines.cli", board, "--target", target, "--precision", precision]
+    result = subprocess.run(
+        [*map(str, command), "--units", units, "--layers"], capture_output=True, text=True, timeout=900
+    )
+    print(result.stdout, result.stderr)
+    if target == "rtx" and "does not take the engine" in result.stderr:
+        pytest.skip(f"TensorRT-RTX refuses this GPU: {result.stderr.splitlines()[0]}")
+    assert result.returncode == 0 and "not checked" not in result.stdout, result.stderr
