@@ -11,6 +11,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 FALLBACK = {"int8": "fp16", "fp16": "fp32"}
 FUSED, SEPARATE = "fused", "separate"
 FORMS, CACHES = "forms", "caches"
+RECIPE = 1  # raised when engines are built otherwise than before, so that older ones are built again
 
 
 class Machine(NamedTuple):
@@ -53,6 +54,7 @@ class Request(NamedTuple):
         units: FUSED builds splits and one unit per exit, SEPARATE every segment for itself.
         int8_from: Q/DQ FORMS, or calibration CACHES on releases that take them.
         allow_fallback: the next higher precision where the GPU is not faster in the one asked for.
+        dla: core of the deep learning accelerator to build for.
     """
 
     precision: str = "fp16"
@@ -142,6 +144,7 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
         "cache": bundle.manifest["files"][cache]["sha256"] if cache else None,
         "fp32_layers": delicate,
         "dla": dla,
+        "recipe": RECIPE,
     }
     return Job(name, precision, source, cache, fp16, int8, tuple(delicate), dla, segment.nodes, identity)
 

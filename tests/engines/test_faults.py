@@ -10,10 +10,10 @@ import subprocess
 import time
 
 import pytest
-from boards import COMMAND, NANO_KEY, record, table, tlee_build
+from boards import COMMAND, ENGINES, NANO_KEY, record, table, tlee_build
 from doubles.environment import environment
 
-from tlee.engines.store import TIMING, EngineStore
+from tlee.engines.store import READY, TIMING, UNCHECKED, EngineStore
 from tlee.errors import EngineError
 
 
@@ -100,6 +100,19 @@ def test_a_build_that_is_killed_takes_its_worker_along_and_loses_nothing(nano):
     again = tlee_build(nano)
     assert (again.returncode, again.stderr, built_now(again)) == (0, "", {"split1"})
     assert not list(nano.glob("engines/*/.building-*"))
+
+
+def test_a_build_killed_at_any_moment_leaves_nothing_that_is_half_done(nano):
+    without(nano, *ENGINES)
+    for moment in (0.4, 0.8, 1.2, 1.6, 2.0):
+        process = subprocess.Popen([*COMMAND, str(nano)], env=environment("8.2"), stdout=subprocess.DEVNULL)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        store = EngineStore(str(nano / "engines" / NANO_KEY))
+        assert {store.state(file) for file in store.entries} <= {READY, UNCHECKED}
+    result = tlee_build(nano)
+    assert result.returncode == 0 and {cells[-1] for cells in table(result).values()} == {"ready"}
 
 
 def test_a_build_that_is_interrupted_says_so_and_keeps_what_is_finished(nano):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tlee.engines.releases import TensorRT, TensorRT8, TensorRT11, TensorRT82, TensorRTRTX, load
+from tlee.bundle import Bundle
+from tlee.engines.releases import TensorRT, TensorRT8, TensorRT11, TensorRT82, TensorRTRTX, _with_helpers, load
 from tlee.errors import UsageError
 
 
@@ -64,3 +65,16 @@ def test_type_stubs_alone_are_not_taken_for_tensorrt(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace())
     with pytest.raises(UsageError, match="^tensorrt: not installed"):
         load("tensorrt")
+
+
+def test_layers_that_the_parser_adds_belong_to_the_parts_that_they_serve(exported):
+    release = load("rtx")  # NVIDIA's own parser, which gives helpers names of its own
+    builder = release.trt.Builder(release._log)
+    network = release._network(builder)
+    release._parse(network, Bundle.open(exported).read("exit0"))
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    delicate, branch = _with_helpers(layers, ("frm/", "head/", "gate/")), _with_helpers(layers, ("branch0/",))
+    assert any("/" not in layer.name for layer in delicate)
+    assert {layer.name.split("/")[0] for layer in delicate if "/" in layer.name} == {"frm", "head", "gate"}
+    named = {layer.name for layer in layers if "/" in layer.name}
+    assert named == {layer.name for layer in (*delicate, *branch) if "/" in layer.name}
