@@ -14,9 +14,9 @@ demo: $(INSTALLED)
 	@echo "The same without stopping early:"
 	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
 
-# One thread each: the workers take the cores.
+# One thread each: the workers take the cores. A file stays with one, so that what its tests share is made once.
 test: lint typecheck
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # With every backbone and golden trace at full size: about 11 minutes on 2 cores.
 test-all: lint typecheck

@@ -57,7 +57,8 @@ class Builder:
         self.store = EngineStore(os.path.join(engine_dir, self.machine.key))
 
     def build(self, request: Request) -> List[Result]:
-        """Build what is missing. An engine that cannot be built is reported, and the others are still built.
+        """Build what is missing. An engine that cannot be built is reported, and the others are still built. If none
+        failed, these are the ones that the bundle runs on from now.
 
         Raises:
             UsageError: see `tlee.engines.jobs.plan`; or the folder cannot be written.
@@ -69,8 +70,14 @@ class Builder:
         with self.store.building() as folder:
             self._name_the_unfit(jobs)
             found = [Result(job, self._state(job)) for job in jobs]
-            progress = Progress([r.job for r in found if r.state not in (READY, UNCHECKED)])
-            return [self._finish(result, folder, progress) for result in found]
+            missing = [result.job for result in found if result.state not in (READY, UNCHECKED)]
+            if missing:
+                self._look_at_memory()
+            progress = Progress(missing)
+            results = [self._finish(result, folder, progress) for result in found]
+            if not any(result.failed for result in results):
+                self.store.activate(self._bundle.name, [job.file for job in jobs])
+            return results
 
     def _finish(self, result: Result, folder: str, progress: Progress) -> Result:
         job, built, failed = result.job, False, False
@@ -89,7 +96,7 @@ class Builder:
         return Result(job, self._state(job), built, failed)
 
     def _build(self, job: Job, folder: str, waiting: Callable[[], None]) -> None:
-        size = self._workspace()
+        size = self._size or workspace(self._free())
         request = dict(self._request(job), job=job._asdict(), workspace=size, timing=self._timing())
         built = process.run("build", folder, request, waiting)
         timing: Optional[str] = os.path.join(folder, TIMING)
@@ -122,14 +129,14 @@ class Builder:
         entry = self.store.entries.get(job.file)
         return self.store.state(job.file) if entry and entry["identity"] == job.identity else None
 
-    def _workspace(self) -> int:
-        free = available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
-        if free < RESERVE and self._size is None:
-            text = (
-                "only {} MB of memory are free, TensorRT needs about {}: the build may be killed; see docs/engines.md"
-            )
-            self._tell(text.format(free // MIB, RESERVE // MIB))
-        return self._size or workspace(free)
+    def _look_at_memory(self) -> None:
+        if self._free() < RESERVE:
+            text = "only {} MB of memory are free, TensorRT needs about {}: builds may be killed; see docs/engines.md"
+            self._tell(text.format(self._free() // MIB, RESERVE // MIB))
+
+    def _free(self) -> int:
+        """Bytes of memory that a build can have."""
+        return available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
 
     def _timing(self) -> Optional[str]:
         try:

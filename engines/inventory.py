@@ -37,11 +37,11 @@ def listed(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Itera
 def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[List[str]]:
     """Of a table, its head first."""
     table = [["device", "engine", "precision", "size", "state"]]
-    for store, file, state, _ in listed(bundle, engine_dir, machine):
-        entry = store.entries[file]
-        size = "{:.2f} MB".format(entry["bytes"] / 1e6)
-        identity = entry["identity"]
-        table.append([os.path.basename(store.folder), identity["graph"], identity["precision"], size, state])
+    for one in listed(bundle, engine_dir, machine):
+        entry = one.store.entries[one.file]
+        identity, size = entry["identity"], "{:.2f} MB".format(entry["bytes"] / 1e6)
+        cells = [os.path.basename(one.store.folder), identity["graph"], identity["precision"], size]
+        table.append(cells + [_state(one, bundle)])
     return table
 
 
@@ -61,3 +61,8 @@ def clean(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Iterat
             for name in store.strays():
                 os.unlink(store.path(name))
                 yield "removed {}: not recorded".format(store.path(name))
+
+
+def _state(one: Listed, bundle: Bundle) -> str:
+    in_use = one.state in (READY, UNCHECKED) and one.file in one.store.active.get(bundle.name, [])
+    return one.state + (", in use" if in_use else "")

@@ -74,7 +74,7 @@ class Job(NamedTuple):
         source, cache: files of the bundle, the ONNX and for implicit INT8 the calibration cache.
         fp16, int8, fp32_layers, dla: see `tlee.engines.releases.Settings`.
         nodes: of the ONNX; a build takes time about in proportion.
-        identity: all that the engine depends on; it is used for nothing else.
+        identity: all that the engine depends on, for its name and its record.
     """
 
     graph: str
@@ -103,10 +103,13 @@ def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
             bundle's graphs, or there is no such DLA core.
     """
     names = graphs(bundle, request.units)
-    for name in request.overrides:
+    for name, precision in request.overrides.items():
         if name not in names:
             remedy = "choose of: {}".format(", ".join(names))
             raise UsageError(bundle.path, "no graph '{}' with {} units".format(name, request.units), remedy)
+        if name in DELICATE and precision != "fp32":
+            problem = "always computes in float32: what it gives is compared with thresholds"
+            raise UsageError(name, problem, "leave it out of --segment")
     if request.dla is not None and not 0 <= request.dla < machine.dla_cores:
         problem = "no DLA core {}: {} has {}".format(request.dla, machine.gpu or "this machine", machine.dla_cores)
         raise UsageError("--dla", problem, "leave --dla out")

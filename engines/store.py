@@ -31,6 +31,7 @@ class EngineStore:
         entries: by file name what is recorded of each engine: `identity` (see `tlee.engines.jobs.Job`), `bundle` (its
             name), `sha256`, `bytes`, `seconds` and `workspace` of its build, and once it was checked `check`
             (`differences`, `tolerance`, `passed`) and `layers`.
+        active: by bundle the files of the engines that its last complete build chose, in the order of the chain.
 
     Raises:
         EngineError: the record is damaged.
@@ -41,6 +42,7 @@ class EngineStore:
         record = _read_record(os.path.join(folder, RECORD))
         self.machine: Dict[str, Any] = record["machine"]
         self.entries: Dict[str, Dict[str, Any]] = record["engines"]
+        self.active: Dict[str, List[str]] = record["active"]
         self._timing: Optional[str] = record["timing"]
 
     def path(self, file: str) -> str:
@@ -126,9 +128,15 @@ class EngineStore:
         self.entries[file].update(check=check, layers=layers)
         self._record()
 
+    def activate(self, bundle: str, files: List[str]) -> None:
+        """Let these engines be the ones that the bundle runs on."""
+        self.active[bundle] = files
+        self._record()
+
     def remove(self, file: str) -> None:
-        """Remove an engine and its entry."""
+        """Remove an engine and its entry; a bundle that runs on it has none any more."""
         self.entries.pop(file, None)
+        self.active = {bundle: files for bundle, files in self.active.items() if file not in files}
         self._record()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(file))
@@ -138,7 +146,8 @@ class EngineStore:
         return sorted(n for n in os.listdir(self.folder) if n.endswith(".engine") and n not in self.entries)
 
     def _record(self) -> None:
-        record = {"format": FORMAT, "machine": self.machine, "engines": self.entries, "timing": self._timing}
+        record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
+        record.update(active=self.active, timing=self._timing)
         try:
             write_json(self.path(RECORD), record)
         except UsageError as error:
@@ -155,7 +164,7 @@ def stores(folder: str) -> Iterator[EngineStore]:
 
 def _read_record(path: str) -> Dict[str, Any]:
     if not os.path.lexists(path):
-        return {"format": FORMAT, "machine": {}, "engines": {}, "timing": None}
+        return {"format": FORMAT, "machine": {}, "engines": {}, "active": {}, "timing": None}
     remedy = "remove the file and build again"
     try:
         with open(path, encoding="utf-8") as stream:
@@ -166,6 +175,9 @@ def _read_record(path: str) -> Dict[str, Any]:
         for file, entry in record["engines"].items():
             if os.path.basename(file) != file or not {"identity", "bundle", "sha256", "check"} <= set(entry):
                 raise ValueError("entry {!r}".format(file))
+        for files in record["active"].values():
+            if not set(files) <= set(record["engines"]):
+                raise ValueError("active {!r}".format(files))
         return dict(record, timing=record["timing"], machine=record["machine"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(path, "damaged ({})".format(error), remedy) from None

@@ -56,7 +56,8 @@ def test_what_is_there_is_not_built_again(nano):
 def test_the_runtime_can_read_what_was_built_and_the_bundle_is_still_one(nano):
     Bundle.open(str(nano)).verify()
     store = EngineStore(str(nano / "engines" / NANO_KEY))
-    assert all(len(store.read(file)) == entry["bytes"] for file, entry in store.entries.items())
+    assert [file.split(".")[0] for file in store.active["small"]] == ENGINES
+    assert all(len(store.read(file)) == store.entries[file]["bytes"] for file in store.active["small"])
 
 
 def test_engines_can_be_kept_elsewhere(nano, tmp_path):
@@ -107,7 +108,7 @@ def test_engines_are_listed_with_what_can_be_used(nano):
     listed = tlee_build(nano, "--list")
     assert listed.returncode == 0 and len(listed.stdout.splitlines()) == 5
     assert re.search(rf"^{NANO_KEY} +split0 +fp16 +.* MB +altered$", listed.stdout, re.MULTILINE)
-    assert listed.stdout.count(" ready\n") == 3
+    assert listed.stdout.count(" ready, in use\n") == 3
 
 
 def test_clean_removes_what_cannot_be_used_here_and_nothing_else(nano, built):
@@ -123,7 +124,7 @@ def test_clean_removes_what_cannot_be_used_here_and_nothing_else(nano, built):
 
 def test_without_tensorrt_engines_are_listed_and_those_of_other_devices_left(nano):
     listed = tlee_build(nano, "--list", release=None)
-    assert listed.returncode == 0 and listed.stdout.count(" ready\n") == 4
+    assert listed.returncode == 0 and listed.stdout.count(" ready, in use\n") == 4
     cleaned = tlee_build(nano, "--clean", release=None)
     assert cleaned.returncode == 0 and cleaned.stdout == "" and len(list(nano.glob("engines/*/*.engine"))) == 4
 

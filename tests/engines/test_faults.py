@@ -55,8 +55,10 @@ def test_an_engine_that_answers_wrongly_is_not_used(nano):
     (file,) = [
         file for file, entry in EngineStore(str(nano / "engines" / NANO_KEY)).entries.items() if "split1" in file
     ]
+    store = EngineStore(str(nano / "engines" / NANO_KEY))
+    assert not any(file in files for files in store.active.values())
     with pytest.raises(EngineError, match="failed its check"):
-        EngineStore(str(nano / "engines" / NANO_KEY)).read(file)
+        store.read(file)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,11 @@ def test_a_graph_that_is_not_there_is_refused_with_those_that_are(bundle):
         jobs(bundle, NANO, overrides={"branch0": "fp32"})
 
 
+def test_a_delicate_segment_cannot_be_given_a_lower_precision(bundle):
+    with pytest.raises(UsageError, match="^head: always computes in float32"):
+        jobs(bundle, ORIN, units=SEPARATE, overrides={"head": "fp16"})
+
+
 def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):
     found = jobs(bundle, ORIN, dla=1, overrides={"split0": "fp32"})
     assert (found["split1"].dla, found["split0"].dla) == (1, None)

@@ -88,8 +88,11 @@ def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
 
 def test_a_removed_engine_is_gone_from_folder_and_record(tmp_path):
     store = filled(tmp_path)
+    store.activate("digits", ["split0.engine"])
+    assert EngineStore(str(tmp_path)).active == {"digits": ["split0.engine"]}
     store.remove("split0.engine")
-    assert not (tmp_path / "split0.engine").exists() and not EngineStore(str(tmp_path)).entries
+    again = EngineStore(str(tmp_path))
+    assert not (tmp_path / "split0.engine").exists() and not again.entries and not again.active
 
 
 @pytest.mark.parametrize(
@@ -98,8 +101,9 @@ def test_a_removed_engine_is_gone_from_folder_and_record(tmp_path):
         ("{", "damaged"),
         ("[]", "damaged"),
         ('{"format": 9}', "format 9, this release reads 1"),
-        ('{"format": 1, "engines": {"../../evil": {}}, "machine": {}, "timing": null}', "damaged"),
-        ('{"format": 1, "engines": {"a.engine": {"sha256": "1"}}, "machine": {}, "timing": null}', "damaged"),
+        ('{"format": 1, "engines": {"../../evil": {}}, "machine": {}, "active": {}, "timing": null}', "damaged"),
+        ('{"format": 1, "engines": {"a": {"sha256": "1"}}, "machine": {}, "active": {}, "timing": null}', "damaged"),
+        ('{"format": 1, "engines": {}, "machine": {}, "active": {"digits": ["a"]}, "timing": null}', "damaged"),
     ],
 )
 def test_a_damaged_record_is_one_line(tmp_path, content, problem):
