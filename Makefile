@@ -14,13 +14,15 @@ demo: $(INSTALLED)
 	@echo "The same without stopping early:"
 	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
 
-# One thread each: the workers take the cores. A file stays with one, so that what its tests share is made once.
+# One thread each: the workers take the cores, and sums come in one order (batch norm over two numbers makes a training
+# of a few steps chaotic). A file stays with one worker, so that what its tests share is made once.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 test: lint typecheck
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 # With every backbone and golden trace at full size: about 11 minutes on 2 cores.
 test-all: lint typecheck
-	$(BIN)/python -m pytest -m "full or not full"
+	$(PYTEST) -m "full or not full"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -30,6 +32,7 @@ lint: $(INSTALLED)
 # Type stubs of TensorRT 10, without the libraries that they ask for; two mistakes in them are no Python at all.
 STUBS = build/stubs
 $(STUBS): $(INSTALLED)
+	@rm -rf $@
 	$(BIN)/pip install -q --no-deps --target $@ tensorrt-stubs==10.13.0.35.1
 	sed -i -E 's/\bin: list/in_: list/; s/None, channel_axis: int\)/None, channel_axis: int = 0)/' $@/tensorrt_bindings/*.pyi
 

@@ -10,10 +10,11 @@ from tlee.engines.cuda import Cuda
 from tlee.engines.releases import TensorRT
 from tlee.errors import EngineError
 
-# Largest differences allowed, see `tlee.activations.difference`. float32 sums come in another order; half precision
-# rounds each of some fifty layers by 0.0005. INT8 differs by its nature, so by how much its Q/DQ form does in ONNX
-# Runtime decides: an engine may differ by twice that and what fp16 may.
-TOLERANCE = {"fp32": 0.002, "fp16": 0.03, "int8": 0.03}
+# Largest differences allowed, see `tlee.activations.difference`. float32 sums come in another order. Half precision:
+# rounding every value in ONNX Runtime changes the outputs of MobileNetV2's and ResNet-50's graphs by 0.0024 at most; a
+# GPU may round sums, too. INT8 differs by its nature, so by how much its Q/DQ form does in ONNX Runtime decides: an
+# engine may differ by twice that, and by what fp16 may.
+TOLERANCE = {"fp32": 0.002, "fp16": 0.02, "int8": 0.02}
 INT8_FACTOR = 2.0
 
 

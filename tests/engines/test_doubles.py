@@ -2,195 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import enum
-import importlib
-import inspect
 import json
-import os
 import re
 import signal
 import struct
-import subprocess
-import sys
-from types import SimpleNamespace
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from doubles.environment import environment
-from onnx import TensorProto, helper, numpy_helper
-
-RELEASES = ("8.2", "8.6", "10")
-DOUBLED = ("tensorrt", "nvinfer_double", "cuda_double", "pycuda", "cuda")
-PICTURE = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
-
-
-def onnx_bytes(nodes: list, inputs: dict, outputs: dict, weights: dict | None = None, opset: int = 13) -> bytes:
-    """A model; inputs and outputs as name: (type, shape)."""
-    values = [[helper.make_tensor_value_info(n, *v) for n, v in group.items()] for group in (inputs, outputs)]
-    tensors = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
-    graph = helper.make_graph(nodes, "graph", *values, tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString()
-
-
-def small_model() -> bytes:
-    """Convolution, activation, pooling, one matrix: float32 `logits` and a bool `sure`."""
-    random = np.random.default_rng(1)
-    weights = {
-        "w": random.normal(size=(8, 3, 3, 3)).astype(np.float32),
-        "m": random.normal(size=(8, 4)).astype(np.float32),
-        "zero": np.zeros(1, np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], name="/stem/Conv"),
-        helper.make_node("Relu", ["c"], ["r"], name="/stem/Relu"),
-        helper.make_node("GlobalAveragePool", ["r"], ["p"], name="/pool"),
-        helper.make_node("Flatten", ["p"], ["f"], name="/flat"),
-        helper.make_node("MatMul", ["f", "m"], ["logits"], name="/head/MatMul"),
-        helper.make_node("Greater", ["logits", "zero"], ["sure"]),
-    ]
-    outputs = {"logits": (TensorProto.FLOAT, [1, 4]), "sure": (TensorProto.BOOL, [1, 4])}
-    return onnx_bytes(nodes, {"x": (TensorProto.FLOAT, [1, 3, 8, 8])}, outputs, weights)
-
-
-def one_node(op: str, opset: int = 13, kind: int = TensorProto.FLOAT) -> bytes:
-    return onnx_bytes([helper.make_node(op, ["x"], ["y"])], {"x": (kind, [1, 4])}, {"y": (kind, [1, 4])}, opset=opset)
-
-
-def quantised(zero: int) -> bytes:
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-        helper.make_node("MatMul", ["d", "w"], ["y"], name="m"),
-    ]
-    weights = {"s": np.float32(0.1), "z": np.int8(zero), "w": np.eye(4, dtype=np.float32)}
-    return onnx_bytes(nodes, {"x": (1, [1, 4])}, {"y": (1, [1, 4])}, {k: np.asarray(v) for k, v in weights.items()})
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """A release's double and the driver's, in this process: their names are theirs until the test ends."""
-
-    def loader(release: str | None, device: str = "desktop", cuda: str = "pycuda", fault: str | None = None, **changes):
-        values = environment(release, device, cuda, fault, **changes)
-        forget()
-        for name in ("TLEE_DOUBLE_DEVICE", "TLEE_DOUBLE_FAULT"):
-            monkeypatch.setenv(name, values.get(name, ""))
-        monkeypatch.setattr(sys, "path", values["PYTHONPATH"].split(os.pathsep) + sys.path)
-        driver = importlib.import_module("pycuda.driver" if cuda == "pycuda" else "cuda.bindings.driver")
-        return importlib.import_module("tensorrt") if release else None, driver
-
-    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] in DOUBLED}
-
-    def forget() -> None:
-        for name in [name for name in sys.modules if name.split(".")[0] in DOUBLED]:
-            del sys.modules[name]
-
-    yield loader
-    forget()
-    sys.modules.update(kept)
-
-
-class Builds:
-    """Parses and builds with one double; what was logged is in `said`."""
-
-    def __init__(self, trt) -> None:
-        said: list[str] = []
-
-        class Log(trt.ILogger):
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-
-            def log(self, severity, message) -> None:
-                said.append(f"{severity.name}: {message}")
-
-        self.trt, self.said, self.log = trt, said, Log()
-        self.builder = trt.Builder(self.log)
-        self.config = self.builder.create_builder_config()
-
-    def network(self, flags: int | None = None):
-        return self.builder.create_network(1 if flags is None else flags)
-
-    def parse(self, model: bytes, flags: int | None = None):
-        network = self.network(flags)
-        parser = self.trt.OnnxParser(network, self.log)
-        parsed = parser.parse(model)
-        errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        return SimpleNamespace(network=network, parsed=parsed, text=" ".join(e.desc() for e in errors), errors=errors)
-
-    def plan(self, model: bytes, flags: int | None = None) -> bytes | None:
-        built = self.builder.build_serialized_network(self.parse(model, flags).network, self.config)
-        return built and bytes(built)
-
-    def engine(self, plan: bytes):
-        return self.trt.Runtime(self.log).deserialize_cuda_engine(plan)
-
-
-@contextlib.contextmanager
-def current(driver):
-    """A current primary context."""
-    driver.init()
-    context = driver.Device(0).retain_primary_context()
-    context.push()
-    try:
-        yield
-    finally:
-        driver.Context.pop()
-        context.detach()
-
-
-def capsule(address: int):
-    new = ctypes.pythonapi.PyCapsule_New
-    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    return new(address, None, None)
-
-
-def prepared(trt, driver, engine) -> SimpleNamespace:
-    """A context with memory for all, and a way to run it with PICTURE; as each release wants it."""
-    modern = hasattr(engine, "num_io_tensors")
-    if modern:
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        kinds = [trt.nptype(engine.get_tensor_dtype(n)) for n in names]
-        shapes = [tuple(engine.get_tensor_shape(n)) for n in names]
-    else:
-        names = [engine.get_binding_name(i) for i in range(engine.num_bindings)]
-        kinds = [trt.nptype(engine.get_binding_dtype(n)) for n in names]
-        shapes = [tuple(engine.get_binding_shape(i)) for i in range(len(names))]
-    arrays = {n: np.zeros(shape, kind) for n, shape, kind in zip(names, shapes, kinds)}
-    memory = {n: driver.mem_alloc(array.nbytes) for n, array in arrays.items()}
-    scratch, stream = driver.mem_alloc(engine.device_memory_size), driver.Stream()
-    if hasattr(trt, "ExecutionContextAllocationStrategy"):
-        context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        context.set_device_memory(int(scratch), engine.device_memory_size_v2)
-    else:
-        context = engine.create_execution_context_without_device_memory()
-        context.device_memory = int(scratch) if modern else capsule(int(scratch))
-
-    def enqueue() -> bool:
-        if not modern:
-            return context.execute_async_v2([int(memory[n]) for n in names], stream.handle)
-        for name in names:
-            assert context.set_tensor_address(name, int(memory[name]))
-        return context.execute_async_v3(stream.handle)
-
-    def run() -> dict:
-        driver.memcpy_htod_async(memory["x"], PICTURE, stream)
-        assert int(scratch) and enqueue()  # and so keeps the scratch memory
-        for name in names[1:]:
-            driver.memcpy_dtoh_async(arrays[name], memory[name], stream)
-        stream.synchronize()
-        return arrays
-
-    return SimpleNamespace(context=context, memory=memory, scratch=scratch, stream=stream, enqueue=enqueue, run=run)
-
-
-def reference(model: bytes) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"x": PICTURE})[0]
-
+from doubles.driving import (
+    RELEASES,
+    Builds,
+    current,
+    one_node,
+    onnx_bytes,
+    prepared,
+    python,
+    quantised,
+    reference,
+    small_model,
+)
+from onnx import TensorProto, helper
 
 # -- what there is, and what there is not
 
@@ -584,11 +415,6 @@ def test_faults_hit_the_networks_they_name(load):
     assert np.allclose(wrong, 1.1 * exact, rtol=1e-5)
 
 
-def python(code: str, *arguments: object, **where) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=environment(*arguments, **where), capture_output=True, text=True, timeout=60)
-
-
 def test_a_killed_builder_dies_as_when_memory_runs_out(tmp_path):
     (tmp_path / "model.onnx").write_bytes(small_model())
     code = f"""import tensorrt as trt
@@ -598,113 +424,3 @@ network = builder.create_network(1)
 assert trt.OnnxParser(network, log).parse(open({str(tmp_path / "model.onnx")!r}, "rb").read())
 builder.build_serialized_network(network, builder.create_builder_config())"""
     assert python(code, "8.2", fault="kill:sure").returncode == -signal.SIGKILL
-
-
-# -- CUDA
-
-
-def test_a_context_left_on_pycudas_stack_aborts():
-    start = "import pycuda.driver as d, threading; d.init(); c = d.Device(0).retain_primary_context(); "
-    thread = "t = threading.Thread(target=c.push); t.start(); t.join(); print('not reached')"
-    for code, said in ((start + "c.push(); print('done')", "done\n"), (start + thread, "")):
-        left = python(code, None)
-        assert left.stdout == said and left.returncode == -signal.SIGABRT
-        assert "context stack was not empty" in left.stderr
-    assert python(start + "c.push(); d.Context.pop(); c.detach()", None).returncode == 0
-
-
-def test_what_is_not_asked_for_is_not_installed():
-    code = """import importlib
-for name in ("tensorrt", "pycuda.driver", "cuda.bindings.driver"):
-    try:
-        importlib.import_module(name)
-        print(name)
-    except ImportError:
-        pass"""
-    assert python(code, None, cuda=None).stdout == ""
-    assert python(code, "10", cuda="cuda_python").stdout.split() == ["tensorrt", "cuda.bindings.driver"]
-
-
-def test_pycuda_needs_a_context_and_live_memory(load):
-    _, driver = load(None, "nano", free=1 << 20)
-    with pytest.raises(driver.LogicError, match="initialization error"):
-        driver.Device(0)
-    driver.init()
-    with pytest.raises(driver.LogicError, match="no currently active context"):
-        driver.Stream()
-    with pytest.raises(driver.LogicError, match="invalid device context"):
-        driver.mem_alloc(4)
-    with current(driver):
-        device = driver.Device(0)
-        assert device.name() == "NVIDIA Tegra X1" and device.compute_capability() == (5, 3)
-        assert device.get_attribute(driver.device_attribute.INTEGRATED) == 1
-        with pytest.raises(driver.MemoryError):
-            driver.mem_alloc(2 << 20)
-        memory, stream = driver.mem_alloc(64), driver.Stream()
-        assert driver.mem_get_info()[0] == (1 << 20) - 64
-        source, back = np.arange(8, dtype=np.float32).reshape(2, 4), driver.pagelocked_empty((2, 4), np.float32)
-        driver.memcpy_htod_async(int(memory) + 32, source, stream)
-        driver.memcpy_dtoh_async(back, int(memory) + 32, stream)
-        stream.synchronize()
-        assert np.array_equal(back, source)
-        for size in (64, 8):
-            with pytest.raises(driver.LogicError, match="invalid argument"):
-                driver.memcpy_htod(int(memory) + 64 - size // 2, np.zeros(size, np.uint8))
-        with pytest.raises(ValueError):
-            driver.memcpy_htod(memory, source.T)
-        memory.free()
-        with pytest.raises(driver.LogicError):
-            driver.memcpy_dtoh(back, int(memory))
-        mapped = driver.pagelocked_zeros(4, np.float32, mem_flags=driver.host_alloc_flags.DEVICEMAP)
-        driver.memcpy_htod(mapped.base.get_device_pointer(), np.ones(4, np.float32))
-        assert mapped.sum() == 4
-    with pytest.raises(driver.LogicError, match="cannot pop non-current"):
-        driver.Context.pop()
-
-
-def test_cuda_python_returns_statuses(load):
-    _, cuda = load(None, "orin", "cuda_python")
-    ok, result = cuda.CUresult.CUDA_SUCCESS, cuda.CUresult
-    assert cuda.cuDeviceGet(0) == (result.CUDA_ERROR_NOT_INITIALIZED, None)
-    assert cuda.cuInit(0) == (ok,)
-    device = cuda.cuDeviceGet(0)[1]
-    assert cuda.cuDeviceGetName(256, device)[1].split(b"\0")[0] == b"Orin"
-    assert cuda.cuMemAlloc(4) == (result.CUDA_ERROR_INVALID_CONTEXT, None)
-    context = cuda.cuDevicePrimaryCtxRetain(device)[1]
-    assert cuda.cuCtxPushCurrent(context) == (ok,)
-    source, back = np.arange(4, dtype=np.float32), np.zeros(4, np.float32)
-    memory, stream = cuda.cuMemAlloc(16)[1], cuda.cuStreamCreate(0)[1]
-    assert cuda.cuMemcpyHtoDAsync(memory, source.ctypes.data, 16, stream) == (ok,)
-    assert cuda.cuMemcpyDtoHAsync(back.ctypes.data, memory, 16, stream) == (ok,)
-    assert np.array_equal(back, source)
-    assert cuda.cuMemcpyDtoH(back.ctypes.data, memory, 17) == (result.CUDA_ERROR_INVALID_VALUE,)
-    assert cuda.cuMemFree(memory) == (ok,) and cuda.cuMemFree(memory) == (result.CUDA_ERROR_INVALID_VALUE,)
-    assert cuda.cuStreamDestroy(stream) == (ok,)
-    assert cuda.cuStreamSynchronize(stream) == (result.CUDA_ERROR_INVALID_HANDLE,)
-    assert cuda.cuGetErrorString(result.CUDA_ERROR_OUT_OF_MEMORY)[1] == b"out of memory"
-    with pytest.raises(TypeError):
-        cuda.cuMemAlloc(1.5)
-    assert cuda.cuCtxPopCurrent() == (ok, context) and cuda.cuDevicePrimaryCtxRelease(device) == (ok,)
-
-
-def test_cuda_python_is_called_as_the_real_one(load):
-    real = pytest.importorskip("cuda.bindings.driver")
-    _, double = load(None, cuda="cuda_python")
-    functions = {name: f for name, f in vars(double).items() if name.startswith("cu") and inspect.isfunction(f)}
-    assert len(functions) > 25
-    for name, function in functions.items():
-        said = getattr(real, name).__doc__.split("\n")[0].split("(")[1].rstrip(")")
-        theirs = [part.split(":")[0].split()[-1] for part in said.split(",") if part.strip()]
-        assert list(inspect.signature(function).parameters) == theirs, name
-    for name in ("CUresult", "CUdevice_attribute"):
-        for key, value in getattr(double, name).__members__.items():
-            assert int(getattr(getattr(real, name), key)) == value
-    assert issubclass(double.CUresult, enum.IntEnum) and int(double.CUstream(7)) == int(real.CUstream(7))
-
-
-def test_changes_name_properties_of_devices():
-    with pytest.raises(TypeError, match="cores"):
-        environment("8.2", cores=2)
-    with pytest.raises(ValueError, match="9.0"):
-        environment("9.0")
-    assert onnx.checker.check_model(onnx.load_from_string(small_model())) is None

@@ -53,7 +53,7 @@ def calibrate(calibrator: IInt8Calibrator, inputs: list[str], logger: ILogger) -
         warn(logger, f"Calibration cache is {header}, not {wanted}: it is ignored, calibration starts anew")
     batch = calibrator.get_batch(inputs)
     if batch is not None and len(batch):
-        raise NotImplementedError("this double does not calibrate with batches, it only reads caches")
+        raise AssertionError("this double does not calibrate with batches, it only reads caches")
     error(logger, "Calibration failure occurred with no scaling factors detected.")
     return None
 
