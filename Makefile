@@ -16,11 +16,11 @@ demo: $(INSTALLED)
 
 # One thread each: the workers take the cores, and sums come in one order (batch norm over two numbers makes a training
 # of a few steps chaotic). A file stays with one worker, so that what its tests share is made once.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: lint typecheck
 	$(PYTEST)
 
-# With every backbone and golden trace at full size: about 11 minutes on 2 cores.
+# With every backbone and golden trace at full size: about 20 minutes on 2 cores.
 test-all: lint typecheck
 	$(PYTEST) -m "full or not full"
 

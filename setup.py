@@ -42,7 +42,7 @@ workstation = cpu + [
 ]
 dev = workstation + [
     "pytest>=8",
-    "pytest-xdist>=3.5",
+    "pytest-xdist>=3.7",
     "ruff>=0.9",
     "mypy>=1.13",
     "vermin>=1.6",
