@@ -39,7 +39,10 @@ class EngineStore:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        record = _read_record(os.path.join(folder, RECORD))
+        self._load()
+
+    def _load(self) -> None:
+        record = _read_record(self.path(RECORD))
         self.machine: Dict[str, Any] = record["machine"]
         self.entries: Dict[str, Dict[str, Any]] = record["engines"]
         self.active: Dict[str, List[str]] = record["active"]
@@ -100,6 +103,7 @@ class EngineStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UsageError(self.folder, "another tlee-build is at work here", "wait until it is done") from None
+            self._load()  # another one may have come to its end since
             for name in os.listdir(self.folder):  # of builds that were killed
                 if name.startswith(TEMPORARY):
                     shutil.rmtree(self.path(name), ignore_errors=True)

@@ -15,7 +15,13 @@ from tlee.engines.store import EngineStore
     "release, device, cuda, options, precisions",
     [
         ("8.6", "orin", "cuda_python", ["--precision", "int8"], ["int8", "int8", "int8", "fp16"]),
-        ("8.6", "orin", "pycuda", ["--precision", "int8", "--int8-from", "caches"], ["int8", "int8", "int8", "fp16"]),
+        (
+            "8.6",
+            "orin",
+            "pycuda",
+            ["--precision", "int8", "--int8-from", "caches", "--dla", "0"],
+            ["int8", "int8", "int8", "fp16"],
+        ),
         (
             "10",
             "orin",
@@ -25,7 +31,7 @@ from tlee.engines.store import EngineStore
         ),
         ("10", "desktop", "pycuda", ["--precision", "fp32"], ["fp32"] * 4),
     ],
-    ids=["orin-8.6-int8", "orin-8.6-int8-caches", "orin-10-int8", "desktop-10-fp32"],
+    ids=["orin-8.6-int8", "orin-8.6-int8-caches-dla", "orin-10-int8", "desktop-10-fp32"],
 )
 def test_every_engine_is_built_checked_and_ready(board, release, device, cuda, options, precisions):
     result = tlee_build(board, *options, release=release, device=device, cuda=cuda)

@@ -115,6 +115,9 @@ def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):
     assert (found["split1"].dla, found["split0"].dla) == (1, None)
     with pytest.raises(UsageError, match="no DLA core 0: NVIDIA Tegra X1 has 0"):
         jobs(bundle, NANO, dla=0)
+    with pytest.raises(UsageError, match="^--dla: a DLA does not take Q/DQ forms: .*; add --int8-from caches"):
+        jobs(bundle, ORIN, dla=0, precision="int8")
+    assert jobs(bundle, ORIN, dla=0, precision="int8", int8_from=CACHES)["split0"].dla == 0
 
 
 @pytest.mark.parametrize(

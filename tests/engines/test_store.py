@@ -78,6 +78,14 @@ def test_two_builds_do_not_work_in_one_folder(tmp_path):
         pass  # the first is done
 
 
+def test_what_another_build_finished_in_between_is_not_lost(tmp_path):
+    early = EngineStore(str(tmp_path))
+    filled(tmp_path)
+    with early.building():
+        early.record_check("split0.engine", PASSED, [])
+    assert EngineStore(str(tmp_path)).state("split0.engine") == READY
+
+
 def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
     (tmp_path / ".building-abc").mkdir()
     (tmp_path / ".building-abc" / "engine").write_bytes(b"half an engine")
