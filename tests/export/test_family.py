@@ -26,9 +26,9 @@ SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
 PARTS = [  # with every kind of each at least once
-    {"branch": "conv", "frm": "mean", "gate": "eg", "neck": 24},
-    {"branch": "fc", "frm": "ema", "gate": "random"},
-    {"branch": "crm", "frm": "attention", "gate": "none"},
+    {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
+    {"branch": "fc", "frm": "ema", "gate": "random", "branches": 1},
+    {"branch": "crm", "frm": "attention", "gate": "none", "branches": 1},
     {"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]},
     {"branch": "fc", "frm": "none", "gate": "eg", "branches": 1},
 ]
