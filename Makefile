@@ -60,10 +60,11 @@ test-device: $(INSTALLED)
 	build/python36/bin/tlee-info build/digits.tlee
 	build/python36/bin/tlee-run build/digits.tlee examples/clips/*.mp4
 
+# --no-compile: torch alone holds thousands of modules that nothing here imports; Python compiles those that it does.
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade pip setuptools wheel
-	$(BIN)/pip install -e ".[dev]"
+	$(BIN)/pip install -q --no-compile --upgrade pip setuptools wheel
+	$(BIN)/pip install --no-compile -e ".[dev]"
 	@mkdir -p build
 	@touch $(INSTALLED)
 
