@@ -32,7 +32,7 @@ def run(action: str, folder: str, request: Dict[str, Any], waiting: Callable[[],
         UsageError: everything else that the worker raised.
     """
     with tempfile.TemporaryFile() as said:
-        command = [sys.executable, "-m", "tlee.engines.worker", action, folder]
+        command = [sys.executable, "-m", "tlee.engines.worker", action, folder, str(os.getpid())]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
         try:
             with contextlib.suppress(BrokenPipeError):  # it may have ended already

@@ -1,8 +1,9 @@
 """What runs in a process of its own, so that TensorRT's memory comes back and its crashes take nothing along.
 
-    python -m tlee.engines.worker ACTION FOLDER     # with a JSON object on standard input
+    python -m tlee.engines.worker ACTION FOLDER PARENT     # with a JSON object on standard input
 
-ACTION is one of `ACTIONS`; what it returns goes to FOLDER/result.json, and so does a `TleeError`.
+ACTION is one of `ACTIONS`; what it returns goes to FOLDER/result.json, and so does a `TleeError`. PARENT is the process
+that wants it: without it there is nothing to do.
 `tlee.engines.process` is the other side.
 """
 
@@ -128,7 +129,9 @@ def _write(path: str, content: Any) -> None:
 def main() -> None:
     # Whoever started this may be killed: an orphan would go on taking the board's memory for minutes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    action, folder = sys.argv[1:]
+    action, folder, parent = sys.argv[1:]
+    if os.getppid() != int(parent):  # killed before that was asked for
+        sys.exit(1)
     try:
         result = ACTIONS[action](folder, json.load(sys.stdin))
     except TleeError as error:

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -102,6 +103,12 @@ def test_a_build_that_is_killed_takes_its_worker_along_and_loses_nothing(nano):
     again = tlee_build(nano)
     assert (again.returncode, again.stderr, built_now(again)) == (0, "", {"split1"})
     assert not list(nano.glob("engines/*/.building-*"))
+
+
+def test_a_worker_whose_parent_is_gone_already_does_nothing(tmp_path):
+    command = [sys.executable, "-m", "tlee.engines.worker", "describe", str(tmp_path), str(os.getppid())]
+    result = subprocess.run(command, env=environment("8.2"), input='{"target": "tensorrt"}', text=True)
+    assert result.returncode == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_build_killed_at_any_moment_leaves_nothing_that_is_half_done(nano):
