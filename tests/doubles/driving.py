@@ -116,7 +116,7 @@ def capsule(address: int):
 
 
 def prepared(trt, driver, engine) -> SimpleNamespace:
-    """A context with memory for all, and a way to run it with PICTURE; as each release wants it."""
+    """A context with memory for all, and a way to run it with `picture`, PICTURE's copy; as each release wants it."""
     modern = hasattr(engine, "num_io_tensors")
     if modern:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -128,7 +128,7 @@ def prepared(trt, driver, engine) -> SimpleNamespace:
         shapes = [tuple(engine.get_binding_shape(i)) for i in range(len(names))]
     arrays = {n: np.zeros(shape, kind) for n, shape, kind in zip(names, shapes, kinds)}
     memory = {n: driver.mem_alloc(array.nbytes) for n, array in arrays.items()}
-    scratch, stream = driver.mem_alloc(engine.device_memory_size), driver.Stream()
+    scratch, stream, picture = driver.mem_alloc(engine.device_memory_size), driver.Stream(), PICTURE.copy()
     if hasattr(trt, "ExecutionContextAllocationStrategy"):
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         context.set_device_memory(int(scratch), engine.device_memory_size_v2)
@@ -144,19 +144,20 @@ def prepared(trt, driver, engine) -> SimpleNamespace:
         return context.execute_async_v3(stream.handle)
 
     def run() -> dict:
-        driver.memcpy_htod_async(memory["x"], PICTURE, stream)
+        driver.memcpy_htod_async(memory["x"], picture, stream)
         assert int(scratch) and enqueue()  # and so keeps the scratch memory
         for name in names[1:]:
             driver.memcpy_dtoh_async(arrays[name], memory[name], stream)
         stream.synchronize()
         return arrays
 
-    return SimpleNamespace(context=context, memory=memory, scratch=scratch, stream=stream, enqueue=enqueue, run=run)
+    made = {"context": context, "memory": memory, "scratch": scratch, "stream": stream, "picture": picture}
+    return SimpleNamespace(**made, enqueue=enqueue, run=run)
 
 
-def reference(model: bytes) -> np.ndarray:
+def reference(model: bytes, picture: np.ndarray = PICTURE) -> np.ndarray:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"x": PICTURE})[0]
+    return session.run(["logits"], {"x": picture})[0]
 
 
 def python(code: str, *arguments: object, **where) -> subprocess.CompletedProcess:

@@ -9,7 +9,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 GB = 1 << 30
 
-# Properties of real devices: NVIDIA's CUDA GPU list and the Jetson modules' data sheets. Memory in bytes.
+# Properties of real devices: NVIDIA's CUDA GPU list and the Jetson modules' data sheets. Memory in bytes. What is no
+# property of theirs is how long an engine runs, for each run and for each video in its batch.
+TIMES = {"milliseconds": 0.0, "milliseconds_per_row": 0.0}
 DEVICES: dict[str, dict] = {
     "nano": {
         "name": "NVIDIA Tegra X1",
@@ -21,6 +23,7 @@ DEVICES: dict[str, dict] = {
         "fast_fp16": True,
         "fast_int8": False,
         "tf32": False,
+        **TIMES,
     },
     "orin": {
         "name": "Orin",
@@ -32,6 +35,7 @@ DEVICES: dict[str, dict] = {
         "fast_fp16": True,
         "fast_int8": True,
         "tf32": True,
+        **TIMES,
     },
     "desktop": {
         "name": "NVIDIA GeForce RTX 3060",
@@ -43,6 +47,7 @@ DEVICES: dict[str, dict] = {
         "fast_fp16": True,
         "fast_int8": True,
         "tf32": True,
+        **TIMES,
     },
     "none": {},
 }
@@ -58,7 +63,7 @@ def environment(
         device: a key of `DEVICES`.
         cuda: "pycuda" or "cuda_python"; None where neither is installed.
         fault: of the builder, see `nvinfer_double.builder`, for example "kill" or "wrong:logits".
-        changes: of the device's properties, for example `free=1 << 20`.
+        changes: of the device's properties, for example `free=1 << 20` or `milliseconds=5.0`.
 
     Example:
         subprocess.run([sys.executable, "-c", "import tensorrt"], env=environment("8.2"), check=True)

@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 from doubles.driving import (
+    PICTURE,
     RELEASES,
     Builds,
     current,
@@ -41,6 +42,10 @@ HAS = {
     "IExecutionContext.execute_async_v2": ("8.2", "8.6"),
     "IExecutionContext.execute_async_v3": ("8.6", "10"),
     "IExecutionContext.set_device_memory": ("10",),
+    "IExecutionContext.set_binding_shape": ("8.2", "8.6"),
+    "IExecutionContext.set_input_shape": ("8.6", "10"),
+    "ICudaEngine.get_profile_shape": ("8.2", "8.6"),
+    "ICudaEngine.get_tensor_profile_shape": ("8.6", "10"),
     "NetworkDefinitionCreationFlag.STRONGLY_TYPED": ("10",),
     "DataType.INT64": ("10",),
 }
@@ -297,6 +302,116 @@ def test_engines_take_device_memory(load):
     engine = builds.engine(builds.plan(small_model()))
     assert engine.create_execution_context() is None and "out of memory" in builds.said[-1]
     assert builds.engine(bytes(engine.serialize())) is None
+
+
+# -- shapes that are only known at run time
+
+
+def free_batch(builds: Builds, least: int = 1, best: int = 2, largest: int = 4):
+    """A network of the small model whose batch is free, with a profile for it."""
+    network = builds.parse(small_model()).network
+    network.get_input(0).shape = (-1, 3, 8, 8)
+    profile = builds.builder.create_optimization_profile()
+    profile.set_shape("x", (least, 3, 8, 8), (best, 3, 8, 8), (largest, 3, 8, 8))
+    builds.config.add_optimization_profile(profile)
+    return network, profile
+
+
+def build(builds: Builds, network) -> bytes | None:
+    built = builds.builder.build_serialized_network(network, builds.config)
+    return built and bytes(built)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_shapes_follow_from_those_of_inputs(load, release):
+    builds = Builds(load(release)[0])
+    network = builds.parse(small_model()).network
+    stem, logits = network.get_layer(0).get_output(0), network.get_output(0)
+    network.get_input(0).shape = (2, 3, 16, 16)
+    assert stem.shape == (2, 8, 14, 14) and logits.shape == (2, 4) and not builds.said
+    logits.shape = (3, 4)
+    assert logits.shape == (2, 4) and "ERROR: 3" in builds.said[-1]
+    engine = builds.engine(build(builds, network))
+    assert engine.get_binding_shape(1) == (2, 4) if release == "8.2" else engine.get_tensor_shape("logits") == (2, 4)
+    network.get_input(0).shape = (2, 3, 16)
+    assert build(builds, network) is None and "invalid shapes" in builds.said[-1]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_profiles_must_fit_the_network(load, release):
+    def refusal(change, *sizes: int) -> str:
+        builds = Builds(load(release)[0])
+        network, profile = free_batch(builds, *sizes)
+        change(builds, network, profile)
+        assert build(builds, network) is None
+        return builds.said[-1]
+
+    def other_input(_, network, profile) -> None:
+        profile.set_shape("y", (1,), (1,), (1,))
+
+    def fixed(_, network, profile) -> None:
+        network.get_input(0).shape = (3, 3, 8, 8)
+
+    def flat(_, network, profile) -> None:
+        profile.set_shape("x", (1, 3), (1, 3), (1, 3))
+
+    def nothing(builds, network, profile) -> None:
+        profile._shapes.clear()
+
+    assert "no optimization profile" in refusal(lambda *_: None, 3, 2, 4)  # was not taken
+    assert "no network input" in refusal(other_input)
+    assert "expected min=opt=max=3" in refusal(fixed)
+    assert "2 dimensions, the network 4" in refusal(flat)
+    assert "missing values" in refusal(nothing)
+    profile = Builds(load(release)[0]).builder.create_optimization_profile()
+    with pytest.raises(ValueError):
+        profile.set_shape("x", (1,), (1, 2), (1, 2))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_free_batch_is_set_before_the_run(load, release):
+    trt, driver = load(release)
+    builds = Builds(trt)
+    engine = builds.engine(build(builds, free_batch(builds)[0]))
+    pictures = np.concatenate([PICTURE, 2 * PICTURE, -PICTURE])
+    answers = np.zeros((3, 4), np.float32)
+    with current(driver):
+        sizes = {"x": pictures.nbytes, "logits": answers.nbytes, "sure": 12}
+        memory = {name: driver.mem_alloc(size) for name, size in sizes.items()}
+        context, stream = engine.create_execution_context(), driver.Stream()
+        driver.memcpy_htod(memory["x"], pictures)
+
+        def give(*shape: int) -> bool:
+            return context.set_binding_shape(0, shape) if release == "8.2" else context.set_input_shape("x", shape)
+
+        def shape() -> tuple:
+            return context.get_binding_shape(1) if release == "8.2" else context.get_tensor_shape("logits")
+
+        def run() -> bool:
+            if release == "8.2":
+                return context.execute_async_v2([int(m) for m in memory.values()], stream.handle)
+            for name in memory:
+                context.set_tensor_address(name, int(memory[name]))
+            return context.execute_async_v3(stream.handle)
+
+        least = engine.get_profile_shape(0, 0) if release == "8.2" else engine.get_tensor_profile_shape("x", 0)
+        assert [tuple(sizes) for sizes in least] == [(1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 8, 8)]
+        assert shape() == (-1, 4) and not context.all_binding_shapes_specified
+        assert not run() and "is not specified" in builds.said[-1]
+        for wrong in ((5, 3, 8, 8), (0, 3, 8, 8), (2, 3, 8), (2, 3, 8, 9)):
+            assert not give(*wrong) and "takes shapes from" in builds.said[-1]
+        assert give(3, 3, 8, 8) and shape() == (3, 4) and context.all_binding_shapes_specified and run()
+        stream.synchronize()
+        driver.memcpy_dtoh(answers, memory["logits"])
+        assert give(4, 3, 8, 8)
+        with pytest.raises(RuntimeError, match="no 3072 bytes"):
+            run()
+        second = engine.create_execution_context()
+        shared = release == "10"  # before, contexts of one engine do not share a profile
+        assert second.active_optimization_profile == (0 if shared else -1)
+        context = None
+        assert engine.create_execution_context().active_optimization_profile == 0
+    assert np.allclose(answers, np.concatenate([reference(small_model(), p[None]) for p in pictures]), atol=1e-5)
 
 
 # -- INT8, timing, reports

@@ -4,7 +4,6 @@ the order in which contexts are pushed, popped and detached, the exceptions' cla
 from __future__ import annotations
 
 import atexit
-import ctypes
 import enum
 import os
 import sys
@@ -186,7 +185,7 @@ class Context:
 
     @staticmethod
     def synchronize() -> None:
-        _call("cuCtxSynchronize", DEVICE.current)
+        _call("cuCtxSynchronize", DEVICE.synchronize)
 
     @staticmethod
     def get_device() -> Device:
@@ -276,44 +275,56 @@ def mem_alloc(bytes: int) -> DeviceAllocation:
 
 
 def memcpy_htod(dest, src) -> None:
-    _copy("cuMemcpyHtoD", dest, src, True)
+    _upload("cuMemcpyHtoD", dest, src, None)
 
 
 def memcpy_dtoh(dest, src) -> None:
-    _copy("cuMemcpyDtoH", src, dest, False)
+    _download("cuMemcpyDtoH", dest, src, None)
+
+
+def memcpy_dtod(dest, src, size: int) -> None:
+    _call("cuMemcpyDtoD", DEVICE.copy, _address(dest), _address(src), size)
 
 
 def memcpy_htod_async(dest, src, stream=None) -> None:
-    """Asynchronous only from page-locked memory; from other memory the copy is made at once, as here always."""
-    _stream(stream)
-    _copy("cuMemcpyHtoDAsync", dest, src, True)
+    """Page-locked memory is read later, other memory at once."""
+    _upload("cuMemcpyHtoDAsync", dest, src, _stream(stream))
 
 
 def memcpy_dtoh_async(dest, src, stream=None) -> None:
-    _stream(stream)
-    _copy("cuMemcpyDtoHAsync", src, dest, False)
+    """Asynchronous only into page-locked memory."""
+    _download("cuMemcpyDtoHAsync", dest, src, _stream(stream))
+
+
+def memcpy_dtod_async(dest, src, size: int, stream=None) -> None:
+    _call("cuMemcpyDtoDAsync", DEVICE.copy, _address(dest), _address(src), size, _stream(stream))
 
 
 def memset_d8(dest, data: int, size: int) -> None:
-    _call("cuMemsetD8", DEVICE.current)
-    _call("cuMemsetD8", DEVICE.view, _address(dest), size)[:] = bytes([data]) * size
+    _call("cuMemsetD8", DEVICE.fill, _address(dest), data, size)
 
 
-def _copy(function: str, device, host, to_device: bool) -> None:
+def _upload(function: str, dest, src, stream: int | None) -> None:
     _call(function, DEVICE.current)
+    there = _bytes(src)
+    if there.nbytes:
+        _call(function, DEVICE.upload, _address(dest), there.ctypes.data, there.nbytes, stream)
+
+
+def _download(function: str, dest, src, stream: int | None) -> None:
+    _call(function, DEVICE.current)
+    there = _bytes(dest)
+    if not there.flags.writeable:
+        raise TypeError("the destination is read-only")
+    if there.nbytes:
+        _call(function, DEVICE.download, there.ctypes.data, _address(src), there.nbytes, stream)
+
+
+def _bytes(host) -> np.ndarray:
     view = memoryview(host)
     if not view.c_contiguous:
         raise ValueError("ndarray is not contiguous")
-    if not to_device and view.readonly:
-        raise TypeError("the destination is read-only")
-    if not view.nbytes:
-        return
-    memory = _call(function, DEVICE.view, _address(device), view.nbytes)
-    there = np.frombuffer(host, np.uint8)
-    if to_device:
-        memory[:] = there.data
-    else:
-        there[:] = memory
+    return np.frombuffer(host, np.uint8) if view.nbytes else np.empty(0, np.uint8)
 
 
 def _address(place) -> int:
@@ -322,13 +333,14 @@ def _address(place) -> int:
     return int(place)
 
 
-def _stream(stream) -> None:
+def _stream(stream) -> int:
     if stream is not None and not isinstance(stream, Stream):
         raise TypeError("stream is a Stream or None")
+    return stream.handle if stream is not None else 0
 
 
 class Stream:
-    """A queue of work, done here when it is queued. Destroyed when it is collected."""
+    """A queue of work. Destroyed when it is collected."""
 
     __slots__ = ("handle",)
 
@@ -340,71 +352,105 @@ class Stream:
         raise AttributeError("can't set attribute")
 
     def synchronize(self) -> None:
-        _call("cuStreamSynchronize", DEVICE.stream, self.handle)
+        _call("cuStreamSynchronize", DEVICE.synchronize, self.handle)
 
     def is_done(self) -> bool:
-        return True
+        return _call("cuStreamQuery", DEVICE.query, self.handle)
 
     def wait_for_event(self, evt: Event) -> None:
-        _call("cuStreamWaitEvent", DEVICE.recorded, evt._handle)
+        _call("cuStreamWaitEvent", DEVICE.wait_event, self.handle, evt._handle)
 
     def __del__(self) -> None:
         with suppress(AttributeError, CudaError):
-            DEVICE.destroy(self.handle)
+            DEVICE.destroy_stream(self.handle)
 
 
 class Event:
-    """A moment in a stream."""
+    """A moment in a stream. Destroyed when it is collected."""
 
     __slots__ = ("_handle",)
 
     def __init__(self, flags: int = event_flags.DEFAULT) -> None:
         _dependent()
-        self._handle = _call("cuEventCreate", DEVICE.new_event)
+        self._handle = _call("cuEventCreate", DEVICE.new_event, not flags & event_flags.DISABLE_TIMING)
 
     def record(self, stream: Stream | None = None) -> Event:
-        _stream(stream)
-        _call("cuEventRecord", DEVICE.record, self._handle)
+        _call("cuEventRecord", DEVICE.record, self._handle, _stream(stream))
         return self
 
     def synchronize(self) -> Event:
-        _call("cuEventSynchronize", DEVICE.recorded, self._handle)
+        _call("cuEventSynchronize", DEVICE.synchronize_event, self._handle)
         return self
 
     def query(self) -> bool:
-        return True
+        return _call("cuEventQuery", DEVICE.query_event, self._handle)
 
     def time_since(self, event: Event) -> float:
+        """Milliseconds."""
         return _call("cuEventElapsedTime", DEVICE.elapsed, event._handle, self._handle)
 
     def time_till(self, event: Event) -> float:
-        """Milliseconds."""
         return _call("cuEventElapsedTime", DEVICE.elapsed, self._handle, event._handle)
 
+    def __del__(self) -> None:
+        with suppress(AttributeError, CudaError):
+            DEVICE.destroy_event(self._handle)
 
-class PagelockedHostAllocation:
-    """The `base` of arrays that `pagelocked_empty` makes."""
 
-    __slots__ = ("_buffer", "_mapped", "__array_interface__")
+class HostPointer:
+    """Memory of the host that the device may know."""
+
+    __slots__ = ("_address",)
+
+    def get_device_pointer(self) -> int:
+        """Only of memory with `host_alloc_flags.DEVICEMAP`."""
+        here = _call("cuMemHostGetDevicePointer", DEVICE.pinned, self._address)[1]
+        if not here:
+            raise _error("cuMemHostGetDevicePointer", INVALID_VALUE)
+        return here
+
+
+class PagelockedHostAllocation(HostPointer):
+    """The `base` of arrays that `pagelocked_empty` makes. Freed when it is collected."""
+
+    __slots__ = ("_flags", "_content", "__array_interface__")
 
     def __init__(self, shape: tuple, dtype: np.dtype, order: str, flags: int) -> None:
         _dependent()
         layout = np.empty(shape, dtype, order)
-        self._buffer = (ctypes.c_ubyte * max(layout.nbytes, 1))()
-        context = DEVICE.current()
-        self._mapped = DEVICE.map(memoryview(self._buffer).cast("B"), context) if flags & 2 else 0
+        mapped = bool(flags & host_alloc_flags.DEVICEMAP)
+        self._address = _call("cuMemHostAlloc", DEVICE.pin, max(layout.nbytes, 1), DEVICE.current(), mapped)
+        self._content = DEVICE.pinned(self._address)[0]  # kept: reading what was freed shows 0xFF, and does not crash
+        self._flags = flags
         form = {"shape": layout.shape, "typestr": layout.dtype.str, "strides": layout.strides, "version": 3}
-        self.__array_interface__ = {**form, "data": (ctypes.addressof(self._buffer), False)}
+        self.__array_interface__ = {**form, "data": (self._address, False)}
 
-    def get_device_pointer(self) -> int:
-        """Only of memory with `host_alloc_flags.DEVICEMAP`."""
-        if not self._mapped:
-            raise _error("cuMemHostGetDevicePointer", INVALID_VALUE)
-        return self._mapped
+    def get_flags(self) -> int:
+        return self._flags
+
+    def free(self) -> None:
+        """Now, instead of when this is collected. The array must not be used any more."""
+        address, self._address = self._address, 0
+        if not address:
+            raise _error("pagelocked_host_allocation::free", INVALID_HANDLE)
+        _call("cuMemFreeHost", DEVICE.unpin, address)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, Error):  # never made; or its context went first
+            if self._address:
+                self.free()
+
+
+HostAllocation = PagelockedHostAllocation  # its older name
 
 
 def pagelocked_empty(shape, dtype, order: str = "C", mem_flags: int = 0) -> np.ndarray:
     return np.asarray(PagelockedHostAllocation(shape, dtype, order, mem_flags))
+
+
+def pagelocked_empty_like(array: np.ndarray, mem_flags: int = 0) -> np.ndarray:
+    order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+    return pagelocked_empty(array.shape, array.dtype, order, mem_flags)
 
 
 def pagelocked_zeros(shape, dtype, order: str = "C", mem_flags: int = 0) -> np.ndarray:

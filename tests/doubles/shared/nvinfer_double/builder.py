@@ -20,6 +20,7 @@ from .calibration import calibrate
 from .config import IBuilderConfig
 from .log import ILogger, error, misuse, warn
 from .plan import pack
+from .shapes import BadShapes, inferred
 from .strict import RELEASE, NoConstructor, make, member
 
 PLAN_MAGIC = b"DBLPLAN\0"
@@ -111,7 +112,8 @@ class Builder:
         typed = "STRONGLY_TYPED" in known and bool(flags >> int(known["STRONGLY_TYPED"]) & 1)
         explicit = not RELEASE.explicit_batch or bool(flags >> int(known["EXPLICIT_BATCH"]) & 1)
         parts = {"flags": int(flags), "typed": typed, "explicit": explicit, "layers": [], "inputs": [], "outputs": []}
-        return make("INetworkDefinition", logger=self._logger, name="Unnamed Network 0", model=b"", **parts)
+        parts.update(model=b"", changed=False)
+        return make("INetworkDefinition", logger=self._logger, name="Unnamed Network 0", **parts)
 
     def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig._default(self._logger)
@@ -155,8 +157,13 @@ def plan_head(network, config: IBuilderConfig, logger: ILogger) -> dict | None:
     if not network._outputs:
         error(logger, "4: Error Code 4: Internal Error (Network must have at least one output)")
         return None
-    if any(-1 in tensor._shape for tensor in network._inputs) and not config._profiles:
-        error(logger, "4: Network has dynamic or shape inputs, but no optimization profile has been defined.")
+    profile = _profile(network, config, logger) if network._infer() else None
+    if profile is None:
+        return None
+    try:
+        largest = inferred(network._model, {t._onnx: profile[t._name][2] for t in network._inputs})[1]
+    except BadShapes as wrong:
+        error(logger, f"4: Error Code 4: Internal Error (invalid shapes: {wrong})")
         return None
     problem = _contradiction(network, config)
     if problem:
@@ -186,8 +193,45 @@ def plan_head(network, config: IBuilderConfig, logger: ILogger) -> dict | None:
             for t in (*network._inputs, *network._outputs)
         ],
         "rounded": [t._onnx for t in network._outputs if makers.get(t._onnx) == "fp16"],
-        "memory": sum(-(-max(prod(t._shape), 1) * SIZES[t._type.name] // 512) * 512 for t in inside),
+        "memory": sum(-(-max(prod(largest[t._onnx]), 1) * SIZES[t._type.name] // 512) * 512 for t in inside),
+        "profile": profile,
     }
+
+
+def _profile(network, config: IBuilderConfig, logger: ILogger) -> dict[str, list[list[int]]] | None:
+    """Least, best and largest shape of each input. None, with an error in the log, if a profile lacks one or does not
+    fit the network; that TensorRT refuses shapes for an input that there is not is this double's guess."""
+    if len(config._profiles) > 1:
+        raise AssertionError("this double builds engines with one optimisation profile")
+    if any(-1 in tensor._shape for tensor in network._inputs) and not config._profiles:
+        error(logger, "4: Network has dynamic or shape inputs, but no optimization profile has been defined.")
+        return None
+    for profile in (*config._profiles, *filter(None, [config._calibration])):
+        problem = _misfit(network, profile._shapes)
+        if problem:
+            error(logger, f"4: Error Code 4: Internal Error ({problem})")
+            return None
+    given = config._profiles[0]._shapes if config._profiles else {}
+    return {t._name: [list(s) for s in given.get(t._name, [t._shape] * 3)] for t in network._inputs}
+
+
+def _misfit(network, shapes: dict) -> str:
+    inputs = {tensor._name: tensor._shape for tensor in network._inputs}
+    for name in shapes.keys() - inputs.keys():
+        return f"{name}: optimization profile 0 has shapes of it, but it is no network input"
+    for name, shape in inputs.items():
+        if name not in shapes:
+            if -1 in shape:
+                return f"{name}: optimization profile is missing values"
+            continue
+        if len(shapes[name][0]) != len(shape):
+            return f"{name}: optimization profile 0 has {len(shapes[name][0])} dimensions, the network {len(shape)}"
+        for axis, (size, *sizes) in enumerate(zip(shape, *shapes[name])):
+            if size != -1 and sizes != [size] * 3 or sizes != sorted(sizes) or sizes[0] < 0:
+                wanted = f"expected min=opt=max={size}" if size != -1 else "expected 0<=min<=opt<=max"
+                text = f"{name}: for dimension number {axis} in profile 0 does not match network definition (got "
+                return text + "min={}, opt={}, max={}), {}".format(*sizes, wanted)
+    return ""
 
 
 def _contradiction(network, config: IBuilderConfig) -> str:
@@ -218,6 +262,8 @@ def _scales(network, config: IBuilderConfig, logger: ILogger) -> dict[str, float
         if not scales:
             warn(logger, "Calibrator is not being used. Users must provide dynamic range for all tensors.")
     else:
+        if config._calibration is None and any(-1 in tensor._shape for tensor in network._inputs):
+            warn(logger, "Calibration Profile is not defined. Running calibration with Profile 0")
         scales = calibrate(config._calibrator, [t._name for t in network._inputs], logger)
     for name in dict.fromkeys(t._onnx for t in floating if scales is not None and t._onnx not in scales):
         warn(logger, f"Missing scale and zero-point for tensor {name}, expect fall back to non-int8 implementation")

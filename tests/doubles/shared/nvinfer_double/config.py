@@ -8,6 +8,7 @@ import json
 from cuda_double.device import DEVICE
 
 from .log import error, misuse, warn
+from .network import Dims
 from .plan import BadPlan, pack, unpack
 from .strict import RELEASE, NoConstructor, make, member
 
@@ -37,7 +38,7 @@ class ITimingCache(NoConstructor):
 
 
 class IOptimizationProfile(NoConstructor):
-    """Shapes of dynamic inputs."""
+    """Shapes of dynamic inputs. Most is only checked when the engine is built, as there."""
 
     __slots__ = ("_shapes",)
 
@@ -47,17 +48,19 @@ class IOptimizationProfile(NoConstructor):
         self._shapes[input] = [tuple(min), tuple(opt), tuple(max)]
 
     def get_shape(self, input: str) -> list:
-        return self._shapes.get(input, [])
+        """Least, best and largest; empty where none are set."""
+        return [Dims(shape) for shape in self._shapes.get(input, [])]
 
     def __bool__(self) -> bool:
-        return True
+        """Whether the sizes are in order."""
+        return all(0 <= a <= b <= c for shapes in self._shapes.values() for a, b, c in zip(*shapes))
 
 
 class IBuilderConfig(NoConstructor):
     """Flags as the documentation's defaults have them: only TF32 is set."""
 
     __slots__ = ("_logger", "_flags", "_pools", "_calibrator", "_device", "_core", "_verbosity", "_cache", "_profiles")
-    __slots__ += ("_level", "_average")
+    __slots__ += ("_level", "_average", "_calibration")
 
     @staticmethod
     def _default(logger) -> IBuilderConfig:
@@ -74,6 +77,7 @@ class IBuilderConfig(NoConstructor):
             profiles=[],
             level=3,
             average=1,
+            calibration=None,
         )
 
     @property
@@ -170,8 +174,22 @@ class IBuilderConfig(NoConstructor):
         return len(self._profiles)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        """Its number; -1, with an error in the log, if its sizes are out of order."""
+        if not profile:
+            misuse(self._logger, f"addOptimizationProfile: least, best and largest out of order: {profile._shapes}")
+            return -1
         self._profiles.append(profile)
         return len(self._profiles) - 1
+
+    def set_calibration_profile(self, profile: IOptimizationProfile) -> bool:
+        if not profile:
+            misuse(self._logger, f"setCalibrationProfile: least, best and largest out of order: {profile._shapes}")
+            return False
+        self._calibration = profile
+        return True
+
+    def get_calibration_profile(self) -> IOptimizationProfile | None:
+        return self._calibration
 
     def create_timing_cache(self, serialized_timing_cache: Buffer) -> ITimingCache:
         """Empty for an empty blob. For one that is damaged or of another release, empty too, with an error and a

@@ -3,7 +3,8 @@
 # ruff: noqa: F821  # annotations name the release's classes
 from __future__ import annotations
 
-from .log import misuse
+from .log import error, misuse
+from .shapes import BadShapes, inferred
 from .strict import NoConstructor, member
 
 
@@ -34,7 +35,7 @@ class Dims:
 class ITensor(NoConstructor):
     """A value of a network. Types other than of inputs and outputs are inferred: this double refuses to set them."""
 
-    __slots__ = ("_name", "_onnx", "_shape", "_type", "_role", "_range")
+    __slots__ = ("_name", "_onnx", "_shape", "_type", "_role", "_range", "_network")
 
     @property
     def name(self) -> str:
@@ -46,7 +47,16 @@ class ITensor(NoConstructor):
 
     @property
     def shape(self) -> Dims:
+        self._network._infer()
         return Dims(self._shape)
+
+    @shape.setter
+    def shape(self, shape: Dims) -> None:
+        """The application gives network inputs theirs, before the build; all others follow from these."""
+        if self._role != "input":
+            misuse(self._network._logger, f"ITensor::setDimensions: {self._name} is no network input")
+            return
+        self._shape, self._network._changed = tuple(int(size) for size in shape), True
 
     @property
     def dtype(self):
@@ -177,6 +187,7 @@ class INetworkDefinition(NoConstructor):
     """A network, which only the ONNX parser fills."""
 
     __slots__ = ("_logger", "_name", "_flags", "_typed", "_explicit", "_layers", "_inputs", "_outputs", "_model")
+    __slots__ += ("_changed",)
 
     @property
     def name(self) -> str:
@@ -223,6 +234,20 @@ class INetworkDefinition(NoConstructor):
 
     def __getitem__(self, index: int) -> ILayer:
         return self._layers[index]
+
+    def _infer(self) -> bool:
+        """All shapes anew, if one of an input was set. False, with an error in the log, if they contradict."""
+        if not self._changed:
+            return True
+        try:
+            self._model, shapes = inferred(self._model, {t._onnx: t._shape for t in self._inputs})
+        except BadShapes as problem:
+            error(self._logger, f"4: Error Code 4: Internal Error (invalid shapes: {problem})")
+            return False
+        for tensor in {t._onnx: t for layer in self._layers for t in (*layer._inputs, *layer._outputs)}.values():
+            tensor._shape = shapes.get(tensor._onnx, ())
+        self._changed = False
+        return True
 
     def _at(self, things: list, index: int):
         if 0 <= index < len(things):

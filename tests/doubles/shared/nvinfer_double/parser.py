@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from .log import ILogger, error, warn
+from .shapes import shape_of
 from .strict import RELEASE, NoConstructor, make, member
 
 TABLE = Path(__file__).parents[4] / "export/tensorrt_operators.json"
@@ -216,7 +217,8 @@ def fill(network, model) -> None:
                 raise Refused("UNSUPPORTED_NODE", f"the type of {name} is not supported", -1)
             data_type = member("DataType", "INT32" if kind[1] == "INT64" and not RELEASE.int64 else kind[1])
             shape = shapes.get(name, ())
-            tensors[name] = make("ITensor", name=name, onnx=name, shape=shape, type=data_type, role=role, range=None)
+            parts = {"shape": shape, "type": data_type, "role": role, "range": None, "network": network}
+            tensors[name] = make("ITensor", name=name, onnx=name, **parts)
         return tensors[name]
 
     network._inputs = [tensor(v.name, "input") for v in graph.input if v.name not in weights]
@@ -252,8 +254,3 @@ def fill(network, model) -> None:
 
 def has_layer_type(name: str) -> bool:
     return name in RELEASE.types["LayerType"].__members__
-
-
-def shape_of(value) -> tuple[int, ...]:
-    """-1 for what is only known at run time."""
-    return tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)

@@ -12,6 +12,7 @@ from .builder import PLAN_MAGIC, host_memory, open_device
 from .log import ILogger, error, misuse, warn
 from .network import Dims
 from .plan import BadPlan, pack, unpack
+from .shapes import inferred
 from .strict import RELEASE, NoConstructor, make, member
 
 
@@ -52,7 +53,8 @@ class Runtime:
             error(self._logger, f"1: Error Code 1: Serialization ({problem})")
             error(self._logger, "4: [runtime.cpp::deserializeCudaEngine] Engine deserialization failed.")
             return None
-        return make("ICudaEngine", logger=self._logger, head=head, model=model, weights=weights, session=None)
+        parts = {"weights": weights, "session": None, "shapes": {}, "taken": False}
+        return make("ICudaEngine", logger=self._logger, head=head, model=model, **parts)
 
     def _check(self, head: dict) -> None:
         if head["version"] != list(RELEASE.version):
@@ -69,7 +71,7 @@ class Runtime:
 class ICudaEngine(NoConstructor):
     """An engine; its inputs come first."""
 
-    __slots__ = ("_logger", "_head", "_model", "_weights", "_session")
+    __slots__ = ("_logger", "_head", "_model", "_weights", "_session", "_shapes", "_taken")
 
     @property
     def name(self) -> str:
@@ -132,11 +134,44 @@ class ICudaEngine(NoConstructor):
         return self._context(0)
 
     def _context(self, owned: int) -> IExecutionContext:
-        addresses = dict.fromkeys((io["name"] for io in self._head["io"]), 0)
-        size = self._head["memory"]
-        return make(
-            "IExecutionContext", engine=self, owned=owned, memory=owned, size=size, addresses=addresses, name=""
+        """Until 8.6, contexts do not share a profile: the first one has it, one that is made beside it has none
+        (ICudaEngine::createExecutionContext; a preview feature of 8.6, the rule since 10, shares them)."""
+        parts = {"addresses": dict.fromkeys((io["name"] for io in self._head["io"]), 0), "size": self._head["memory"]}
+        parts.update(
+            last=None, profile=0, given={io["name"]: io["shape"] for io in self._inputs() if -1 not in io["shape"]}
         )
+        if RELEASE.version < (10,) and len(parts["given"]) < len(self._inputs()):
+            parts["profile"] = -1 if self._taken else 0
+            self._taken = True
+        return make("IExecutionContext", engine=self, owned=owned, memory=owned, name="", **parts)
+
+    def _inputs(self) -> list[dict]:
+        return [io for io in self._head["io"] if io["mode"] == "INPUT"]
+
+    def _shapes_of(self, inputs: dict[str, list[int]]) -> dict[str, tuple[int, ...]]:
+        """The shapes of inputs and outputs for these of the inputs. Those of the plan where nothing is free."""
+        key = tuple(tuple(inputs[io["name"]]) for io in self._inputs())
+        if not any(-1 in io["shape"] for io in self._head["io"]):
+            return {io["name"]: tuple(io["shape"]) for io in self._head["io"]}
+        if key not in self._shapes:
+            shapes = inferred(self._model, {io["onnx"]: inputs[io["name"]] for io in self._inputs()})[1]
+            self._shapes[key] = {io["name"]: shapes[io["onnx"]] for io in self._head["io"]}
+        return self._shapes[key]
+
+    # -- profiles
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        """Least, best and largest; empty, with an error in the log, for what is no input."""
+        return self._profile_shape(name, profile_index)
+
+    def get_profile_shape(self, profile_index: int, binding: int | str) -> list[Dims]:
+        return self._profile_shape(self._io(binding, "name"), profile_index)
+
+    def _profile_shape(self, name: str | None, profile: int) -> list[Dims]:
+        if name in self._head["profile"] and profile == 0:
+            return [Dims(shape) for shape in self._head["profile"][name]]
+        misuse(self._logger, f"getProfileShape: there is no input {name} or no profile {profile}")
+        return []
 
     # -- tensors, by name
 

@@ -37,11 +37,13 @@ ALWAYS = {
     "EngineInspector": "execution_context get_layer_information get_engine_information",
     "IBuilderConfig": """flags set_flag clear_flag get_flag int8_calibrator default_device_type DLA_core
         profiling_verbosity avg_timing_iterations num_optimization_profiles add_optimization_profile
+        set_calibration_profile get_calibration_profile
         create_timing_cache set_timing_cache get_timing_cache""",
     "ICudaEngine": """name num_layers num_optimization_profiles refittable profiling_verbosity device_memory_size
         has_implicit_batch_dimension serialize create_engine_inspector create_execution_context
         create_execution_context_without_device_memory""",
-    "IExecutionContext": "engine name active_optimization_profile device_memory execute_v2",
+    "IExecutionContext": """engine name active_optimization_profile device_memory execute_v2
+        all_binding_shapes_specified""",
     "IHostMemory": "nbytes dtype",
     "ILayer": """name type precision precision_is_set reset_precision set_output_type get_output_type
         output_type_is_set reset_output_type num_inputs num_outputs get_input get_output""",

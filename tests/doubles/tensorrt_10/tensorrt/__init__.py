@@ -35,7 +35,8 @@ ENUMS = {
     "TensorIOMode": "NONE INPUT OUTPUT",
     "TensorLocation": "DEVICE HOST",
 }
-TENSORS = "num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype get_tensor_location"
+TENSORS = """num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype get_tensor_location
+    get_tensor_profile_shape"""
 
 more = frozenset(["DeformConv", "GroupNormalization", "Hardmax", "IsInf", "LayerNormalization"])
 release = Release((10, 3, 0), operators="8.5", opset=20, more=more, int64=True, explicit_batch=False)

@@ -32,7 +32,7 @@ ENUMS = {
     "TensorLocation": "DEVICE HOST",
 }
 BINDINGS = """num_bindings max_batch_size get_binding_name get_binding_index get_binding_shape get_binding_dtype
-    binding_is_input"""
+    binding_is_input get_profile_shape"""
 
 release = Release((8, 2, 1), operators="8.2", opset=13, capsule=True)
 enums = {name: enumeration(name, members) for name, members in ENUMS.items()}
@@ -40,7 +40,7 @@ added = surface(
     Builder="max_batch_size build_engine",
     IBuilderConfig="max_workspace_size",
     ICudaEngine=BINDINGS,
-    IExecutionContext="execute_async_v2 get_binding_shape",
+    IExecutionContext="execute_async_v2 get_binding_shape set_binding_shape",
 )
 globals().update(compose(release, enums, SHARED, added))
 globals().update(helpers.short_names(enums["DataType"]))

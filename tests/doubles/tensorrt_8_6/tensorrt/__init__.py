@@ -34,8 +34,9 @@ ENUMS = {
     "TensorLocation": "DEVICE HOST",
 }
 BINDINGS = """num_bindings max_batch_size get_binding_name get_binding_index get_binding_shape get_binding_dtype
-    binding_is_input"""
-TENSORS = "num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype get_tensor_location"
+    binding_is_input get_profile_shape"""
+TENSORS = """num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype get_tensor_location
+    get_tensor_profile_shape"""
 
 more = frozenset(["GroupNormalization", "IsInf", "LayerNormalization"])
 release = Release((8, 6, 1), operators="8.5", opset=17, more=more)
@@ -44,8 +45,8 @@ added = surface(
     Builder="max_batch_size build_engine",
     IBuilderConfig="max_workspace_size set_memory_pool_limit get_memory_pool_limit builder_optimization_level",
     ICudaEngine=f"{BINDINGS} {TENSORS}",
-    IExecutionContext="""execute_async_v2 get_binding_shape set_tensor_address get_tensor_address get_tensor_shape
-        set_input_shape execute_async_v3""",
+    IExecutionContext="""execute_async_v2 get_binding_shape set_binding_shape set_tensor_address get_tensor_address
+        get_tensor_shape set_input_shape execute_async_v3""",
     ILayer="metadata",
 )
 globals().update(compose(release, enums, SHARED, added))

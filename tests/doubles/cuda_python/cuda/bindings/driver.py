@@ -3,12 +3,15 @@ first; handles may be given as ints) and NVIDIA's CUDA Driver API reference. Hos
 
 from __future__ import annotations
 
-import ctypes
 import enum
 
-from cuda_double.device import DEVICE, ERRORS, CudaError
+from cuda_double.device import DEVICE, ERRORS, INVALID_VALUE, CudaError
 
 CUresult = enum.IntEnum("CUresult", {name: code for code, (name, _) in ERRORS.items()})
+
+
+CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTALLOC_DEVICEMAP, CU_MEMHOSTALLOC_WRITECOMBINED = 1, 2, 4
+_freed: list = []  # page-locked memory: reading what was freed shows 0xFF, and does not crash
 
 
 class CUdevice_attribute(enum.IntEnum):
@@ -17,6 +20,17 @@ class CUdevice_attribute(enum.IntEnum):
     CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY = 19
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+
+
+class CUevent_flags(enum.IntEnum):
+    CU_EVENT_DEFAULT = 0
+    CU_EVENT_BLOCKING_SYNC = 1
+    CU_EVENT_DISABLE_TIMING = 2
+
+
+class CUstream_flags(enum.IntEnum):
+    CU_STREAM_DEFAULT = 0
+    CU_STREAM_NON_BLOCKING = 1
 
 
 class _Handle:
@@ -150,7 +164,7 @@ def cuCtxGetCurrent():
 
 
 def cuCtxSynchronize():
-    return _tuple(0, DEVICE.current)
+    return _tuple(0, DEVICE.synchronize)
 
 
 def cuMemGetInfo():
@@ -167,44 +181,56 @@ def cuMemFree(dptr):
 
 
 def cuMemcpyHtoD(dstDevice, srcHost, ByteCount):
-    return _copy(dstDevice, srcHost, ByteCount, True)
+    return _tuple(0, DEVICE.upload, _int(dstDevice), _int(srcHost), _size(ByteCount))
 
 
 def cuMemcpyDtoH(dstHost, srcDevice, ByteCount):
-    return _copy(srcDevice, dstHost, ByteCount, False)
+    return _tuple(0, DEVICE.download, _int(dstHost), _int(srcDevice), _size(ByteCount))
+
+
+def cuMemcpyDtoD(dstDevice, srcDevice, ByteCount):
+    return _tuple(0, DEVICE.copy, _int(dstDevice), _int(srcDevice), _size(ByteCount))
 
 
 def cuMemcpyHtoDAsync(dstDevice, srcHost, ByteCount, hStream):
-    return _copy(dstDevice, srcHost, ByteCount, True, hStream)
+    """Page-locked memory is read later, other memory at once. Taken are addresses, neither `bytes` nor arrays."""
+    return _tuple(0, DEVICE.upload, _int(dstDevice), _int(srcHost), _size(ByteCount), _int(hStream))
 
 
 def cuMemcpyDtoHAsync(dstHost, srcDevice, ByteCount, hStream):
-    return _copy(srcDevice, dstHost, ByteCount, False, hStream)
+    """Asynchronous only into page-locked memory."""
+    return _tuple(0, DEVICE.download, _int(dstHost), _int(srcDevice), _size(ByteCount), _int(hStream))
+
+
+def cuMemcpyDtoDAsync(dstDevice, srcDevice, ByteCount, hStream):
+    return _tuple(0, DEVICE.copy, _int(dstDevice), _int(srcDevice), _size(ByteCount), _int(hStream))
 
 
 def cuMemsetD8(dstDevice, uc, N):
-    def fill() -> None:
+    return _tuple(0, DEVICE.fill, _int(dstDevice), _int(uc), _size(N))
+
+
+def cuMemHostAlloc(bytesize, Flags):
+    """Its address."""
+    size, mapped = _size(bytesize), bool(_int(Flags) & CU_MEMHOSTALLOC_DEVICEMAP)
+    return _tuple(1, lambda: DEVICE.pin(size, DEVICE.current(), mapped))
+
+
+def cuMemHostGetDevicePointer(p, Flags):
+    """Only of memory with `CU_MEMHOSTALLOC_DEVICEMAP`."""
+
+    def pointer() -> CUdeviceptr:
         DEVICE.current()
-        DEVICE.view(_int(dstDevice), _size(N))[:] = bytes([uc]) * N
+        here = DEVICE.pinned(_int(p))[1]
+        if not here or _int(Flags):
+            raise CudaError(INVALID_VALUE)
+        return CUdeviceptr(here)
 
-    return _tuple(0, fill)
+    return _tuple(1, pointer)
 
 
-def _copy(device, host, size, to_device: bool, stream=0):
-    """As `bytes`, bytearrays or arrays, host memory is not taken: only its address."""
-    device, host, size, stream = _int(device), _int(host), _size(size), _int(stream)
-
-    def copy() -> None:
-        DEVICE.current()
-        DEVICE.stream(stream)
-        memory = DEVICE.view(device, size)
-        there = memoryview((ctypes.c_ubyte * size).from_address(host)).cast("B")
-        if to_device:
-            memory[:] = there
-        else:
-            there[:] = memory
-
-    return _tuple(0, copy)
+def cuMemFreeHost(p):
+    return _tuple(0, lambda: DEVICE.current() and _freed.append(DEVICE.unpin(_int(p))))
 
 
 def cuStreamCreate(Flags):
@@ -213,24 +239,37 @@ def cuStreamCreate(Flags):
 
 
 def cuStreamSynchronize(hStream):
-    return _tuple(0, DEVICE.stream, _int(hStream))
+    return _tuple(0, DEVICE.synchronize, _int(hStream))
+
+
+def cuStreamQuery(hStream):
+    return _ready(DEVICE.query, _int(hStream))
+
+
+def cuStreamWaitEvent(hStream, hEvent, Flags):
+    _int(Flags)
+    return _tuple(0, DEVICE.wait_event, _int(hStream), _int(hEvent))
 
 
 def cuStreamDestroy(hStream):
-    return _tuple(0, DEVICE.destroy, _int(hStream))
+    return _tuple(0, DEVICE.destroy_stream, _int(hStream))
 
 
 def cuEventCreate(Flags):
-    _int(Flags)
-    return _tuple(1, lambda: CUevent(DEVICE.new_event()))
+    timed = not _int(Flags) & CUevent_flags.CU_EVENT_DISABLE_TIMING
+    return _tuple(1, lambda: CUevent(DEVICE.new_event(timed)))
 
 
 def cuEventRecord(hEvent, hStream):
-    return _tuple(0, lambda: DEVICE.stream(_int(hStream)) or DEVICE.record(_int(hEvent)))
+    return _tuple(0, DEVICE.record, _int(hEvent), _int(hStream))
 
 
 def cuEventSynchronize(hEvent):
-    return _tuple(0, DEVICE.recorded, _int(hEvent))
+    return _tuple(0, DEVICE.synchronize_event, _int(hEvent))
+
+
+def cuEventQuery(hEvent):
+    return _ready(DEVICE.query_event, _int(hEvent))
 
 
 def cuEventElapsedTime(hStart, hEnd):
@@ -238,4 +277,9 @@ def cuEventElapsedTime(hStart, hEnd):
 
 
 def cuEventDestroy(hEvent):
-    return _tuple(0, DEVICE.destroy, _int(hEvent))
+    return _tuple(0, DEVICE.destroy_event, _int(hEvent))
+
+
+def _ready(query, handle: int) -> tuple:
+    status, ready = _tuple(1, query, handle)
+    return (status if status or ready else CUresult.CUDA_ERROR_NOT_READY,)
