@@ -110,7 +110,8 @@ class Builder:
         )
 
     def _check(self, job: Job, folder: str, waiting: Callable[[], None]) -> None:
-        engine = {"engine": self.store.path(job.file), "sha256": self.store.entries[job.file]["sha256"]}
+        recorded = self.store.entries[job.file]["sha256"]
+        engine = {"engine": self.store.path(job.file), "sha256": recorded, "batch": job.batch}
         found = process.run("check", folder, dict(self._request(job), **engine), waiting)
         allowed = tolerance(self._bundle, job.graph, job.precision)
         worst = max(found["differences"], key=lambda name: found["differences"][name])

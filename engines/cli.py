@@ -5,10 +5,10 @@ import os
 from typing import Any, List, Optional
 
 from tlee import cli
-from tlee.bundle import Bundle
+from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines.builder import Builder, Result, find_machine
 from tlee.engines.inventory import clean, rows
-from tlee.engines.jobs import CACHES, FORMS, FUSED, PRECISIONS, SEPARATE, Machine, Request
+from tlee.engines.jobs import CACHES, FORMS, PRECISIONS, Machine, Request
 from tlee.engines.layers import summary
 from tlee.engines.memory import MIB
 from tlee.engines.releases import MODULES
@@ -35,6 +35,7 @@ def command(arguments: Optional[List[str]]) -> int:
         options.int8_from,
         options.allow_fallback,
         options.dla,
+        options.batch,
     )
     size = options.workspace * MIB if options.workspace else None
     builder = Builder(bundle, engine_dir, options.target, size, lambda line: cli.report(PROGRAM, line))
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=(FUSED, SEPARATE),
         default=FUSED,
         help="one engine per exit, or one per segment (fused: faster)",
+    )
+    parser.add_argument(
+        "--batch", type=cli.positive, default=1, metavar="N", help="engines for up to N videos at once (1)"
     )
     parser.add_argument("--engine-dir", metavar="FOLDER", help="where engines are kept (NAME.tlee/engines)")
     parser.add_argument("--target", choices=sorted(MODULES), default="tensorrt", help="rtx: TensorRT-RTX, for desktops")

@@ -1,10 +1,11 @@
-"""The GPU's memory and one stream, through PyCUDA or, where that is not installed, cuda-python.
+"""The GPU's memory, streams and events, through PyCUDA or, where that is not installed, cuda-python.
 
 The device's primary context is retained once and current only inside of `with`: in each thread that enters, and in no
 other. A context left on the stack at exit, or missing in a second thread, is what PyCUDA users run into most.
 """
 
 import contextlib
+import ctypes
 from typing import Any, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
@@ -25,8 +26,16 @@ class Gpu(NamedTuple):
     total: int
 
 
+class Locked(NamedTuple):
+    """Page-locked memory of the host, which the GPU copies from and to by itself: an array of bytes, and where it is
+    mapped, the address under which the GPU works on it directly; else 0."""
+
+    array: np.ndarray
+    pointer: int
+
+
 class Cuda:
-    """One device and one stream. `opened_cuda` finds the library.
+    """One device, and a stream that work is queued on unless another one is named. `open_cuda` finds the library.
 
     Example:
         with opened_cuda() as cuda:
@@ -35,7 +44,7 @@ class Cuda:
             cuda.synchronize()
     """
 
-    stream: int  # handle of the stream that uploads and downloads are queued on
+    stream: int  # handle of the stream
 
     def __enter__(self) -> "Cuda":
         raise NotImplementedError  # abstract
@@ -50,19 +59,53 @@ class Cuda:
         """The address of so many bytes of device memory, freed by `release`."""
         raise NotImplementedError  # abstract
 
-    def upload(self, pointer: int, array: np.ndarray) -> None:
-        """Queue a copy of a contiguous array, which must stay as it is until `synchronize`."""
+    def lock(self, size: int, mapped: bool) -> Locked:
+        """So many bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
+        raise NotImplementedError  # abstract
+
+    def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
+        """Queue a copy of a contiguous array, which must stay as it is until it is done."""
         raise NotImplementedError  # abstract
 
     def download(self, array: np.ndarray, pointer: int) -> None:
         """Queue a copy into a contiguous array; it is there after `synchronize`."""
         raise NotImplementedError  # abstract
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Queue a copy within device memory."""
+        raise NotImplementedError  # abstract
+
     def synchronize(self) -> None:
+        """Wait for all that is queued on the stream."""
+        raise NotImplementedError  # abstract
+
+    def new_stream(self) -> Any:
+        """Another stream, whose work is done beside the first one's."""
+        raise NotImplementedError  # abstract
+
+    def new_event(self) -> Any:
+        """A moment that can be recorded again and again. One never recorded counts as past."""
+        raise NotImplementedError  # abstract
+
+    def record(self, event: Any, stream: Any = None) -> None:
+        """Queue the moment: when all that is queued before it is done."""
+        raise NotImplementedError  # abstract
+
+    def follow(self, event: Any) -> None:
+        """Let all that is queued from now on wait for the event as it was last recorded."""
+        raise NotImplementedError  # abstract
+
+    def wait(self, event: Any) -> None:
+        """Let the host wait for it."""
+        raise NotImplementedError  # abstract
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """Between two events that are past, by the GPU's clock."""
         raise NotImplementedError  # abstract
 
     def release(self) -> None:
-        """Free memory, stream and context, outside of `with`. Nothing can be done with this afterwards."""
+        """Wait for all work, then free memory, streams, events and context, outside of `with`. Nothing can be done with
+        this afterwards."""
         raise NotImplementedError  # abstract
 
 
@@ -78,6 +121,7 @@ class PyCuda(Cuda):
         except driver.Error as error:
             raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
         self._memory: List[Any] = []
+        self._locked: List[Any] = []  # arrays
         with self:
             self._stream = driver.Stream()
             self.stream = self._stream.handle
@@ -102,21 +146,54 @@ class PyCuda(Cuda):
             raise _no_memory(size) from None
         return int(self._memory[-1])
 
-    def upload(self, pointer: int, array: np.ndarray) -> None:
-        self._driver.memcpy_htod_async(pointer, array, self._stream)
+    def lock(self, size: int, mapped: bool) -> Locked:
+        flags = self._driver.host_alloc_flags.DEVICEMAP if mapped else 0
+        try:
+            array = self._driver.pagelocked_empty(max(size, 1), np.uint8, mem_flags=flags)
+        except self._driver.MemoryError:
+            raise _no_memory(size) from None
+        self._locked.append(array)
+        return Locked(array, int(self._locked[-1].base.get_device_pointer()) if mapped else 0)
+
+    def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
+        self._driver.memcpy_htod_async(pointer, array, stream or self._stream)
 
     def download(self, array: np.ndarray, pointer: int) -> None:
         self._driver.memcpy_dtoh_async(array, pointer, self._stream)
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        self._driver.memcpy_dtod_async(target, source, size, self._stream)
+
     def synchronize(self) -> None:
         self._stream.synchronize()
 
+    def new_stream(self) -> Any:
+        return self._driver.Stream()
+
+    def new_event(self) -> Any:
+        return self._driver.Event()
+
+    def record(self, event: Any, stream: Any = None) -> None:
+        event.record(stream or self._stream)
+
+    def follow(self, event: Any) -> None:
+        self._stream.wait_for_event(event)
+
+    def wait(self, event: Any) -> None:
+        event.synchronize()
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        return float(start.time_till(end))
+
     def release(self) -> None:
         with self:
+            self._driver.Context.synchronize()
             for allocation in self._memory:
                 allocation.free()
-            self._memory = []
-            del self._stream
+            for array in self._locked:
+                array.base.free()
+            self._memory, self._locked = [], []
+            del self._stream  # events and other streams go with whoever asked for them
         self._context.detach()
 
 
@@ -132,8 +209,11 @@ class CudaPython(Cuda):
         except (EngineError, RuntimeError) as error:  # RuntimeError: there is no driver library
             raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
         self._memory: List[Any] = []
+        self._locked: List[int] = []
+        self._streams: List[Any] = []
+        self._events: List[Any] = []
         with self:
-            self._stream = self._call("cuStreamCreate", 0)
+            self._stream = self.new_stream()
             self.stream = int(self._stream)
 
     def __enter__(self) -> "CudaPython":
@@ -162,21 +242,59 @@ class CudaPython(Cuda):
             raise _no_memory(size) from None
         return int(self._memory[-1])
 
-    def upload(self, pointer: int, array: np.ndarray) -> None:
-        self._call("cuMemcpyHtoDAsync", pointer, array.ctypes.data, array.nbytes, self._stream)
+    def lock(self, size: int, mapped: bool) -> Locked:
+        size = max(size, 1)
+        try:
+            address = int(self._call("cuMemHostAlloc", size, self._driver.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0))
+        except EngineError:
+            raise _no_memory(size) from None
+        self._locked.append(address)
+        array = np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(address))
+        return Locked(array, int(self._call("cuMemHostGetDevicePointer", address, 0)) if mapped else 0)
+
+    def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
+        self._call("cuMemcpyHtoDAsync", pointer, array.ctypes.data, array.nbytes, stream or self._stream)
 
     def download(self, array: np.ndarray, pointer: int) -> None:
         self._call("cuMemcpyDtoHAsync", array.ctypes.data, pointer, array.nbytes, self._stream)
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        self._call("cuMemcpyDtoDAsync", target, source, size, self._stream)
+
     def synchronize(self) -> None:
         self._call("cuStreamSynchronize", self._stream)
 
+    def new_stream(self) -> Any:
+        self._streams.append(self._call("cuStreamCreate", 0))
+        return self._streams[-1]
+
+    def new_event(self) -> Any:
+        self._events.append(self._call("cuEventCreate", 0))
+        return self._events[-1]
+
+    def record(self, event: Any, stream: Any = None) -> None:
+        self._call("cuEventRecord", event, stream or self._stream)
+
+    def follow(self, event: Any) -> None:
+        self._call("cuStreamWaitEvent", self._stream, event, 0)
+
+    def wait(self, event: Any) -> None:
+        self._call("cuEventSynchronize", event)
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        return float(self._call("cuEventElapsedTime", start, end))
+
     def release(self) -> None:
         with self:
-            for pointer in self._memory:
-                self._call("cuMemFree", pointer)
-            self._memory = []
-            self._call("cuStreamDestroy", self._stream)
+            self._call("cuCtxSynchronize")
+            for name, made in (
+                ("cuMemFree", self._memory),
+                ("cuMemFreeHost", self._locked),
+                ("cuEventDestroy", self._events),
+                ("cuStreamDestroy", self._streams),
+            ):
+                while made:
+                    self._call(name, made.pop())
         self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def _call(self, name: str, *arguments: Any) -> Any:

@@ -40,7 +40,9 @@ def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[Li
     for one in listed(bundle, engine_dir, machine):
         entry = one.store.entries[one.file]
         identity, size = entry["identity"], "{:.2f} MB".format(entry["bytes"] / 1e6)
-        cells = [os.path.basename(one.store.folder), identity["graph"], identity["precision"], size]
+        precision, batch = identity["precision"], identity.get("batch", 1)  # older records have none
+        text = precision if batch == 1 else "{}, up to {} videos".format(precision, batch)
+        cells = [os.path.basename(one.store.folder), identity["graph"], text, size]
         table.append(cells + [_state(one, bundle)])
     return table
 

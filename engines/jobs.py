@@ -3,15 +3,14 @@
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from tlee.bundle import DELICATE, Bundle
+from tlee.bundle import DELICATE, FUSED, Bundle
 from tlee.errors import UsageError
 from tlee.files import sha256
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FALLBACK = {"int8": "fp16", "fp16": "fp32"}
-FUSED, SEPARATE = "fused", "separate"
 FORMS, CACHES = "forms", "caches"
-RECIPE = 1  # raised when engines are built otherwise than before, so that older ones are built again
+RECIPE = 2  # raised when engines are built otherwise than before, so that older ones are built again
 
 
 class Machine(NamedTuple):
@@ -42,8 +41,13 @@ class Machine(NamedTuple):
     @property
     def key(self) -> str:
         """A folder's name: engines run where it is the same."""
-        text = self.tensorrt if self.portable else "{} {} {}".format(self.tensorrt, self.gpu, self.capability)
-        return "".join(c if c.isalnum() or c == "." else "-" for c in text.lower())
+        return machine_key(self.tensorrt, self.portable, self.gpu, self.capability)
+
+
+def machine_key(tensorrt: str, portable: bool, gpu: Optional[str], capability: Optional[str]) -> str:
+    """See `Machine`."""
+    text = tensorrt if portable else "{} {} {}".format(tensorrt, gpu, capability)
+    return "".join(c if c.isalnum() or c == "." else "-" for c in text.lower())
 
 
 class Request(NamedTuple):
@@ -51,10 +55,11 @@ class Request(NamedTuple):
 
     Attributes:
         precision: of all graphs that are not named in `overrides`.
-        units: FUSED builds splits and one unit per exit, SEPARATE every segment for itself.
+        units: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
         int8_from: Q/DQ FORMS, or calibration CACHES on releases that take them.
         allow_fallback: the next higher precision where the GPU is not faster in the one asked for.
         dla: core of the deep learning accelerator to build for.
+        batch: the most videos at once.
     """
 
     precision: str = "fp16"
@@ -63,6 +68,7 @@ class Request(NamedTuple):
     int8_from: str = FORMS
     allow_fallback: bool = False
     dla: Optional[int] = None
+    batch: int = 1
 
 
 class Job(NamedTuple):
@@ -72,7 +78,7 @@ class Job(NamedTuple):
         graph: a segment or unit of the bundle.
         precision: the lowest that its layers compute in.
         source, cache: files of the bundle, the ONNX and for implicit INT8 the calibration cache.
-        fp16, int8, fp32_layers, dla: see `tlee.engines.releases.Settings`.
+        fp16, int8, fp32_layers, dla, batch: see `tlee.engines.releases.Settings`.
         nodes: of the ONNX; a build takes time about in proportion.
         identity: all that the engine depends on, for its name and its record.
     """
@@ -85,6 +91,7 @@ class Job(NamedTuple):
     int8: bool
     fp32_layers: Tuple[str, ...]
     dla: Optional[int]
+    batch: int
     nodes: int
     identity: Dict[str, Any]
 
@@ -100,9 +107,9 @@ def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
 
     Raises:
         UsageError: the GPU is not faster in a precision asked for, the bundle lacks forms, a name is not of the
-            bundle's graphs, or there is no such DLA core.
+            bundle's graphs, there is no such DLA core, or it would have to serve several videos at once.
     """
-    names = graphs(bundle, request.units)
+    names = bundle.chain(request.units)
     for name, precision in request.overrides.items():
         if name not in names:
             remedy = "choose of: {}".format(", ".join(names))
@@ -113,14 +120,10 @@ def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
     if request.dla is not None and not 0 <= request.dla < machine.dla_cores:
         problem = "no DLA core {}: {} has {}".format(request.dla, machine.gpu or "this machine", machine.dla_cores)
         raise UsageError("--dla", problem, "leave --dla out")
+    if request.dla is not None and request.batch > 1:
+        problem = "a DLA takes no engines for up to {} videos at once: it needs fixed shapes".format(request.batch)
+        raise UsageError("--dla", problem, "leave --batch or --dla out")
     return [_job(bundle, machine, request, name) for name in names]
-
-
-def graphs(bundle: Bundle, units: str) -> List[str]:
-    """Names of the graphs that make up the chain, splits first."""
-    splits = ["split{}".format(b) for b in range(bundle.exits)]
-    others = bundle.units if units == FUSED else bundle.segments
-    return splits + sorted(name for name in others if name not in splits)
 
 
 def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
@@ -151,9 +154,11 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
         "cache": bundle.manifest["files"][cache]["sha256"] if cache else None,
         "fp32_layers": delicate,
         "dla": dla,
+        "batch": request.batch,
         "recipe": RECIPE,
     }
-    return Job(name, precision, source, cache, fp16, int8, tuple(delicate), dla, segment.nodes, identity)
+    flags = (fp16, int8, tuple(delicate), dla, request.batch)
+    return Job(name, precision, source, cache, *flags, nodes=segment.nodes, identity=identity)
 
 
 def _precision(bundle: Bundle, machine: Machine, request: Request, name: str) -> str:

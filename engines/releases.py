@@ -17,6 +17,7 @@ INSTALL = {
     "tensorrt": "it comes with JetPack; in a virtual environment, make that with --system-site-packages",
     "rtx": "pip install tensorrt_rtx",
 }
+FREE = -1  # a dimension that is not known before an engine runs
 REPORT = "report it with the bundle's tlee-info and this line"
 
 
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
         cache: calibration cache, of any release, for implicit INT8; for releases that `calibrate`.
         timing: what `Built.timing` was, to be used again.
         dla: the deep learning accelerator to build for; what it cannot do, the GPU does.
+        batch: the most videos that the engine computes at once. One: all its shapes are fixed.
     """
 
     workspace: int
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
     cache: Optional[bytes] = None
     timing: Optional[bytes] = None
     dla: Optional[int] = None
+    batch: int = 1
 
 
 class Built(NamedTuple):
@@ -49,7 +52,8 @@ class Built(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An input or output of an engine, always float32."""
+    """An input or output of an engine, always float32. In engines for several videos its shape begins with -1, but for
+    inputs that all videos share."""
 
     name: str
     shape: Tuple[int, ...]
@@ -105,6 +109,7 @@ class TensorRT:
         self._parse(network, onnx)
         config = builder.create_builder_config()
         self._configure(config, settings)
+        self._set_sizes(builder, config, network, settings)
         if settings.fp16 or settings.int8:
             self._constrain(config, network, settings.fp32_layers)
         timing = self._set_timing(config, settings.timing)
@@ -135,6 +140,31 @@ class TensorRT:
             config.int8_calibrator = self._calibrator(settings.cache)
         if settings.dla is not None:
             self._set_dla(config, settings.dla)
+
+    def _set_sizes(
+        self,
+        builder: "trt.Builder",
+        config: "trt.IBuilderConfig",
+        network: "trt.INetworkDefinition",
+        settings: Settings,
+    ) -> None:
+        """How many videos: one, or up to so many, and then fastest for that number."""
+        inputs = [network.get_input(i) for i in range(network.num_inputs)]
+        inputs = [tensor for tensor in inputs if _plain(tensor.shape)[0] == FREE]
+        if settings.batch == 1:
+            for tensor in inputs:
+                tensor.shape = self._for(1, tensor)
+            return
+        profile = builder.create_optimization_profile()
+        for tensor in inputs:
+            one, most = self._for(1, tensor), self._for(settings.batch, tensor)
+            profile.set_shape(tensor.name, one, most, most)
+        config.add_optimization_profile(profile)
+        if settings.cache is not None:
+            config.set_calibration_profile(profile)
+
+    def _for(self, videos: int, tensor: "trt.ITensor") -> "trt.Dims":
+        return self.trt.Dims([videos] + list(_plain(tensor.shape)[1:]))
 
     def _set_workspace(self, config: "trt.IBuilderConfig", size: int) -> None:
         config.set_memory_pool_limit(self.trt.MemoryPoolType.WORKSPACE, size)
@@ -220,6 +250,20 @@ class TensorRT:
         context.set_device_memory(scratch, size)
         return context
 
+    def set_batch(self, context: "trt.IExecutionContext", values: List[Value], batch: int) -> None:
+        """Say how many videos the next runs are for. Nothing to do in engines for one.
+
+        Raises:
+            EngineError: TensorRT refuses.
+        """
+        for i, value in enumerate(values):
+            if value.is_input and value.shape[0] == FREE and not self._set_shape(context, i, value, batch):
+                text = "takes no {} videos at once: {}".format(batch, self._said())
+                raise EngineError(self.name, text, "build with --batch {}".format(batch))
+
+    def _set_shape(self, context: "trt.IExecutionContext", number: int, value: Value, batch: int) -> bool:
+        return context.set_input_shape(value.name, (batch,) + value.shape[1:])
+
     def enqueue(
         self, context: "trt.IExecutionContext", values: List[Value], addresses: Dict[str, int], stream: int
     ) -> None:
@@ -272,6 +316,9 @@ class TensorRT8(TensorRT):
         except TypeError:  # 8.2 and perhaps 8.4 take pointers only as Python's C interface hands them on
             context.device_memory = _capsule(scratch)
         return context
+
+    def _set_shape(self, context: Any, number: int, value: Value, batch: int) -> bool:
+        return context.set_binding_shape(number, (batch,) + value.shape[1:])
 
     def enqueue(self, context: Any, values: List[Value], addresses: Dict[str, int], stream: int) -> None:
         if not context.execute_async_v2([addresses[value.name] for value in values], stream):

@@ -67,6 +67,7 @@ def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
         bundle.read_file(job.cache) if job.cache else None,
         _read(request["timing"]) if request["timing"] else None,
         job.dla,
+        job.batch,
     )
     built = release.build(bundle.read_file(job.source), settings)
     _write(os.path.join(folder, ENGINE), built.engine)
@@ -79,7 +80,7 @@ def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Run an engine on the bundle's recorded activations, and look at its layers.
 
     Args:
-        request: `target`, `bundle`, `graph`; `engine`, a file, with its recorded `sha256`.
+        request: `target`, `bundle`, `graph`; `engine`, a file, with its recorded `sha256`, for up to `batch` videos.
 
     Returns:
         differences: by output, see `tlee.activations.difference`.
@@ -91,7 +92,7 @@ def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     bundle, release = Bundle.open(request["bundle"]), load(request["target"])
     with opened_cuda() as cuda:
         engine = release.deserialize(content)
-        found = differences(release, cuda, engine, bundle, request["graph"])
+        found = differences(release, cuda, engine, bundle, request["graph"], request["batch"])
         result = {"differences": found, "layers": layers(release.layers(engine))}
         del engine  # before the CUDA context that it was made in
         return result

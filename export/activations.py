@@ -11,6 +11,7 @@ import numpy as np
 
 from tlee.activations import FOLDER, OF_EXITS, Activations, difference
 from tlee.bundle import Bundle, BundleWriter
+from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import open_session
 
@@ -18,19 +19,19 @@ SAMPLES = 4
 Values = dict[str, np.ndarray]
 
 
-class _Tap:
+class _Tap(Backend):
     """A backend that keeps what the last run of each segment was given and gave."""
 
     def __init__(self, bundle: Bundle, backend: Any) -> None:
         self._bundle, self._backend = bundle, backend
-        self.value, self.array = backend.value, backend.array
+        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
         self.last: dict[str, Values] = {}
 
-    def run(self, segment: str, *inputs: Any) -> list[Any]:
-        outputs = self._backend.run(segment, *inputs)
-        names = self._bundle.segments[segment]
+    def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
+        outputs = self._backend.run(graph, *inputs, rows=rows)
+        names = self._bundle.segments[graph]
         values = zip((*names.inputs, *names.outputs), (*inputs, *outputs))
-        self.last[segment] = {name: self._backend.array(value) for name, value in values}
+        self.last[graph] = {name: self._backend.array(value) for name, value in values}
         return outputs
 
 

@@ -74,7 +74,7 @@ def export_bundle(
     Raises:
         VerificationError: the bundle does not answer as the model.
         UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
-            into a form.
+            into a form, or a layer computes for one video only.
     """
     start = time.perf_counter()
     segments = segment_modules(model)
@@ -92,7 +92,7 @@ def export_bundle(
         recorded = record(bundle, synthetic_clips(bundle.frames), backend)
         manifest["activations"] = add_activations(writer, recorded, SYNTHETIC)
         manifest["provenance"]["seconds"] = round(time.perf_counter() - start, 2)  # without verification
-        manifest["verification"] = verify(model, bundle, backend) if verified else None
+        manifest["verification"] = verify(model, writer.draft(manifest), backend) if verified else None
         writer.finish(manifest)
     return Bundle.open(str(path))
 
@@ -148,7 +148,7 @@ def _values(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> list[dic
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+    return tuple(dimension.dim_value or 1 for dimension in value.type.tensor_type.shape.dim)  # of one video
 
 
 def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str | Path, target: str) -> dict[str, Any]:

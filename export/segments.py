@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tlee.export.batch import free_batch
 from tlee.models.backbones.backbone import run_modules
 from tlee.models.model import Tlee
 
@@ -137,7 +138,11 @@ def _split(model: Tlee, index: int) -> SegmentModule:
 
 
 def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
-    """A segment as a cleaned and checked ONNX model, opset 13, batch 1, float32."""
+    """A segment as a cleaned and checked ONNX model, opset 13, float32, for any number of videos at once.
+
+    Raises:
+        UsageError: a layer computes for one video only.
+    """
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
         # torch announces the end of the exporter that alone can write opset 13.
         warnings.simplefilter("ignore")
@@ -152,6 +157,7 @@ def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
         )
         model = onnxslim.slim(onnx.load(file.name))
     _enter_in_blocks(model.graph)
+    free_batch(segment.name, model)
     onnx.checker.check_model(model, full_check=True)
     return model
 

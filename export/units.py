@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from tlee.bundle import BATCH
+
 INPUTS, OUTPUTS = ("previous", "fuse", "temperature"), ("z", "logits", "confidence", "score")
-FUSE = helper.make_tensor_value_info("fuse", TensorProto.FLOAT, [1, 1])
+FUSE = helper.make_tensor_value_info("fuse", TensorProto.FLOAT, [BATCH, 1])
 HALF = "frm/half"
 
 

@@ -7,30 +7,35 @@ project imports a later one: verifying with other code than what runs would veri
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from tlee.activations import Activations, Values, difference
 from tlee.bundle import Bundle
 from tlee.errors import VerificationError
+from tlee.export.batch import SHARED
 from tlee.frames import FrameSpec
 from tlee.inference import Step, walk
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
 from tlee.runtime.chain import Chain
-from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_backend import OnnxBackend, open_session
 
 CLIPS = 4
 # Of confidences and gate scores; of z relative to its largest value; of logits too, but where all are below 1 of the
 # numbers themselves: softmax sees nothing else, and in an untrained classifier they are what large sums leave over.
 TOLERANCE = 1e-4
+Sample = tuple[Values, Values]  # inputs and outputs
 NEVER = 2.0  # a confidence threshold that nothing crosses
 
 
 def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
-    """Compare every step of several clips at several thresholds.
+    """Compare every step of several clips at several thresholds, and what every graph gives to several videos at once.
 
     Args:
         backend: runs the bundle.
@@ -40,18 +45,61 @@ def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, objec
 
     Raises:
         VerificationError: another exit, another label, or a difference above the tolerance.
+        BundleError: recorded activations are missing.
     """
     stages, chain = TorchStages(model), Chain(bundle, backend)
-    runs, steps, difference = 0, 0, 0.0
+    recognizer = Recognizer(bundle, chain, ExitPolicy(bundle.frames.length, bundle.thresholds()))
+    runs, steps, largest = 0, 0, 0.0
     clips = synthetic_clips(bundle.frames)
     for clip in tqdm(clips, desc="verifying", total=CLIPS, leave=False, disable=None):
         for policy, expected in _runs(stages, clip, bundle):
             if _undecided(expected, policy):
                 continue
-            result = Recognizer(bundle, chain, policy).recognize(clip, trace=True)
-            difference = max(difference, _compare(bundle, expected, result.trace or []))
+            recognizer.policy = policy
+            result = recognizer.recognize(clip, trace=True)
+            largest = max(largest, _compare(bundle, expected, result.trace or []))
             runs, steps = runs + 1, steps + len(expected)
-    return {"clips": CLIPS, "runs": runs, "steps": steps, "difference": difference, "tolerance": TOLERANCE}
+    verify_batches(bundle)
+    return {"clips": CLIPS, "runs": runs, "steps": steps, "difference": largest, "tolerance": TOLERANCE}
+
+
+def verify_batches(bundle: Bundle) -> None:
+    """Whether every graph in float32, given the recorded samples all at once, answers as it did to each of them.
+
+    Raises:
+        VerificationError: it does not.
+    """
+    activations = Activations(bundle)
+    for name in (*bundle.segments, *bundle.units):
+        session = open_session(bundle.read(name), batch=None)
+        for samples in _alike(activations.of(name)):
+            found = _difference_at_once(session, samples)
+            if not found <= TOLERANCE:
+                problem = f"given {len(samples)} videos at once, {name} differs by {found:.1e} from one by one"
+                raise _failed(bundle, problem)
+
+
+def _alike(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    """Samples that can be given at once: those with the same temperature."""
+    found: dict[bytes, list[Sample]] = defaultdict(list)
+    for inputs, outputs in samples:
+        found[b"".join(inputs[name].tobytes() for name in SHARED if name in inputs)].append((inputs, outputs))
+    yield from found.values()
+
+
+def _difference_at_once(session: Any, samples: list[Sample]) -> float:
+    """The largest of any output and sample; infinite where there is not an answer to each."""
+    first, expected = samples[0]
+    stacked = {name: np.concatenate([inputs[name] for inputs, _ in samples]) for name in first}
+    stacked.update({name: first[name] for name in SHARED if name in first})
+    try:
+        found = dict(zip(expected, session.run(list(expected), stacked)))
+    except Exception:  # ONNX Runtime raises classes of its own that have no public base
+        return float("inf")
+    if any(len(values) != len(samples) for values in found.values()):
+        return float("inf")
+    pairs = [(name, want, found[name][i]) for i, (_, wanted) in enumerate(samples) for name, want in wanted.items()]
+    return max(difference(name, want, got) for name, want, got in pairs)
 
 
 def synthetic_clips(spec: FrameSpec, count: int = CLIPS) -> Iterator[np.ndarray]:

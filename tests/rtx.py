@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tlee.bundle import Bundle
+from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines import worker
-from tlee.engines.jobs import FUSED, PRECISIONS, SEPARATE, Job, Machine, Request, plan
+from tlee.engines.jobs import PRECISIONS, Job, Machine, Request, plan
 from tlee.engines.releases import Settings, load
 
 

@@ -16,7 +16,7 @@ from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
@@ -25,6 +25,8 @@ HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make 
 # where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
 DELICATE = ("frm", "head", "gate")
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
+BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
+FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
 
 
@@ -116,6 +118,13 @@ class Bundle:
     def graph(self, name: str) -> Segment:
         """A segment or unit by its name."""
         return self.units[name] if name in self.units else self.segments[name]
+
+    def chain(self, units: str = FUSED) -> List[str]:
+        """Names of the graphs that make up the chain, splits first: FUSED with one unit per exit, SEPARATE with every
+        segment for itself."""
+        splits = ["split{}".format(b) for b in range(self.exits)]
+        others = self.units if units == FUSED else self.segments
+        return splits + sorted(name for name in others if name not in splits)
 
     def read(self, name: str, precision: str = "fp32") -> bytes:
         """The ONNX model of a segment or unit.

@@ -53,6 +53,23 @@ def test_on_a_nano_engines_are_built_in_fp16_with_delicate_layers_in_fp32(built)
     assert engines["split0"]["check"]["passed"] and engines["split0"]["workspace"] >= 32 << 20
 
 
+@pytest.mark.parametrize(
+    "release, device, options",
+    [
+        ("8.2", "nano", []),
+        ("8.6", "orin", ["--precision", "int8", "--int8-from", "caches"]),
+        ("10", "orin", ["--precision", "int8", "--units", "separate"]),
+    ],
+    ids=["nano", "orin-8.6-int8-caches", "orin-10-int8"],
+)
+def test_engines_for_several_videos_are_built_and_answer_in_every_place(board, release, device, options):
+    result = tlee_build(board, "--batch", 3, *options, release=release, device=device)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {cells[-1] for cells in table(result).values()} == {"ready"}
+    assert {entry["identity"]["batch"] for entry in record(board).values()} == {3}
+    assert "up to 3 videos" in tlee_build(board, "--list", release=release, device=device).stdout
+
+
 def test_what_is_there_is_not_built_again(nano):
     result = tlee_build(nano)
     assert (result.returncode, result.stderr) == (0, "")

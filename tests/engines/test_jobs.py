@@ -1,8 +1,8 @@
 import pytest
 from boards import NANO, ORIN, RTX
 
-from tlee.bundle import Bundle
-from tlee.engines.jobs import CACHES, SEPARATE, Request, plan
+from tlee.bundle import SEPARATE, Bundle
+from tlee.engines.jobs import CACHES, Request, plan
 from tlee.errors import UsageError
 
 
@@ -120,6 +120,11 @@ def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):
     assert jobs(bundle, ORIN, dla=0, precision="int8", int8_from=CACHES)["split0"].dla == 0
 
 
+def test_a_dla_takes_no_engines_for_several_videos(bundle):
+    with pytest.raises(UsageError, match="^--dla: a DLA takes no engines for up to 4 videos at once"):
+        jobs(bundle, ORIN, dla=0, batch=4)
+
+
 @pytest.mark.parametrize(
     "machine, request_",
     [
@@ -130,6 +135,7 @@ def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):
         (ORIN, {"precision": "int8"}),
         (ORIN, {"precision": "int8", "int8_from": CACHES}),
         (ORIN, {"dla": 0}),
+        (ORIN, {"batch": 4}),
     ],
 )
 def test_an_engines_name_depends_on_all_that_the_engine_does(bundle, machine, request_):

@@ -6,7 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from tlee.bundle import Bundle
-from tlee.engines.releases import TensorRT, TensorRT8, TensorRT11, TensorRT82, TensorRTRTX, _with_helpers, load
+from tlee.engines.releases import (
+    Settings,
+    TensorRT,
+    TensorRT8,
+    TensorRT11,
+    TensorRT82,
+    TensorRTRTX,
+    _with_helpers,
+    load,
+)
 from tlee.errors import UsageError
 
 
@@ -78,3 +87,22 @@ def test_layers_that_the_parser_adds_belong_to_the_parts_that_they_serve(exporte
     assert {layer.name.split("/")[0] for layer in delicate if "/" in layer.name} == {"frm", "head", "gate"}
     named = {layer.name for layer in layers if "/" in layer.name}
     assert named == {layer.name for layer in (*delicate, *branch) if "/" in layer.name}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_engines_for_several_videos_are_built_of_every_form(exported, precision):
+    release, bundle = load("rtx"), Bundle.open(exported)
+    for name in ("split0", "exit0"):
+        assert release.build(bundle.read(name, precision), Settings(1 << 30, batch=4)).engine.nbytes > 0
+
+
+@pytest.mark.parametrize("batch, first, profiles", [(1, {"x0": 1, "fuse": 1}, 0), (4, {"x0": -1, "fuse": -1}, 1)])
+def test_only_engines_for_several_videos_leave_their_number_open(exported, batch, first, profiles):
+    release = load("rtx")
+    builder = release.trt.Builder(release._log)
+    network, config = release._network(builder), builder.create_builder_config()
+    release._parse(network, Bundle.open(exported).read("exit0"))
+    release._set_sizes(builder, config, network, Settings(1 << 30, batch=batch))
+    found = {network.get_input(i).name: network.get_input(i).shape[0] for i in range(network.num_inputs)}
+    assert found == {**first, "previous": first["x0"], "temperature": 1}
+    assert config.num_optimization_profiles == profiles

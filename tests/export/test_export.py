@@ -20,15 +20,12 @@ from tlee.models.config import Config
 SEGMENTS = {"split0", "split1", "split2", "branch0", "branch1", "tail", "frm", "head", "gate"}
 
 
-def test_a_bundle_holds_every_segment_in_opset_13_with_batch_1(small_bundle):
+def test_a_bundle_holds_every_segment_in_opset_13(small_bundle):
     bundle = Bundle.open(small_bundle)
     assert set(bundle.segments) == SEGMENTS
     for name in SEGMENTS:
         model = onnx.load_from_string(bundle.read(name))
         assert [(o.domain, o.version) for o in model.opset_import] == [("", 13)]
-        for side, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
-            shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-            assert shapes == {v["name"]: v["shape"] for v in bundle.manifest["segments"][name][side]}
 
 
 def test_batch_norm_is_folded_and_nothing_else_is_left_to_clean(small_bundle):

@@ -35,7 +35,7 @@ def units_of(graphs):
 
 def inputs_of(unit, fuse):
     rng = np.random.default_rng(3)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in unit.graph.input}
+    shapes = {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in unit.graph.input}
     values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     given = {"fuse": np.full((1, 1), fuse, np.float32), "temperature": np.full((1, 1), 0.7, np.float32)}
     return {name: given.get(name, value) for name, value in values.items()}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tlee.bundle import MANIFEST, Bundle, amend_bundle, write_bundle
+from tlee.bundle import MANIFEST, SEPARATE, Bundle, amend_bundle, write_bundle
 from tlee.errors import BundleError, UsageError
 
 TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
@@ -55,6 +55,13 @@ def test_a_unit_is_a_graph_like_a_segment(small_bundle):
     assert bundle.units["exit1"].nodes == sum(part.nodes for part in parts) + 2
 
 
+def test_the_chain_is_splits_and_units_or_all_segments(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    assert bundle.chain() == ["split0", "split1", "split2", "exit0", "exit1", "exit2"]
+    separate = bundle.chain(SEPARATE)
+    assert separate[:3] == ["split0", "split1", "split2"] and sorted(separate) == sorted(bundle.segments)
+
+
 def test_a_missing_file_is_named(copy):
     (copy / "segments" / "tail.onnx").unlink()
     refuse(copy, "segments/tail.onnx: missing")
@@ -88,7 +95,7 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 def test_another_format_is_refused(copy):
     edit(copy, lambda m: m.update(format=3))
-    refuse(copy, "format 3, this release reads 4")
+    refuse(copy, "format 3, this release reads 5")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
