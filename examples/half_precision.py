@@ -40,7 +40,7 @@ def rounded(model: ModelProto) -> ModelProto:
     return model
 
 
-def without_optimisation(content: bytes, threads: int | None = None, shared_pool: bool = False) -> object:
+def without_optimisation(content: bytes, *_: object) -> object:
     """Stands for `open_session`: optimised, the Identities would be gone."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

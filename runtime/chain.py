@@ -1,75 +1,159 @@
-"""The chain: a bundle's segments as the exit rule's stages."""
+"""The chain: a bundle's graphs as the exit rule's stages."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from tlee.bundle import Bundle
+from tlee.bundle import FUSED, Bundle
 from tlee.inference import ExitValues, Stages
+from tlee.runtime.backend import Backend
+from tlee.runtime.chances import Chances
+
+
+class Loaded(NamedTuple):
+    """A frame that was made the first split's input ahead of time."""
+
+    value: Any
+
+
+class _Ahead(NamedTuple):
+    """A split that was queued before it was known to be wanted."""
+
+    split: int
+    outputs: List[Any]
 
 
 class Chain(Stages):
     """Runs segments on a backend. Only confidences and gate scores come back to the host.
 
+    While the host waits for these, the next split may already be queued, where that pays: how often a frame goes on
+    from there is learnt. What comes of a split that was not wanted is never looked at.
+
     Args:
         bundle: which segments there are.
-        backend: runs them; `OnnxBackend` shows what it must offer.
+        backend: runs them.
+        speculate: whether to queue splits ahead at all.
     """
 
-    def __init__(self, bundle: Bundle, backend: Any) -> None:
-        self._backend = backend
-        exits = bundle.exits
-        self._splits = ["split{}".format(b) for b in range(exits)]
-        self._zeros = [self._first_state(bundle, name) for name in self._splits]
-        self._state = list(self._zeros)  # of each split, what follows x among its inputs
-        self._features = ["branch{}".format(b) for b in range(exits - 1)] + ["tail"]
+    def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
+        self.backend = backend
+        self._speculate = speculate and backend.elsewhere
+        self._chances = Chances()
+        self._exits = bundle.exits
+        self._splits = ["split{}".format(b) for b in range(self._exits)]
+        with backend:
+            self._zeros = [self._first_state(bundle, name) for name in self._splits]
+        self._features = ["branch{}".format(b) for b in range(self._exits - 1)] + ["tail"]
         self._has_neck = "neck" in bundle.segments
         self._has_frm = "frm" in bundle.segments
         self._has_gate = "gate" in bundle.segments
-        self._temperatures: Dict[float, Any] = {}
+        self._constants: Dict[float, Any] = {}
+        self._asked: Optional[Tuple[int, int]] = None
+        self.begin()
 
     def begin(self) -> None:
-        self._state = list(self._zeros)
+        self._learn(False)
+        self._state = list(self._zeros)  # of each split, what follows x among its inputs
+        self._ahead: Optional[_Ahead] = None
+        self._frame = -1
 
-    def load(self, frame: np.ndarray) -> Any:
-        return self._backend.value(np.ascontiguousarray(frame[np.newaxis], dtype=np.float32))
+    def load(self, frame: Any) -> Any:
+        return frame.value if isinstance(frame, Loaded) else self.backend.frame(frame)
 
     def split(self, index: int, x: Any) -> Any:
-        outputs = self._backend.run(self._splits[index], x, *self._state[index])
+        if index == 0:
+            self._frame += 1
+            self.backend.mark()
+        self._learn(index > 0)
+        ahead, self._ahead = self._ahead, None
+        wanted = ahead is not None and ahead.split == index
+        outputs = ahead.outputs if ahead and wanted else self._run_split(index, x)
         self._state[index] = outputs[1:]
         return outputs[0]
-
-    def feature(self, index: int, x: Any) -> Any:
-        """An exit's feature, (1, D), before any feature reuse; holds until the next exit has answered."""
-        feature = self._backend.run(self._features[index], x)[0]
-        return self._backend.run("neck", feature)[0] if self._has_neck else feature
 
     def exit(
         self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
     ) -> ExitValues:
-        backend = self._backend
-        z = self.feature(index, x)
-        if fuse and self._has_frm:
-            z = backend.run("frm", z, previous)[0]
-        logits, confidence = backend.run("head", z, self._temperature(temperature))
-        score = None
-        if gated and self._has_gate:
-            score = float(backend.array(backend.run("gate", z, previous)[0]).item())
-        return ExitValues(z, logits, float(backend.array(confidence).item()), score)
+        z, logits, numbers = self._run_exit(index, x, previous, fuse, gated and self._has_gate, temperature)
+        self.backend.fetch(numbers)
+        self._run_ahead(index, x)
+        confidence, *score = self.backend.wait()
+        return ExitValues(z, logits, confidence[0], score[0][0] if score else None)
+
+    def feature(self, index: int, x: Any) -> Any:
+        """An exit's feature, (1, D), before any feature reuse; holds until the next exit has answered."""
+        feature = self.backend.run(self._features[index], x)[0]
+        return self.backend.run("neck", feature)[0] if self._has_neck else feature
 
     def kept(self, value: Any) -> Any:
         """A copy of a value that later runs do not overwrite."""
-        return self._backend.value(self._backend.array(value))
+        return self.backend.value(self.backend.array(value))
 
     def array(self, value: Any) -> np.ndarray:
         """A z or logits of a step as an array, (1, n) float32."""
-        return self._backend.array(value)
+        return self.backend.array(value)
 
-    def _temperature(self, temperature: float) -> Any:
-        if temperature not in self._temperatures:
-            self._temperatures[temperature] = self._backend.value(np.full((1, 1), temperature, np.float32))
-        return self._temperatures[temperature]
+    def _run_split(self, index: int, x: Any) -> List[Any]:
+        return self.backend.run(self._splits[index], x, *self._state[index])
+
+    def _run_exit(
+        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float
+    ) -> Tuple[Any, Any, List[Any]]:
+        """z, logits, and confidence and, if gated, score."""
+        run, z = self.backend.run, self.feature(index, x)
+        if fuse and self._has_frm:
+            z = run("frm", z, previous)[0]
+        logits, confidence = run("head", z, self._constant(temperature))
+        return z, logits, [confidence] + (run("gate", z, previous) if gated else [])
+
+    def _run_ahead(self, index: int, x: Any) -> None:
+        self._asked = (self._frame, index)
+        following = index + 1
+        if not self._speculate or following == self._exits:
+            return
+        if self.backend.pays(self._splits[following], self._chances.of(self._asked)):
+            self._ahead = _Ahead(following, self._run_split(following, x))
+
+    def _learn(self, went_on: bool) -> None:
+        if self._asked is not None:
+            self._chances.count(self._asked, went_on)
+            self._asked = None
+
+    def _constant(self, number: float) -> Any:
+        if number not in self._constants:
+            self._constants[number] = self.backend.value(np.full((1, 1), number, np.float32))
+        return self._constants[number]
 
     def _first_state(self, bundle: Bundle, name: str) -> List[Any]:
         shapes = [value["shape"] for value in bundle.manifest["segments"][name]["inputs"][1:]]
-        return [self._backend.value(np.zeros(shape, np.float32)) for shape in shapes]
+        return [self.backend.value(np.zeros(shape, np.float32)) for shape in shapes]
+
+
+class UnitChain(Chain):
+    """The same on units: all of an exit in one call. The gate's score is computed always, and read where the rule
+    reads it."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
+        super().__init__(bundle, backend, speculate)
+        units = [bundle.units["exit{}".format(b)] for b in range(self._exits)]
+        self._units = [(unit.name, unit.inputs[1:]) for unit in units]
+        names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
+        self._outputs = [[unit.outputs.index(name) for name in names] for unit in units]
+        size = bundle.manifest["model"]["feature_size"]
+        with backend:
+            self._nothing = backend.value(np.zeros((1, size), np.float32))  # before the first z
+
+    def _run_exit(
+        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float
+    ) -> Tuple[Any, Any, List[Any]]:
+        unit, names = self._units[index]
+        values = {"previous": self._nothing if previous is None else previous}
+        values.update(fuse=self._constant(1.0 if fuse else 0.0), temperature=self._constant(temperature))
+        outputs = self.backend.run(unit, x, *[values[name] for name in names])
+        z, logits, *numbers = (outputs[i] for i in self._outputs[index])
+        return z, logits, numbers if gated else numbers[:1]
+
+
+def chain_of(bundle: Bundle, backend: Backend, units: str, speculate: bool = True) -> Chain:
+    """The chain for the graphs that `Bundle.chain(units)` names, which the backend must have."""
+    return (UnitChain if units == FUSED else Chain)(bundle, backend, speculate)

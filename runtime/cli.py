@@ -1,17 +1,20 @@
-"""`tlee-run BUNDLE INPUT...`: recognise video files and folders of pictures."""
+"""`tlee-run BUNDLE INPUT...`: recognise video files, folders of pictures, cameras and streams."""
 
 import argparse
 import json
 import sys
 from contextlib import ExitStack
-from typing import IO, Any, List, Optional
+from typing import IO, Any, Dict, Iterator, List, Optional
 
 from tlee import cli
-from tlee.bundle import PRECISIONS, Bundle
-from tlee.errors import InputError
+from tlee.bundle import FUSED, PRECISIONS, SEPARATE, Bundle
+from tlee.errors import InputError, UsageError
 from tlee.files import whole_file
 from tlee.policy import Thresholds
-from tlee.runtime.recognizer import BACKENDS, Recognizer
+from tlee.runtime.backends import BACKENDS
+from tlee.runtime.batch import Answer, BatchRecognizer
+from tlee.runtime.live import is_live
+from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
 
 PROGRAM = "tlee-run"
@@ -20,55 +23,92 @@ COLUMNS = "{:<{width}}  {:<14}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"
 
 def command(arguments: Optional[List[str]]) -> int:
     options = _parser().parse_args(arguments)
+    live = [is_live(source) for source in options.inputs]
+    if any(live) and not all(live):
+        raise UsageError("inputs", "files and live sources together", "give them to separate calls")
+    if len(live) > options.batch and any(live):
+        problem = "{} live sources, one at a time".format(len(live))
+        raise UsageError("inputs", problem, "add --batch {}".format(len(live)))
     bundle = Bundle.open(options.bundle)
-    recognizer = Recognizer.load(
-        bundle,
-        backend=options.backend,
-        thresholds=_thresholds(bundle, options),
-        early_exit=not options.no_early_exit,
-        threads=options.threads,
-        shared_pool=True,  # this process is ours
-        precision=options.precision,
-    )
     with ExitStack() as stack:
+        recognizer = stack.enter_context(_load(bundle, options))
+        for note in recognizer.notes:
+            cli.report(PROGRAM, note)
         lines: Optional[IO[Any]] = None
         if options.json == "-":
             lines = sys.stdout
         elif options.json:
             lines = stack.enter_context(whole_file(options.json))
-        return _recognize_all(recognizer, options.inputs, lines)
+        answers = _live(recognizer, options) if any(live) else _files(recognizer, options.inputs)
+        return _show(answers, bundle, max(map(len, options.inputs)), lines)
 
 
-def _recognize_all(recognizer: Recognizer, inputs: List[str], lines: Optional[IO[Any]]) -> int:
+def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
+    common: Dict[str, Any] = {
+        "backend": options.backend,
+        "thresholds": _thresholds(bundle, options),
+        "early_exit": not options.no_early_exit,
+        "threads": options.threads,
+        "shared_pool": True,  # this process is ours
+        "precision": options.precision,
+        "engine_dir": options.engine_dir,
+        "prefetch": not options.no_prefetch,
+    }
+    if options.batch == 1:
+        return Recognizer.load(bundle, units=options.units, speculate=not options.no_speculation, **common)
+    if options.units != FUSED:
+        raise UsageError("--units", "a batch needs fused units", "leave --units out")
+    return BatchRecognizer.load(bundle, options.batch, **common)
+
+
+def _files(recognizer: Any, sources: List[str]) -> Iterator[Answer]:
+    if isinstance(recognizer, BatchRecognizer):
+        for answer in recognizer.recognize(sources):
+            yield answer
+        return
+    for source in sources:
+        try:
+            yield recognizer.recognize(source)
+        except InputError as error:
+            yield error
+
+
+def _live(recognizer: Any, options: argparse.Namespace) -> Iterator[Answer]:
+    sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
+    return recognizer.stream(sources, options.seconds)
+
+
+def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional[IO[Any]]) -> int:
     status = cli.OK
     show_table = lines is not sys.stdout
-    width = max(map(len, inputs))
     if show_table:
         print(COLUMNS.format("input", "label", "conf.", "frames", "exit", "share", "ms", width=width), flush=True)
-    for source in inputs:
-        try:
-            result = recognizer.recognize(source)
-        except InputError as error:
-            cli.report(PROGRAM, error)
-            status = cli.INPUT_FAILED
-            continue
-        if result.warning:
-            cli.report(PROGRAM, "{}: {}".format(source, result.warning))
-        if lines:
-            lines.write(json.dumps(result.as_json()) + "\n")
-            lines.flush()
-        if show_table:
-            print(_row(result, recognizer, width), flush=True)
+    try:
+        for answer in answers:
+            if isinstance(answer, InputError):
+                cli.report(PROGRAM, answer)
+                status = cli.INPUT_FAILED
+                continue
+            if answer.warning:
+                cli.report(PROGRAM, "{}: {}".format(answer.source, answer.warning))
+            if lines:
+                lines.write(json.dumps(answer.as_json()) + "\n")
+                lines.flush()
+            if show_table:
+                print(_row(answer, bundle, width), flush=True)
+    except KeyboardInterrupt:  # here, so that the results so far are kept
+        cli.report(PROGRAM, "interrupted")
+        return cli.INTERRUPTED
     return status
 
 
-def _row(result: Result, recognizer: Recognizer, width: int) -> str:
-    tail = recognizer.bundle.exits - 1
+def _row(result: Result, bundle: Bundle, width: int) -> str:
+    tail = bundle.exits - 1
     return COLUMNS.format(
         result.source,
         result.label,
         "{:.1%}".format(result.confidence),
-        "{}/{}".format(len(result.frames), recognizer.bundle.frames.length),
+        "{}/{}".format(len(result.frames), bundle.frames.length),
         "tail" if result.exit_layer == tail else "branch{}".format(result.exit_layer),
         "{:.1%}".format(result.share),
         "{:.1f}".format(result.milliseconds),
@@ -89,6 +129,13 @@ def _numbers(text: str) -> List[float]:
     return [float(part) for part in text.split(",")]
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -97,11 +144,24 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 all inputs recognised, 1 some failed, 2 wrong use or unreadable bundle.",
     )
     parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="video file or folder of pictures")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://...",
+    )
     parser.add_argument("--json", metavar="FILE", help="write results as JSON Lines; - for standard output")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the segments")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes (%(default)s)")
+    parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
+    parser.add_argument("--engine-dir", metavar="FOLDER", help="where tlee-build put the engines (the bundle)")
+    parser.add_argument(
+        "--units", choices=(FUSED, SEPARATE), default=FUSED, help="exits as one graph or several (%(default)s)"
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
     parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
+    parser.add_argument("--seconds", type=_seconds, default=2.0, help="window of live sources (%(default)s)")
+    parser.add_argument("--no-speculation", action="store_true", help="queue no split before it is known to be wanted")
+    parser.add_argument("--no-prefetch", action="store_true", help="read no frame before it is known to be wanted")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point")
     parser.add_argument("--no-early-exit", action="store_true", help="run every frame to the tail")
     for name, meaning in (

@@ -13,6 +13,7 @@ CSI_PIPELINE = (
     "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM) ! nvvidconv ! video/x-raw, format=BGRx ! "
     "videoconvert ! video/x-raw, format=BGR ! appsink drop=true max-buffers=1"
 )
+LIVE = ("csi://", "v4l2://", "rtsp://", "file://")
 DEFAULT_RATE = 30.0  # frames per second, where the source does not say
 
 
@@ -37,6 +38,7 @@ class LiveSource:
         if not self._capture.isOpened():
             raise InputError(address, "cannot be opened", "check the address, and that nothing else uses the camera")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.address = address
         self.rate = rate if rate > 0 else DEFAULT_RATE  # frames per second
         self.position = 0  # of the next frame
 
@@ -46,19 +48,19 @@ class LiveSource:
     def __exit__(self, *_: object) -> None:
         self._capture.release()
 
-    def window(self, spec: FrameSpec, step: int, indices: List[int]) -> Iterator[np.ndarray]:
+    def window(self, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
         """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded.
 
         Args:
+            first: frame that the window begins with; what comes before passes.
             indices: gets the index of each frame as it is read.
 
         Raises:
             StreamEnd: the source ends before the window is full.
         """
         cv2 = cv2_module()
-        start = self.position
         for i in range(spec.length):
-            self.skip_to(start + i * step + step // 2)
+            self.skip_to(first + i * step + step // 2)
             good, picture = self._capture.read()
             if not good:
                 raise StreamEnd
@@ -72,6 +74,11 @@ class LiveSource:
             if not self._capture.grab():
                 raise StreamEnd
             self.position += 1
+
+
+def is_live(address: str) -> bool:
+    """Whether an address names a live source, or a file to be read as one, rather than a clip."""
+    return address.startswith(LIVE)
 
 
 def capture_target(address: str) -> Tuple[Any, bool]:

@@ -1,77 +1,103 @@
 """The recogniser: opens a bundle once, then answers for video after video."""
 
-import os
-import time
-from typing import Any, Iterable, Iterator, List, Optional, Union
+import threading
+import weakref
+from typing import Any, Iterator, List, Optional
 
-import numpy as np
-
-from tlee.bundle import Bundle
-from tlee.costs import Costs, frame_ends
-from tlee.errors import InputError, SegmentError, UsageError
-from tlee.frames import check_clip
+from tlee.bundle import FUSED, Bundle
+from tlee.errors import InputError, SegmentError
 from tlee.inference import Step, walk
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
-from tlee.runtime.chain import Chain
+from tlee.runtime.backend import Backend
+from tlee.runtime.backends import AUTO, Choice, open_backend
+from tlee.runtime.chain import Chain, chain_of
+from tlee.runtime.clips import Clip, Task, clip_task, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.results import Frame, Result, TraceStep
-from tlee.video import open_clip, read_frames, sampled_order
-
-BACKENDS = ("auto", "cpu")
-Clip = Union[str, "os.PathLike[str]", np.ndarray]
+from tlee.runtime.prefetch import Prefetch
+from tlee.runtime.results import Reporter, Result, Steps, TraceStep
 
 
 class Recognizer:
-    """Recognises videos with an exported bundle, one at a time: threads load one each.
+    """Recognises videos with an exported bundle, one at a time. Any thread may use it; one that asks while another
+    one's video is recognised waits. To work at once, threads load one each.
+
+    Args:
+        chain: on a backend that stays its owner's to close; `load` opens one of its own.
+
+    Attributes:
+        notes: what the user should know of how the backend was chosen.
 
     Example:
-        recognizer = Recognizer.load("digits.tlee")
-        result = recognizer.recognize("video.mp4")
-        print(result.label, result.confidence, result.exit_frame, result.exit_layer)
+        with Recognizer.load("digits.tlee") as recognizer:
+            result = recognizer.recognize("video.mp4")
+            print(result.label, result.confidence, result.exit_frame, result.exit_layer)
     """
 
-    def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy) -> None:
-        self.bundle = bundle
-        self.policy = policy
-        self._chain = chain
-        self._costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
-        self.full_macs = self._costs.full(bundle.frames.length)
+    def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy, prefetch: bool = True) -> None:
+        self.bundle, self.policy = bundle, policy
+        self.notes: List[str] = []
+        self._chain, self._backend = chain, chain.backend
+        self._reporter = Reporter(bundle)
+        self._lock = threading.Lock()
+        # Where the CPU computes, a frame made ready meanwhile would cost as much as it saves.
+        self._prefetch = Prefetch(chain.load) if prefetch and self._backend.elsewhere else None
+        self._close = weakref.finalize(self, _close, self._prefetch, None)
 
     @classmethod
     def load(
         cls,
         path: Any,
-        backend: str = "auto",
+        backend: str = AUTO,
         thresholds: Optional[Thresholds] = None,
         point: Optional[str] = None,
         early_exit: bool = True,
         threads: Optional[int] = None,
         shared_pool: bool = False,
         precision: str = "fp32",
+        units: str = FUSED,
+        engine_dir: Optional[str] = None,
+        speculate: bool = True,
+        prefetch: bool = True,
     ) -> "Recognizer":
         """Open a bundle.
 
         Args:
             path: the bundle's folder, or an open `Bundle`.
-            backend: "auto" or "cpu" (ONNX Runtime).
+            backend, units, engine_dir, precision, threads, shared_pool: see `tlee.runtime.backends.Choice`.
             thresholds: instead of the bundle's.
             point: a named operating point of the bundle.
             early_exit: False computes every frame to the tail.
-            threads: CPU threads, None for all cores.
-            shared_pool: one ONNX Runtime thread pool for the process, see `tlee.runtime.onnx_backend.open_session`.
-            precision: "fp32", or "int8" and "fp16" for the forms that tlee-calibrate and tlee-export --forms made.
+            speculate: see `tlee.runtime.chain.Chain`. Changes no answer.
+            prefetch: see `tlee.runtime.prefetch`. Changes no answer.
 
         Raises:
             BundleError: no bundle, or not what its manifest says.
+            EngineError: there are no engines for this device, or they do not work.
             UsageError: unknown backend, operating point or precision, thresholds for another number of exits.
         """
-        if backend not in BACKENDS:
-            raise UsageError("backend", "'{}' is not known".format(backend), "use " + " or ".join(BACKENDS))
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        thresholds = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
-        policy = exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, thresholds, early_exit)
-        return cls(bundle, Chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision)), policy)
+        policy = bundle_policy(bundle, thresholds, point, early_exit)
+        opened = open_backend(bundle, Choice(backend, units, precision, engine_dir, threads, shared_pool))
+        recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.units, speculate), policy, prefetch)
+        recognizer.notes = opened.notes
+        recognizer._close = weakref.finalize(recognizer, _close, recognizer._prefetch, opened.backend)
+        return recognizer
+
+    @property
+    def backend(self) -> str:
+        """What computes, for people."""
+        return self._backend.name
+
+    def __enter__(self) -> "Recognizer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
+        with self._lock:
+            self._close()
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:
         """Recognise one video.
@@ -83,16 +109,9 @@ class Recognizer:
 
         Raises:
             InputError: the clip cannot be read, or a segment gave NaN for it.
+            UsageError: this is closed.
         """
-        start = time.perf_counter()
-        if isinstance(clip, np.ndarray):
-            check_clip(clip, self.bundle.frames)
-            return self._recognize("frames", clip, list(range(len(clip))), None, start, trace)
-        path = os.fspath(clip)
-        with open_clip(path) as video:
-            indices = sampled_order(video, self.bundle.frames)
-            frames = read_frames(video, self.bundle.frames, indices)
-            return self._recognize(path, frames, indices, _warning(video.frame_count, self.bundle), start, trace)
+        return self._recognize(clip_task(clip, self.bundle.frames), self._prefetch, trace)
 
     def stream(self, address: str, seconds: float = 2.0) -> Iterator[Result]:
         """Recognise a live source window by window, until it ends.
@@ -107,77 +126,46 @@ class Recognizer:
         Raises:
             InputError: the source cannot be opened, or a segment gave NaN.
         """
-        spec = self.bundle.frames
         with LiveSource(address) as live:
-            step = max(1, int(round(seconds * live.rate / spec.length)))
-            try:
-                while True:
-                    start, first = time.perf_counter(), live.position
-                    indices: List[int] = []
-                    frames = live.window(spec, step, indices)
-                    yield self._recognize(address, frames, indices, None, start, False)
-                    live.skip_to(first + spec.length * step)
-            except StreamEnd:
-                return
+            for task in windows(live, self.bundle.frames, seconds):
+                try:
+                    result = self._recognize(task, None, False)  # its frames come when they come, not when fetched
+                except StreamEnd:
+                    return
+                yield result
 
-    def _recognize(
-        self,
-        source: str,
-        frames: Iterable[np.ndarray],
-        indices: List[int],
-        warning: Optional[str],
-        start: float,
-        trace: bool,
-    ) -> Result:
-        steps: List[Step] = []
-        ends: List[float] = []
-        traced: List[TraceStep] = []
+    def _recognize(self, task: Task, prefetch: Optional[Prefetch], trace: bool) -> Result:
+        frames: Iterator[Any] = prefetch(task.frames) if prefetch else task.frames
+        done = Steps()
         try:
-            for step in walk(self._chain, frames, self.policy):
-                steps.append(step)
-                ends.append(time.perf_counter())
-                if trace:  # now: the next steps use the same buffers
-                    traced.append(self._trace(step))
+            with self._lock, self._backend:
+                for step in walk(self._chain, frames, self.policy):
+                    done.add(step, self._backend.milliseconds())
+                    if trace:  # now: the next steps use the same buffers
+                        done.trace.append(self._traced(step))
+                logits = self._chain.array(done.steps[-1].values.logits)[0]
         except SegmentError as error:
-            raise InputError(source, error.problem, error.remedy) from None
-        last = steps[-1]
-        logits = self._chain.array(last.values.logits)[0]
-        best, macs = int(logits.argmax()), self._costs.spent(steps)
-        return Result(
-            source=source,
-            label=self.bundle.labels[best],
-            class_index=best,
-            confidence=last.values.confidence,
-            exit_frame=last.frame,
-            exit_layer=last.exit,
-            reason=last.decision.reason.value,
-            frames=_frames(steps, indices, start, ends),
-            macs=macs,
-            share=macs / float(self.full_macs),
-            milliseconds=1000 * (ends[-1] - start),
-            warning=warning,
-            trace=traced if trace else None,
-        )
+            raise InputError(task.source, error.problem, error.remedy) from None
+        finally:
+            getattr(frames, "close", int)()
+        return self._reporter.result(task, done, logits)
 
-    def _trace(self, step: Step) -> TraceStep:
+    def _traced(self, step: Step) -> TraceStep:
         values, (action, reason) = step.values, step.decision
         logits, z = (self._chain.array(value)[0] for value in (values.logits, values.z))
         return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
 
 
-def _frames(steps: List[Step], indices: List[int], start: float, ends: List[float]) -> List[Frame]:
-    frames = []
-    for i in frame_ends(steps):
-        step = steps[i]
-        milliseconds = 1000 * (ends[i] - start)
-        reason = step.decision.reason.value
-        frames.append(Frame(indices[step.frame], step.exit, reason, step.values.confidence, milliseconds))
-        start = ends[i]
-    return frames
+def bundle_policy(
+    bundle: Bundle, thresholds: Optional[Thresholds], point: Optional[str], early_exit: bool
+) -> ExitPolicy:
+    """The exit rule of a bundle, at these thresholds instead of its own, or at those of an operating point."""
+    chosen = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
+    return exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, chosen, early_exit)
 
 
-def _warning(frame_count: int, bundle: Bundle) -> Optional[str]:
-    if frame_count >= bundle.frames.length:
-        return None
-    text = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
-    return text.format(frame_count, "" if frame_count == 1 else "s", bundle.frames.length)
+def _close(prefetch: Optional[Prefetch], backend: Optional[Backend]) -> None:
+    if prefetch:
+        prefetch.close()
+    if backend:
+        backend.close()

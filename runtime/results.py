@@ -1,8 +1,14 @@
 """What recognising a video gives: small named results, and their JSON form."""
 
+import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.costs import Costs, frame_ends
+from tlee.inference import Step
+from tlee.runtime.clips import Task
 
 
 class TraceStep(NamedTuple):
@@ -25,7 +31,7 @@ class Frame(NamedTuple):
     exit_layer: int  # exit it left at: 0 .. B-1 a branch, B the tail
     reason: str
     confidence: float
-    milliseconds: float  # decoding, preparing and computing
+    milliseconds: float  # computing, by the clock of what computes; of several videos at once, of all of them
 
 
 class Result(NamedTuple):
@@ -33,7 +39,7 @@ class Result(NamedTuple):
 
     exit_frame and exit_layer count from 0: the answer came at that frame in processing order, at that exit
     (0 .. B-1 a branch, B the tail). share is the part of the full computation that was done: all frames to
-    the tail without branches and gates is 1.
+    the tail without branches and gates is 1. milliseconds are all that the answer took, with reading the video.
     """
 
     source: str
@@ -55,3 +61,50 @@ class Result(NamedTuple):
         result = {k: v for k, v in self._asdict().items() if k != "trace"}
         result["frames"] = [dict(frame._asdict()) for frame in self.frames]
         return result
+
+
+class Steps:
+    """The steps of one video on its way, and how long they took."""
+
+    def __init__(self) -> None:
+        self.steps: List[Step] = []
+        self.milliseconds: List[float] = []  # since the frame began
+        self.trace: List[TraceStep] = []
+
+    def add(self, step: Step, milliseconds: float) -> None:
+        self.steps.append(step)
+        self.milliseconds.append(milliseconds)
+
+
+class Reporter:
+    """Makes results of steps, for one bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._labels = bundle.labels
+        self._costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
+        self._full_macs = self._costs.full(bundle.frames.length)
+
+    def result(self, task: Task, done: Steps, logits: np.ndarray) -> Result:
+        """The answer of a video whose last step has just come, with that one's logits, (K,)."""
+        last, best = done.steps[-1], int(logits.argmax())
+        macs = self._costs.spent(done.steps)
+        return Result(
+            source=task.source,
+            label=self._labels[best],
+            class_index=best,
+            confidence=last.values.confidence,
+            exit_frame=last.frame,
+            exit_layer=last.exit,
+            reason=last.decision.reason.value,
+            frames=[_frame(task, done.steps[i], done.milliseconds[i]) for i in frame_ends(done.steps)],
+            macs=macs,
+            share=macs / float(self._full_macs),
+            milliseconds=1000 * (time.perf_counter() - task.start),
+            warning=task.warning,
+            trace=done.trace or None,
+        )
+
+
+def _frame(task: Task, step: Step, milliseconds: float) -> Frame:
+    reason = step.decision.reason.value
+    return Frame(task.indices[step.frame], step.exit, reason, step.values.confidence, milliseconds)

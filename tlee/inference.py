@@ -59,6 +59,63 @@ class Stages:
         raise NotImplementedError  # abstract
 
 
+class Walk:
+    """Where one video is on its way through the exit rule, and what comes next. It runs nothing: `walk` does, for one
+    video, and `tlee.runtime.batch` for several at once.
+
+    Attributes:
+        frame, exit: the split to run next, `exit` of frame `frame`; 0 asks for a new frame.
+        previous: the previous *exit's* z, also inside one frame, as published; None at the very first exit.
+        done: the last step answers for the video.
+    """
+
+    def __init__(self, policy: ExitPolicy) -> None:
+        self.policy = policy.of_video()
+        self.frame = 0
+        self.exit = 0
+        self.previous: Optional[Any] = None
+        self.done = False
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the exit behind this split answers."""
+        return self.policy.evaluates(self.exit)
+
+    @property
+    def fuse(self) -> bool:
+        return self.frame > 0
+
+    @property
+    def gated(self) -> bool:
+        return self.policy.reads_gate(self.frame)
+
+    @property
+    def temperature(self) -> float:
+        return self.policy.thresholds.temperature[self.exit]
+
+    def go_on(self) -> None:
+        """To the next split of the same frame."""
+        self.exit += 1
+
+    def answer(self, values: ExitValues) -> Step:
+        """Take in what the exit computed, decide, and move on.
+
+        Raises:
+            SegmentError: its confidence or score is NaN or infinite.
+        """
+        t, b = self.frame, self.exit
+        _check_finite(values, t, b)
+        decision = self.policy.decide(t, b, values.confidence, values.score)
+        self.previous = values.z
+        if decision.action is Action.VIDEO_DONE:
+            self.done = True
+        elif decision.action is Action.FRAME_DONE:
+            self.frame, self.exit = t + 1, 0
+        else:
+            self.go_on()
+        return Step(t, b, values, decision)
+
+
 def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[Step]:
     """Yield one `Step` per evaluated exit; the last one answers for the video.
 
@@ -66,29 +123,25 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
     of the deeper splits as they were.
 
     Frames are taken from `frames` one at a time, so a lazy iterable decodes only what is needed.
-    The z handed on is the previous *exit's*, also inside one frame, as published.
 
     Raises:
         SegmentError: a confidence or score is NaN or infinite.
     """
     stages.begin()
-    previous = None
-    for t, frame in enumerate(frames):
+    video = Walk(policy)
+    for frame in frames:
         x = stages.load(frame)
-        for b in range(policy.exits):
-            x = stages.split(b, x)
-            if not policy.evaluates(b):
-                continue
-            temperature = policy.thresholds.temperature[b]
-            values = stages.exit(b, x, previous, fuse=t > 0, gated=policy.reads_gate(t), temperature=temperature)
-            _check_finite(values, t, b)
-            decision = policy.decide(t, b, values.confidence, values.score)
-            yield Step(t, b, values, decision)
-            if decision.action is Action.VIDEO_DONE:
-                return
-            previous = values.z
-            if decision.action is Action.FRAME_DONE:
-                break
+        t = video.frame
+        while video.frame == t and not video.done:
+            x = stages.split(video.exit, x)
+            if video.evaluated:
+                yield video.answer(
+                    stages.exit(video.exit, x, video.previous, video.fuse, video.gated, video.temperature)
+                )
+            else:
+                video.go_on()
+        if video.done:
+            return
 
 
 def _check_finite(values: ExitValues, t: int, b: int) -> None:

@@ -118,6 +118,10 @@ class ExitPolicy:
         if only is not None and not 0 <= only < self.exits:
             raise UsageError("exit policy", "there is no exit {}".format(only), "use 0 to {}".format(self.exits - 1))
 
+    def of_video(self) -> "ExitPolicy":
+        """The policy of one video, the next one."""
+        return self
+
     def evaluates(self, exit: int) -> bool:
         """Whether this exit answers at all."""
         return self.only is None or exit == self.only
@@ -145,12 +149,16 @@ class RandomExit(ExitPolicy):
     frame, each with probability one half. Reads no confidence and no gate.
 
     Args:
-        seed: draws go on from video to video; the same seed gives the same sequence of videos the same exits.
+        seed: every video draws for itself, so the same seed gives the same sequence of videos the same exits, also
+            when several are recognised at once.
     """
 
     def __init__(self, frames: int, thresholds: Thresholds, seed: int = 0) -> None:
         super().__init__(frames, thresholds)
-        self._random = random.Random(seed)
+        self._seeds, self._random = random.Random(seed), random.Random(seed)
+
+    def of_video(self) -> "RandomExit":
+        return RandomExit(self.frames, self.thresholds, self._seeds.getrandbits(32))
 
     def reads_gate(self, frame: int) -> bool:
         return False

@@ -16,6 +16,7 @@ from tlee.errors import InputError, SegmentError, UsageError
 from tlee.files import CANNOT_WRITE
 from tlee.inference import walk
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
+from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
 from tlee.training.datasets import Entry
 
@@ -40,7 +41,7 @@ class Samples(Sequence):
         return {name: np.load(file) for name, file in self._files[index].items()}
 
 
-class Recorder:
+class Recorder(Backend):
     """A backend that passes everything on to another one, and keeps a sample of what each segment is given.
 
     Every set of inputs that a segment is given is in its sample with the same probability. Source: Vitter, "Random
@@ -65,17 +66,17 @@ class Recorder:
         self._inputs = {name: segment.inputs for name, segment in bundle.segments.items()}
         self._backend, self._folder, self._sizes = backend, folder, dict(sizes)
         self._random = random.Random(seed)
-        self.value, self.array = backend.value, backend.array
+        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
         os.makedirs(folder, exist_ok=True)
 
-    def run(self, segment: str, *inputs: Any) -> list[Any]:
-        place, size = self.given[segment], self._sizes.get(segment, 0)
-        self.given[segment] += 1
+    def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
+        place, size = self.given[graph], self._sizes.get(graph, 0)
+        self.given[graph] += 1
         if place >= size:
-            place = self._random.randrange(self.given[segment])
+            place = self._random.randrange(self.given[graph])
         if place < size:
-            self._keep(self._files(segment, place), inputs)
-        return self._backend.run(segment, *inputs)
+            self._keep(self._files(graph, place), inputs)
+        return self._backend.run(graph, *inputs, rows=rows)
 
     def samples(self, segment: str) -> Samples:
         """What is kept of a segment's inputs by now."""

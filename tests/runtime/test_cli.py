@@ -101,9 +101,9 @@ def missing_bundle(small_bundle, tmp_path, clip):
 
 def altered_bundle(small_bundle, tmp_path, clip):
     copy = shutil.copytree(small_bundle, tmp_path / "copy.tlee")
-    content = bytearray((copy / "segments" / "head.onnx").read_bytes())
+    content = bytearray((copy / "units" / "exit0.onnx").read_bytes())
     content[50] ^= 1
-    (copy / "segments" / "head.onnx").write_bytes(bytes(content))
+    (copy / "units" / "exit0.onnx").write_bytes(bytes(content))
     return copy, clip
 
 

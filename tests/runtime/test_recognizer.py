@@ -111,7 +111,8 @@ def test_frames_name_their_place_in_the_video(small_bundle, clip):
     result = Recognizer.load(small_bundle, early_exit=False).recognize(clip)
     # 12 frames in 4 parts: their middles, in coarse order
     assert [frame.video_frame for frame in result.frames] == [7, 1, 4, 10]
-    assert sum(frame.milliseconds for frame in result.frames) == pytest.approx(result.milliseconds)
+    assert all(frame.milliseconds > 0 for frame in result.frames)
+    assert sum(frame.milliseconds for frame in result.frames) < result.milliseconds
 
 
 def test_a_folder_of_pictures_is_a_clip(recognizer, clip, tmp_path):
@@ -148,11 +149,11 @@ def test_wrong_use_is_refused(small_bundle, recognizer):
 
 def test_a_segment_that_is_no_onnx_is_one_line(tmp_path, small_bundle, capfd):
     copy = shutil.copytree(small_bundle, tmp_path / "copy.tlee")
-    (copy / "segments" / "tail.onnx").write_bytes(b"no model")
+    (copy / "units" / "exit1.onnx").write_bytes(b"no model")
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"]["segments/tail.onnx"] = {"size": 8, "sha256": sha256(b"no model")}
+    manifest["files"]["units/exit1.onnx"] = {"size": 8, "sha256": sha256(b"no model")}
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="tail.onnx: not a model that ONNX Runtime takes"):
+    with pytest.raises(BundleError, match="exit1.onnx: not a model that ONNX Runtime takes"):
         Recognizer.load(copy)
     assert capfd.readouterr() == ("", "")
 

@@ -1,0 +1,92 @@
+"""Which backends there are, and which one a machine and a bundle are made for."""
+
+import os
+from typing import List, NamedTuple, Optional
+
+from tlee.bundle import FUSED, Bundle
+from tlee.errors import TleeError, UsageError
+from tlee.runtime.backend import Backend
+from tlee.runtime.onnx_backend import PROVIDERS, OnnxBackend, has_provider
+
+AUTO, TENSORRT = "auto", "tensorrt"
+BACKENDS = (AUTO, TENSORRT) + tuple(PROVIDERS)  # auto tries CUDA before the CPU
+ENGINES = "engines"  # folder in a bundle
+
+
+class Choice(NamedTuple):
+    """How to run a bundle.
+
+    Attributes:
+        backend: of `BACKENDS`.
+        units: FUSED or SEPARATE; engines are what they were built as.
+        precision: of the forms that ONNX Runtime runs; engines are in what they were built in.
+        engine_dir: where tlee-build put the engines; None for the bundle itself.
+        threads, shared_pool: see `tlee.runtime.onnx_backend.OnnxBackend`.
+        rows: videos at once, at most.
+    """
+
+    backend: str = AUTO
+    units: str = FUSED
+    precision: str = "fp32"
+    engine_dir: Optional[str] = None
+    threads: Optional[int] = None
+    shared_pool: bool = False
+    rows: int = 1
+
+
+class Opened(NamedTuple):
+    """A backend, the units that it has, and what the user should know of how it was chosen."""
+
+    backend: Backend
+    units: str
+    notes: List[str]
+
+
+def open_backend(bundle: Bundle, choice: Choice) -> Opened:
+    """The backend that was chosen; with AUTO the first that works of engines for this device, CUDA, and the CPU.
+
+    Raises:
+        UsageError, EngineError, BundleError: it does not work here.
+    """
+    if choice.backend not in BACKENDS:
+        problem = "'{}' is not known".format(choice.backend)
+        raise UsageError("backend", problem, "use one of: " + ", ".join(BACKENDS))
+    if choice.backend == TENSORRT:
+        return _tensorrt(bundle, choice)
+    if choice.backend != AUTO:
+        return _onnx(bundle, choice, choice.backend, [])
+    notes: List[str] = []
+    if os.path.isdir(choice.engine_dir or os.path.join(bundle.path, ENGINES)):
+        try:
+            return _tensorrt(bundle, choice)
+        except TleeError as error:
+            notes.append("not on TensorRT: {}".format(error))
+    if has_provider("cuda"):
+        try:
+            return _onnx(bundle, choice, "cuda", notes)
+        except UsageError as error:  # its libraries may be missing
+            notes.append("not on CUDA: {}".format(error))
+    return _onnx(bundle, choice, "cpu", notes)
+
+
+def _onnx(bundle: Bundle, choice: Choice, provider: str, notes: List[str]) -> Opened:
+    backend = OnnxBackend(
+        bundle,
+        choice.threads,
+        choice.shared_pool,
+        choice.precision,
+        bundle.chain(choice.units),
+        choice.rows,
+        provider,
+    )
+    return Opened(backend, choice.units, notes)
+
+
+def _tensorrt(bundle: Bundle, choice: Choice) -> Opened:
+    from tlee.runtime.tensorrt_backend import TensorRTBackend  # NVIDIA's libraries take a second to load
+
+    if choice.precision != "fp32":
+        problem = "engines compute in the precision that they were built in"
+        raise UsageError("--precision {}".format(choice.precision), problem, "give it to tlee-build instead")
+    backend = TensorRTBackend(bundle, choice.engine_dir or os.path.join(bundle.path, ENGINES), choice.rows)
+    return Opened(backend, backend.units, [])

@@ -1,0 +1,78 @@
+"""The engines that tlee-build made of a bundle for this device."""
+
+import os
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+from tlee.bundle import FUSED, SEPARATE, Bundle
+from tlee.engines.cuda import Gpu
+from tlee.engines.jobs import machine_key
+from tlee.engines.releases import MODULES, TensorRT, load
+from tlee.engines.store import EngineStore, stores
+from tlee.errors import EngineError, UsageError
+
+BUILD = "build them here with tlee-build {}"
+
+
+class Engines(NamedTuple):
+    """What a bundle runs on.
+
+    Attributes:
+        release: loads them.
+        units: FUSED or SEPARATE, as they were built.
+        rows: the most videos at once.
+    """
+
+    release: TensorRT
+    store: EngineStore
+    files: Dict[str, str]  # by graph
+    units: str
+    rows: int
+
+
+def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
+    """The engines of a bundle that its last complete build for this device and this TensorRT chose.
+
+    Raises:
+        EngineError: there are none, or they are of another export of the bundle.
+        UsageError: TensorRT is not installed.
+    """
+    for release in _installed():
+        key = machine_key(release.name, release.portable, gpu.name, "{}.{}".format(*gpu.capability))
+        store = EngineStore(os.path.join(folder, key))
+        if bundle.name in store.active:
+            return _checked(bundle, release, store)
+    others = [os.path.basename(store.folder) for store in stores(folder)]
+    problem = "no engines of {} for {} on this device".format(bundle.name, release.name)
+    problem += ", only for {}".format(", ".join(others)) if others else ""
+    raise EngineError(folder, problem, BUILD.format(bundle.path))
+
+
+def _installed() -> List[TensorRT]:
+    found: List[TensorRT] = []
+    for target in MODULES:
+        try:
+            found.append(load(target))
+        except UsageError as error:
+            missing = error
+    if not found:
+        raise missing
+    return found
+
+
+def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
+    entries: Dict[str, Tuple[str, Dict[str, Any]]] = {}
+    for file in store.active[bundle.name]:
+        identity = store.entries[file]["identity"]
+        entries[identity["graph"]] = (file, identity)
+    for units in (FUSED, SEPARATE):
+        if sorted(entries) == sorted(bundle.chain(units)):
+            break
+    else:
+        raise EngineError(store.folder, "engines of other graphs than the bundle's", BUILD.format(bundle.path))
+    known = {entry["sha256"] for entry in bundle.manifest["files"].values()}
+    for file, identity in entries.values():
+        if identity["source"] not in known:
+            problem = "built from another export of the bundle"
+            raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
+    rows = min(identity["batch"] for _, identity in entries.values())
+    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, units, rows)

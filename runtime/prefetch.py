@@ -1,0 +1,85 @@
+"""The next frame decoded, prepared and uploaded in another thread, while this one is computed."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Iterator, Optional
+
+from tlee.runtime.chain import Loaded
+from tlee.runtime.chances import Chances
+
+LIKELY = 0.5  # the chance of being wanted from which a frame is made ready: the thread costs others little
+# One may still be busy with a frame that the last video no longer wanted.
+WORKERS = 2
+END = object()  # after the last frame
+
+
+class Frames:
+    """The frames of one video, asked for from any thread, one after the other.
+
+    Args:
+        frames: a generator is closed with this.
+        load: what is made of a frame.
+    """
+
+    def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any]) -> None:
+        self._frames, self._load = frames, load
+        self._loading = threading.Lock()
+        self._wanted = True
+
+    def next(self) -> Any:
+        """The next frame, or `END`."""
+        frame = next(self._frames, END)
+        with self._loading:  # what is loaded after the video was dropped would take the next video's place
+            return self._load(frame) if self._wanted and frame is not END else END
+
+    def drop(self, pending: "Optional[Future[Any]]") -> None:
+        """No frame is wanted any more, also not the one that `pending` brings. Waits for no reading."""
+        with self._loading:
+            self._wanted = False
+        if pending is None:
+            self._close()
+        else:  # a generator cannot be closed while it runs
+            pending.add_done_callback(lambda _: self._close())
+
+    def _close(self) -> None:
+        getattr(self._frames, "close", int)()
+
+
+class Prefetch:
+    """Makes frames of one video after the other ready.
+
+    Args:
+        load: a frame into the first split's input; called from other threads, too.
+    """
+
+    def __init__(self, load: Callable[[Any], Any]) -> None:
+        self._load = load
+        self._workers = ThreadPoolExecutor(WORKERS)
+        self._chances = Chances()
+
+    def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
+        """The same frames, loaded. Closing the iterator does not wait for one that is being made ready: that is dropped
+        when it comes, and then `frames` is closed."""
+        video = Frames(frames, self._load)
+        t = 0
+        pending: "Optional[Future[Any]]" = None
+        try:
+            while True:
+                loaded = video.next() if pending is None else pending.result()
+                if loaded is END:
+                    return
+                likely = self._chances.of(t) >= LIKELY
+                pending = self._workers.submit(video.next) if likely else None
+                wanted = False
+                try:
+                    yield Loaded(loaded)
+                    wanted = True
+                finally:
+                    self._chances.count(t, wanted)
+                t += 1
+        finally:
+            video.drop(pending)
+
+    def close(self) -> None:
+        """Wait until nothing is being loaded any more."""
+        self._workers.shutdown()
