@@ -1,8 +1,8 @@
 """Every backbone, and every kind of branch, feature reuse and gate: exported, run as PyTorch runs it, taken by
 TensorRT.
 
-Small frames (VGG: small width), three frames a video and one branch, which leaves every operator as it is; `make
-test-all` runs full size and three branches.
+Small frames (VGG: small width), three frames a video and one branch, which leaves every operator as it is, and of
+backbones that differ in size alone one; `make test-all` runs all, full size and three branches.
 """
 
 from pathlib import Path
@@ -24,6 +24,8 @@ from tlee.models.model import Tlee
 
 SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
+SIZES = [f"efficientnet_b{size}" for size in range(1, 8)] + ["resnet34"]  # of others, with the same operators
+FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
 PARTS = [  # with every kind of each at least once
     {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
@@ -56,7 +58,7 @@ def check(bundle: Bundle, folder: Path) -> None:
     assert built == {file for file in bundle.manifest["files"] if file.endswith(".onnx")}
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+@pytest.mark.parametrize("backbone", FAMILIES)
 def test_every_backbone_is_exported_verified_and_taken_by_tensorrt(tmp_path, backbone):
     check(export(tmp_path, backbone=backbone, branches=1), tmp_path)
 
