@@ -10,8 +10,6 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from typing import List, Optional
@@ -19,8 +17,8 @@ from typing import List, Optional
 import numpy as np
 
 from tlee import cli
+from tlee.benchmarks import timing
 from tlee.bundle import Bundle
-from tlee.files import whole_file
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
@@ -75,14 +73,6 @@ def _several(numbers: List[float], digits: int) -> str:
     return " / ".join("{:.{}f}".format(number, digits) for number in numbers)
 
 
-def _write(path: str, lines: List[str]) -> None:
-    with open(path, encoding="utf-8") as stream:
-        before, rest = stream.read().split(BEGIN)
-    after = rest.split(END)[1]
-    with whole_file(path) as stream:
-        stream.write(before + BEGIN + "\n".join(lines) + "\n" + END + after)
-
-
 def command(arguments: Optional[List[str]]) -> None:
     parser = argparse.ArgumentParser(prog="tlee.benchmarks.splits", description=__doc__.splitlines()[0])
     parser.add_argument("backbones", nargs="+", metavar="BACKBONE")
@@ -93,19 +83,17 @@ def command(arguments: Optional[List[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.backbones:
             print("exporting {}".format(name), flush=True)
-            # In a process of its own: torch's threads would spin beside the ones that are measured.
-            subprocess.check_call([sys.executable, "-m", "tlee.export.backbone", name, folder])
+            timing.export_backbone(name, folder)
         bundles = [Bundle.open(os.path.join(folder, name + ".tlee")) for name in options.backbones]
         print("measuring", flush=True)
         rows = [row(*pair) for pair in zip(bundles, measure(bundles, options.runs, options.threads))]
     rows.insert(0, HEAD)
     print("\n".join(cli.table(rows)))
-    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
-    lines.insert(1, "|---" * len(HEAD) + "|")
+    lines = timing.markdown(rows)
     place = "{}, {} cores, ONNX Runtime on the CPU, medians of {} runs taken in turns"
     lines += ["", place.format(platform.machine(), len(os.sched_getaffinity(0)), options.runs) + "."]
     if options.write:
-        _write(options.write, lines)
+        timing.write_between(options.write, BEGIN, END, lines)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,17 @@ def write(name: str, folder: Path) -> None:
     checkpoint = folder / f"{name}.safetensors"
     save_checkpoint(checkpoint, model)
     export_bundle(model, checkpoint.with_suffix(".tlee"), checkpoint, verified=False, replace=True)
-    size, shifts = model.config.model.input_size, any(model.backbone.state_shapes)
-    if not shifts:  # a graph of one frame alone would have to compute something else
-        whole = nn.Sequential(model.normalise, *model.backbone.features).eval()
-        graph = SegmentModule(name, whole, ("frame",), ((1, size, size, 3),), ("map",))
-        with whole_file(str(checkpoint.with_suffix(".onnx")), "wb") as stream:
-            stream.write(to_onnx(graph).SerializeToString())
+    if not any(model.backbone.state_shapes):  # a graph of one frame alone would have to compute something else
+        write_whole(model, checkpoint.with_suffix(".onnx"))
+
+
+def write_whole(model: Tlee, path: Path) -> None:
+    """A model's backbone as one graph, from the frame to the last map."""
+    size = model.config.model.input_size
+    whole = nn.Sequential(model.normalise, *model.backbone.features).eval()
+    graph = SegmentModule(path.stem, whole, ("frame",), ((1, size, size, 3),), ("map",))
+    with whole_file(str(path), "wb") as stream:
+        stream.write(to_onnx(graph).SerializeToString())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""How much faster the runtime is than the same model in PyTorch.
+
+    python -m tlee.benchmarks.pytorch
+
+A whole video, every frame to the tail through every exit, on as many threads. Each side has a process of its own, since
+the threads of both spin while they wait; the processes take turns. For a workstation: it needs PyTorch.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from tlee import cli
+from tlee.benchmarks import timing
+from tlee.bundle import Bundle
+from tlee.errors import UsageError
+from tlee.inference import walk
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime import Recognizer
+
+GOALS = {"mobilenetv2": 3.0, "resnet50": 1.6}
+NEVER = 2.0  # no confidence or score is as high
+PAUSE = 0.05  # seconds in which the other process's threads fall asleep
+WARM_UP = 3
+TOLERANCE = 1e-3
+
+
+class Eager:
+    """PyTorch in another process, which recognises one clip per line."""
+
+    def __init__(self, checkpoint: str, threads: Optional[int]) -> None:
+        command = [sys.executable, "-m", "tlee.benchmarks.pytorch", "--serve", checkpoint]
+        if threads:
+            command += ["--threads", str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True, bufsize=1
+        )
+
+    def __enter__(self) -> "Eager":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.communicate()
+
+    def recognize(self) -> Dict[str, Any]:
+        """Its answer to the next clip: milliseconds, confidence and the release of PyTorch."""
+        self._process.stdin.write("clip\n")  # type: ignore
+        self._process.stdin.flush()  # type: ignore
+        line = self._process.stdout.readline()  # type: ignore
+        if not line:
+            raise UsageError("PyTorch", "its process ended early", "see what it printed above")
+        return dict(json.loads(line))
+
+
+def clip_of(frames: int, size: int) -> np.ndarray:
+    """The same clip in both processes."""
+    return np.random.RandomState(0).randint(0, 256, (frames, size, size, 3)).astype(np.uint8)
+
+
+def serve(checkpoint: str, threads: Optional[int]) -> None:
+    """Recognise a clip for every line on standard input."""
+    # PyTorch may not be installed: reported by whoever runs this.
+    import torch
+
+    from tlee.models.checkpoint import load_checkpoint
+    from tlee.models.model import TorchStages
+
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    model = load_checkpoint(checkpoint)
+    frames = model.config.frames.count
+    stages, clip = TorchStages(model), clip_of(frames, model.config.model.input_size)
+    never = ExitPolicy(frames, Thresholds.of(model.exits, NEVER, NEVER, NEVER))
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for step in walk(stages, clip, never):
+            last = step
+        spent = 1000 * (time.perf_counter() - start)
+        answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
+        print(json.dumps(answer), flush=True)
+
+
+def measure(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) -> Any:
+    """Milliseconds of PyTorch and of the runtime, and PyTorch's release."""
+    clip = clip_of(bundle.frames.length, bundle.frames.crop)
+    never = Thresholds.of(bundle.exits, NEVER, NEVER, NEVER)
+    ours: List[float] = []
+    theirs: List[float] = []
+    loaded = Recognizer.load(bundle, "cpu", never, threads=threads, shared_pool=True)
+    with loaded as recognizer, Eager(checkpoint, threads) as eager:
+        for _ in range(WARM_UP + runs):
+            answer = eager.recognize()
+            time.sleep(PAUSE)
+            result = recognizer.recognize(clip)
+            time.sleep(PAUSE)
+            if abs(answer["confidence"] - result.confidence) > TOLERANCE * result.confidence:
+                raise UsageError(checkpoint, "computes something else than {}".format(bundle.path), "make both anew")
+            theirs.append(answer["milliseconds"])
+            ours.append(result.milliseconds)
+    return theirs[WARM_UP:], ours[WARM_UP:], answer["release"]
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    parser = timing.parser("pytorch", __doc__, 25)
+    parser.add_argument("backbones", nargs="*", default=sorted(GOALS), metavar="BACKBONE")
+    parser.add_argument("--folder", metavar="FOLDER", help="with NAME.tlee and NAME.safetensors of them")
+    parser.add_argument("--serve", metavar="CHECKPOINT", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve:
+        serve(options.serve, options.threads)
+        return
+    report = timing.Report("pytorch", "PyTorch / runtime, no exit taken", options, ["onnxruntime"], at_most=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in options.backbones:
+            path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
+            bundle = Bundle.open(path + ".tlee")
+            theirs, ours, release = measure(bundle, path + ".safetensors", options.runs, options.threads)
+            report.result["versions"]["torch"] = release
+            parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
+            report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))
+    report.finish()
+
+
+if __name__ == "__main__":
+    cli.main("tlee.benchmarks.pytorch", command)

@@ -1,0 +1,70 @@
+"""Results of measurements as a table in a page.
+
+    python -m tlee.benchmarks.table chain.json decision.json --write README.md
+
+The files are those that the other scripts write with `--json`. The table goes between the page's lines
+`<!-- benchmarks -->` and `<!-- /benchmarks -->`; results of each machine make a table of their own.
+"""
+
+import argparse
+import json
+from typing import Any, Dict, List, Optional
+
+from tlee import cli
+from tlee.benchmarks import timing
+from tlee.errors import UsageError
+
+BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
+HEAD = ["measured", "of", "value", "quartiles", "goal"]
+
+
+def page(results: List[Dict[str, Any]]) -> List[str]:
+    """Lines of all tables, in the order of the results."""
+    by_machine: Dict[str, List[Dict[str, Any]]] = {}
+    for result in results:
+        by_machine.setdefault(json.dumps(result["machine"], sort_keys=True), []).append(result)
+    lines: List[str] = []
+    for of_machine in by_machine.values():
+        rows = [HEAD] + [row for result in of_machine for row in _rows(result)]
+        versions = {name: version for result in of_machine for name, version in result["versions"].items()}
+        others = max(result["others"] for result in of_machine)
+        place = timing.place(dict(of_machine[0], versions=versions, others=others))
+        lines += ([""] if lines else []) + timing.markdown(rows) + ["", "Measured on {}.".format(place)]
+    return lines
+
+
+def _rows(result: Dict[str, Any]) -> List[List[str]]:
+    rows = []
+    for line in result["results"]:
+        value = line["value"]
+        low, high = value["quartiles"]
+        quartiles = "{} to {}".format(timing.number(low), timing.number(high))
+        cells = [result["title"], line["name"], timing.number(value["median"]), quartiles, timing.goal(line)]
+        rows.append(cells)
+    return rows
+
+
+def _read(path: str) -> Dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            result = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise UsageError(path, "cannot be read ({})".format(error), "give what --json wrote") from None
+    if not isinstance(result, dict) or "benchmark" not in result:
+        raise UsageError(path, "no result of a measurement", "give what --json wrote")
+    return result
+
+
+def command(arguments: Optional[List[str]]) -> None:
+    parser = argparse.ArgumentParser(prog="tlee.benchmarks.table", description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="+", metavar="RESULT.json")
+    parser.add_argument("--write", metavar="FILE.md", help="put the table between the file's markers")
+    options = parser.parse_args(arguments)
+    lines = page([_read(path) for path in options.results])
+    print("\n".join(lines))
+    if options.write:
+        timing.write_between(options.write, BEGIN, END, lines)
+
+
+if __name__ == "__main__":
+    cli.main("tlee.benchmarks.table", command)

@@ -1,0 +1,201 @@
+"""What measurements share: runs taken in turns, what the machine is, and results as a table and as a file."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+import tlee
+from tlee import cli
+from tlee.errors import UsageError
+from tlee.files import whole_file, write_json
+
+WARM_UP = 10
+IDLE = 0.1  # cores that other programs may keep busy unmentioned
+Numbers = Dict[str, Any]
+
+
+def in_turns(functions: Sequence[Callable[[], Any]], runs: int, warm_up: int = WARM_UP) -> List[List[float]]:
+    """Milliseconds of every run of each function. They take turns, so a slow phase of the machine hits all; and who
+    begins changes, so none always comes after the same other."""
+    times: List[List[float]] = [[] for _ in functions]
+    for i in range(warm_up + runs):
+        for k in range(len(functions)):
+            which = (i + k) % len(functions)
+            spent = milliseconds(functions[which])
+            if i >= warm_up:
+                times[which].append(spent)
+    return times
+
+
+def milliseconds(function: Callable[[], Any]) -> float:
+    """What one run takes."""
+    start = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - start)
+
+
+def spread(values: Sequence[float]) -> Numbers:
+    """Median, quartiles and number of runs."""
+    low, middle, high = np.percentile(np.array(values, np.float64), [25, 50, 75])
+    return {"median": float(middle), "quartiles": [float(low), float(high)], "runs": len(values)}
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> Numbers:
+    """The spread of a ratio, of each pair of runs for itself."""
+    return spread(np.array(above) / np.array(below))
+
+
+class Report:
+    """The results of one measurement.
+
+    Args:
+        name: of the script.
+        title: what the value is, for people.
+        options: its command line.
+        libraries: that took part, if they were imported by the end.
+        at_most: whether a goal is an upper bound.
+
+    Attributes:
+        result: what is written. `others` is how many cores other programs kept busy from here to the end: beside these
+            even ratios are worth little, since threads that wait for each other suffer more than those that do not.
+    """
+
+    def __init__(
+        self, name: str, title: str, options: argparse.Namespace, libraries: Sequence[str], at_most: bool = True
+    ) -> None:
+        self._at_most, self._json, self._libraries = at_most, options.json, libraries
+        self._start, self._others = time.perf_counter(), _others_seconds()
+        self.result: Numbers = {
+            "benchmark": name,
+            "title": title,
+            "machine": machine(options.threads),
+            "versions": versions(()),
+            "results": [],
+        }
+
+    def add(
+        self, name: str, parts: Mapping[str, Sequence[float]], value: Numbers, goal: Optional[float] = None
+    ) -> None:
+        """A line: the times that were measured, by what of, and the value that the measurement is about."""
+        line: Numbers = {
+            "name": name,
+            "value": value,
+            "parts": {label: spread(times) for label, times in parts.items()},
+        }
+        if goal is not None:
+            reached = value["median"] <= goal if self._at_most else value["median"] >= goal
+            line.update(goal=goal, at_most=self._at_most, reached=reached)
+        self.result["results"].append(line)
+
+    def finish(self) -> None:
+        """Print the table, and write the file that was asked for."""
+        lines = self.result["results"]
+        self.result["versions"].update(versions(self._libraries))
+        seconds = time.perf_counter() - self._start
+        self.result["others"] = round(max(0.0, (_others_seconds() - self._others) / seconds), 2)
+        rows = [["", *lines[0]["parts"], "value", "25 %", "75 %", "runs", "goal"]]
+        for line in lines:
+            value = line["value"]
+            medians = [part["median"] for part in line["parts"].values()]
+            numbers = [number(v) for v in medians + [value["median"]] + value["quartiles"]]
+            rows.append([line["name"]] + numbers + [str(value["runs"]), goal(line)])
+        print(self.result["title"])
+        print("\n".join(cli.table(rows, "l" + "r" * (len(rows[0]) - 1))))
+        print(place(self.result))
+        if self._json:
+            write_json(self._json, self.result)
+
+
+def number(value: float) -> str:
+    """With as many digits as a measurement is worth."""
+    return "{:.0f}".format(value) if value >= 1000 else "{:.3f}".format(value) if value < 10 else "{:.1f}".format(value)
+
+
+def goal(line: Numbers) -> str:
+    """What a line's value should be, and whether it is."""
+    if "goal" not in line:
+        return ""
+    bound = "at most" if line["at_most"] else "at least"
+    return "{} {:g}{}".format(bound, line["goal"], "" if line["reached"] else " (missed)")
+
+
+def place(result: Numbers) -> str:
+    """Where it was measured, in a line."""
+    where = "{processor}, {architecture}, {threads} of {cores} cores".format(**result["machine"])
+    where += "; " + ", ".join("{} {}".format(name, v) for name, v in sorted(result["versions"].items()))
+    return where + ("; other programs on {others:.1f} cores".format(**result) if result["others"] > IDLE else "")
+
+
+def _others_seconds() -> float:
+    """Seconds that cores were busy so far with other programs than this and its children that have ended."""
+    with open("/proc/stat", encoding="utf-8") as stream:
+        user, nice, system = map(int, stream.readline().split()[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def machine(threads: Optional[int] = None) -> Numbers:
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cores": cores,
+        "threads": threads or cores,
+    }
+
+
+def _processor() -> str:
+    # A board says what it is itself; its processor's name alone would not tell one from another.
+    for path, start in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                for line in stream:
+                    if line.startswith(start):
+                        return line.split(":")[-1].strip("\0 \n\t")
+    return "unknown processor"
+
+
+def versions(libraries: Sequence[str]) -> Dict[str, str]:
+    """Releases of Python, of this and of libraries that are imported."""
+    found = {"python": platform.python_version(), "tlee": tlee.__version__}
+    found.update((name, sys.modules[name].__version__) for name in libraries if name in sys.modules)
+    return found
+
+
+def parser(name: str, documentation: str, runs: int) -> argparse.ArgumentParser:
+    """With the options that every measurement has."""
+    made = argparse.ArgumentParser(prog="tlee.benchmarks." + name, description=documentation.splitlines()[0])
+    made.add_argument("--runs", type=cli.positive, default=runs, help="(%(default)s)")
+    made.add_argument("--threads", type=cli.positive, help="all cores without it")
+    made.add_argument("--json", metavar="FILE", help="write the numbers there")
+    return made
+
+
+def export_backbone(name: str, folder: str) -> str:
+    """A backbone's bundle and single graph in `folder`; returns their path without the ending."""
+    # In a process of its own: torch's threads would spin beside the ones that are measured.
+    subprocess.check_call([sys.executable, "-m", "tlee.export.backbone", name, folder])
+    return os.path.join(folder, name)
+
+
+def write_between(path: str, begin: str, end: str, lines: List[str]) -> None:
+    """Replace what stands between two marker lines of a page."""
+    with open(path, encoding="utf-8") as stream:
+        text = stream.read()
+    if text.count(begin) != 1 or end not in text.split(begin)[1]:
+        raise UsageError(path, "has no place for the table", "put these two lines into it: " + begin + end)
+    before, rest = text.split(begin)
+    after = rest.split(end, 1)[1]
+    with whole_file(path) as stream:
+        stream.write(before + begin + "\n".join(lines) + "\n" + end + after)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> List[str]:
+    """Lines of a table; the first row is the head."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return lines[:1] + ["|---" * len(rows[0]) + "|"] + lines[1:]

@@ -1,0 +1,96 @@
+"""Every measurement, made in a small setting: what it writes is complete, and of what it says."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import small_model
+
+from tlee.benchmarks import decision
+from tlee.export.backbone import write_whole
+
+
+@pytest.fixture
+def measured(tmp_path):
+    def run(script: str, *arguments: object) -> dict:
+        # A process of its own: it shares one thread pool among all its sessions.
+        command = [sys.executable, "-m", f"tlee.benchmarks.{script}", *map(str, arguments)]
+        subprocess.run([*command, "--json", str(tmp_path / "x.json")], check=True, capture_output=True)
+        content = json.loads((tmp_path / "x.json").read_text())
+        assert content["benchmark"] == script and content["machine"]["processor"]
+        for line in content["results"]:
+            assert all(numbers["median"] > 0 for numbers in [line["value"], *line["parts"].values()])
+        return content
+
+    return run
+
+
+def value_is(line: dict, above: str, below: str) -> bool:
+    """Whether a line of one run has the ratio of these parts as its value."""
+    one, other = (line["parts"][label]["median"] for label in (above, below))
+    return line["value"]["median"] == pytest.approx(one / other)
+
+
+def test_chain(measured, tmp_path, small_bundle):
+    shutil.copytree(small_bundle, tmp_path / "small.tlee")
+    write_whole(small_model(), tmp_path / "small.onnx")
+    (line,) = measured("chain", "small", "--folder", tmp_path, "--runs", 1)["results"]
+    assert line["name"] == "small" and line["goal"] == 1.02
+    assert value_is(line, "chain, ms", "one graph, ms")
+
+
+def test_chain_refuses_a_graph_that_computes_something_else(measured, tmp_path, small_bundle):
+    shutil.copytree(small_bundle, tmp_path / "small.tlee")
+    write_whole(small_model(seed=1), tmp_path / "small.onnx")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        measured("chain", "small", "--folder", tmp_path, "--runs", 1)
+    assert b"computes something else" in failed.value.stderr
+
+
+def test_decision(measured, small_bundle):
+    content = measured("decision", small_bundle, "--runs", 2)
+    assert [line["name"] for line in content["results"]] == ["fused units", "separate units"]
+    assert all(10 < line["value"]["median"] < 10000 for line in content["results"])
+
+
+def test_what_sessions_take_is_no_part_of_a_decision():
+    class Busy:
+        io_binding = None
+
+        def run_with_iobinding(self, binding):
+            np.linalg.svd(np.ones((100, 100)))
+
+    clock = decision.Clock()
+    session = decision.TimedSession(Busy(), clock)
+    start = decision.now()
+    for _ in range(10):
+        session.run_with_iobinding(None)
+    whole = decision.now() - start
+    assert clock.calls == 10 and 0 < whole - clock.seconds < 0.2 * whole
+    assert 0 < decision._proxy_cost() < 1e-4
+
+
+def test_files(measured, clip, small_bundle):
+    content = measured("files", clip, small_bundle, "--backend", "cpu", "--runs", 1)
+    assert [line["name"] for line in content["results"]] == ["early exits", "no exit"]
+    for line in content["results"]:
+        whole, *apart = (line["parts"][what]["median"] for what in ("file, ms", "decoding, ms", "inference, ms"))
+        assert line["value"]["median"] == pytest.approx(whole / sum(apart)) and line["goal"] == 1.1
+
+
+def test_throughput(measured, clip, small_bundle):
+    (line,) = measured("throughput", small_bundle, clip, clip, "--batch", 2, "--runs", 1)["results"]
+    assert value_is(line, "at once, videos/s", "one at a time, videos/s")
+
+
+@pytest.mark.full
+def test_pytorch(measured, tmp_path, small_bundle, small_checkpoint):
+    shutil.copytree(small_bundle, tmp_path / "small.tlee")
+    shutil.copy(small_checkpoint, tmp_path / "small.safetensors")
+    content = measured("pytorch", "small", "--folder", tmp_path, "--runs", 1)
+    (line,) = content["results"]
+    assert value_is(line, "PyTorch, ms", "runtime, ms")
+    assert "torch" in content["versions"] and "goal" not in line
