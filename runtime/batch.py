@@ -23,7 +23,7 @@ from tlee.runtime.batch_chain import BatchChain, Place
 from tlee.runtime.chances import Chances
 from tlee.runtime.clips import Clip, Task, clip_task, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import LIKELY, Frames
+from tlee.runtime.prefetch import LIKELY, WORKERS, Frames
 from tlee.runtime.recognizer import bundle_policy
 from tlee.runtime.results import Reporter, Result, Steps
 
@@ -67,7 +67,8 @@ class BatchRecognizer:
         self._prefetch = prefetch and backend.elsewhere
         self._chain = BatchChain(bundle, backend, policy, rows)
         self._reporter, self._chances = Reporter(bundle), Chances()
-        self._readers = ThreadPoolExecutor(rows)
+        self._readers = ThreadPoolExecutor(WORKERS * rows)
+        self._busy = False
         self._close = weakref.finalize(self, _close, self._readers, backend)
 
     @classmethod
@@ -147,6 +148,12 @@ class BatchRecognizer:
             feeds: for each place the clips or tasks that go there; several places may share one.
             threads: read frames in other threads, while something is computed or another source has nothing yet.
         """
+        if not self._close.alive:
+            raise UsageError("recogniser", "closed", "load another one")
+        if self._busy:
+            problem = "already recognises other videos"
+            raise UsageError("batch recogniser", problem, "take all its answers first, or close what gives them")
+        self._busy = True
         run = _Run(self, feeds, self._readers if threads else None)
         try:
             while not run.over:
@@ -156,6 +163,7 @@ class BatchRecognizer:
                     yield answer
         finally:
             run.end()
+            self._busy = False
 
 
 class _Run:

@@ -43,7 +43,7 @@ class _Queue:
     def __init__(self, x: Any, state: List[Any], previous: Any) -> None:
         self.x, self.state, self.previous = x, state, previous
         self.places: List[Place] = []
-        self.passed_over = 0  # times in a row that another queue was taken
+        self.passed_over = 0  # times in a row that another queue was taken while somebody waited here
 
 
 class BatchChain:
@@ -98,7 +98,7 @@ class BatchChain:
         so that nobody waits for ever."""
         b = max(range(len(self._queues)), key=self._urgency)
         for queue in self._queues:
-            queue.passed_over += 1
+            queue.passed_over += 1 if queue.places else 0
         queue = self._queues[b]
         places, queue.places, queue.passed_over = queue.places, [], 0
         self._backend.mark()
@@ -115,7 +115,7 @@ class BatchChain:
     def drop(self) -> None:
         """Forget all videos under way."""
         for queue in self._queues:
-            queue.places = []
+            queue.places, queue.passed_over = [], 0
 
     def _urgency(self, b: int) -> Tuple[bool, int]:
         queue = self._queues[b]

@@ -64,10 +64,9 @@ class Chain(Stages):
         if index == 0:
             self._frame += 1
             self.backend.mark()
-        self._learn(index > 0)
-        ahead, self._ahead = self._ahead, None
-        wanted = ahead is not None and ahead.split == index
-        outputs = ahead.outputs if ahead and wanted else self._run_split(index, x)
+        outputs = self._taken_ahead(index) if self._speculate else None
+        if outputs is None:
+            outputs = self._run_split(index, x)
         self._state[index] = outputs[1:]
         return outputs[0]
 
@@ -76,7 +75,8 @@ class Chain(Stages):
     ) -> ExitValues:
         z, logits, numbers = self._run_exit(index, x, previous, fuse, gated and self._has_gate, temperature)
         self.backend.fetch(numbers)
-        self._run_ahead(index, x)
+        if self._speculate:
+            self._run_ahead(index, x)
         confidence, *score = self.backend.wait()
         return ExitValues(z, logits, confidence[0], score[0][0] if score else None)
 
@@ -108,11 +108,15 @@ class Chain(Stages):
 
     def _run_ahead(self, index: int, x: Any) -> None:
         self._asked = (self._frame, index)
-        following = index + 1
-        if not self._speculate or following == self._exits:
-            return
-        if self.backend.pays(self._splits[following], self._chances.of(self._asked)):
+        following, chance = index + 1, self._chances.of(self._asked)
+        if following < self._exits and self.backend.pays(self._splits[following], chance):
             self._ahead = _Ahead(following, self._run_split(following, x))
+
+    def _taken_ahead(self, index: int) -> Optional[List[Any]]:
+        """The outputs of a split, if it was queued ahead."""
+        self._learn(index > 0)
+        ahead, self._ahead = self._ahead, None
+        return ahead.outputs if ahead and ahead.split == index else None
 
     def _learn(self, went_on: bool) -> None:
         if self._asked is not None:
@@ -136,7 +140,8 @@ class UnitChain(Chain):
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         super().__init__(bundle, backend, speculate)
         units = [bundle.units["exit{}".format(b)] for b in range(self._exits)]
-        self._units = [(unit.name, unit.inputs[1:]) for unit in units]
+        given = ["previous", "fuse", "temperature"]
+        self._units = [(unit.name, [given.index(name) for name in unit.inputs[1:]]) for unit in units]
         names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
         self._outputs = [[unit.outputs.index(name) for name in names] for unit in units]
         size = bundle.manifest["model"]["feature_size"]
@@ -146,10 +151,10 @@ class UnitChain(Chain):
     def _run_exit(
         self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
-        unit, names = self._units[index]
-        values = {"previous": self._nothing if previous is None else previous}
-        values.update(fuse=self._constant(1.0 if fuse else 0.0), temperature=self._constant(temperature))
-        outputs = self.backend.run(unit, x, *[values[name] for name in names])
+        unit, needed = self._units[index]
+        before = self._nothing if previous is None else previous
+        values = (before, self._constant(float(fuse)), self._constant(temperature))
+        outputs = self.backend.run(unit, x, *[values[i] for i in needed])
         z, logits, *numbers = (outputs[i] for i in self._outputs[index])
         return z, logits, numbers if gated else numbers[:1]
 

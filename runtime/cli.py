@@ -27,7 +27,7 @@ def command(arguments: Optional[List[str]]) -> int:
     if any(live) and not all(live):
         raise UsageError("inputs", "files and live sources together", "give them to separate calls")
     if len(live) > options.batch and any(live):
-        problem = "{} live sources, one at a time".format(len(live))
+        problem = "{} live sources, {} at a time".format(len(live), options.batch)
         raise UsageError("inputs", problem, "add --batch {}".format(len(live)))
     bundle = Bundle.open(options.bundle)
     with ExitStack() as stack:

@@ -1,5 +1,6 @@
 """Live sources, read as they come: cameras, network streams, or a video file in place of one."""
 
+import threading
 from typing import Any, Iterator, List, Tuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class StreamEnd(Exception):
 
 
 class LiveSource:
-    """A camera or stream, opened with `with`.
+    """A camera or stream, opened with `with`. Frames may be read by any thread; closing waits for one that reads.
 
     Args:
         address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
@@ -41,31 +42,43 @@ class LiveSource:
         self.address = address
         self.rate = rate if rate > 0 else DEFAULT_RATE  # frames per second
         self.position = 0  # of the next frame
+        self._reading = threading.Lock()
+        self._windows = 0
 
     def __enter__(self) -> "LiveSource":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        with self._reading:
+            self._windows = -1
+            self._capture.release()
 
     def window(self, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
-        """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded.
+        """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded. The last
+        window that was asked for is the one that gets them.
 
         Args:
             first: frame that the window begins with; what comes before passes.
             indices: gets the index of each frame as it is read.
 
         Raises:
-            StreamEnd: the source ends before the window is full.
+            StreamEnd: the source ends before the window is full, or another window was asked for.
         """
+        self._windows += 1
+        return self._frames(self._windows, spec, first, step, indices)
+
+    def _frames(self, window: int, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
         cv2 = cv2_module()
         for i in range(spec.length):
-            self.skip_to(first + i * step + step // 2)
-            good, picture = self._capture.read()
-            if not good:
-                raise StreamEnd
-            indices.append(self.position)
-            self.position += 1
+            with self._reading:  # of the window before a frame may still be read that is no longer wanted
+                if window != self._windows:
+                    raise StreamEnd
+                self.skip_to(first + i * step + step // 2)
+                good, picture = self._capture.read()
+                if not good:
+                    raise StreamEnd
+                indices.append(self.position)
+                self.position += 1
             yield prepare(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec)
 
     def skip_to(self, position: int) -> None:

@@ -5,6 +5,7 @@ On a GPU a frame goes up, and confidence and score come down; all else stays the
 """
 
 import os
+import time
 from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -24,6 +25,7 @@ PROVIDERS = {
 NAMES = {"ort-tensorrt": "TensorRT", "cuda": "CUDA", "cpu": "CPU"}  # for people
 NEEDS = {"ort-tensorrt": "CUDA, cuDNN and TensorRT", "cuda": "CUDA and cuDNN"}
 ALIGNMENT = 64  # bytes, of arrays: what vector instructions load at once
+BINDINGS = 64  # kept of a buffer, at most; the chain makes some ten
 DEVICE = ("cuda", 0)
 HAS_TF32 = (1, 18)  # the first release that can be told not to compute float32 in TF32
 
@@ -49,6 +51,9 @@ class Value:
             self._values[rows] = self._ort.OrtValue.ortvalue_from_numpy(self.array[:rows])
         return self._values[rows]
 
+    def replace(self, array: np.ndarray) -> None:
+        self.array[...] = array
+
 
 class DeviceValue:
     """A value in the GPU's memory, of one row."""
@@ -73,6 +78,7 @@ class DeviceValue:
         return self._ort_value
 
     def replace(self, array: np.ndarray) -> None:
+        array = np.ascontiguousarray(array, dtype=np.float32)
         if hasattr(self._ort_value, "update_inplace"):
             self._ort_value.update_inplace(array)
         else:  # ONNX Runtime 1.10
@@ -123,16 +129,13 @@ class OnnxBackend(Backend):
         sessions = {n: _open_graph(bundle, n, precision, threads, shared_pool, one, providers) for n in names}
         self._graphs = {name: self._prepare(bundle, name, session) for name, session in sessions.items()}
         self._frames: Deque[Any] = deque()
-        if self._on_device:
-            shape = bundle.manifest["segments"]["split0"]["inputs"][0]["shape"]
-            self._frames.extend(self.empty(shape) for _ in range(FRAMES))
+        shape = bundle.manifest["segments"]["split0"]["inputs"][0]["shape"]
+        self._frames.extend(self.empty(shape) for _ in range(FRAMES))
 
     def frame(self, frame: np.ndarray) -> AnyValue:
-        if not self._frames:
-            return super().frame(frame)
         place = self._frames[0]
         self._frames.rotate(1)
-        place.replace(np.ascontiguousarray(frame[np.newaxis], dtype=np.float32))
+        place.replace(frame[np.newaxis])
         return place
 
     def value(self, array: np.ndarray) -> AnyValue:
@@ -157,6 +160,11 @@ class OnnxBackend(Backend):
         outputs: Any = turns.next(inputs)
         session.run_with_iobinding(outputs.binding(session, inputs, rows))
         return outputs
+
+    def wait(self) -> List[List[float]]:
+        numbers = [value.array[: self._rows, 0].tolist() for value in self._fetched]
+        self._end = time.perf_counter()
+        return numbers
 
     def inbox(self, shape: Sequence[int]) -> Value:
         return self._on_host(shape)
@@ -188,34 +196,31 @@ class OnnxBackend(Backend):
 
 
 class _Outputs(list):
-    """Buffers for a graph's outputs, and its bindings to them by number of rows."""
+    """Buffers for a graph's outputs, and its bindings to them, which cost more to make than to find."""
 
     def __init__(self, graph: Segment, values: List[AnyValue], followed: Tuple[type, ...]) -> None:
         super().__init__(values)
         self._graph, self._followed = graph, followed
-        self._bindings: Dict[int, "_Binding"] = {}
+        self._bindings: Dict[Any, Any] = {}
 
-    def binding(self, session: Any, inputs: Sequence[AnyValue], rows: int) -> Any:
-        if rows not in self._bindings:
-            self._bindings[rows] = self._bind(session, rows)
-        io, bound = self._bindings[rows]
-        for i, value in enumerate(inputs):
-            if bound[i] is not value:  # binding one again costs more than looking
-                one = 1 if self._graph.inputs[i] == "temperature" else rows
-                io.bind_ortvalue_input(self._graph.inputs[i], value.of(one))
-                bound[i] = value if isinstance(value, self._followed) else None
+    def binding(self, session: Any, inputs: Tuple[AnyValue, ...], rows: int) -> Any:
+        key = (rows, inputs)
+        io = self._bindings.get(key)
+        if io is None:
+            if len(self._bindings) == BINDINGS:
+                self._bindings.clear()
+            io = self._bindings[key] = session.io_binding()
+            for name, value in zip(self._graph.outputs, self):
+                io.bind_ortvalue_output(name, value.of(rows))
+            self._bind(io, inputs, rows, ())
+        elif self._followed != (Value,):
+            self._bind(io, inputs, rows, self._followed)
         return io
 
-    def _bind(self, session: Any, rows: int) -> "_Binding":
-        io = session.io_binding()
-        for name, value in zip(self._graph.outputs, self):
-            io.bind_ortvalue_output(name, value.of(rows))
-        return _Binding(io, [None] * len(self._graph.inputs))
-
-
-class _Binding(NamedTuple):
-    io: Any
-    inputs: List[Optional[AnyValue]]  # bound now
+    def _bind(self, io: Any, inputs: Tuple[AnyValue, ...], rows: int, followed: Tuple[type, ...]) -> None:
+        for name, value in zip(self._graph.inputs, inputs):
+            if not isinstance(value, followed):
+                io.bind_ortvalue_input(name, value.of(1 if name == "temperature" else rows))
 
 
 class _Prepared(NamedTuple):

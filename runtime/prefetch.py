@@ -40,6 +40,7 @@ class Frames:
             self._close()
         else:  # a generator cannot be closed while it runs
             pending.add_done_callback(lambda _: self._close())
+            pending.cancel()  # where it does not run yet
 
     def _close(self) -> None:
         getattr(self._frames, "close", int)()
@@ -65,7 +66,8 @@ class Prefetch:
         pending: "Optional[Future[Any]]" = None
         try:
             while True:
-                loaded = video.next() if pending is None else pending.result()
+                # Where all workers are busy with what nobody wants any more, a frame is read here.
+                loaded = video.next() if pending is None or pending.cancel() else pending.result()
                 if loaded is END:
                     return
                 likely = self._chances.of(t) >= LIKELY

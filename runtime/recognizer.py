@@ -5,7 +5,7 @@ import weakref
 from typing import Any, Iterator, List, Optional
 
 from tlee.bundle import FUSED, Bundle
-from tlee.errors import InputError, SegmentError
+from tlee.errors import InputError, SegmentError, UsageError
 from tlee.inference import Step, walk
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
@@ -135,6 +135,8 @@ class Recognizer:
                 yield result
 
     def _recognize(self, task: Task, prefetch: Optional[Prefetch], trace: bool) -> Result:
+        if not self._close.alive:
+            raise UsageError("recogniser", "closed", "load another one")
         frames: Iterator[Any] = prefetch(task.frames) if prefetch else task.frames
         done = Steps()
         try:

@@ -138,6 +138,14 @@ def test_a_segment_that_gives_nan_is_an_error_of_that_input(tmp_path, small_chec
         Recognizer.load(bundle).recognize(clip)
 
 
+def test_a_closed_recogniser_says_so(small_bundle, frames):
+    with Recognizer.load(small_bundle) as recognizer:
+        recognizer.recognize(frames)
+    recognizer.close()
+    with pytest.raises(UsageError, match="recogniser: closed; load another one"):
+        recognizer.recognize(frames)
+
+
 def test_wrong_use_is_refused(small_bundle, recognizer):
     with pytest.raises(UsageError, match="backend: 'tpu' is not known"):
         Recognizer.load(small_bundle, backend="tpu")

@@ -1,0 +1,268 @@
+"""The next frame is made ready while one is computed elsewhere, and nobody waits for one that is no longer wanted."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tlee.bundle import FUSED, Bundle
+from tlee.errors import InputError
+from tlee.policy import Thresholds, exit_policy
+from tlee.runtime import Recognizer
+from tlee.runtime.batch import BatchRecognizer
+from tlee.runtime.chain import chain_of
+from tlee.runtime.clips import Task
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.prefetch import Prefetch
+
+CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
+NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
+AT_ONCE = Thresholds.of(3, 0.0, 0.0)
+PATIENCE = 20  # seconds, for what should come at once
+
+
+class Elsewhere(OnnxBackend):
+    """A GPU as the host sees it: results of a frame are there `seconds` after it was queued.
+
+    Args:
+        waiting: called as often as the host waits.
+    """
+
+    def __init__(self, bundle, rows=1, seconds=0.0, waiting=lambda: None):
+        super().__init__(bundle, 1, graphs=bundle.chain(), rows=rows)
+        self.elsewhere, self._seconds, self._waiting = True, seconds, waiting
+
+    def run(self, graph, *inputs, rows=1):
+        if graph == "split0":
+            self._due = time.perf_counter() + self._seconds
+        return super().run(graph, *inputs, rows=rows)
+
+    def wait(self):
+        self._waiting()
+        time.sleep(max(0.0, self._due - time.perf_counter()))
+        return super().wait()
+
+
+class Source:
+    """A video whose frames come when they are let through; it notes what happens to it."""
+
+    def __init__(self, frames=CLIPS[0], let_through=None, error=None):
+        self.frames, self.let_through, self.error = frames, let_through or {}, error or {}
+        self.begun = [threading.Event() for _ in range(len(frames) + 1)]
+        self.read = 0
+        self.waited_in_vain = False
+        self.closed = threading.Event()
+
+    def task(self):
+        return Task("source", self._frames(), list(range(len(self.frames))), None, time.perf_counter())
+
+    def _frames(self):
+        try:
+            for t, frame in enumerate(self.frames):
+                self.begun[t].set()
+                if t in self.let_through and not self.let_through[t].wait(PATIENCE):
+                    self.waited_in_vain = True
+                if t in self.error:
+                    raise InputError("source", f"frame {t} cannot be decoded", "copy it again")
+                self.read += 1
+                yield frame
+        finally:
+            self.closed.set()
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle):
+    return Bundle.open(small_bundle)
+
+
+def opened(bundle, thresholds=NEVER, prefetch=True, frames=4, early_exit=True, **options):
+    policy = exit_policy("gm", frames, thresholds, early_exit)
+    return Recognizer(bundle, chain_of(bundle, Elsewhere(bundle, **options), FUSED), policy, prefetch)
+
+
+def recognize(recognizer, source):
+    return recognizer._recognize(source.task(), recognizer._prefetch, False)
+
+
+def stops_at(recognizer, thresholds):
+    recognizer.policy = exit_policy("gm", 4, thresholds)
+
+
+def test_the_next_frame_is_read_while_one_is_computed(bundle):
+    source, frame = Source(), [-1]
+
+    def waiting():
+        begun = source.begun[recognizer._chain._frame + 1]
+        assert recognizer._chain._frame == 3 or begun.wait(PATIENCE)
+        frame[0] = recognizer._chain._frame
+
+    with opened(bundle, waiting=waiting) as recognizer:
+        assert recognize(recognizer, source).exit_frame == 3
+    assert frame == [3] and source.read == 4 and source.closed.is_set()
+
+
+def test_so_it_is_where_several_videos_are_computed_at_once(bundle):
+    source, rounds = Source(), [0]
+
+    def waiting():
+        frame, rounds[0] = rounds[0] // 3, rounds[0] + 1  # three splits for each
+        assert frame == 3 or source.begun[frame + 1].wait(PATIENCE)
+
+    policy = exit_policy("gm", 4, NEVER, early_exit=False)
+    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2, waiting=waiting), policy, 2) as recognizer:
+        (answer,) = recognizer.recognize([source.task()])
+    assert answer.exit_frame == 3 and (source.read, rounds) == (4, [12])
+
+
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["switched off", "on the CPU"])
+def test_else_no_frame_is_read_before_it_is_wanted(bundle, elsewhere):
+    source, seen = Source(), []
+    backend = Elsewhere(bundle, waiting=lambda: seen.append((recognizer._chain._frame, source.read)))
+    backend.elsewhere = elsewhere
+    policy = exit_policy("gm", 4, NEVER)
+    with Recognizer(bundle, chain_of(bundle, backend, FUSED), policy, prefetch=not elsewhere) as recognizer:
+        recognize(recognizer, source)
+    assert len(seen) == 10 and all(read == frame + 1 for frame, read in seen)
+
+
+def test_answers_are_the_same(bundle):
+    with Recognizer.load(bundle, thresholds=NEVER, threads=1) as recognizer:
+        steps = [s for clip in CLIPS for s in recognizer.recognize(clip, trace=True).trace]
+    middle = [float(np.median([s.confidence for s in steps if s.exit == b])) for b in range(3)]
+    for thresholds in (NEVER, AT_ONCE, Thresholds.of(3, middle, middle), Thresholds.of(3, 2.0, middle, 2.0)):
+        answers = []
+        for prefetch in (False, True):
+            with opened(bundle, thresholds, prefetch) as recognizer:
+                results = [recognizer.recognize(clip) for clip in CLIPS]
+            steps = [(f.exit_layer, f.reason, f.confidence) for result in results for f in result.frames]
+            answers.append((steps, [(result.label, result.confidence, result.exit_frame) for result in results]))
+        assert answers[0] == answers[1]
+
+
+def test_a_stopped_video_waits_for_no_frame_that_is_being_read(bundle):
+    held = threading.Event()
+    stuck = [Source(let_through={1: held}) for _ in range(4)]
+    with opened(bundle) as recognizer:
+        for _ in range(10):  # its second frame is likely wanted
+            recognize(recognizer, Source())
+        stops_at(recognizer, AT_ONCE)
+        for source in stuck:
+            assert recognize(recognizer, source).exit_frame == 0
+        assert all(source.begun[1].wait(PATIENCE) for source in stuck[:2])
+        assert not any(source.closed.is_set() for source in stuck[:2])
+        stops_at(recognizer, NEVER)
+        whole = Source(CLIPS[1])
+        assert recognize(recognizer, whole).exit_frame == 3 and whole.read == 4  # whatever is stuck
+        held.set()
+        assert all(source.closed.wait(PATIENCE) for source in [*stuck, whole])
+    assert not any(source.waited_in_vain for source in stuck)
+    assert [source.read for source in stuck] == [2, 2, 1, 1]  # those that no thread had begun to read are not read
+
+
+def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
+    held = threading.Event()
+    stuck = [Source(let_through={1: held}) for _ in range(2)]
+    policy = exit_policy("gm", 4, AT_ONCE)
+    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), policy, 2) as recognizer:
+        # Taken while the first frames are read: both are read on ahead.
+        first = list(recognizer.recognize(source.task() for source in stuck))
+        assert [answer.exit_frame for answer in first] == [0, 0]
+        assert not any(source.closed.is_set() for source in stuck if source.begun[1].is_set())
+        more = [Source(clip) for clip in CLIPS]
+        assert [answer.exit_frame for answer in recognizer.recognize(s.task() for s in more)] == [0] * 6
+        held.set()
+    assert all(source.closed.wait(PATIENCE) for source in stuck + more)
+    assert not any(source.waited_in_vain for source in stuck)
+
+
+def test_what_a_dropped_video_brings_is_not_loaded():
+    held, loaded = threading.Event(), []
+    prefetch = Prefetch(lambda frame: loaded.append(int(frame[0, 0, 0])) or frame)
+    frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1)
+    late, following = Source(frames[:4], let_through={1: held}), Source(frames[4:])
+    taken = prefetch(late.task().frames)
+    next(taken)
+    assert late.begun[1].wait(PATIENCE)
+    taken.close()
+    others = prefetch(following.task().frames)
+    next(others), next(others)
+    held.set()
+    assert late.closed.wait(PATIENCE) and late.read == 2
+    others.close()
+    prefetch.close()
+    assert loaded[:3] == [0, 4, 5] and 1 not in loaded
+
+
+def test_of_videos_that_always_stop_in_the_first_frame_nothing_is_read_ahead(bundle):
+    with opened(bundle, AT_ONCE) as recognizer:
+        for _ in range(20):
+            recognize(recognizer, Source())
+        last = Source()
+        recognize(recognizer, last)
+        assert last.closed.is_set() and last.read == 1 and not last.begun[1].is_set()
+        stops_at(recognizer, NEVER)
+        for _ in range(30):
+            recognize(recognizer, Source())
+        assert recognizer._prefetch._chances.of(0) > 0.8
+
+
+def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted(bundle):
+    with opened(bundle) as recognizer:
+        for t in range(4):
+            source = Source(error={t: True})
+            with pytest.raises(InputError, match=f"source: frame {t} cannot"):
+                recognize(recognizer, source)
+            assert source.closed.is_set()
+        stops_at(recognizer, AT_ONCE)
+        source = Source(error={1: True})
+        assert recognize(recognizer, source).exit_frame == 0  # nobody wanted that frame
+    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), exit_policy("gm", 4, NEVER), 2) as recognizer:
+        sources = [Source(error={t: True}) if t < 4 else Source() for t in (4, 0, 3, 4, 1, 4)]
+        answers = list(recognizer.recognize(source.task() for source in sources))
+    said = [str(a)[:22] if isinstance(a, InputError) else a.exit_frame for a in answers]
+    assert said == [3, "source: frame 0 cannot", "source: frame 3 cannot", 3, "source: frame 1 cannot", 3]
+
+
+def test_no_thread_is_left_once_it_is_closed(bundle):
+    before = set(threading.enumerate())
+    recognizer = opened(bundle)
+    several = BatchRecognizer(bundle, Elsewhere(bundle, rows=3), exit_policy("gm", 4, NEVER), 3)
+    recognize(recognizer, Source())
+    assert len(list(several.recognize(CLIPS))) == 6
+    assert set(threading.enumerate()) > before
+    recognizer.close(), several.close()
+    assert set(threading.enumerate()) == before
+    recognizer = opened(bundle)
+    recognize(recognizer, Source())
+    del recognizer
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_reading_and_computing_take_as_long_as_the_longer_of_both(bundle, rows):
+    frames, seconds, never = 10, 0.03, threading.Event()
+
+    class Slow(Source):
+        def _frames(self):
+            for frame in self.frames:
+                never.wait(seconds)
+                yield frame
+
+    clip, times = np.concatenate([CLIPS[0], CLIPS[1], CLIPS[2]])[:frames], []
+    for _ in range(3):
+        if rows == 1:
+            with opened(bundle, frames=frames, early_exit=False, seconds=seconds) as recognizer:
+                start = time.perf_counter()
+                assert recognize(recognizer, Slow(clip)).exit_frame == frames - 1
+                times.append(time.perf_counter() - start)
+        else:
+            backend = Elsewhere(bundle, rows=rows, seconds=seconds)
+            policy = exit_policy("gm", frames, NEVER, early_exit=False)
+            with BatchRecognizer(bundle, backend, policy, rows) as recognizer:
+                start = time.perf_counter()
+                assert len(list(recognizer.recognize([Slow(clip).task()]))) == 1
+                times.append(time.perf_counter() - start)
+        if times[-1] < 0.75 * 2 * frames * seconds:
+            return
+    pytest.fail(f"{times} of {2 * frames * seconds}")

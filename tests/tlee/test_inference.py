@@ -1,0 +1,86 @@
+"""Where a video is on its way: several go it at once as each goes it alone."""
+
+import pytest
+
+from tlee.errors import SegmentError
+from tlee.inference import ExitValues, Stages, Walk, walk
+from tlee.policy import Action, ExitPolicy, RandomExit, Thresholds
+
+THRESHOLDS = Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7], temperature=[0.5, 1.0, 2.0])
+
+
+class Scripted(Stages):
+    """Confidences that depend on frame and exit, and on the video."""
+
+    def __init__(self, video):
+        self.video = video
+
+    def load(self, frame):
+        return frame
+
+    def split(self, index, x):
+        return x
+
+    def exit(self, index, x, previous, fuse, gated, temperature):
+        return values(self.video, x, index, gated)
+
+
+def values(video, frame, exit, gated):
+    number = (7 * video + 5 * frame + 3 * exit) % 10 / 10
+    return ExitValues((video, frame, exit), None, number, number / 2 if gated else None)
+
+
+def steps_of(video, walk):
+    """A video's steps, one by one, as the batch takes them."""
+    while not walk.done:
+        if walk.evaluated:
+            yield walk.answer(values(video, walk.frame, walk.exit, walk.gated))
+        else:
+            yield walk.go_on()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [ExitPolicy(4, THRESHOLDS), ExitPolicy(4, THRESHOLDS, only=2), ExitPolicy(4, THRESHOLDS, frame_exit=False)],
+    ids=["exits", "one exit", "layer exits"],
+)
+def test_step_by_step_a_video_goes_the_way_that_it_goes_in_one(policy):
+    for video in range(10):
+        taken = [step for step in steps_of(video, Walk(policy)) if step]
+        assert taken == list(walk(Scripted(video), range(4), policy))
+
+
+def test_what_comes_next_is_known_before_it_runs():
+    way = Walk(ExitPolicy(3, THRESHOLDS))
+    said = []
+    for confidence, score in ((0.1, None), (0.65, None), (0.1, 0.2), (0.1, 0.6)):
+        said.append((way.frame, way.exit, way.fuse, way.gated, way.temperature, way.previous))
+        way.answer(ExitValues(len(said), None, confidence, score))
+    assert said == [
+        (0, 0, False, False, 0.5, None),
+        (0, 1, False, False, 1.0, 1),
+        (1, 0, True, True, 0.5, 2),
+        (1, 1, True, True, 1.0, 3),
+    ]
+    assert way.done and way.previous == 4
+
+
+def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
+    alone = [
+        list(walk(Scripted(video), range(4), policy)) for policy in [RandomExit(4, THRESHOLDS)] for video in range(9)
+    ]
+    policy = RandomExit(4, THRESHOLDS)
+    ways = [steps_of(video, Walk(policy)) for video in range(9)]
+    found = [[] for _ in ways]
+    for _ in range(12):
+        for steps, way in zip(found, ways):
+            steps.extend(step for step in [next(way, None)] if step)
+    assert found == alone and len({len(steps) for steps in found}) > 2
+    assert all(steps[-1].decision.action is Action.VIDEO_DONE for steps in found)
+
+
+def test_after_an_answer_that_is_not_a_number_it_is_where_it_was():
+    way = Walk(ExitPolicy(3, THRESHOLDS))
+    with pytest.raises(SegmentError, match="the confidence at frame 0, exit 0 is not a number"):
+        way.answer(ExitValues(None, None, float("inf"), None))
+    assert (way.frame, way.exit, way.done) == (0, 0, False)
