@@ -186,7 +186,8 @@ class PyCuda(Cuda):
         return float(start.time_till(end))
 
     def release(self) -> None:
-        with self:
+        self._context.push()
+        try:
             self._driver.Context.synchronize()
             for allocation in self._memory:
                 allocation.free()
@@ -194,7 +195,8 @@ class PyCuda(Cuda):
                 array.base.free()
             self._memory, self._locked = [], []
             del self._stream  # events and other streams go with whoever asked for them
-        self._context.detach()
+        finally:
+            self._context.detach()  # while current: in another thread than its first one, else it is not given up
 
 
 class CudaPython(Cuda):

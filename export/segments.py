@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnx
 import onnxslim
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -156,10 +157,28 @@ def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
             output_names=list(segment.outputs),
         )
         model = onnxslim.slim(onnx.load(file.name))
+    _scale_by_weights(model.graph)
     _enter_in_blocks(model.graph)
     free_batch(segment.name, model)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _scale_by_weights(graph: onnx.GraphProto) -> None:
+    """Let the first convolution's weights scale the frame, so that only the mean is left to subtract: 1 % of
+    MobileNetV2. At the borders, too, nothing but rounding changes: padding is zero at any scale."""
+    nodes = list(graph.node)[1:4]  # after the transposition
+    if graph.input[0].name != "frame" or [node.op_type for node in nodes] != ["Mul", "Add", "Conv"]:
+        return
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    scale, shift, weight = (tensors[node.input[1]] for node in nodes)
+    factor = numpy_helper.to_array(scale)  # (3, 1, 1)
+    folded = {shift.name: numpy_helper.to_array(shift) / factor, weight.name: numpy_helper.to_array(weight) * factor}
+    for name, array in folded.items():
+        tensors[name].CopyFrom(numpy_helper.from_array(array, name))
+    nodes[1].input[0] = nodes[0].input[0]
+    graph.node.remove(nodes[0])
+    graph.initializer.remove(scale)
 
 
 def _enter_in_blocks(graph: onnx.GraphProto) -> None:

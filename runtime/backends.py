@@ -1,7 +1,8 @@
 """Which backends there are, and which one a machine and a bundle are made for."""
 
+import contextlib
 import os
-from typing import List, NamedTuple, Optional
+from typing import Iterator, List, NamedTuple, Optional
 
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import TleeError, UsageError
@@ -40,6 +41,15 @@ class Opened(NamedTuple):
     backend: Backend
     units: str
     notes: List[str]
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """For a block that makes something of the backend."""
+        try:
+            yield
+        except BaseException:
+            self.backend.close()
+            raise
 
 
 def open_backend(bundle: Bundle, choice: Choice) -> Opened:

@@ -90,11 +90,11 @@ class BatchRecognizer:
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         policy = bundle_policy(bundle, thresholds, point, early_exit)
         opened = open_backend(bundle, Choice(backend, FUSED, precision, engine_dir, threads, shared_pool, batch))
-        if opened.units != FUSED:
-            opened.backend.close()
-            problem = "engines of separate segments take one video at a time"
-            raise UsageError(bundle.path, problem, "build with tlee-build --batch {}".format(batch))
-        return cls(bundle, opened.backend, policy, batch, prefetch, opened.notes)
+        with opened.closed_on_failure():
+            if opened.units != FUSED:
+                problem = "engines of separate segments take one video at a time"
+                raise UsageError(bundle.path, problem, "build with tlee-build --batch {}".format(batch))
+            return cls(bundle, opened.backend, policy, batch, prefetch, opened.notes)
 
     @property
     def backend(self) -> str:

@@ -36,27 +36,25 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         EngineError: there are none, or they are of another export of the bundle.
         UsageError: TensorRT is not installed.
     """
-    for release in _installed():
+    names: List[str] = []
+    missing: List[UsageError] = []
+    for target in MODULES:
+        try:
+            release = load(target)  # the next one is not loaded where this one's engines are there
+        except UsageError as error:
+            missing.append(error)
+            continue
+        names.append(release.name)
         key = machine_key(release.name, release.portable, gpu.name, "{}.{}".format(*gpu.capability))
         store = EngineStore(os.path.join(folder, key))
         if bundle.name in store.active:
             return _checked(bundle, release, store)
+    if not names:
+        raise missing[0]
     others = [os.path.basename(store.folder) for store in stores(folder)]
-    problem = "no engines of {} for {} on this device".format(bundle.name, release.name)
+    problem = "no engines of {} for {} on this device".format(bundle.name, " or ".join(names))
     problem += ", only for {}".format(", ".join(others)) if others else ""
     raise EngineError(folder, problem, BUILD.format(bundle.path))
-
-
-def _installed() -> List[TensorRT]:
-    found: List[TensorRT] = []
-    for target in MODULES:
-        try:
-            found.append(load(target))
-        except UsageError as error:
-            missing = error
-    if not found:
-        raise missing
-    return found
 
 
 def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:

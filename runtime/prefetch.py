@@ -71,7 +71,7 @@ class Prefetch:
                 if loaded is END:
                     return
                 likely = self._chances.of(t) >= LIKELY
-                pending = self._workers.submit(video.next) if likely else None
+                pending = self._submit(video.next) if likely else None
                 wanted = False
                 try:
                     yield Loaded(loaded)
@@ -81,6 +81,12 @@ class Prefetch:
                 t += 1
         finally:
             video.drop(pending)
+
+    def _submit(self, read: Callable[[], Any]) -> "Optional[Future[Any]]":
+        try:
+            return self._workers.submit(read)
+        except RuntimeError:  # Python is ending
+            return None
 
     def close(self) -> None:
         """Wait until nothing is being loaded any more."""

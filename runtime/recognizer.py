@@ -78,7 +78,8 @@ class Recognizer:
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         policy = bundle_policy(bundle, thresholds, point, early_exit)
         opened = open_backend(bundle, Choice(backend, units, precision, engine_dir, threads, shared_pool))
-        recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.units, speculate), policy, prefetch)
+        with opened.closed_on_failure():
+            recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.units, speculate), policy, prefetch)
         recognizer.notes = opened.notes
         recognizer._close = weakref.finalize(recognizer, _close, recognizer._prefetch, opened.backend)
         return recognizer
@@ -135,21 +136,22 @@ class Recognizer:
                 yield result
 
     def _recognize(self, task: Task, prefetch: Optional[Prefetch], trace: bool) -> Result:
-        if not self._close.alive:
-            raise UsageError("recogniser", "closed", "load another one")
-        frames: Iterator[Any] = prefetch(task.frames) if prefetch else task.frames
         done = Steps()
-        try:
-            with self._lock, self._backend:
-                for step in walk(self._chain, frames, self.policy):
-                    done.add(step, self._backend.milliseconds())
-                    if trace:  # now: the next steps use the same buffers
-                        done.trace.append(self._traced(step))
-                logits = self._chain.array(done.steps[-1].values.logits)[0]
-        except SegmentError as error:
-            raise InputError(task.source, error.problem, error.remedy) from None
-        finally:
-            getattr(frames, "close", int)()
+        with self._lock:
+            if not self._close.alive:
+                raise UsageError("recogniser", "closed", "load another one")
+            frames: Iterator[Any] = prefetch(task.frames) if prefetch else task.frames
+            try:
+                with self._backend:
+                    for step in walk(self._chain, frames, self.policy):
+                        done.add(step, self._backend.milliseconds())
+                        if trace:  # now: the next steps use the same buffers
+                            done.trace.append(self._traced(step))
+                    logits = self._chain.array(done.steps[-1].values.logits)[0]
+            except SegmentError as error:
+                raise InputError(task.source, error.problem, error.remedy) from None
+            finally:
+                getattr(frames, "close", int)()
         return self._reporter.result(task, done, logits)
 
     def _traced(self, step: Step) -> TraceStep:

@@ -5,6 +5,7 @@ shares the CPU's memory neither is copied: engines read and write page-locked me
 """
 
 import statistics
+import threading
 from collections import deque
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -18,6 +19,7 @@ from tlee.runtime.engines import Engines, find_engines
 
 ALIGNMENT = 256  # bytes, of what engines read and write; source: TensorRT's reference, setTensorAddress
 MEASUREMENTS = 5
+PATIENCE = 10.0  # seconds, for a thread that is still at work when the process ends
 
 
 class Value:
@@ -36,13 +38,15 @@ class Frame(Value):
         array: the host's side of it; on boards both are one.
         ready: when it was uploaded last.
         read: when the first split had read it last.
+        busy: of these the one until which its memory must stay as it is.
     """
 
-    __slots__ = ("array", "ready", "read")
+    __slots__ = ("array", "ready", "read", "busy")
 
     def __init__(self, pointer: int, shape: Tuple[int, ...], array: np.ndarray, ready: Any, read: Any) -> None:
         super().__init__(pointer, shape)
         self.array, self.ready, self.read = array, ready, read
+        self.busy: Optional[Any] = None
 
 
 class Inbox(Value):
@@ -86,6 +90,7 @@ class TensorRTBackend(Backend):
         self.rows = rows
         self._cuda: Optional[Cuda] = open_cuda()
         self._engines: Dict[str, _Engine] = {}
+        self._at_work = threading.RLock()
         try:
             with self._cuda:
                 self._open(bundle, engine_dir)
@@ -94,14 +99,33 @@ class TensorRTBackend(Backend):
             raise
 
     def __enter__(self) -> "TensorRTBackend":
-        self._opened().__enter__()
+        self._at_work.acquire()
+        try:
+            self._opened().__enter__()
+        except BaseException:
+            self._at_work.release()
+            raise
         return self
 
     def __exit__(self, *what: Any) -> None:
-        if self._cuda is not None:
-            self._cuda.__exit__(*what)
+        try:
+            if self._cuda is not None:
+                self._cuda.__exit__(*what)
+        finally:
+            self._at_work.release()
 
     def close(self) -> None:
+        """At the end of the process a daemon thread may still be at work: with its context current, PyCUDA would abort.
+        It is waited for, and gets no further."""
+        if not self._at_work.acquire(timeout=PATIENCE):
+            return  # it waits for something, such as a camera: what it uses goes with the process
+        try:
+            self._close()
+        finally:
+            if threading.main_thread().is_alive():  # which is over before what Python does at exit
+                self._at_work.release()
+
+    def _close(self) -> None:
         cuda, self._cuda = self._cuda, None
         if cuda is None:
             return
@@ -119,12 +143,13 @@ class TensorRTBackend(Backend):
         cuda, place = self._opened(), self._frames[0]
         self._frames.rotate(1)
         with cuda:
-            cuda.wait(place.ready)  # a frame may have been uploaded and then not wanted
-            cuda.wait(place.read)
+            if place.busy is not None:
+                cuda.wait(place.busy)
             np.copyto(place.array, frame, casting="unsafe")
             if not self._mapped:
                 cuda.upload(place.pointer, place.array, self._uploads)
-            cuda.record(place.ready, self._uploads)
+                cuda.record(place.ready, self._uploads)
+                place.busy = place.ready  # as long as nobody wants it
         return place
 
     def value(self, array: np.ndarray) -> Value:
@@ -165,11 +190,12 @@ class TensorRTBackend(Backend):
         addresses = {name: value.pointer for name, value in zip(engine.inputs, inputs)}
         addresses.update((name, value.pointer) for name, value in zip(engine.outputs, outputs))
         frame = inputs[0] if isinstance(inputs[0], Frame) else None
-        if frame:
+        if frame and not self._mapped:
             cuda.follow(frame.ready)
         self._release.enqueue(engine.context, engine.values, addresses, cuda.stream)
         if frame:
             cuda.record(frame.read)
+            frame.busy = frame.read
         return outputs
 
     def fetch(self, values: Sequence[Value], rows: int = 1) -> None:
