@@ -15,7 +15,8 @@ from tlee import cli
 from tlee.benchmarks import timing
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
-from tlee.runtime.onnx_backend import OnnxBackend, open_session
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_session import open_session
 
 BACKBONES = ("mobilenetv2", "resnet50", "efficientnet_b3", "vgg16")
 GOAL = 1.02

@@ -22,7 +22,7 @@ from tlee.calibration.videos import VideoReader
 from tlee.evaluation.evaluate import fitted
 from tlee.export.half import in_half
 from tlee.policy import exit_policy
-from tlee.runtime import onnx_backend
+from tlee.runtime import onnx_session
 from tlee.training.datasets import read_listing
 
 
@@ -49,7 +49,7 @@ def without_optimisation(content: bytes, *_: object) -> object:
 
 
 def main(path: str, videos: str) -> None:
-    onnx_backend.open_session = without_optimisation
+    onnx_session.open_session = without_optimisation
     bundle = Bundle.open(path)
     graphs = {name: onnx.load_from_string(bundle.read(name)) for name in bundle.segments}
     forms = {name: rounded(in_half(name, graph)).SerializeToString() for name, graph in graphs.items()}

@@ -13,7 +13,7 @@ from tlee.activations import FOLDER, OF_EXITS, Activations, difference
 from tlee.bundle import Bundle, BundleWriter
 from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
-from tlee.runtime.onnx_backend import open_session
+from tlee.runtime.onnx_session import open_session
 
 SAMPLES = 4
 Values = dict[str, np.ndarray]

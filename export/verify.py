@@ -24,7 +24,8 @@ from tlee.models.model import Tlee, TorchStages
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
 from tlee.runtime.chain import Chain
-from tlee.runtime.onnx_backend import OnnxBackend, open_session
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_session import open_session
 
 CLIPS = 4
 # Of confidences and gate scores; of z relative to its largest value; of logits too, but where all are below 1 of the

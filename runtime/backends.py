@@ -7,7 +7,8 @@ from typing import Iterator, List, NamedTuple, Optional
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import TleeError, UsageError
 from tlee.runtime.backend import Backend
-from tlee.runtime.onnx_backend import PROVIDERS, OnnxBackend, has_provider
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_session import PROVIDERS, has_provider
 
 AUTO, TENSORRT = "auto", "tensorrt"
 BACKENDS = (AUTO, TENSORRT) + tuple(PROVIDERS)  # auto tries CUDA before the CPU

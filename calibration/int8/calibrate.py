@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 from tqdm import tqdm
 
 from tlee.activations import Activations
@@ -33,6 +32,7 @@ from tlee.export.activations import add_activations, deviation, record
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_session import import_onnxruntime
 
 FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has a form, what the plan says
 WITH, WITHOUT = "early exits", "no exit"
@@ -236,4 +236,4 @@ def _folder_beside(path: str) -> Iterator[str]:
 
 def versions() -> dict[str, str]:
     """Of what makes and measures the forms."""
-    return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    return {"onnx": onnx.__version__, "onnxruntime": import_onnxruntime().__version__}

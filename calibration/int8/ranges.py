@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from tlee.errors import SegmentError, UsageError
-from tlee.runtime.onnx_backend import open_session
+from tlee.runtime.onnx_session import open_session
 
 METHODS = ("minmax", "entropy", "percentile")
 # Below it a scale would be 0 in half precision. A tensor that is 0 in every sample gets it, too: 0 stays 0.

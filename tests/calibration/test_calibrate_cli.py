@@ -22,7 +22,7 @@ from tlee.calibration.int8.cli import PROGRAM, command
 from tlee.calibration.int8.qdq import misplaced
 from tlee.calibration.int8.ranges import METHODS
 from tlee.calibration_cache import read_cache
-from tlee.runtime.onnx_backend import open_session
+from tlee.runtime.onnx_session import open_session
 
 STRICT = ("--method", "entropy", "--min-agreement", "97")  # some segments are kept
 LOOSE = ("--min-agreement", 0, "--max-accuracy-drop", 100)  # any plan will do: one pass less

@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.segments import segment_modules, to_onnx
-from tlee.runtime import onnx_backend
+from tlee.runtime import onnx_session
 
 MODELS = {
     "mobilenetv2": {},
@@ -39,7 +39,7 @@ class Segment(NamedTuple):
 
 def run(content: bytes, sample: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Exactly what the graph says: some processors' integer kernels saturate."""
-    options = onnx_backend._session_options(onnxruntime, None, False)
+    options = onnx_session._session_options(onnxruntime, None, False)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, sample)
 

@@ -133,7 +133,7 @@ def test_ranges_are_found_beside_sessions_that_share_one_thread_pool():
     program = """
 import numpy, onnx.parser
 from tlee.calibration.int8.ranges import tensor_ranges
-from tlee.runtime.onnx_backend import open_session
+from tlee.runtime.onnx_session import open_session
 text = '<ir_version: 7, opset_import: ["": 13]> graph (float[2] x) => (float[2] y) { y = Relu(x) }'
 model = onnx.parser.parse_model(text).SerializeToString()
 open_session(model, 1, shared_pool=True)

@@ -12,7 +12,7 @@ from tlee.bundle import unit_segments
 from tlee.export.segments import segment_modules, to_onnx
 from tlee.export.targets import TARGETS, check_operators
 from tlee.export.units import compose
-from tlee.runtime.onnx_backend import open_session
+from tlee.runtime.onnx_session import open_session
 
 MODELS = {  # the other kinds: test_family.py
     "max, gm": {},

@@ -23,7 +23,7 @@ from tlee.export import backbone
 from tlee.export.exporter import export_bundle
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import BatchRecognizer, Recognizer
-from tlee.runtime.onnx_backend import has_provider
+from tlee.runtime.onnx_session import has_provider
 
 TSM = {"backbone": "mobilenetv2_tsm", "width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3}
 BACKENDS = ("tensorrt", "cuda", "ort-tensorrt")

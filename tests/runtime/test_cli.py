@@ -153,13 +153,16 @@ def test_a_reader_that_closes_early_is_no_error(small_bundle, clip):
 
 
 def test_the_device_side_is_light(small_bundle, clip):
-    """No torch, no onnx, under 300 MB."""
+    """No torch, no onnx, under 300 MB; and it reports to nobody."""
     code = (
         "import re, sys\n"
         "from tlee.runtime.cli import command\n"
         f"command([{str(small_bundle)!r}, {str(clip)!r}])\n"
         "heavy = {'torch', 'onnx', 'pydantic', 'yaml', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+        "import os\n"
+        "files = [os.path.realpath('/proc/self/fd/' + name) for name in os.listdir('/proc/self/fd')]\n"
+        "assert not [file for file in files if 'Microsoft' in file], files  # ONNX Runtime's telemetry\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -16,7 +16,8 @@ from tlee.errors import UsageError
 from tlee.export.exporter import export_bundle
 from tlee.policy import Thresholds
 from tlee.runtime import Recognizer
-from tlee.runtime.onnx_backend import OnnxBackend, engine_cache
+from tlee.runtime.onnx_backend import OnnxBackend
+from tlee.runtime.onnx_session import engine_cache
 
 DOUBLE = Path(__file__).parent.parent / "doubles" / "onnxruntime_gpu"
 TSM = {"backbone": "mobilenetv2_tsm", "width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3}
