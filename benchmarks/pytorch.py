@@ -3,7 +3,8 @@
     python -m tlee.benchmarks.pytorch
 
 A whole video, every frame to the tail through every exit, on as many threads. Each side has a process of its own, since
-the threads of both spin while they wait; the processes take turns. For a workstation: it needs PyTorch.
+the threads of both spin while they wait; the processes take turns. Of two clips in a row the second is timed: the first
+wakes threads up and fills caches that the other process has used. For a workstation: it needs PyTorch.
 """
 
 import argparse
@@ -29,6 +30,7 @@ GOALS = {"mobilenetv2": 3.0, "resnet50": 1.6}
 NEVER = 2.0  # no confidence or score is as high
 PAUSE = 0.05  # seconds in which the other process's threads fall asleep
 WARM_UP = 3
+IN_A_ROW = 2
 TOLERANCE = 1e-3
 
 
@@ -78,10 +80,11 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     stages, clip = TorchStages(model), clip_of(frames, model.config.model.input_size)
     never = ExitPolicy(frames, Thresholds.of(model.exits, NEVER, NEVER, NEVER))
     for _ in sys.stdin:
-        start = time.perf_counter()
-        for step in walk(stages, clip, never):
-            last = step
-        spent = 1000 * (time.perf_counter() - start)
+        for _ in range(IN_A_ROW):
+            start = time.perf_counter()
+            for step in walk(stages, clip, never):
+                last = step
+            spent = 1000 * (time.perf_counter() - start)
         answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
         print(json.dumps(answer), flush=True)
 
@@ -97,7 +100,8 @@ def measure(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) 
         for _ in range(WARM_UP + runs):
             answer = eager.recognize()
             time.sleep(PAUSE)
-            result = recognizer.recognize(clip)
+            for _ in range(IN_A_ROW):
+                result = recognizer.recognize(clip)
             time.sleep(PAUSE)
             if abs(answer["confidence"] - result.confidence) > TOLERANCE * result.confidence:
                 raise UsageError(checkpoint, "computes something else than {}".format(bundle.path), "make both anew")
