@@ -91,6 +91,7 @@ class TensorRTBackend(Backend):
         self._cuda: Optional[Cuda] = open_cuda()
         self._engines: Dict[str, _Engine] = {}
         self._at_work = threading.RLock()
+        self._read: Optional[Frame] = None  # that the split just queued reads
         try:
             with self._cuda:
                 self._open(bundle, engine_dir)
@@ -196,6 +197,7 @@ class TensorRTBackend(Backend):
         if frame:
             cuda.record(frame.read)
             frame.busy = frame.read
+            self._read = frame
         return outputs
 
     def fetch(self, values: Sequence[Value], rows: int = 1) -> None:
@@ -208,6 +210,8 @@ class TensorRTBackend(Backend):
 
     def wait(self) -> List[List[float]]:
         self._opened().wait(self._done)
+        if self._read:  # by now
+            self._read.busy = self._read = None
         numbers = self._answered.view(np.float32)
         return [numbers[place].tolist() for place in self._fetched]
 
