@@ -153,12 +153,12 @@ class RandomExit(ExitPolicy):
             when several are recognised at once.
     """
 
-    def __init__(self, frames: int, thresholds: Thresholds, seed: int = 0) -> None:
+    def __init__(self, frames: int, thresholds: Thresholds, seed: float = 0) -> None:
         super().__init__(frames, thresholds)
         self._seeds, self._random = random.Random(seed), random.Random(seed)
 
     def of_video(self) -> "RandomExit":
-        return RandomExit(self.frames, self.thresholds, self._seeds.getrandbits(32))
+        return RandomExit(self.frames, self.thresholds, self._seeds.random())
 
     def reads_gate(self, frame: int) -> bool:
         return False

@@ -18,7 +18,7 @@ class Counting:
 
     value = array = staticmethod(np.float32)
 
-    def run(self, segment, *inputs):
+    def run(self, segment, *inputs, rows=1):
         return inputs
 
 

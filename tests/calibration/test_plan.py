@@ -80,7 +80,7 @@ def test_segments_run_where_the_plan_says():
         def __init__(self, name):
             self.name = name
 
-        def run(self, segment, *inputs):
+        def run(self, segment, *inputs, rows=1):
             return [(self.name, segment, inputs)]
 
     planned = PlannedBackend(Named("fp32"), Named("int8"), {"split0"})

@@ -58,7 +58,7 @@ def test_on_a_nano_engines_are_built_in_fp16_with_delicate_layers_in_fp32(built)
     [
         ("8.2", "nano", []),
         ("8.6", "orin", ["--precision", "int8", "--int8-from", "caches"]),
-        ("10", "orin", ["--precision", "int8", "--units", "separate"]),
+        pytest.param("10", "orin", ["--precision", "int8", "--units", "separate"], marks=pytest.mark.full),
     ],
     ids=["nano", "orin-8.6-int8-caches", "orin-10-int8"],
 )

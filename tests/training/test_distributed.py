@@ -27,7 +27,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def runs(folders, tmp_path_factory):
-    """The same run in one process, in two of our own starting, and in two of torchrun's."""
+    """The same run in one process, and in two of our own starting."""
     root = tmp_path_factory.mktemp("runs")
     data = {"train": str(folders / "train"), "val": str(folders / "val"), "cache": True}
     content = {**SMALL, "labels": [], "init": "random", "data": data, **SETTINGS}
@@ -36,18 +36,29 @@ def runs(folders, tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         cli.command([*arguments, "-o", str(root / "one")])
     command = ["-m", "tlee.training.cli", *arguments]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    starts = {"two": [*command, "--devices", "2"], "torchrun": [*torchrun, *command]}
-    results = {}
-    for name, start in starts.items():
-        results[name] = subprocess.run(
-            [sys.executable, *start, "-o", str(root / name)], capture_output=True, text=True, timeout=300
-        )
-        assert results[name].returncode == 0, results[name].stderr
-    return root, printed.getvalue(), results["two"]
+    return root, printed.getvalue(), started(root / "two", [*command, "--devices", "2"])
 
 
-@pytest.mark.parametrize("several", ["two", "torchrun"])
+def started(folder, command):
+    command = [sys.executable, *command, "-o", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def torchrun(runs):
+    command = ["-m", "tlee.training.cli", str(runs[0] / "run.yml"), "--accelerator", "cpu"]
+    started(runs[0] / "torchrun", ["-m", "torch.distributed.run", "--nproc-per-node", "2", *command])
+
+
+@pytest.fixture(params=["two", pytest.param("torchrun", marks=pytest.mark.full)])
+def several(request, runs):
+    if request.param == "torchrun":
+        request.getfixturevalue("torchrun")
+    return request.param
+
+
 def test_two_processes_have_the_loss_curve_of_one(runs, several):
     root, *_ = runs
     one, two = lines(root / "one"), lines(root / several)
@@ -60,7 +71,6 @@ def test_two_processes_have_the_loss_curve_of_one(runs, several):
             assert b[name] == pytest.approx(a[name], rel=tolerance)
 
 
-@pytest.mark.parametrize("several", ["two", "torchrun"])
 def test_two_processes_end_with_the_weights_of_one(runs, several):
     root, *_ = runs
     one, two = (load_checkpoint(root / name / "best.safetensors").state_dict() for name in ("one", several))
