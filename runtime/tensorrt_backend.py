@@ -211,7 +211,8 @@ class TensorRTBackend(Backend):
     def wait(self) -> List[List[float]]:
         self._opened().wait(self._done)
         if self._read:  # by now
-            self._read.busy = self._read = None
+            self._read.busy = None
+            self._read = None
         numbers = self._answered.view(np.float32)
         return [numbers[place].tolist() for place in self._fetched]
 
