@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tlee.benchmarks.splits import BEGIN, END, HEAD
 
 
+@pytest.mark.full  # exports at full size
 def test_the_table_goes_between_the_markers_of_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old\n{END}after\n", encoding="utf-8")

@@ -14,7 +14,10 @@ from tlee.engines.store import EngineStore
 @pytest.mark.parametrize(
     "release, device, cuda, options, precisions",
     [
-        ("8.6", "orin", "cuda_python", ["--precision", "int8"], ["int8", "int8", "int8", "fp16"]),
+        pytest.param(
+            *("8.6", "orin", "cuda_python", ["--precision", "int8"], ["int8", "int8", "int8", "fp16"]),
+            marks=pytest.mark.full,
+        ),
         (
             "8.6",
             "orin",
@@ -29,7 +32,7 @@ from tlee.engines.store import EngineStore
             ["--precision", "int8", "--segment", "split0=fp16"],
             ["fp16", *["int8"] * 2, "fp16"],
         ),
-        ("10", "desktop", "pycuda", ["--precision", "fp32"], ["fp32"] * 4),
+        pytest.param("10", "desktop", "pycuda", ["--precision", "fp32"], ["fp32"] * 4, marks=pytest.mark.full),
     ],
     ids=["orin-8.6-int8", "orin-8.6-int8-caches-dla", "orin-10-int8", "desktop-10-fp32"],
 )

@@ -25,7 +25,7 @@ from tlee.models.model import Tlee
 SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
 # Of others, with the same operators.
-SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "resnet34", "resnet50"]
+SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
 FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
 PARTS = [  # with every kind of each at least once

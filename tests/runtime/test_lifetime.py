@@ -31,7 +31,8 @@ CLIPS = np.random.default_rng(0).integers(0, 256, (4, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 RUN = [sys.executable, "-m", "tlee.runtime.cli"]
 
-platforms = pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
+KINDS = [PLATFORMS[0], pytest.param(PLATFORMS[1], marks=pytest.mark.full), PLATFORMS[2]]
+platforms = pytest.mark.parametrize("platform", KINDS, ids="-".join)
 libraries = pytest.mark.parametrize("platform", LIBRARIES, ids="-".join)
 
 

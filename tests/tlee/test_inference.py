@@ -67,10 +67,10 @@ def test_what_comes_next_is_known_before_it_runs():
 
 def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
     alone = [
-        list(walk(Scripted(video), range(4), policy)) for policy in [RandomExit(4, THRESHOLDS)] for video in range(9)
+        list(walk(Scripted(video), range(4), policy)) for policy in [RandomExit(4, THRESHOLDS)] for video in range(30)
     ]
     policy = RandomExit(4, THRESHOLDS)
-    ways = [steps_of(video, Walk(policy)) for video in range(9)]
+    ways = [steps_of(video, Walk(policy)) for video in range(30)]
     found = [[] for _ in ways]
     for _ in range(12):
         for steps, way in zip(found, ways):
