@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Iterator, List, NamedTuple, Optional
+from typing import Any, Iterator, List, NamedTuple, Optional
 
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import TleeError, UsageError
@@ -51,6 +51,32 @@ class Opened(NamedTuple):
         except BaseException:
             self.backend.close()
             raise
+
+
+class OnBackend:
+    """What recognisers share: they compute on a backend, and are closed, best by `with`.
+
+    Attributes:
+        notes: what the user should know of how the backend was chosen.
+    """
+
+    _backend: Backend
+    notes: List[str] = []
+
+    @property
+    def backend(self) -> str:
+        """What computes, for people."""
+        return self._backend.name
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
+        raise NotImplementedError  # abstract
 
 
 def open_backend(bundle: Bundle, choice: Choice) -> Opened:

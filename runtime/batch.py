@@ -18,7 +18,7 @@ from tlee.errors import InputError, SegmentError, UsageError
 from tlee.inference import Step
 from tlee.policy import Action, ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, Choice, open_backend
+from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
 from tlee.runtime.batch_chain import BatchChain, Place
 from tlee.runtime.chances import Chances
 from tlee.runtime.clips import Clip, Task, clip_task, windows
@@ -40,12 +40,11 @@ class _Video:
         self.pending: "Optional[Future[Any]]" = None
 
 
-class BatchRecognizer:
+class BatchRecognizer(OnBackend):
     """Recognises videos or cameras several at a time; each answer is the one that `Recognizer` gives. For one thread.
 
     Attributes:
         rows: videos at once, at most.
-        notes: what the user should know of how the backend was chosen.
 
     Example:
         with BatchRecognizer.load("digits.tlee", 8) as recognizer:
@@ -96,19 +95,7 @@ class BatchRecognizer:
                 raise UsageError(bundle.path, problem, "build with tlee-build --batch {}".format(batch))
             return cls(bundle, opened.backend, policy, batch, prefetch, opened.notes)
 
-    @property
-    def backend(self) -> str:
-        """What computes, for people."""
-        return self._backend.name
-
-    def __enter__(self) -> "BatchRecognizer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
         self._close()
 
     def recognize(self, clips: Iterable[Clip]) -> Iterator[Answer]:

@@ -2,14 +2,14 @@
 
 import threading
 import weakref
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, Optional
 
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.inference import Step, walk
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, Choice, open_backend
+from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
 from tlee.runtime.chain import Chain, chain_of
 from tlee.runtime.clips import Clip, Task, clip_task, windows
 from tlee.runtime.live import LiveSource, StreamEnd
@@ -17,15 +17,12 @@ from tlee.runtime.prefetch import Prefetch
 from tlee.runtime.results import Reporter, Result, Steps, TraceStep
 
 
-class Recognizer:
+class Recognizer(OnBackend):
     """Recognises videos with an exported bundle, one at a time. Any thread may use it; one that asks while another
     one's video is recognised waits. To work at once, threads load one each.
 
     Args:
         chain: on a backend that stays its owner's to close; `load` opens one of its own.
-
-    Attributes:
-        notes: what the user should know of how the backend was chosen.
 
     Example:
         with Recognizer.load("digits.tlee") as recognizer:
@@ -35,7 +32,6 @@ class Recognizer:
 
     def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy, prefetch: bool = True) -> None:
         self.bundle, self.policy = bundle, policy
-        self.notes: List[str] = []
         self._chain, self._backend = chain, chain.backend
         self._reporter = Reporter(bundle)
         self._lock = threading.Lock()
@@ -84,19 +80,7 @@ class Recognizer:
         recognizer._close = weakref.finalize(recognizer, _close, recognizer._prefetch, opened.backend)
         return recognizer
 
-    @property
-    def backend(self) -> str:
-        """What computes, for people."""
-        return self._backend.name
-
-    def __enter__(self) -> "Recognizer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
         with self._lock:
             self._close()
 

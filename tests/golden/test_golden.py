@@ -16,7 +16,7 @@ from tlee.runtime import Recognizer
 CONFIDENCE = 1e-4
 
 
-FULL = ("golden_vgg16_gm_mp",)  # half a gigabyte of weights
+FULL = ("golden_vgg16_gm_mp", "golden_efficientnetb3_eg_mp")  # the largest
 
 
 @pytest.fixture(scope="module", params=[pytest.param(t, marks=pytest.mark.full if t in FULL else ()) for t in TRACES])
