@@ -75,7 +75,11 @@ def _files(recognizer: Any, sources: List[str]) -> Iterator[Answer]:
 
 def _live(recognizer: Any, options: argparse.Namespace) -> Iterator[Answer]:
     sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
-    return recognizer.stream(sources, options.seconds)
+    try:
+        for result in recognizer.stream(sources, options.seconds):
+            yield result
+    except InputError as error:
+        yield error
 
 
 def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional[IO[Any]]) -> int:

@@ -168,3 +168,9 @@ def test_the_device_side_is_light(small_bundle, clip):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout.splitlines()[-1]) < 300 * 1024
+
+
+def test_a_camera_that_is_not_there_is_an_input_that_failed(small_bundle):
+    run = subprocess.run([*RUN, small_bundle, "v4l2:///dev/video99"], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("tlee-run: v4l2:///dev/video99: cannot be opened; ")
