@@ -7,7 +7,7 @@ import sys
 
 from setuptools import setup
 
-DEVICE = ["engines", "runtime", "benchmarks"]
+DEVICE = ["engines", "runtime", "benchmarks", "benchmarks/development", "benchmarks/power"]
 WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
 WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])

@@ -1,1 +1,1 @@
-"""Measurements, each a script that prints what it measured and on what."""
+"""Measurements: `tlee-bench`, which users run on their devices, and in development/ what tlee itself is held to."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from tlee.costs import frame_ends
 from tlee.errors import InputError, SegmentError, UsageError
-from tlee.evaluation.modes import MODES, NONE, PLAIN, fixed_exits, policies
 from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.evaluation.subjects import Subject, are_names
 from tlee.inference import NOT_A_NUMBER, Stages, Step, walk
+from tlee.modes import MODES, NONE, PLAIN, fixed_exits, policies
 from tlee.policy import ExitPolicy
 from tlee.training.clips import Clips, readable_batches
 from tlee.training.datasets import Listing

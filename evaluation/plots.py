@@ -15,8 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from tlee.evaluation.modes import EARLY, FRAME, LAYER, NONE, PLAIN, RANDOM
 from tlee.evaluation.tables import figures, mac_unit
+from tlee.modes import EARLY, FRAME, LAYER, NONE, PLAIN, RANDOM
 
 # Colours of the page, drawn as these and replaced by its style.
 INK, LINE = "#010203", "#040506"

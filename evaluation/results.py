@@ -12,7 +12,7 @@ import numpy as np
 
 from tlee.errors import InputError
 from tlee.evaluation.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
-from tlee.evaluation.modes import EARLY, NONE
+from tlee.modes import EARLY, NONE
 from tlee.training.datasets import Entry
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
@@ -80,7 +80,7 @@ class Evaluation:
         classes: K names.
         entries: the N videos that were evaluated, labels among `classes`.
         unreadable: the others, and why.
-        modes: answers by mode, keys of `tlee.evaluation.modes.MODES`.
+        modes: answers by mode, keys of `tlee.modes.MODES`.
         fixed: (N, T, B + 1) int64, the class that every fixed exit predicts when each frame leaves there.
         fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
 

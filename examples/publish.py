@@ -26,7 +26,6 @@ from tlee.calibration.thresholds.page import point_rows
 from tlee.calibration.thresholds.plots import front
 from tlee.cli import table
 from tlee.evaluation.evaluate import evaluate
-from tlee.evaluation.modes import EARLY, NONE
 from tlee.evaluation.plots import standalone
 from tlee.evaluation.results import UNUSED, Evaluation
 from tlee.evaluation.subjects import open_subject
@@ -34,6 +33,7 @@ from tlee.export.exporter import export_bundle
 from tlee.files import whole_file, write_json
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import ExitConfig
+from tlee.modes import EARLY, NONE
 from tlee.runtime import Recognizer
 from tlee.training.datasets import read_listing
 from tlee.training.run_folder import BEST, RunFolder

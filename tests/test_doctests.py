@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 FOLDERS = ("models", "models.backbones", "training", "export", "evaluation", "runtime", "benchmarks")
-FOLDERS += ("calibration", "calibration.int8", "calibration.thresholds")
+FOLDERS += ("benchmarks.development", "benchmarks.power", "calibration", "calibration.int8", "calibration.thresholds")
 PACKAGES = ["tlee"] + [f"tlee.{name}" for name in FOLDERS]
 MODULES = [
     f"{package}.{module.name}"

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlee.evaluation.page import document, html_table, left_out
+from tlee.evaluation.page import left_out
 from tlee.evaluation.plots import INK, drawn, figure, histogram_map
 from tlee.evaluation.tables import Rows, percent
+from tlee.html import document, html_table
 
 FORMS = {"fp32": "float32", "int8": "INT8", "plan": "plan"}
 # Okabe and Ito, as in the other plots.

@@ -11,9 +11,9 @@ import numpy as np
 from tlee.calibration.thresholds.policies import NEVER, Policies
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.costs import Costs
-from tlee.evaluation.modes import fixed_exits
 from tlee.evaluation.replay import RepeatingChain
 from tlee.inference import walk
+from tlee.modes import fixed_exits
 from tlee.policy import RandomExit, Thresholds
 
 GATE = 0.5  # published

@@ -6,9 +6,9 @@ from html import escape
 from typing import Any
 
 from tlee.calibration.thresholds import plots
-from tlee.evaluation.page import document, html_table
 from tlee.evaluation.plots import layer_name
 from tlee.evaluation.tables import cost_unit, figures, percent
+from tlee.html import document, html_table
 
 Rows = list[list[str]]
 

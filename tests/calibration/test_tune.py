@@ -24,11 +24,11 @@ from tlee.calibration.videos import VideoReader, divide
 from tlee.costs import Costs
 from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.evaluate import evaluate
-from tlee.evaluation.modes import RANDOM
 from tlee.evaluation.replay import replaying_chain
 from tlee.evaluation.subjects import BundleSubject
 from tlee.inference import walk
 from tlee.info import describe
+from tlee.modes import RANDOM
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
 from tlee.runtime.chain import Chain

@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
-from tlee.evaluation.modes import EARLY, MODES
 from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.export.exporter import export_bundle
 from tlee.inference import walk
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee, TorchStages
+from tlee.modes import EARLY, MODES
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.training.clips import Clips
 from tlee.training.datasets import Entry, Listing, read_listing

@@ -8,12 +8,12 @@ import torch
 
 from tlee.errors import UsageError
 from tlee.evaluation.evaluate import Contest, evaluate, fitted
-from tlee.evaluation.modes import EARLY, FRAME, LAYER, MODES, NONE, PLAIN, RANDOM
 from tlee.evaluation.results import UNUSED
 from tlee.evaluation.subjects import open_subject
 from tlee.export.exporter import export_bundle
 from tlee.inference import NOT_A_NUMBER, SegmentError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, PLAIN, RANDOM
 from tlee.training.clips import Clips
 from tlee.training.datasets import Entry, Listing
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from tlee.evaluation.modes import EARLY, MODES, NONE
 from tlee.evaluation.report import report_of, video_lines
 from tlee.evaluation.results import UNUSED
+from tlee.modes import EARLY, MODES, NONE
 
 MODE_KEYS = {
     "top1",

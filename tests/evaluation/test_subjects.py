@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tlee.errors import BundleError, CheckpointError, UsageError
-from tlee.evaluation.modes import FRAME, LAYER, fixed_exits, policies
 from tlee.evaluation.subjects import BundleSubject, CheckpointSubject, Recorded, are_names, open_subject
 from tlee.inference import walk
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import TorchStages
+from tlee.modes import FRAME, LAYER, fixed_exits, policies
 from tlee.policy import Action
 
 PARTS = [

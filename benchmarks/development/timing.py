@@ -2,22 +2,20 @@
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-import tlee
 from tlee import cli
+from tlee.benchmarks.environment import Numbers, machine, others_seconds, versions
 from tlee.errors import UsageError
 from tlee.files import whole_file, write_json
 
 WARM_UP = 10
 IDLE = 0.1  # cores that other programs may keep busy unmentioned
-Numbers = Dict[str, Any]
 
 
 def in_turns(functions: Sequence[Callable[[], Any]], runs: int, warm_up: int = WARM_UP) -> List[List[float]]:
@@ -70,7 +68,7 @@ class Report:
         self, name: str, title: str, options: argparse.Namespace, libraries: Sequence[str], at_most: bool = True
     ) -> None:
         self._at_most, self._json, self._libraries = at_most, options.json, libraries
-        self._start, self._others = time.perf_counter(), _others_seconds()
+        self._start, self._others = time.perf_counter(), others_seconds()
         self.result: Numbers = {
             "benchmark": name,
             "title": title,
@@ -98,7 +96,7 @@ class Report:
         lines = self.result["results"]
         self.result["versions"].update(versions(self._libraries))
         seconds = time.perf_counter() - self._start
-        self.result["others"] = round(max(0.0, (_others_seconds() - self._others) / seconds), 2)
+        self.result["others"] = round(max(0.0, (others_seconds() - self._others) / seconds), 2)
         rows = [["", *lines[0]["parts"], "value", "25 %", "75 %", "runs", "goal"]]
         for line in lines:
             value = line["value"]
@@ -132,44 +130,11 @@ def place(result: Numbers) -> str:
     return where + ("; other programs on {others:.1f} cores".format(**result) if result["others"] > IDLE else "")
 
 
-def _others_seconds() -> float:
-    """Seconds that cores were busy so far with other programs than this and its children that have ended."""
-    with open("/proc/stat", encoding="utf-8") as stream:
-        user, nice, system = map(int, stream.readline().split()[1:4])
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
-def machine(threads: Optional[int] = None) -> Numbers:
-    cores = len(os.sched_getaffinity(0))
-    return {
-        "processor": _processor(),
-        "architecture": platform.machine(),
-        "cores": cores,
-        "threads": threads or cores,
-    }
-
-
-def _processor() -> str:
-    # A board says what it is itself; its processor's name alone would not tell one from another.
-    for path, start in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
-        if os.path.exists(path):
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                for line in stream:
-                    if line.startswith(start):
-                        return line.split(":")[-1].strip("\0 \n\t")
-    return "unknown processor"
-
-
-def versions(libraries: Sequence[str]) -> Dict[str, str]:
-    """Releases of Python, of this and of libraries that are imported."""
-    found = {"python": platform.python_version(), "tlee": tlee.__version__}
-    found.update((name, sys.modules[name].__version__) for name in libraries if name in sys.modules)
-    return found
-
-
 def parser(name: str, documentation: str, runs: int) -> argparse.ArgumentParser:
     """With the options that every measurement has."""
-    made = argparse.ArgumentParser(prog="tlee.benchmarks." + name, description=documentation.splitlines()[0])
+    made = argparse.ArgumentParser(
+        prog="tlee.benchmarks.development." + name, description=documentation.splitlines()[0]
+    )
     made.add_argument("--runs", type=cli.positive, default=runs, help="(%(default)s)")
     made.add_argument("--threads", type=cli.positive, help="all cores without it")
     made.add_argument("--json", metavar="FILE", help="write the numbers there")

@@ -1,6 +1,6 @@
 """How much faster the runtime is than the same model in PyTorch.
 
-    python -m tlee.benchmarks.pytorch
+    python -m tlee.benchmarks.development.pytorch
 
 A whole video, every frame to the tail through every exit, on as many threads. Each side has a process of its own, since
 the threads of both spin while they wait; the processes take turns. Of two clips in a row the second is timed: the first
@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.inference import walk
@@ -38,7 +38,7 @@ class Eager:
     """PyTorch in another process, which recognises one clip per line."""
 
     def __init__(self, checkpoint: str, threads: Optional[int]) -> None:
-        command = [sys.executable, "-m", "tlee.benchmarks.pytorch", "--serve", checkpoint]
+        command = [sys.executable, "-m", "tlee.benchmarks.development.pytorch", "--serve", checkpoint]
         if threads:
             command += ["--threads", str(threads)]
         self._process = subprocess.Popen(
@@ -132,4 +132,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.pytorch", command)
+    cli.main("tlee.benchmarks.development.pytorch", command)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tlee.benchmarks import table, timing
+from tlee.benchmarks.development import table, timing
 from tlee.errors import UsageError
 
 

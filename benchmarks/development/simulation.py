@@ -1,6 +1,6 @@
 """How fast policies are simulated on recorded videos.
 
-    python -m tlee.benchmarks.simulation REPORT/trace.npz
+    python -m tlee.benchmarks.development.simulation REPORT/trace.npz
 
 The trace is one that tlee-tune wrote. For a workstation: the simulation needs numba.
 """

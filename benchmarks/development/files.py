@@ -1,6 +1,6 @@
 """What a video file takes from end to end, against decoding and inference for themselves.
 
-    python -m tlee.benchmarks.files VIDEO BUNDLE.tlee
+    python -m tlee.benchmarks.development.files VIDEO BUNDLE.tlee
 
 Decoding is reading and preparing the frames that the recognition needed, in their order, from a newly opened file;
 inference is recognising the same video given as an array. Where the CPU computes, end to end should be little more than
@@ -13,7 +13,7 @@ from typing import List, Optional
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.frames import FrameSpec
 from tlee.policy import ExitPolicy
@@ -77,4 +77,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.files", command)
+    cli.main("tlee.benchmarks.development.files", command)

@@ -1,6 +1,6 @@
 """What deciding costs: the host's time for one exit, beside the inference calls.
 
-    python -m tlee.benchmarks.decision BUNDLE.tlee
+    python -m tlee.benchmarks.development.decision BUNDLE.tlee
 
 Whole videos run through the exit rule, and nothing stops them. What the sessions take is subtracted. Everything else
 counts: handing values over, reading confidences, the rule, and making a frame the first split's input. The last is
@@ -14,7 +14,7 @@ from typing import Any, List, NamedTuple, Optional
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.inference import walk
 from tlee.policy import ExitPolicy, Thresholds
@@ -131,4 +131,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.decision", command)
+    cli.main("tlee.benchmarks.development.decision", command)

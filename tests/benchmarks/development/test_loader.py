@@ -4,7 +4,7 @@ import re
 
 from conftest import write_clip
 
-from tlee.benchmarks import loader
+from tlee.benchmarks.development import loader
 
 
 def test_both_sides_are_timed_on_the_same_frames(tmp_path, capsys):

@@ -1,6 +1,6 @@
 """Results of measurements as a table in a page.
 
-    python -m tlee.benchmarks.table chain.json decision.json --write README.md
+    python -m tlee.benchmarks.development.table chain.json decision.json --write README.md
 
 The files are those that the other scripts write with `--json`. The table goes between the page's lines
 `<!-- benchmarks -->` and `<!-- /benchmarks -->`; results of each machine make a table of their own.
@@ -11,7 +11,7 @@ import json
 from typing import Any, Dict, List, Optional
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.errors import UsageError
 
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
@@ -56,7 +56,7 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = argparse.ArgumentParser(prog="tlee.benchmarks.table", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tlee.benchmarks.development.table", description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="+", metavar="RESULT.json")
     parser.add_argument("--write", metavar="FILE.md", help="put the table between the file's markers")
     options = parser.parse_args(arguments)
@@ -67,4 +67,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.table", command)
+    cli.main("tlee.benchmarks.development.table", command)

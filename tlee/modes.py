@@ -1,6 +1,6 @@
 """The ways of answering that are compared, and the policy behind each."""
 
-from __future__ import annotations
+from typing import Dict, List
 
 from tlee.policy import ExitPolicy, RandomExit, Thresholds, exit_policy
 
@@ -21,7 +21,7 @@ MODES = {
 }
 
 
-def policies(gate: str, frames: int, thresholds: Thresholds) -> dict[str, ExitPolicy]:
+def policies(gate: str, frames: int, thresholds: Thresholds) -> Dict[str, ExitPolicy]:
     """The policies of the modes that can leave early."""
     tail = len(thresholds.layer) - 1
     return {
@@ -32,6 +32,6 @@ def policies(gate: str, frames: int, thresholds: Thresholds) -> dict[str, ExitPo
     }
 
 
-def fixed_exits(frames: int, thresholds: Thresholds) -> list[ExitPolicy]:
+def fixed_exits(frames: int, thresholds: Thresholds) -> List[ExitPolicy]:
     """For each exit the policy of leaving every frame there and evaluating no other. That of the tail is NONE."""
     return [ExitPolicy(frames, thresholds, frame_exit=False, only=b) for b in range(len(thresholds.layer))]

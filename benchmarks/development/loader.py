@@ -1,6 +1,6 @@
 """How fast training gets its frames: the data loader against plain decoding of the same frames of the same files.
 
-    python -m tlee.benchmarks.loader FOLDER
+    python -m tlee.benchmarks.development.loader FOLDER
 
 Plain decoding is OpenCV reading each file forwards up to the last frame wanted, in as many processes as the loader has
 workers, one thread each: nothing is resized, varied, or handed from process to process. The two take turns. For a

@@ -1,6 +1,6 @@
 """What each backbone costs, split by split: the table in docs/backbones.md.
 
-    python -m tlee.benchmarks.splits --write docs/backbones.md $(python -m tlee.export.backbone --list)
+    python -m tlee.benchmarks.development.splits --write docs/backbones.md $(python -m tlee.export.backbone --list)
 
 Every backbone is exported at full size with random weights and three branches; its splits are timed one after the other
 on one frame.
@@ -17,7 +17,7 @@ from typing import List, Optional
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -74,7 +74,7 @@ def _several(numbers: List[float], digits: int) -> str:
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = argparse.ArgumentParser(prog="tlee.benchmarks.splits", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tlee.benchmarks.development.splits", description=__doc__.splitlines()[0])
     parser.add_argument("backbones", nargs="+", metavar="BACKBONE")
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--threads", type=int)
@@ -97,4 +97,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.splits", command)
+    cli.main("tlee.benchmarks.development.splits", command)

@@ -1,6 +1,6 @@
 """What chaining costs: the splits of a backbone one after the other, against the same backbone as one graph.
 
-    python -m tlee.benchmarks.chain
+    python -m tlee.benchmarks.development.chain
 
 Both run in one process on one thread pool, in turn; the ratio is that of each pair of runs.
 """
@@ -12,7 +12,7 @@ from typing import Any, List, Optional
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -71,4 +71,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.chain", command)
+    cli.main("tlee.benchmarks.development.chain", command)

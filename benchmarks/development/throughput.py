@@ -1,6 +1,6 @@
 """How many more videos a second are recognised several at once than one at a time.
 
-    python -m tlee.benchmarks.throughput BUNDLE.tlee VIDEO...
+    python -m tlee.benchmarks.development.throughput BUNDLE.tlee VIDEO...
 
 Both recognise all videos in turn, with the same early exits.
 """
@@ -8,7 +8,7 @@ Both recognise all videos in turn, with the same early exits.
 from typing import Any, List, Optional, Tuple
 
 from tlee import cli
-from tlee.benchmarks import timing
+from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.errors import InputError, UsageError
 from tlee.runtime import BatchRecognizer, Recognizer, Result
@@ -57,4 +57,4 @@ def command(arguments: Optional[List[str]]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.throughput", command)
+    cli.main("tlee.benchmarks.development.throughput", command)

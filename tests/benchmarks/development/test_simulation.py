@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlee.benchmarks import simulation
+from tlee.benchmarks.development import simulation
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.videos import Parts

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tlee.benchmarks.splits import BEGIN, END, HEAD
+from tlee.benchmarks.development.splits import BEGIN, END, HEAD
 
 
 @pytest.mark.full  # exports at full size
@@ -13,7 +13,16 @@ def test_the_table_goes_between_the_markers_of_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old\n{END}after\n", encoding="utf-8")
     # A process of its own, since it shares one thread pool among all its sessions.
-    command = [sys.executable, "-m", "tlee.benchmarks.splits", "--runs", "1", "--write", str(page), "mobilenetv2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tlee.benchmarks.development.splits",
+        "--runs",
+        "1",
+        "--write",
+        str(page),
+        "mobilenetv2",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}| backbone |") and text.endswith(f"{END}after\n") and "old" not in text

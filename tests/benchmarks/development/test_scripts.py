@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import small_model
 
-from tlee.benchmarks import decision
+from tlee.benchmarks.development import decision
 from tlee.export.backbone import write_whole
 
 
@@ -17,7 +17,7 @@ from tlee.export.backbone import write_whole
 def measured(tmp_path):
     def run(script: str, *arguments: object) -> dict:
         # A process of its own: it shares one thread pool among all its sessions.
-        command = [sys.executable, "-m", f"tlee.benchmarks.{script}", *map(str, arguments)]
+        command = [sys.executable, "-m", f"tlee.benchmarks.development.{script}", *map(str, arguments)]
         subprocess.run([*command, "--json", str(tmp_path / "x.json")], check=True, capture_output=True)
         content = json.loads((tmp_path / "x.json").read_text())
         assert content["benchmark"] == script and content["machine"]["processor"]

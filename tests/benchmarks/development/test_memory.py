@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tlee.benchmarks import memory
+from tlee.benchmarks.development import memory
 from tlee.errors import UsageError
 from tlee.runtime import Recognizer
 from tlee.runtime.batch import BatchRecognizer
@@ -33,7 +33,7 @@ def test_samples_are_printed_drawn_and_written(small_bundle, clip, tmp_path, bat
     plot, path = tmp_path / "memory.svg", tmp_path / "memory.json"
     arguments = [small_bundle, clip, "--runs", 40, "--backend", "cpu", "--batch", batch, "--plot", plot, "--json", path]
     # A process of its own, since it shares one thread pool among all its sessions.
-    command = [sys.executable, "-m", "tlee.benchmarks.memory", *map(str, arguments)]
+    command = [sys.executable, "-m", "tlee.benchmarks.development.memory", *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     said = run.stdout.splitlines()
     found = json.loads(path.read_text())

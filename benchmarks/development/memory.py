@@ -1,6 +1,6 @@
 """Whether a recogniser that runs for long holds on to memory or files.
 
-    python -m tlee.benchmarks.memory digits.tlee examples/clips/*.mp4 --plot memory.svg
+    python -m tlee.benchmarks.development.memory digits.tlee examples/clips/*.mp4 --plot memory.svg
 
 One process recognises clip after clip, two thirds of them with early exits as in the bundle, one third without.
 Resident memory and open descriptors are read after each answer. The growth is the median of those in five parts of the
@@ -193,7 +193,7 @@ def _runs(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tlee.benchmarks.memory", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="tlee.benchmarks.development.memory", description=__doc__.splitlines()[0])
     parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
     parser.add_argument("clips", nargs="*", metavar="CLIP", help="videos, taken in turn (random frames)")
     parser.add_argument("--runs", type=_runs, default=1000, help="recognitions after the warm-up (%(default)s)")
@@ -205,4 +205,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    cli.main("tlee.benchmarks.memory", command)
+    cli.main("tlee.benchmarks.development.memory", command)

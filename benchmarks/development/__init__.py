@@ -1,0 +1,1 @@
+"""What tlee itself is held to: measurements of its parts, most of them with a goal."""

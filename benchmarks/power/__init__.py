@@ -1,0 +1,1 @@
+"""What a device draws while something runs, from whatever sensor it has."""
