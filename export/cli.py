@@ -36,12 +36,16 @@ def command(arguments: list[str] | None) -> None:
         default=[],
         help="also write forms that compute in half precision, for TensorRT 11 and RTX, which read it from the ONNX",
     )
+    parser.add_argument(
+        "--plain", action="store_true", help="the backbone alone, uncut and without exits, for tlee-bench --plain"
+    )
     parser.add_argument("--replace", action="store_true", help="replace the bundle if it exists")
     parser.add_argument("--no-verify", action="store_true", help="do not compare the bundle with PyTorch")
     options = parser.parse_args(arguments)
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.export.exporter import export_bundle, load_model
+    from tlee.export.plain import plain
     from tlee.models.published_config import load_model_config
 
     config = None
@@ -50,7 +54,7 @@ def command(arguments: list[str] | None) -> None:
         warn_of_unknown(PROGRAM, options.config, unknown)
     model = load_model(options.checkpoint, config)
     bundle = export_bundle(
-        model,
+        plain(model) if options.plain else model,
         options.output,
         options.checkpoint,
         verified=not options.no_verify,

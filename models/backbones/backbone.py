@@ -18,7 +18,7 @@ class Backbone(nn.Module):
 
     Args:
         name: a key of `BACKBONES`.
-        branches: how many exits sit before the tail, 1 to 3; the backbone's last cuts count.
+        branches: how many exits sit before the tail, 0 to 3; the backbone's last cuts count.
         input_size: side of a frame, pixels.
         width: channel multiplier.
         cuts: number of modules in front of each branch, instead of the backbone's own.
@@ -50,7 +50,7 @@ class Backbone(nn.Module):
             remedy = f"set model.input_size to a multiple of {spec.size_step}"
             raise UsageError("backbone", f"{name} does not take frames of {input_size} pixels", remedy)
         self.features = _features(spec, width, shift)
-        self.cuts = tuple(cuts or spec.cuts[-branches:])
+        self.cuts = tuple(cuts or spec.cuts[len(spec.cuts) - branches :])
         self._bounds = (0, *self.cuts, len(self.features))
         if any(a >= b for a, b in zip(self._bounds, self._bounds[1:])):
             remedy = f"set model.cuts to rising numbers from 1 to {len(self.features) - 1}"
