@@ -7,8 +7,8 @@ from tlee.models.model import Tlee
 
 
 def plain(model: Tlee) -> Tlee:
-    """A model of the same weights without branches, feature reuse and gate: every frame runs through one uncut backbone to
-    the classifier."""
+    """A model of the same weights without branches, feature reuse and gate: every frame runs through one uncut backbone
+    to the classifier."""
     parts = {"branches": 0, "cuts": None, "frm": "none", "gate": "none"}
     whole = {"name": f"{model.config.name}-plain", "exits": ExitConfig()}
     config = model.config.model_copy(update={**whole, "model": model.config.model.model_copy(update=parts)})
