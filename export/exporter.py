@@ -19,7 +19,7 @@ from tlee.bundle import Bundle, BundleWriter, exit_costs, unit_segments, write_b
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
 from tlee.export.half import halves
-from tlee.export.segments import SegmentModule, count_macs, count_parameters, segment_modules, to_onnx
+from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.units import compose
 from tlee.export.verify import synthetic_clips, verify
@@ -32,6 +32,7 @@ from tlee.models.published import load_published
 from tlee.runtime.onnx_backend import OnnxBackend
 
 SYNTHETIC = "synthetic clips"
+ADDED = ("macs", "parameters", "elements", "layers")  # of a unit: those of its segments together
 Graphs = dict[str, onnx.ModelProto]
 
 
@@ -104,6 +105,7 @@ def _add_segment(writer: BundleWriter, segment: SegmentModule, graph: onnx.Model
         "outputs": _values(segment.outputs, segment.output_shapes()),
         "macs": count_macs(segment),
         "parameters": count_parameters(segment),
+        **count_traffic(graph),
         "nodes": len(graph.graph.node),
         **({"state": segment.state()} if segment.state() else {}),
     }
@@ -124,7 +126,7 @@ def _add_unit(
         "file": _add(writer, f"units/{name}.onnx", unit),
         "segments": parts,
         **{side: _values([v.name for v in values], [_shape(v) for v in values]) for side, values in sides.items()},
-        **{key: sum(segments[part][key] for part in parts) for key in ("macs", "parameters")},
+        **{key: sum(segments[part][key] for part in parts) for key in ADDED},
         "nodes": len(unit.graph.node),
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,13 @@ from tlee.models.model import Tlee
 
 OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
 NEXT = "_next"  # behind the name of a state: its value for the next frame
+# What an engine does without a kernel of its own: other views of a map, and joining maps, which their makers do.
+VIEWS = frozenset(["Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"])
+# What an engine computes on the way out of the layer before.
+POINTWISE = frozenset(
+    ["Add", "BatchNormalization", "Clip", "Div", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Max", "Min", "Mul"]
+    + ["Neg", "PRelu", "Pow", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh"]
+)
 
 
 @dataclass(frozen=True)
@@ -210,3 +219,36 @@ def count_macs(segment: SegmentModule) -> int:
 def count_parameters(segment: SegmentModule) -> int:
     """Learnt numbers in the segment; batch norm counts although export folds it into convolutions."""
     return sum(p.numel() for p in segment.module.parameters())
+
+
+def count_traffic(model: onnx.ModelProto) -> dict[str, int]:
+    """What a graph costs beside arithmetic, for one video; what counts is defined in docs/bundle.md.
+
+    Returns:
+        `layers` that a fused engine launches; `elements`, numbers in the feature maps that these write.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    sizes = _map_sizes(graph)
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(value.name for value in graph.output)
+    made: set[str] = set()  # maps that a layer writes
+    layers = elements = 0
+    for node in graph.node:
+        inputs, output = [name for name in node.input if name in sizes], node.output[0]
+        if node.op_type in VIEWS or not inputs or output not in sizes:
+            continue
+        alone = [name for name in inputs if name in made and readers[name] == 1 and sizes[name] == sizes[output]]
+        if node.op_type not in POINTWISE or not alone:
+            layers, elements = layers + 1, elements + sizes[output]
+        made.add(output)
+    return {"layers": layers, "elements": elements}
+
+
+def _map_sizes(graph: onnx.GraphProto) -> dict[str, int]:
+    """Numbers in each value that depends on the input, for one video; shapes and weights have none."""
+    weights, sizes = {tensor.name for tensor in graph.initializer}, {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.elem_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) and value.name not in weights:
+            sizes[value.name] = math.prod(dimension.dim_value or 1 for dimension in kind.shape.dim)
+    return sizes

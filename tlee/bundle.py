@@ -16,7 +16,7 @@ from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST = "manifest.json"
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
@@ -39,6 +39,8 @@ class Segment(NamedTuple):
     outputs: List[str]
     macs: int
     parameters: int
+    elements: int  # numbers in the feature maps that its layers write, for one video
+    layers: int  # that a fused engine launches
     state: Dict[str, str]  # inputs by name that the output of that name replaces in the next frame
     nodes: int  # of the ONNX graph: what building it takes goes by these
     segments: List[str]  # of a unit, in order; of a segment itself alone
@@ -381,5 +383,6 @@ def _walk_files(path: str) -> Set[str]:
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:
     inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
-    counts = (entry["macs"], entry["parameters"], entry.get("state", {}), entry["nodes"])
-    return Segment(name, entry["file"], inputs, outputs, *counts, segments=entry.get("segments", [name]))
+    counts = (entry["macs"], entry["parameters"], entry["elements"], entry["layers"])
+    segments = entry.get("segments", [name])
+    return Segment(name, entry["file"], inputs, outputs, *counts, entry.get("state", {}), entry["nodes"], segments)

@@ -14,7 +14,7 @@ from tlee.bundle import Bundle
 from tlee.errors import UsageError, VerificationError
 from tlee.export import cli, exporter, verify
 from tlee.export.exporter import export_bundle, load_model
-from tlee.export.segments import segment_modules, to_onnx
+from tlee.export.segments import SegmentModule, count_traffic, segment_modules, to_onnx
 from tlee.models.config import Config
 
 SEGMENTS = {"split0", "split1", "split2", "branch0", "branch1", "tail", "frm", "head", "gate"}
@@ -112,3 +112,30 @@ def test_synthetic_clips_are_the_same_every_time():
     first, second = (list(verify.synthetic_clips(spec)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second))
     assert not np.array_equal(first[0], first[1])
+
+
+class Residual(torch.nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.activation = activation
+
+    def forward(self, x):
+        x = self.activation(self.first(x))
+        return torch.cat([x, x + self.second(x)], 1)
+
+
+@pytest.mark.parametrize(
+    ("activation", "layers"), [(torch.nn.ReLU(), 2), (torch.nn.SiLU(), 3), (torch.nn.MaxPool2d(3, 1, 1), 3)]
+)
+def test_what_an_engine_computes_on_the_way_out_of_a_layer_is_no_layer_and_no_map_of_its_own(activation, layers):
+    segment = SegmentModule("split0", Residual(activation).eval(), ("x",), ((1, 3, 8, 8),), ("y",))
+    assert count_traffic(to_onnx(segment)) == {"layers": layers, "elements": layers * 4 * 8 * 8}
+
+
+def test_a_unit_costs_what_its_segments_cost_together(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    for unit in bundle.units.values():
+        for count in ("macs", "parameters", "elements", "layers"):
+            parts = [getattr(bundle.segments[name], count) for name in unit.segments]
+            assert getattr(unit, count) == sum(parts) and min(parts) >= 0

@@ -95,7 +95,7 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 def test_another_format_is_refused(copy):
     edit(copy, lambda m: m.update(format=3))
-    refuse(copy, "format 3, this release reads 5")
+    refuse(copy, "format 3, this release reads 6")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
