@@ -2,12 +2,15 @@
 
 import os
 import platform
+import re
+import subprocess
 import sys
 from typing import Any, Dict, Optional, Sequence
 
 import tlee
 
 Numbers = Dict[str, Any]
+TEGRA = "/etc/nv_tegra_release"  # on Jetsons alone
 
 
 def others_seconds() -> float:
@@ -41,5 +44,32 @@ def _processor() -> str:
 def versions(libraries: Sequence[str]) -> Dict[str, str]:
     """Releases of Python, of this and of libraries that are imported."""
     found = {"python": platform.python_version(), "tlee": tlee.__version__}
-    found.update((name, sys.modules[name].__version__) for name in libraries if name in sys.modules)
+    for name in libraries:
+        if hasattr(sys.modules.get(name), "__version__"):
+            found[name] = str(sys.modules[name].__version__)
     return found
+
+
+def system() -> Dict[str, str]:
+    """Releases of what the device's maker installed; of a machine that is no Jetson its kernel alone."""
+    found = {"kernel": platform.release()}
+    if os.path.exists(TEGRA):
+        with open(TEGRA, encoding="utf-8", errors="replace") as stream:
+            release = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", stream.readline())
+        if release:
+            found["l4t"] = ".".join(release.groups())
+    if "l4t" in found:
+        for name, package in (("jetpack", "nvidia-jetpack"), ("tensorrt", "libnvinfer8"), ("tensorrt", "libnvinfer10")):
+            installed = _installed(package)
+            if installed:
+                found[name] = installed
+    return found
+
+
+def _installed(package: str) -> str:
+    """The version of a Debian package, or nothing."""
+    command = ["dpkg-query", "--show", "--showformat=${Version}", package]
+    try:
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, universal_newlines=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,10 +1,10 @@
 """How far a build is, on a terminal: one line on standard error that is written over."""
 
 import contextlib
-import sys
 import time
 from typing import Callable, Iterator, List
 
+from tlee import cli
 from tlee.engines.jobs import Job
 
 
@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, jobs: List[Job]) -> None:
         self._left = [job.nodes for job in jobs]
         self._count, self._spent, self._nodes = len(jobs), 0.0, 0
-        self._shown = sys.stderr.isatty()
+        self._status = cli.StatusLine()
 
     @contextlib.contextmanager
     def on(self, job: Job) -> Iterator[Callable[[], None]]:
@@ -37,16 +37,13 @@ class Progress:
     @contextlib.contextmanager
     def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
         def show() -> None:
-            if self._shown:
-                sys.stderr.write("\r\033[K" + text())
-                sys.stderr.flush()
+            self._status.show(text())
 
         show()
         try:
             yield show
         finally:
-            if self._shown:
-                sys.stderr.write("\r\033[K")
+            self._status.clear()
 
     def _time(self, elapsed: float) -> str:
         if not self._nodes:

@@ -1,10 +1,12 @@
 """Which backends there are, and which one a machine and a bundle are made for."""
 
+import argparse
 import contextlib
 import os
 from typing import Any, Iterator, List, NamedTuple, Optional
 
-from tlee.bundle import FUSED, Bundle
+from tlee import cli
+from tlee.bundle import FUSED, PRECISIONS, SEPARATE, Bundle
 from tlee.errors import TleeError, UsageError
 from tlee.runtime.backend import Backend
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -77,6 +79,17 @@ class OnBackend:
     def close(self) -> None:
         """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
         raise NotImplementedError  # abstract
+
+
+def add_backend_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that are a `Choice`."""
+    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
+    parser.add_argument("--engine-dir", metavar="FOLDER", help="where tlee-build put the engines (the bundle)")
+    parser.add_argument(
+        "--units", choices=(FUSED, SEPARATE), default=FUSED, help="exits as one graph or several (%(default)s)"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (fp32)")
+    parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
 
 
 def open_backend(bundle: Bundle, choice: Choice) -> Opened:

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import IO, Any, Dict, Iterator, List, Optional
 
 from tlee import cli
-from tlee.bundle import FUSED, PRECISIONS, SEPARATE, Bundle
+from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, UsageError
 from tlee.files import whole_file
 from tlee.policy import Thresholds
-from tlee.runtime.backends import BACKENDS
+from tlee.runtime.backends import add_backend_options
 from tlee.runtime.batch import Answer, BatchRecognizer
 from tlee.runtime.live import is_live
 from tlee.runtime.recognizer import Recognizer
@@ -155,14 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         help="video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://...",
     )
     parser.add_argument("--json", metavar="FILE", help="write results as JSON Lines; - for standard output")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes (%(default)s)")
+    add_backend_options(parser)
     parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
-    parser.add_argument("--engine-dir", metavar="FOLDER", help="where tlee-build put the engines (the bundle)")
-    parser.add_argument(
-        "--units", choices=(FUSED, SEPARATE), default=FUSED, help="exits as one graph or several (%(default)s)"
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
-    parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="window of live sources (%(default)s)")
     parser.add_argument("--no-speculation", action="store_true", help="queue no split before it is known to be wanted")
     parser.add_argument("--no-prefetch", action="store_true", help="read no frame before it is known to be wanted")

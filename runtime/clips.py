@@ -10,7 +10,6 @@ from tlee.frames import FrameSpec, check_clip
 from tlee.runtime.live import LiveSource
 from tlee.video import open_clip, read_frames, sampled_order
 
-Clip = Union[str, "os.PathLike[str]", np.ndarray]
 TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
 
 
@@ -32,12 +31,17 @@ class Task(NamedTuple):
     start: float
 
 
+Clip = Union[str, "os.PathLike[str]", np.ndarray, Task]
+
+
 def clip_task(clip: Clip, spec: FrameSpec) -> Task:
-    """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them.
+    """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them; a task is one already.
 
     Raises:
         InputError: it cannot be opened, or the frames are of another shape or type.
     """
+    if isinstance(clip, Task):
+        return clip
     start = time.perf_counter()
     if isinstance(clip, np.ndarray):
         check_clip(clip, spec)

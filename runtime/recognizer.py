@@ -89,7 +89,7 @@ class Recognizer(OnBackend):
 
         Args:
             clip: a video file, a folder of pictures, or the frames themselves: (T, H, W, 3) uint8 or float32
-                RGB 0-255, already in processing order.
+                RGB 0-255, already in processing order; or a `tlee.runtime.clips.Task`, for who reads frames himself.
             trace: keep every step with its logits and z.
 
         Raises:

@@ -17,6 +17,21 @@ def report(program: str, error: object) -> None:
     sys.stderr.write("{}: {}\n".format(program, error))
 
 
+class StatusLine:
+    """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K" + text)
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        self.show("")
+
+
 def run(
     program: str, command: Callable[[Optional[List[str]]], Optional[int]], arguments: Optional[List[str]] = None
 ) -> int:

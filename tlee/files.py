@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from typing import IO, Any, Iterator
+from typing import IO, Any, Iterator, Tuple
 
 from tlee.errors import UsageError
 
@@ -23,14 +23,8 @@ def whole_file(path: str, mode: str = "w") -> Iterator[IO[Any]]:
     Raises:
         UsageError: the folder does not exist, cannot be written, or is full.
     """
-    folder, name = os.path.split(os.path.abspath(path))
     encoding = None if "b" in mode else "utf-8"
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(21, "Is a directory")
-        handle, temporary = tempfile.mkstemp(prefix=".{}.".format(name), dir=folder)
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+    handle, temporary = _beside(path)
     try:
         with open(handle, mode, encoding=encoding) as stream:
             try:
@@ -50,6 +44,24 @@ def whole_file(path: str, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def check_place(path: str) -> None:
+    """Before long work, the result of which shall be written to `path`. Raises UsageError as `whole_file` does."""
+    handle, temporary = _beside(path)
+    os.close(handle)
+    os.unlink(temporary)
+
+
+def _beside(path: str) -> Tuple[int, str]:
+    """A new file in the folder of `path`."""
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(21, "Is a directory")
+        return tempfile.mkstemp(prefix=".{}.".format(name), dir=folder)
+    except OSError as error:
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
 
 @contextlib.contextmanager
