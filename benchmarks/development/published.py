@@ -1,0 +1,61 @@
+"""What the networks of published figures cost, counted as an export counts a bundle's segments: for
+`tlee.benchmarks.estimate`, which fits the boards' efficiencies to these figures.
+
+    python -m tlee.benchmarks.development.published [NETWORK ...]     # such as resnet50-224; all without
+
+Writes the counts into benchmarks/published.json of the checkout. For a workstation, with torchvision, and timm for the
+networks that torchvision does not have. Weights do not matter and are random.
+"""
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+from typing import Any, Dict, List, Optional
+
+from tlee import cli
+from tlee.benchmarks import estimate
+from tlee.files import write_json
+
+FROM_TIMM = ("inception_resnet_v2", "inception_v4", "mobilenetv1_100")
+UNTRAINED = {
+    "googlenet": {"init_weights": False},
+    "inception_v3": {"init_weights": False},
+}  # initialising takes minutes
+
+
+def count(network: str) -> Dict[str, Any]:
+    """The counts of one network, named `<name>-<side of its input>`."""
+    from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, to_onnx
+
+    name, side = network.rsplit("-", 1)
+    segment = SegmentModule(name, _model(name), ("x",), ((1, 3, int(side), int(side)),), ("y",))
+    counts = {"macs": count_macs(segment), "parameters": count_parameters(segment)}
+    return dict(counts, **count_traffic(to_onnx(segment)))
+
+
+def _model(name: str) -> Any:
+    if name in FROM_TIMM:
+        return importlib.import_module("timm").create_model(name, pretrained=False).eval()
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None, **UNTRAINED.get(name, {})).eval()
+
+
+def command(arguments: Optional[List[str]] = None) -> None:
+    parser = argparse.ArgumentParser(prog="published", description="Count what the networks of published figures cost.")
+    parser.add_argument("networks", nargs="*", help="such as resnet50-224 (default: all that a figure is of)")
+    options = parser.parse_args(arguments)
+    with open(estimate.PUBLISHED, encoding="utf-8") as stream:
+        published = json.load(stream)
+    networks = options.networks or sorted({figure["network"] for figure in published["figures"]})
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        for network, counts in zip(networks, pool.imap(count, networks)):
+            published["networks"][network] = counts
+            print("{}: {}".format(network, counts), flush=True)
+    write_json(estimate.PUBLISHED, published)
+
+
+if __name__ == "__main__":
+    cli.main("published", command)
