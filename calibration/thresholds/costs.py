@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tlee.bundle import Bundle
+from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.models.config import load_config
@@ -18,26 +18,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="ignore")  # a device's profile holds more than is read here
 
 
-class SegmentProfile(Section):
-    """One run of a segment, means."""
+class GraphProfile(Section):
+    """One run of a segment or unit, means; and what it computes, to tell whose profile it is."""
 
     milliseconds: float = Field(gt=0)
     millijoules: float | None = Field(None, gt=0)
+    macs: int | None = None
 
 
 class Profile(Section):
-    """What `tlee-bench` measured on a device.
+    """What `tlee-bench` measured on a device, see `tlee.benchmarks.profile`.
 
     Attributes:
         device: its name.
-        segments: by name in the bundle.
-        frame: decoding, preparing and uploading one frame.
+        graphs: of the chain that ran there, by name in the bundle; `frame` is decoding, preparing and uploading one.
     """
 
     format: Literal[1]
     device: str
-    segments: dict[str, SegmentProfile]
-    frame: SegmentProfile | None = None
+    graphs: dict[str, GraphProfile]
 
 
 class Metric(NamedTuple):
@@ -49,14 +48,14 @@ class Metric(NamedTuple):
 
 
 def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
-    """Costs of a bundle's segments.
+    """Costs of a bundle's segments, or of its units where the device ran these.
 
     Args:
         profile: the file that tlee-bench wrote on the device; None for MACs.
         unit: MILLISECONDS or MILLIJOULES; None for milliseconds with a profile, MACs without.
 
     Raises:
-        UsageError: time or energy without a profile, or one that lacks them for a segment.
+        UsageError: time or energy without a profile, or one that lacks them for a graph, or is of another model.
     """
     if profile is None:
         if unit is not None:
@@ -65,9 +64,14 @@ def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
             )
         return Metric(MACS, Costs({name: segment.macs for name, segment in bundle.segments.items()}), None)
     read, key = load_config(profile, Profile), "millijoules" if unit == MILLIJOULES else "milliseconds"
-    parts = dict(read.segments, **({"frame": read.frame} if read.frame else {}))
-    costs = {name: getattr(parts[name], key) for name in (*bundle.segments, "frame") if name in parts}
-    missing = [name for name in (*bundle.segments, *costs) if costs.get(name) is None]
+    names = bundle.chain(FUSED if "exit0" in read.graphs else SEPARATE)
+    others = [
+        name for name in names if name in read.graphs and read.graphs[name].macs not in (None, bundle.graph(name).macs)
+    ]
+    if others:
+        raise UsageError(profile, f"is of another model, its {others[0]} differs", "measure this bundle on the device")
+    costs = {name: getattr(read.graphs[name], key) for name in (*names, "frame") if name in read.graphs}
+    missing = [name for name in (*names, *costs) if costs.get(name) is None]
     if missing:
         raise UsageError(profile, f"has no {key} of {missing[0]}", "measure this bundle on the device again")
     return Metric(unit or MILLISECONDS, Costs(costs), read.device)

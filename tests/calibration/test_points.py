@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tlee.bundle import FUSED
 from tlee.calibration.thresholds.costs import MACS, MILLIJOULES, MILLISECONDS, metric_of
 from tlee.calibration.thresholds.points import Target, named_points
 from tlee.calibration.thresholds.simulate import frame_costs
@@ -91,9 +92,11 @@ def bundle(lively_bundle):
 def profile(bundle, tmp_path):
     """Writes a profile of one millisecond and two millijoules a segment; `changes` are made to it first."""
 
-    def write(**changes):
+    def write(frame=None, **changes):
         segments = {name: {"milliseconds": 1.0, "millijoules": 2.0} for name in bundle.segments}
-        content = {"format": 1, "device": "Jetson Nano", "segments": segments, "clocks": "locked", **changes}
+        if frame:
+            segments["frame"] = {"milliseconds": frame}
+        content = {"format": 1, "device": "Jetson Nano", "graphs": segments, "clocks": "locked", **changes}
         (tmp_path / "profile.json").write_text(json.dumps(content, indent=1))
         return str(tmp_path / "profile.json")
 
@@ -125,14 +128,20 @@ def test_a_profile_says_what_segments_cost(bundle, profile, unit, cost):
 
 def test_decoding_without_an_energy_is_not_free(bundle, profile):
     with pytest.raises(UsageError, match="has no millijoules of frame"):
-        metric_of(bundle, profile(frame={"milliseconds": 10.0}), MILLIJOULES)
+        metric_of(bundle, profile(frame=10.0), MILLIJOULES)
 
 
 def test_decoding_counts_once_for_every_frame_that_is_used(bundle, profile):
-    with_frame = metric_of(bundle, profile(frame={"milliseconds": 10.0}), None).costs
+    with_frame = metric_of(bundle, profile(frame=10.0), None).costs
     alone = metric_of(bundle, profile(), None).costs
     assert (frame_costs(with_frame, 4) == frame_costs(alone, 4) + 10).all()
     assert with_frame.full(4) == alone.full(4) + 40
+
+
+def test_a_profile_of_units_says_what_exits_cost(bundle, profile):
+    units = {name: {"milliseconds": 1.0, "macs": bundle.graph(name).macs} for name in bundle.chain(FUSED)}
+    costs = metric_of(bundle, profile(graphs=units), None).costs
+    assert costs.splits == costs.exits == [1] * 3 and costs.gate == costs.frm == 0
 
 
 def test_segments_that_a_bundle_has_not_are_not_counted(lively_bundle, profile):
@@ -143,12 +152,13 @@ def test_segments_that_a_bundle_has_not_are_not_counted(lively_bundle, profile):
 
 def test_a_profile_that_does_not_fit_is_refused_in_one_line(bundle, profile):
     cases = [
-        ({"segments": without(bundle, "branch1")}, "no milliseconds of branch1"),
-        ({"segments": {"split0": {"milliseconds": 0}}}, "segments.split0.milliseconds: .* greater than 0"),
-        ({"segments": {"split0": {"milliseconds": "NaN"}}}, "segments.split0.milliseconds"),
+        ({"graphs": without(bundle, "branch1")}, "no milliseconds of branch1"),
+        ({"graphs": {"split0": {"milliseconds": 0}}}, "graphs.split0.milliseconds: .* greater than 0"),
+        ({"graphs": {"split0": {"milliseconds": "NaN"}}}, "graphs.split0.milliseconds"),
         ({"format": 2}, "format"),
         ({"device": None}, "device"),
-        ({"segments": []}, "segments"),
+        ({"graphs": []}, "graphs"),
+        ({"graphs": {"split0": {"milliseconds": 1.0, "macs": 7}}}, "is of another model, its split0 differs"),
     ]
     for changes, message in cases:
         path = profile(**changes)
@@ -158,7 +168,7 @@ def test_a_profile_that_does_not_fit_is_refused_in_one_line(bundle, profile):
 
 
 def test_a_profile_without_energies_gives_none(bundle, profile):
-    path = profile(segments=without(bundle, None))
+    path = profile(graphs=without(bundle, None))
     assert metric_of(bundle, path, MILLISECONDS).costs.gate == 1
     with pytest.raises(UsageError, match="no millijoules of .*; measure this bundle on the device again"):
         metric_of(bundle, path, MILLIJOULES)

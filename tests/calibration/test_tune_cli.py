@@ -130,8 +130,8 @@ def test_tuning_from_the_trace_gives_the_same_again(tuned, tmp_path):
 
 
 def test_another_target_can_be_asked_of_a_trace(tuned, fresh, tmp_path):
-    segments = {name: {"milliseconds": 1.0} for name in Bundle.open(fresh).segments}
-    profile = {"format": 1, "device": "Jetson <Nano>", "segments": segments, "frame": {"milliseconds": 5.0}}
+    graphs = {name: {"milliseconds": 1.0} for name in Bundle.open(fresh).segments}
+    profile = {"format": 1, "device": "Jetson <Nano>", "graphs": {**graphs, "frame": {"milliseconds": 5.0}}}
     (tmp_path / "profile.json").write_text(json.dumps(profile))
     arguments = ("--trace", tuned.trace, "--profile", tmp_path / "profile.json", "--max-ms", 20)
     status, out, err = tlee_tune(fresh, *arguments, "-o", tmp_path / "report")

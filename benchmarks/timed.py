@@ -1,0 +1,104 @@
+"""A chain and its frames that note how long each step takes."""
+
+from time import perf_counter
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+
+from tlee.benchmarks.videos import Video
+from tlee.frames import FrameSpec, prepare
+from tlee.inference import ExitValues, Stages
+from tlee.runtime.chain import Chain, Loaded
+from tlee.runtime.clips import Task, clip_task
+from tlee.video import open_clip, sampled_order
+
+# Of a recognition: opening the file, decoding and preparing frames, bringing them to where is computed, waiting for
+# answers, and what the host does between an answer and the next step. All that is left over is the rest.
+PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
+Parts = Dict[str, float]
+
+
+class TimedChain(Stages):
+    """A chain whose steps are timed.
+
+    Args:
+        beside: frames are read and uploaded in another thread.
+
+    Attributes:
+        seconds: of each part but the rest, summed up since the last `reset`.
+        decisions: of each exit, how long each of its answers took since then, in milliseconds: from the answer
+            before, or from when the frame was ready.
+    """
+
+    def __init__(self, chain: Chain, exits: int, beside: bool) -> None:
+        self._chain, self._beside = chain, beside
+        self.backend, self.array = chain.backend, chain.array
+        self._exits = exits
+        self.reset()
+
+    def reset(self) -> None:
+        self.seconds: Parts = dict.fromkeys(PARTS, 0.0)
+        self.decisions: List[List[float]] = [[] for _ in range(self._exits)]
+        self._waited = 0.0
+
+    def begin(self) -> None:
+        self._chain.begin()
+        self._began: Optional[float] = None
+        self._free = perf_counter()
+
+    def load(self, frame: Any) -> Any:
+        start = perf_counter()
+        loaded = isinstance(frame, Loaded)
+        value = self._chain.load(frame)
+        end = perf_counter()
+        if not loaded:
+            self.seconds["upload"] += end - start
+        if loaded or not self._beside:  # this is not the other thread
+            self._waited += start - self._free
+            self._free = end
+        return value
+
+    def split(self, index: int, x: Any) -> Any:
+        if self._began is None:
+            self._began = perf_counter()
+            self.seconds["decide"] += self._began - self._free
+        return self._chain.split(index, x)
+
+    def exit(
+        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+    ) -> ExitValues:
+        values = self._chain.exit(index, x, previous, fuse, gated, temperature)
+        self._free = perf_counter()
+        spent = self._free - (self._began or self._free)
+        self.seconds["compute"] += spent
+        self.decisions[index].append(1000 * spent)
+        self._began = None
+        return values
+
+    def task(self, video: Video, spec: FrameSpec) -> Task:
+        """A video to recognise, the reading of which is timed."""
+        if video.synthetic:
+            return clip_task(video.clip, spec)
+        start = perf_counter()
+        clip = open_clip(video.clip)
+        indices = sampled_order(clip, spec)
+        self.seconds["open"] += perf_counter() - start
+        return Task(video.name, self._read(clip, spec, indices), indices, None, start)
+
+    def parts(self, total: float, videos: int) -> Parts:
+        """Mean milliseconds of a video's parts, of so many videos that took so many seconds since the last `reset`."""
+        spent = dict(self.seconds)
+        uploading = 0.0 if self._beside else spent["upload"]
+        spent["rest"] = total - spent["open"] - self._waited - uploading - spent["compute"] - spent["decide"]
+        return {name: 1000 * seconds / videos for name, seconds in spent.items()}
+
+    def _read(self, clip: Any, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
+        with clip:
+            for index in indices:
+                start = perf_counter()
+                picture = clip.frame(index)
+                decoded = perf_counter()
+                frame = prepare(picture, spec)
+                self.seconds["decode"] += decoded - start
+                self.seconds["prepare"] += perf_counter() - decoded
+                yield frame

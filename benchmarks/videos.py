@@ -1,0 +1,74 @@
+"""What is recognised while it is measured: videos of the user, or frames of noise."""
+
+import os
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from tlee.bundle import Bundle
+from tlee.errors import InputError
+from tlee.video import PICTURES, VIDEOS
+
+SYNTHETIC = 4  # clips of noise
+
+
+class Video(NamedTuple):
+    """One to be recognised.
+
+    Attributes:
+        name: for people.
+        clip: a path, or frames as `Recognizer.recognize` takes them.
+        label: the index of its class, None where that is not known.
+    """
+
+    name: str
+    clip: Any
+    label: Optional[int]
+
+    @property
+    def synthetic(self) -> bool:
+        return isinstance(self.clip, np.ndarray)
+
+
+def find_videos(inputs: Sequence[str], labels: Sequence[str]) -> List[Video]:
+    """The videos that these inputs name: video files, folders of pictures, or folders with any of these at any depth.
+    A video in a folder that is called as a class is of that class.
+
+    Raises:
+        InputError: there is nothing, or no video in a folder.
+    """
+    return [Video(path, path, _label(path, labels)) for given in inputs for path in _paths(given)]
+
+
+def synthetic_videos(bundle: Bundle) -> List[Video]:
+    """Clips of noise, always the same ones."""
+    random, spec = np.random.RandomState(0), bundle.frames
+    shape = (spec.length, spec.crop, spec.crop, 3)
+    clips = [random.randint(0, 256, shape).astype(np.uint8) for _ in range(SYNTHETIC)]
+    return [Video("noise {}".format(i), clip, None) for i, clip in enumerate(clips)]
+
+
+def _paths(given: str) -> List[str]:
+    if not os.path.isdir(given):
+        return [given]
+    found = sorted(_walk(given))
+    if not found:
+        raise InputError(given, "no video in this folder", "give video files, or folders of pictures or videos")
+    return found
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        if any(name.lower().endswith(PICTURES) for name in files):
+            yield place  # its pictures are one video's
+            folders[:] = []
+            continue
+        for name in files:
+            if name.lower().endswith(VIDEOS):
+                yield os.path.join(place, name)
+
+
+def _label(path: str, labels: Sequence[str]) -> Optional[int]:
+    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    return labels.index(folder) if folder in labels else None
