@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import io
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tlee.evaluation.tables import figures, mac_unit
-from tlee.modes import EARLY, FRAME, LAYER, NONE, PLAIN, RANDOM
+from tlee.modes import EARLY, NONE, PLAIN
+from tlee.plots import INK, MARKS, SHADES, drawn, figure, frame_map, layer_name, numbers, short
 
-# Colours of the page, drawn as these and replaced by its style.
-INK, LINE = "#010203", "#040506"
-STYLE = {INK: "currentColor", LINE: "var(--line)"}
-# Okabe and Ito, "Color universal design", 2008, each with a shape of its own.
-MARKS = {
-    EARLY: ("#D55E00", "*", 13),
-    LAYER: ("#56B4E9", "s", 7),
-    FRAME: ("#009E73", "^", 8),
-    RANDOM: ("#CC79A7", "X", 8),
-    NONE: ("#0072B2", "D", 7),
-    PLAIN: ("#E69F00", "o", 13),
-}
 DASHES = (":", "-.", "--", "-")  # of the lines of fixed exits, branches first, the tail last
-# Transparent for nothing, so that the page's own background shows, dark or light.
-SHADES = LinearSegmentedColormap.from_list("shades", [(0.0, 0.447, 0.698, 0.0), (0.0, 0.447, 0.698, 1.0)])
-DARK_CELL = 0.8  # of the colour's range, from where white text reads better
 NUMBERED = 20  # classes up to which a confusion matrix shows its numbers,
 NAMED = 60  # and names on its axes
 CLASSES = 30  # in the plot by class
-NAME = 26  # characters of a class name in a plot
-RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a class may be called $x$
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.facecolor": "none",
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-}
-
-
-def drawn(plot: Callable[[dict[str, Any]], Figure]) -> Callable[[dict[str, Any]], str]:
-    """A function that draws a figure of a report, as one that gives it as an `<svg>` element."""
-
-    @functools.wraps(plot)
-    def draw(report: dict[str, Any]) -> str:
-        stream = io.StringIO()
-        # The salt keeps a plot's identifiers apart from those of the page's other plots.
-        with matplotlib.rc_context({**RC, "svg.hashsalt": plot.__name__}), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # letters that matplotlib's fonts lack: the browser has them
-            nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            plot(report).savefig(stream, format="svg", dpi=150, bbox_inches="tight", metadata=nothing)
-        text = stream.getvalue()
-        for colour, style in STYLE.items():
-            text = text.replace(colour, style)
-        return text[text.index("<svg") :]
-
-    return draw
 
 
 def standalone(svg: str) -> str:
@@ -94,7 +37,7 @@ def accuracy_and_costs(report: dict[str, Any]) -> Figure:
         points = (fixed["macs"][:, b] / unit, 100 * fixed["top1"][:, b])
         label = f"fixed: {layer_name(b, layers)}"
         axes.plot(*points, dashes, color=INK, alpha=0.6, linewidth=1, marker=".", markersize=5, zorder=1, label=label)
-    for mode, numbers in report["modes"].items():
+    for mode, measured in report["modes"].items():
         colour, shape, size = MARKS[mode]
         ring = mode == PLAIN  # costs as much as no exit: drawn around it
         style: dict[str, Any] = {
@@ -102,9 +45,9 @@ def accuracy_and_costs(report: dict[str, Any]) -> Figure:
             "markerfacecolor": "none" if ring else colour,
             "markeredgewidth": 2.5 if ring else 1,
         }
-        low, high = numbers["top1_interval"]
-        reach = [[100 * (numbers["top1"] - low)], [100 * (high - numbers["top1"])]]
-        point = ([numbers["mean_macs"] / unit], [100 * numbers["top1"]])
+        low, high = measured["top1_interval"]
+        reach = [[100 * (measured["top1"] - low)], [100 * (high - measured["top1"])]]
+        point = ([measured["mean_macs"] / unit], [100 * measured["top1"]])
         axes.errorbar(*point, reach, fmt=shape, markersize=size, elinewidth=1.2, capsize=3, label=mode, **style)
     accuracy_by_cost(axes, name)
     return canvas
@@ -144,7 +87,7 @@ def confusion_map(report: dict[str, Any]) -> Figure:
         axes.set_xticks(range(len(classes)), [short(name) for name in classes], rotation=90, fontsize=size)
         axes.set_yticks(range(len(classes)), [short(name) for name in classes], fontsize=size)
     if len(classes) <= NUMBERED:
-        _numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
+        numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
     bar = canvas.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the true class", shrink=0.8)
     bar.outline.set_visible(False)
     return canvas
@@ -189,17 +132,6 @@ def accuracy_by_cost(axes: Axes, unit: str) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def layer_name(exit: int, exits: int) -> str:
-    """What an exit is called, as by `tlee-run`."""
-    return "tail" if exit == exits - 1 else f"branch {exit}"
-
-
-def short(name: str) -> str:
-    """A class name for a plot: one line, not too long."""
-    name = " ".join(name.encode("utf-8", "backslashreplace").decode().split())
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"
-
-
 def histogram_map(histogram: Sequence[Sequence[int]], videos: int) -> Figure:
     """Where so many videos' answers came, (T, B + 1), in per cent of them."""
     shares = 100 * np.array(histogram).T / videos
@@ -208,31 +140,3 @@ def histogram_map(histogram: Sequence[Sequence[int]], videos: int) -> Figure:
     rows = [f"{layer_name(b, layers)} ({shares[b].sum():.1f})" for b in range(layers)]
     columns = [f"{t}\n({shares[:, t].sum():.1f})" for t in range(frames)]
     return frame_map(shares / max(shares.max(), 1e-9), texts, rows, columns)
-
-
-def frame_map(shade: np.ndarray, texts: Sequence[Sequence[str]], rows: list[str], columns: list[str]) -> Figure:
-    """Exits in rows, frames in columns; `shade` from 0 to 1."""
-    layers, frames = shade.shape
-    canvas, axes = figure(max(5.0, 1.6 + 0.74 * frames), 1.0 + 0.55 * layers)
-    axes.pcolormesh(shade, cmap=SHADES, vmin=0, vmax=1, edgecolors=LINE, linewidth=0.6)
-    axes.set_xticks(np.arange(frames) + 0.5, columns)
-    axes.set_yticks(np.arange(layers) + 0.5, rows)
-    axes.tick_params(length=0)
-    axes.invert_yaxis()
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("frame, in processing order")
-    _numbers(axes, shade, texts, 0.5)
-    return canvas
-
-
-def _numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offset: float = 0.0) -> None:
-    for row, values in enumerate(texts):
-        for column, text in enumerate(values):
-            colour = "white" if shade[row, column] > DARK_CELL else INK
-            axes.text(column + offset, row + offset, text, ha="center", va="center", fontsize=8, color=colour)
-
-
-def figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with its axes."""
-    canvas = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    return canvas, canvas.add_subplot()

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tlee.evaluation.metrics import wilson
-from tlee.evaluation.plots import INK, accuracy_by_cost, drawn, figure, histogram_map, layer_name
+from tlee.evaluation.plots import accuracy_by_cost, histogram_map
 from tlee.evaluation.tables import cost_unit
+from tlee.plots import INK, drawn, figure, layer_name
 
 # Okabe and Ito, "Color universal design", 2008.
 RIVALS = {
