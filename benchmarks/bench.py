@@ -18,7 +18,8 @@ from tlee.files import sha256_of
 from tlee.runtime.backends import Choice, Opened, open_backend
 
 BLOCK = 1.0  # seconds, at least
-SHORT_BLOCK = 0.1  # of a graph, where its energy is not asked for
+# Part of a block that a graph has, whose runs are all alike; with power it has to be sampled some times meanwhile.
+GRAPH, GRAPH_WITH_POWER = 0.2, 0.5
 SAMPLES = 6  # of power within a block, for its energy
 IDLE_SAMPLES = 10  # of power before anything runs
 LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "tensorrt_rtx", "pycuda", "jtop", "pynvml")
@@ -35,7 +36,6 @@ class Plan(NamedTuple):
         plain: a bundle without exits, for the plain backbone.
         rounds: blocks of each mode and graph.
         block: seconds of a block; None for `BLOCK`, or with power as long as its sampling needs.
-        costs: measure graphs for as long as modes, so that they have an energy.
         cold: new processes.
         sustained: seconds of the first mode without a pause.
         power: of `tlee.benchmarks.power.sources`.
@@ -46,7 +46,6 @@ class Plan(NamedTuple):
     plain: Optional[Bundle] = None
     rounds: int = 10
     block: Optional[float] = None
-    costs: bool = False
     cold: int = 5
     sustained: float = 10.0
     power: str = "auto"
@@ -83,7 +82,7 @@ class Bench:
         block = self._plan.block or max(BLOCK, SAMPLES * source.interval if source else 0)
         with Recorder(source, begun, reason) as recorder, self._opened() as (opened, modes):
             idle = self._idle(recorder, IDLE_SAMPLES * source.interval) if source else None
-            items, sustained = self._measured(opened, modes, block)
+            items, sustained = self._measured(opened, modes, block, source is not None)
             backend, units, libraries = opened.backend.name, opened.units, versions(LIBRARIES)
         seconds = perf_counter() - begun
         others = round(max(0.0, others_seconds() - busy) / seconds, 2)
@@ -152,7 +151,7 @@ class Bench:
         return None if watts is None else {"start": start, "end": end, "watts": watts}
 
     def _measured(
-        self, opened: Opened, modes: Sequence[Mode], block: float
+        self, opened: Opened, modes: Sequence[Mode], block: float, power: bool
     ) -> Tuple[List[graphs.Item], Optional[Part]]:
         plan = self._plan
         items: List[graphs.Item] = []
@@ -160,7 +159,8 @@ class Bench:
             measure.measure(modes, self._videos, block, plan.rounds, self._round)
             with opened.backend:
                 items = graphs.items(self._bundle, opened, self._videos)
-                graphs.measure(items, block if plan.costs else min(block, SHORT_BLOCK), plan.rounds, self._round)
+                seconds = block * (GRAPH_WITH_POWER if power else GRAPH)
+                graphs.measure(items, seconds, plan.rounds, self._round)
             if plan.sustained:
                 self._tell("sustained rate")
                 return items, _sustained(modes[0], self._videos, plan.sustained)

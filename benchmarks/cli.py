@@ -28,7 +28,7 @@ MODES = {
 
 
 def command(arguments: Optional[List[str]]) -> int:
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     _check_outputs(options)
     if options.compare:
         return _compare(options)
@@ -109,7 +109,6 @@ def _plan(options: argparse.Namespace) -> Plan:
         plain=Bundle.open(options.plain) if options.plain else None,
         rounds=options.rounds,
         block=options.block,
-        costs=options.profile is not None,
         cold=options.cold,
         sustained=options.sustained,
         power=options.power,
@@ -182,6 +181,16 @@ def _margin(text: str) -> float:
     return value
 
 
+def _parsed(arguments: Optional[List[str]]) -> argparse.Namespace:
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    unknown = [text for text in more if text.startswith("-")]
+    if unknown:
+        parser.error("unknown option {}".format(unknown[0]))
+    options.inputs += more  # behind options, which argparse takes to end a list that may be empty
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -211,9 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     results = parser.add_argument_group("results")
     results.add_argument("--json", metavar="FILE", help="write the report with all raw samples")
     results.add_argument("--page", metavar="FILE.html", help="write it as a page with plots (needs matplotlib)")
-    results.add_argument(
-        "--profile", metavar="FILE", help="write what each graph costs here, for tlee-tune; takes longer with power"
-    )
+    results.add_argument("--profile", metavar="FILE", help="write what each graph costs here, for tlee-tune")
     load = parser.add_argument_group("what is measured")
     load.add_argument(
         "--modes", type=_keys, default=",".join(MODES), metavar="KEY[,KEY...]", help="of these (%(default)s)"

@@ -9,6 +9,7 @@ from tlee.benchmarks import statistics
 from tlee.benchmarks.modes import Block, Mode
 from tlee.benchmarks.timed import PARTS, Parts
 from tlee.benchmarks.videos import Video
+from tlee.modes import PLAIN
 
 Turn = TypeVar("Turn")
 
@@ -107,8 +108,9 @@ def exit_counts(mode: Mode) -> List[List[int]]:
 
 def answers(mode: Mode, videos: Sequence[Video]) -> Dict[str, Any]:
     """How often the videos were recognised, where their classes are known, else what tuning found for the operating
-    point; and what the answers took."""
-    labels = [video.label for video in videos]
+    point; and what the answers took. The plain backbone's answer would be the mean over all frames, which no chain
+    forms: its accuracy is left to tlee-eval."""
+    labels = [None if mode.mode == PLAIN else video.label for video in videos]
     found = [result.class_index for result in mode.results]
     if None not in labels:
         accuracy, of = float(np.mean([a == b for a, b in zip(labels, found)])), "videos"

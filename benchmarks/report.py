@@ -6,7 +6,7 @@ import math
 from typing import Any, Dict, Sequence, Tuple
 
 from tlee.errors import UsageError
-from tlee.files import write_json
+from tlee.files import whole_file
 
 FORMAT = 1
 PROGRAM = "tlee-bench"
@@ -103,12 +103,13 @@ REPORT = {
 
 
 def save_report(path: str, report: Dict[str, Any]) -> None:
-    """Write a report.
+    """Write a report, without line breaks: it is raw samples for the most part.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    write_json(path, report)
+    with whole_file(path) as stream:
+        json.dump(report, stream, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def load_report(path: str) -> Dict[str, Any]:

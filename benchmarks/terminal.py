@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional
 
 from tlee import cli
+from tlee.benchmarks.timed import PARTS
 
 BUSY = 0.1  # cores that other programs may keep busy unmentioned
 Report = Dict[str, Any]
@@ -78,7 +79,7 @@ def _graphs(report: Report) -> List[List[str]]:
 
 
 def _others(report: Report) -> List[str]:
-    found = []
+    found = [_parts(report["modes"][0])]
     for part in report["decisions"]:
         text = "decision at exit {}: median {} ms, p99 {} ms"
         latency = part["latency"]
@@ -93,6 +94,13 @@ def _others(report: Report) -> List[str]:
         part = report["sustained"]
         found.append(text.format(seconds=part["end"] - part["start"], **part))
     return found
+
+
+def _parts(mode: Report) -> str:
+    """Where the time goes."""
+    parts = ["{} {}".format(name, number(mode["parts"][name])) for name in PARTS]
+    text = "mean ms of a video, {}: {}".format(mode["name"], ", ".join(parts))
+    return text + (" (frames are read beside computing)" if mode["overlapped"] else "")
 
 
 def _energy(mode: Report) -> str:

@@ -69,7 +69,7 @@ def test_every_graph_of_the_chain_is_measured_for_itself(run, bundle, units, tmp
 
 
 def test_energy_is_power_times_time(run, five_watts):
-    report = run(power="auto", costs=True)
+    report = run(power="auto")
     power = report["power"]
     assert (power["source"], power["total"]) == ("rapl", "a made-up board")
     assert power["idle"]["watts"] == pytest.approx(5)

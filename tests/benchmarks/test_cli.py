@@ -43,6 +43,12 @@ def test_a_table_is_printed_and_what_was_asked_for_is_written(measured):
     assert costs["graphs"]["split0"]["milliseconds"] > 0 and costs["power"] is None
 
 
+def test_inputs_may_stand_behind_options(small_bundle, capsys):
+    arguments = [str(small_bundle), "--power", "none", "none.mp4", "--rounds", "3", "nothing.mp4"]
+    assert cli.run(PROGRAM, command, arguments) == 1
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == ["none.mp4", "nothing.mp4"]
+
+
 def test_a_report_is_shown_again(measured, capsys):
     folder, process = measured
     assert cli.run(PROGRAM, command, ["--show", f"{folder}/a.json"]) == 0
@@ -90,7 +96,8 @@ def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--modes", "fast"], ["--rounds", "0"], ["--block", "-1"], ["--margin", "200"], ["--compare", "a"]]
+    "arguments",
+    [["--modes", "fast"], ["--rounds", "0"], ["--block", "-1"], ["--margin", "200"], ["--compare", "a"], ["--fast"]],
 )
 def test_values_that_mean_nothing_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as refused:
