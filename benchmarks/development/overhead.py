@@ -21,7 +21,8 @@ from tlee.runtime.backends import AUTO, BACKENDS, Choice, Opened, open_backend
 from tlee.runtime.chain import chain_of
 
 GOAL = 1.02
-SECONDS = 0.5  # of a turn, at least
+NONE = "none"  # of `tlee.benchmarks.power.sources`
+SECONDS = 1.0  # of a turn with power, at least; without, one pass over the videos: the more turns, the less noise
 
 
 def measure(mode: Mode, opened: Opened, videos: Sequence[Video], power: str, runs: int) -> List[List[float]]:
@@ -31,7 +32,7 @@ def measure(mode: Mode, opened: Opened, videos: Sequence[Video], power: str, run
     with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.beside) as recognizer:
         for i in range(runs + 1):  # the first turn warms up
             for k in (0, 1) if i % 2 else (1, 0):
-                spent = unwatched(recognizer, videos) if k else watched(mode, videos, power)
+                spent = unwatched(recognizer, videos, power) if k else watched(mode, videos, power)
                 if i:
                     times[k].append(spent)
     return times
@@ -39,19 +40,20 @@ def measure(mode: Mode, opened: Opened, videos: Sequence[Video], power: str, run
 
 def watched(mode: Mode, videos: Sequence[Video], power: str) -> float:
     """Milliseconds of a video, measured as `tlee-bench` does; opening what measures power does not count."""
+    mode.chain.reset()
     with Recorder(open_source(power)[0], perf_counter()):
-        mode.chain.reset()
-        return _turn(mode.recognize, videos)
+        return _turn(mode.recognize, videos, power)
 
 
-def unwatched(recognizer: Recognizer, videos: Sequence[Video]) -> float:
+def unwatched(recognizer: Recognizer, videos: Sequence[Video], power: str) -> float:
     """Milliseconds of a video."""
-    return _turn(lambda video: recognizer.recognize(video.clip), videos)
+    return _turn(lambda video: recognizer.recognize(video.clip), videos, power)
 
 
-def _turn(recognize: Callable[[Video], Any], videos: Sequence[Video]) -> float:
+def _turn(recognize: Callable[[Video], Any], videos: Sequence[Video], power: str) -> float:
+    seconds = 0 if power == NONE else SECONDS
     start, passes = perf_counter(), 0
-    while not passes or perf_counter() < start + SECONDS:
+    while not passes or perf_counter() < start + seconds:
         for video in videos:
             recognize(video)
         passes += 1
@@ -59,7 +61,7 @@ def _turn(recognize: Callable[[Video], Any], videos: Sequence[Video]) -> float:
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = timing.parser("overhead", __doc__, 40)
+    parser = timing.parser("overhead", __doc__, 200)
     parser.add_argument("bundle")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
@@ -69,13 +71,13 @@ def command(arguments: Optional[List[str]]) -> None:
     videos = find_videos(options.videos, bundle.labels)
     opened = open_backend(bundle, Choice(options.backend, threads=options.threads, shared_pool=True))
     source, _ = open_source(options.power)
-    power = "power by {}".format(source.name) if source else "no power"
+    power = source.name if source else NONE
     if source:
         source.close()
-    title = "watched / unwatched, {}, {}".format(opened.backend.name, power)
+    title = "watched / unwatched, {}, power: {}".format(opened.backend.name, power)
     report = timing.Report("overhead", title, options, LIBRARIES)
     for mode in chosen_modes(bundle, opened, [modes.EARLY, modes.NONE], [None]):
-        times = measure(mode, opened, videos, options.power, options.runs)
+        times = measure(mode, opened, videos, power, options.runs)
         report.add(mode.name, dict(zip(("watched, ms", "unwatched, ms"), times)), timing.ratio(*times), GOAL)
         mode.close()
     report.finish()
