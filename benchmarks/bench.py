@@ -74,7 +74,7 @@ class Bench:
             UsageError, EngineError, BundleError: the backend does not work here, or a mode cannot be measured.
             InputError: a video cannot be recognised.
         """
-        started = datetime.datetime.utcnow().strftime("%Y-%m-%dT%H:%M:%SZ")
+        started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         begun, busy = perf_counter(), others_seconds()
         report: Part = {"format": FORMAT, "program": "tlee-bench", "started": started, "bundle": _facts(self._bundle)}
         report["cold"] = self._cold()  # while nothing else takes memory
