@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional
 from tlee import cli, modes
 from tlee.benchmarks import compare, estimate, terminal
 from tlee.benchmarks.bench import Bench, Plan
+from tlee.benchmarks.fit import BOARDS
 from tlee.benchmarks.power.sources import CHOICES
 from tlee.benchmarks.profile import estimated_profile, profile
 from tlee.benchmarks.report import load_report, save_report
@@ -212,9 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--estimate",
         metavar="BOARD",
-        help="what a board may take that is not here, of: {} (fp16 without --precision)".format(
-            ", ".join(estimate.BOARDS)
-        ),
+        help="what a board may take that is not here, of: {} (fp16 without --precision)".format(", ".join(BOARDS)),
     )
     what.add_argument("--show", metavar="REPORT.json", help="a report again, for instance with --page")
     results = parser.add_argument_group("results")

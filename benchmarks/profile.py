@@ -2,7 +2,8 @@
 
 from typing import Any, Dict
 
-from tlee.benchmarks.estimate import BOARDS, Estimate
+from tlee.benchmarks.estimate import Estimate
+from tlee.benchmarks.fit import BOARDS
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import UsageError
 

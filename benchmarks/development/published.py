@@ -1,5 +1,5 @@
 """What the networks of published figures cost, counted as an export counts a bundle's segments: for
-`tlee.benchmarks.estimate`, which fits the boards' efficiencies to these figures.
+`tlee.benchmarks.fit`, which fits the boards' efficiencies to these figures.
 
     python -m tlee.benchmarks.development.published [NETWORK ...]     # such as resnet50-224; all without
 
@@ -15,7 +15,7 @@ import os
 from typing import Any, Dict, List, Optional
 
 from tlee import cli
-from tlee.benchmarks import estimate
+from tlee.benchmarks import fit
 from tlee.files import write_json
 
 FROM_TIMM = ("inception_resnet_v2", "inception_v4", "mobilenetv1_100")
@@ -47,14 +47,14 @@ def command(arguments: Optional[List[str]] = None) -> None:
     parser = argparse.ArgumentParser(prog="published", description="Count what the networks of published figures cost.")
     parser.add_argument("networks", nargs="*", help="such as resnet50-224 (default: all that a figure is of)")
     options = parser.parse_args(arguments)
-    with open(estimate.PUBLISHED, encoding="utf-8") as stream:
+    with open(fit.PUBLISHED, encoding="utf-8") as stream:
         published = json.load(stream)
     networks = options.networks or sorted({figure["network"] for figure in published["figures"]})
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for network, counts in zip(networks, pool.imap(count, networks)):
             published["networks"][network] = counts
             print("{}: {}".format(network, counts), flush=True)
-    write_json(estimate.PUBLISHED, published)
+    write_json(fit.PUBLISHED, published)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tlee.benchmarks import estimate
+from tlee.benchmarks import estimate, fit
 from tlee.benchmarks.development import published
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
@@ -31,13 +31,13 @@ def large(bundle):
 @pytest.fixture()
 def changed(monkeypatch):
     """The published content, to be changed by a test."""
-    content = copy.deepcopy(estimate._published())
-    monkeypatch.setattr(estimate, "_published", lambda: content)
+    content = copy.deepcopy(fit._published())
+    monkeypatch.setattr(fit, "_published", lambda: content)
     return content
 
 
 def left_out(board, network):
-    found = [c for c in estimate.leave_one_out(board) if c.figure.network == network]
+    found = [c for c in fit.leave_one_out(board) if c.figure.network == network]
     assert found
     return found
 
@@ -50,15 +50,15 @@ def test_nvidias_rates_on_the_nano_are_estimated_within_a_quarter_by_a_fit_that_
 
 
 def test_the_nanos_figures_are_those_that_nvidia_published():
-    rates = {f.network: 1000 / f.milliseconds for f in estimate.figures("jetson-nano") if f.source == "nano-blog"}
+    rates = {f.network: 1000 / f.milliseconds for f in fit.figures("jetson-nano") if f.source == "nano-blog"}
     assert rates == pytest.approx({"resnet50-224": 36, "mobilenet_v2-300": 64, "inception_v4-299": 11})
 
 
 @pytest.mark.parametrize(("board", "median"), [("jetson-nano", 0.10), ("agx-xavier", 0.25), ("tx2", 0.35)])
 def test_most_estimates_are_near_what_was_published(board, median):
-    error = estimate.error_of(board, "fp16")
+    error = fit.error_of(board, "fp16")
     assert error.left_out and error.board == board and error.median < median
-    assert error.worst == max(abs(c.error) for c in estimate.leave_one_out(board) if c.figure.precision == "fp16")
+    assert error.worst == max(abs(c.error) for c in fit.leave_one_out(board) if c.figure.precision == "fp16")
 
 
 @pytest.mark.parametrize("board", FITTED)
@@ -73,33 +73,33 @@ def test_a_network_left_out_is_not_seen_at_any_size_or_precision(changed, board)
 
 @pytest.mark.parametrize("board", FITTED)
 def test_no_factor_promises_more_than_the_peak_rates(board):
-    assert (estimate.fit(board) >= estimate.LEAST).all()
+    assert (fit.fit(board) >= fit.LEAST).all()
 
 
 def test_the_fit_is_the_least_squares_solution_within_its_bounds():
     random = np.random.RandomState(0)
     matrix, least = random.uniform(0, 1, (20, 4)), np.array([0.3, 0.2, 0.1, 0.0])
     wanted = matrix.dot(np.array([0.0, 1.0, 0.05, 2.0]))
-    found = estimate._least_squares(matrix, wanted, least)
+    found = fit._least_squares(matrix, wanted, least)
     others = least + random.uniform(0, 2, (20000, 4)) * (random.uniform(0, 1, (20000, 4)) < 0.7)
     squares = ((others.dot(matrix.T) - wanted) ** 2).sum(1)
     assert (found >= least).all() and ((matrix.dot(found) - wanted) ** 2).sum() <= squares.min()
 
 
 def test_every_figure_names_a_source_and_its_network_is_counted():
-    with open(estimate.PUBLISHED, encoding="utf-8") as stream:
+    with open(fit.PUBLISHED, encoding="utf-8") as stream:
         content = json.load(stream)
     for figure in content["figures"]:
         source = content["sources"][figure["source"]]
         assert source["title"] and source["url"].startswith("https://") and (source["opened"] or source["quoted"])
         assert figure["fitted"] == (source["by"] == "NVIDIA")
         assert set(content["networks"][figure["network"]]) == {"macs", "parameters", "elements", "layers"}
-        assert figure["board"] in estimate.BOARDS and figure["precision"] in estimate.BYTES
+        assert figure["board"] in estimate.BOARDS and figure["precision"] in fit.BYTES
 
 
 @pytest.mark.parametrize("network", ["resnet50-224", "mobilenet_v2-224"])
 def test_published_networks_are_counted_as_an_export_counts(network):
-    assert published.count(network) == estimate._published()["networks"][network]
+    assert published.count(network) == fit._published()["networks"][network]
 
 
 def test_a_unit_takes_as_long_as_its_segments(bundle):
@@ -127,7 +127,7 @@ def test_the_delicate_segments_count_in_float32(large):
 
 @pytest.mark.parametrize("board", sorted(estimate.BOARDS))
 def test_nothing_takes_less_than_launching_it(bundle, board):
-    launch = 1e-3 * estimate.fit("agx-xavier")[-1]
+    launch = 1e-3 * fit.fit("agx-xavier")[-1]
     assert 0.01 < launch < 0.1
     for name, time in estimate.estimate(bundle, board).milliseconds.items():
         assert time >= 0.999 * launch * bundle.graph(name).layers
