@@ -40,7 +40,7 @@ class Row(NamedTuple):
     values: Tuple[Interval, Interval]
     blocks: Tuple[np.ndarray, np.ndarray]
     words: Tuple[str, str]  # if it grew, if it shrank
-    segment: bool = False  # of a graph alone, not of a mode
+    graph: bool = False  # of a graph alone, not of a mode
 
 
 def compare(before: Report, after: Report, names: Tuple[str, str] = ("a", "b"), margin: float = MARGIN) -> Report:
@@ -50,7 +50,7 @@ def compare(before: Report, after: Report, names: Tuple[str, str] = ("a", "b"), 
     videos: for the median, the mean over videos of the logarithm of each one's median in a block; for p90, that of
     runs divided by what their video usually takes. So it need not be that of the two values shown, which are those of
     all runs of the common videos. A quantity differs if the 95 % interval of the ratio (Welch's t on the logarithms of
-    the blocks) lies wholly beyond the margin, and still does so when all modes, or all segments, are tested at once: of
+    the blocks) lies wholly beyond the margin, and still does so when all modes, or all graphs, are tested at once: of
     one metric, at most 5 of 100 pairs of reports that differ nowhere by more than the margin show any difference
     (Holm's method; p-values of the blocks alone, what differs between launches is what the margin is for).
 
@@ -78,7 +78,7 @@ def compare(before: Report, after: Report, names: Tuple[str, str] = ("a", "b"), 
     differences = [statistics.difference(*row.blocks) for row in rows]
     room = math.log1p(margin)
     chances = [1.0 if found is None else found.chance(room) for found in differences]
-    holds = _together(chances, [(row.metric, row.segment) for row in rows])
+    holds = _together(chances, [(row.metric, row.graph) for row in rows])
     return {
         "format": FORMAT,
         "program": PROGRAM,
@@ -251,7 +251,7 @@ def _graph_rows(both: Pair) -> List[Row]:
             pair = (graph, others[graph["name"]])
             logs = [np.array([np.log(max(np.median(b), RESOLUTION)) for b in one["milliseconds"] if b]) for one in pair]
             values = (pair[0]["latency"]["median"], pair[1]["latency"]["median"])
-            rows.append(Row("segment " + graph["name"], "median ms", values, (logs[0], logs[1]), SLOWER, True))
+            rows.append(Row("graph " + graph["name"], "median ms", values, (logs[0], logs[1]), SLOWER, True))
     return rows
 
 

@@ -107,11 +107,11 @@ def test_a_report_does_not_differ_from_itself(full):
     assert found["a"]["environment"] == full["environment"] and found["a"]["started"] == full["started"]
 
 
-def test_rows_are_of_modes_energy_and_segments(full):
+def test_rows_are_of_modes_energy_and_graphs(full):
     rows = compare(full, full)["rows"]
     of_modes = ["median ms", "p90 ms", "mJ per video (net)"]
     assert [row["metric"] for row in rows] == of_modes * len(MODES) + ["median ms"] * 6
-    assert rows[0]["name"] == "early exits (balanced)" and rows[-1]["name"] == "segment branch2"
+    assert rows[0]["name"] == "early exits (balanced)" and rows[-1]["name"] == "graph branch2"
 
 
 def test_faster_and_slower_are_seen_from_the_second_report(full):
