@@ -70,8 +70,7 @@ def documents(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 @pytest.mark.parametrize(("name", "plots"), [("report", PLOTS), ("comparison", 1)])
 def test_every_plot_is_seen_and_nothing_is_fetched(browser, documents, name, plots, width, scheme):
     tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

@@ -60,7 +60,7 @@ def test_on_a_nano_engines_are_built_in_fp16_with_delicate_layers_in_fp32(built)
     "release, device, options",
     [
         ("8.2", "nano", []),
-        ("8.6", "orin", ["--precision", "int8", "--int8-from", "caches"]),
+        pytest.param("8.6", "orin", ["--precision", "int8", "--int8-from", "caches"], marks=pytest.mark.full),
         pytest.param("10", "orin", ["--precision", "int8", "--units", "separate"], marks=pytest.mark.full),
     ],
     ids=["nano", "orin-8.6-int8-caches", "orin-10-int8"],

@@ -16,7 +16,8 @@ from tlee.runtime import Recognizer
 CONFIDENCE = 1e-4
 
 
-FULL = ("golden_vgg16_gm_mp", "golden_efficientnetb3_eg_mp")  # the largest
+# The largest, and others of a backbone that has one.
+FULL = ("golden_vgg16_gm_mp", "golden_efficientnetb3_eg_mp", "golden_resnet34_gm_na", "golden_resnet50_gm_ema")
 
 
 @pytest.fixture(scope="module", params=[pytest.param(t, marks=pytest.mark.full if t in FULL else ()) for t in TRACES])
