@@ -1,11 +1,14 @@
-"""What measuring costs: recognitions as `tlee-bench` measures them, against the same ones unwatched.
+"""What measuring costs: recognitions timed step by step against the same ones unwatched, and sampling of power.
 
     python -m tlee.benchmarks.development.overhead BUNDLE.tlee VIDEO...
 
-Watched, each step of a recognition is timed and power is sampled, where the machine shows it; unwatched, nothing is.
+What sampling takes of the processor is read from the system: turns with and without it differ by less than turns do
+among themselves.
 """
 
-from time import perf_counter
+import itertools
+import os
+import time
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import cli, modes
@@ -13,7 +16,7 @@ from tlee.benchmarks.bench import LIBRARIES
 from tlee.benchmarks.development import timing
 from tlee.benchmarks.modes import Mode, chosen_modes
 from tlee.benchmarks.power.recorder import Recorder
-from tlee.benchmarks.power.sources import CHOICES, open_source
+from tlee.benchmarks.power.sources import CHOICES, Source, open_source
 from tlee.benchmarks.videos import Video, find_videos
 from tlee.bundle import Bundle
 from tlee.runtime import Recognizer
@@ -21,47 +24,52 @@ from tlee.runtime.backends import AUTO, BACKENDS, Choice, Opened, open_backend
 from tlee.runtime.chain import chain_of
 
 GOAL = 1.02
-NONE = "none"  # of `tlee.benchmarks.power.sources`
-SECONDS = 1.0  # of a turn with power, at least; without, one pass over the videos: the more turns, the less noise
+CORES = 0.02  # goal of sampling
+SETTLED = 10.0  # seconds after which a source has started
+WINDOW, WINDOWS = 5.0, 6  # seconds, in which sampling is watched
 
 
-def measure(mode: Mode, opened: Opened, videos: Sequence[Video], power: str, runs: int) -> List[List[float]]:
-    """Milliseconds of a video, watched and unwatched, of so many turns each."""
+def timed(mode: Mode, opened: Opened, videos: Sequence[Video], runs: int) -> List[List[float]]:
+    """Milliseconds of one video after the other, with every step timed and without, in turns."""
     chain = chain_of(mode.bundle, opened.backend, opened.units)
-    times: List[List[float]] = [[], []]
     with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.beside) as recognizer:
-        for i in range(runs + 1):  # the first turn warms up
-            for k in (0, 1) if i % 2 else (1, 0):
-                spent = unwatched(recognizer, videos, power) if k else watched(mode, videos, power)
-                if i:
-                    times[k].append(spent)
-    return times
+        functions = [_next(mode.recognize, videos), _next(lambda video: recognizer.recognize(video.clip), videos)]
+        return timing.in_turns(functions, runs, warm_up=len(videos))
 
 
-def watched(mode: Mode, videos: Sequence[Video], power: str) -> float:
-    """Milliseconds of a video, measured as `tlee-bench` does; opening what measures power does not count."""
-    mode.chain.reset()
-    with Recorder(open_source(power)[0], perf_counter()):
-        return _turn(mode.recognize, videos, power)
+def _next(recognize: Callable[[Video], Any], videos: Sequence[Video]) -> Callable[[], Any]:
+    forever = itertools.cycle(videos)
+    return lambda: recognize(next(forever))
 
 
-def unwatched(recognizer: Recognizer, videos: Sequence[Video], power: str) -> float:
-    """Milliseconds of a video."""
-    return _turn(lambda video: recognizer.recognize(video.clip), videos, power)
+def sampling(source: Source) -> List[float]:
+    """Cores that a source's readings keep busy in this process and its children, in each of some windows."""
+    shares = []
+    with Recorder(source, time.perf_counter()):
+        time.sleep(SETTLED)
+        for _ in range(WINDOWS):
+            start, spent = time.perf_counter(), _processor_seconds()
+            time.sleep(WINDOW)
+            shares.append((_processor_seconds() - spent) / (time.perf_counter() - start))
+    return shares
 
 
-def _turn(recognize: Callable[[Video], Any], videos: Sequence[Video], power: str) -> float:
-    seconds = 0 if power == NONE else SECONDS
-    start, passes = perf_counter(), 0
-    while not passes or perf_counter() < start + seconds:
-        for video in videos:
-            recognize(video)
-        passes += 1
-    return 1000 * (perf_counter() - start) / (passes * len(videos))
+def _processor_seconds() -> float:
+    """That this process and its living children took so far."""
+    ticks = 0
+    for name in os.listdir("/proc"):
+        try:
+            with open("/proc/{}/stat".format(int(name)), encoding="utf-8") as stream:
+                fields = stream.read().rsplit(")", 1)[1].split()
+        except (ValueError, OSError):  # no process, or one that has just ended
+            continue
+        if int(fields[1]) == os.getpid():
+            ticks += sum(map(int, fields[11:15]))  # its own and its children's, see proc(5)
+    return time.process_time() + ticks / float(os.sysconf("SC_CLK_TCK"))
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = timing.parser("overhead", __doc__, 200)
+    parser = timing.parser("overhead", __doc__, 2000)
     parser.add_argument("bundle")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
@@ -69,18 +77,19 @@ def command(arguments: Optional[List[str]]) -> None:
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
     videos = find_videos(options.videos, bundle.labels)
-    opened = open_backend(bundle, Choice(options.backend, threads=options.threads, shared_pool=True))
     source, _ = open_source(options.power)
-    power = source.name if source else NONE
-    if source:
-        source.close()
-    title = "watched / unwatched, {}, power: {}".format(opened.backend.name, power)
-    report = timing.Report("overhead", title, options, LIBRARIES)
+    shares = sampling(source) if source else []
+    opened = open_backend(bundle, Choice(options.backend, threads=options.threads, shared_pool=True))
+    report = timing.Report("overhead", "timed / untimed, {}".format(opened.backend.name), options, LIBRARIES)
     for mode in chosen_modes(bundle, opened, [modes.EARLY, modes.NONE], [None]):
-        times = measure(mode, opened, videos, power, options.runs)
-        report.add(mode.name, dict(zip(("watched, ms", "unwatched, ms"), times)), timing.ratio(*times), GOAL)
+        times = timed(mode, opened, videos, options.runs)
+        report.add(mode.name, dict(zip(("timed, ms", "untimed, ms"), times)), timing.ratio(*times), GOAL)
         mode.close()
     report.finish()
+    if source:
+        spread = timing.spread(shares)
+        text = "sampling of power by {} takes {:.4f} cores (median of {} times {:g} s), goal at most {:g}"
+        print(text.format(source.name, spread["median"], WINDOWS, WINDOW, CORES))
     opened.backend.close()
 
 

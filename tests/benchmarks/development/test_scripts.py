@@ -50,6 +50,12 @@ def test_chain_refuses_a_graph_that_computes_something_else(measured, tmp_path, 
     assert b"computes something else" in failed.value.stderr
 
 
+def test_overhead(measured, small_bundle, clip):
+    content = measured("overhead", small_bundle, clip, "--runs", 3, "--power", "none")
+    assert [line["name"] for line in content["results"]] == ["early exits", "no exit"]
+    assert all(line["goal"] == 1.02 for line in content["results"])
+
+
 def test_decision(measured, small_bundle):
     content = measured("decision", small_bundle, "--runs", 2)
     assert [line["name"] for line in content["results"]] == ["fused units", "separate units"]
