@@ -59,6 +59,7 @@ test-device: $(INSTALLED)
 	build/python36/bin/pip install -q --no-deps .
 	build/python36/bin/tlee-info build/digits.tlee
 	build/python36/bin/tlee-run build/digits.tlee examples/clips/*.mp4
+	build/python36/bin/tlee-bench build/digits.tlee examples/clips/*.mp4 --rounds 3 --block 0.3 --cold 1 --sustained 1
 
 # --no-compile: torch alone holds thousands of modules that nothing here imports; Python compiles those that it does.
 $(INSTALLED): setup.py

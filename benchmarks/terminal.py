@@ -42,8 +42,8 @@ def _load(report: Report) -> str:
     load, modes = report["load"], report["modes"]
     runs = sum(mode["latency"]["runs"] for mode in modes)
     what = "clips of noise" if load["synthetic"] else "videos"
-    text = "{} {}, {} modes in turns, {} blocks each, {} runs after warm-up"
-    return text.format(len(load["videos"]), what, len(modes), len(modes[0]["blocks"]), runs)
+    text = "{}: {}; modes, in turns: {}; blocks of each: {}; runs after the warm-up: {}"
+    return text.format(what, len(load["videos"]), len(modes), len(modes[0]["blocks"]), runs)
 
 
 def _power(report: Report) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import Elements
 from PIL import Image
 from reports import example_comparison, example_report, without_extras, without_power
 
@@ -29,24 +29,6 @@ OVERLAPS = """svg => {
   }
   return found;
 }"""
-
-
-class Elements(HTMLParser):
-    """Names of elements, their attributes, and the text outside of them."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag, attrs):
-        self.names.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture(scope="module")

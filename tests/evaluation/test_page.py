@@ -2,10 +2,10 @@
 
 import os
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pages import Elements
 
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.page import page
@@ -32,24 +32,6 @@ SUBJECT = {
     "full_macs": 400,
 }
 DATA = {"source": EVIL, "format": "folders", "split": "val", "videos": 4}
-
-
-class Elements(HTMLParser):
-    """Names of elements, their attributes, and the text outside of them."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(content)
-
-    def handle_starttag(self, tag, attrs):
-        self.names.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def report(made_up, classes, several=False):
