@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test test-all lint typecheck test-device sample clean
+.PHONY: demo test pytest test-all lint typecheck test-device sample clean
 
 demo: $(INSTALLED)
 	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
@@ -17,7 +17,10 @@ demo: $(INSTALLED)
 # One thread each: the workers take the cores, and sums come in one order (batch norm over two numbers makes a training
 # of a few steps chaotic). A file stays with one worker, so that what its tests share is made once.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-test: lint typecheck
+test: lint
+	$(MAKE) --no-print-directory -j 2 typecheck pytest
+
+pytest: $(INSTALLED)
 	$(PYTEST)
 
 # With every backbone and golden trace at full size: about 20 minutes on 2 cores.

@@ -18,12 +18,13 @@ from tlee.engines.store import EngineStore
             *("8.6", "orin", "cuda_python", ["--precision", "int8"], ["int8", "int8", "int8", "fp16"]),
             marks=pytest.mark.full,
         ),
-        (
+        pytest.param(
             "8.6",
             "orin",
             "pycuda",
             ["--precision", "int8", "--int8-from", "caches", "--dla", "0"],
             ["int8", "int8", "int8", "fp16"],
+            marks=pytest.mark.full,
         ),
         (
             "10",

@@ -61,7 +61,10 @@ def test_verification_meets_early_exits_of_both_kinds(small_bundle):
     assert {"gate", "layer confident", "last frame", "last exit", "none"} <= reasons
 
 
-@pytest.mark.parametrize("segment", sorted(SEGMENTS - {"tail", "frm"}))
+LATER = [pytest.param(name, marks=pytest.mark.full) for name in sorted(SEGMENTS - {"tail", "frm", "split1", "gate"})]
+
+
+@pytest.mark.parametrize("segment", ["split1", "gate", *LATER])
 def test_a_segment_that_computes_something_else_is_found(tmp_path, monkeypatch, small_checkpoint, segment):
     def wrong(part):
         if part.name == segment:
