@@ -75,6 +75,8 @@ class Bench:
             InputError: a video cannot be recognised.
         """
         started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for point in self._plan.points:
+            self._bundle.thresholds(point)  # known now, not after the cold starts
         begun, busy = perf_counter(), others_seconds()
         report: Part = {"format": FORMAT, "program": "tlee-bench", "started": started, "bundle": _facts(self._bundle)}
         report["cold"] = self._cold()  # while nothing else takes memory

@@ -5,9 +5,12 @@ import json
 import subprocess
 import sys
 from time import monotonic  # the same clock in all processes
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
+from tlee import cli
 from tlee.errors import UsageError
+
+PROGRAM = "cold start"
 
 
 def measure(bundle: str, video: str, options: Dict[str, Any], runs: int) -> List[Dict[str, float]]:
@@ -35,7 +38,7 @@ def _run(arguments: Sequence[str]) -> Dict[str, float]:
     said, complaint = process.communicate()
     if process.returncode:
         last = complaint.strip().splitlines()[-1:] or ["status {}".format(process.returncode)]
-        raise UsageError("cold start", last[0], "try tlee-run, or leave it out (--cold 0)")
+        raise UsageError(PROGRAM, last[0].replace(PROGRAM + ": ", ""), "or leave it out (--cold 0)")
     imported, loaded, answered = json.loads(said)
     times = {
         "start": imported - start,
@@ -46,12 +49,13 @@ def _run(arguments: Sequence[str]) -> Dict[str, float]:
     return {name: 1000 * seconds for name, seconds in times.items()}
 
 
-def main() -> None:
+def command(arguments: Optional[List[str]]) -> None:
+    """What a new process does."""
     parser = argparse.ArgumentParser(prog="tlee.benchmarks.cold", description=__doc__)
     parser.add_argument("bundle")
     parser.add_argument("video")
     parser.add_argument("options", type=json.loads)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     from tlee.runtime import Recognizer
 
     imported = monotonic()
@@ -62,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(PROGRAM, command)

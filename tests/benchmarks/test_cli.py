@@ -77,7 +77,7 @@ def own_pools(monkeypatch):
         (["none.tlee"], "none.tlee: no such bundle"),
         (["BUNDLE", "none.mp4"], "none.mp4: no such file"),
         (["BUNDLE", "FOLDER"], "FOLDER: no video in this folder"),
-        (["BUNDLE", "--point", "fast", "--cold", "0"], "no operating point 'fast'; choose of: none"),
+        (["BUNDLE", "--point", "fast"], "no operating point 'fast'; choose of: none"),
         (["BUNDLE", "--modes", "early"], "early exits cannot be measured on noise; give videos"),
         (["BUNDLE", "--json", "FOLDER/none/a.json"], "none/a.json: cannot be written (No such file or directory)"),
         (["BUNDLE", "--page", "FOLDER"], "FOLDER: cannot be written (Is a directory)"),
