@@ -85,7 +85,7 @@ class Bench:
         with Recorder(source, begun, reason) as recorder, self._opened() as (opened, modes):
             idle = self._idle(recorder, IDLE_SAMPLES * source.interval) if source else None
             items, sustained = self._measured(opened, modes, block, source is not None)
-            backend, units, libraries = opened.backend.name, opened.units, versions(LIBRARIES)
+            backend, units, libraries = opened.backend, opened.units, versions(LIBRARIES)
         seconds = perf_counter() - begun
         others = round(max(0.0, others_seconds() - busy) / seconds, 2)
         watts = idle["watts"] if idle else None
@@ -93,9 +93,9 @@ class Bench:
         report["seconds"] = seconds
         report["environment"] = dict(
             _device(self._choice.threads),
-            backend=backend,
+            backend=backend.name,
             units=units,
-            precision=self._choice.precision,
+            precision=backend.precision,
             others=others,
             versions=libraries,
             system=system(),

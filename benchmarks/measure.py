@@ -1,7 +1,7 @@
 """Modes measured in turns: in every round each has a block of its own, and who begins changes from round to round."""
 
 from time import perf_counter
-from typing import Any, Callable, Dict, List, Sequence, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tlee.benchmarks import statistics
 from tlee.benchmarks.modes import Block, Mode
 from tlee.benchmarks.timed import PARTS, Parts
 from tlee.benchmarks.videos import Video
-from tlee.modes import PLAIN
+from tlee.modes import EARLY, PLAIN
 
 Turn = TypeVar("Turn")
 
@@ -115,14 +115,20 @@ def answers(mode: Mode, videos: Sequence[Video]) -> Dict[str, Any]:
     if None not in labels:
         accuracy, of = float(np.mean([a == b for a, b in zip(labels, found)])), "videos"
     else:
-        points = mode.bundle.manifest["exit_rule"]["operating_points"]
-        accuracy, of = (points[mode.point]["measured"]["top1"], "tuning") if mode.point else (None, None)  # type: ignore
+        accuracy, of = _tuned(mode)
     return {
         "accuracy": accuracy,
         "of": of,
         "share": float(np.mean([result.share for result in mode.results])),
         "frames": float(np.mean([len(result.frames) for result in mode.results])),
     }
+
+
+def _tuned(mode: Mode) -> Tuple[Optional[float], Optional[str]]:
+    """The accuracy that tuning measured: of all exits at a point, not of those in one direction only."""
+    if mode.point is None or mode.mode != EARLY:
+        return None, None
+    return mode.bundle.manifest["exit_rule"]["operating_points"][mode.point]["measured"]["top1"], "tuning"
 
 
 def _parts(blocks: Sequence[Block]) -> Parts:

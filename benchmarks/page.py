@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional
 
 from tlee.benchmarks import plots
 from tlee.html import document, html_table
-from tlee.modes import MODES
+from tlee.modes import MODES, PLAIN
 from tlee.plots import layer_name
 
 Report = Dict[str, Any]
@@ -19,6 +19,8 @@ Rows = List[List[str]]
 BUSY = 0.1  # cores that other programs kept busy, from where the page warns
 ALARM = "border-left: 0.4rem solid #EE6677; padding-left: 0.8rem"
 REMS = 9.5  # points of a plot per rem of the page: the plots' text is as large as the page's
+# Its frames are not averaged here, unlike in an evaluation.
+ABOUT = dict(MODES, **{PLAIN: "Every frame runs through the uncut backbone to the tail, reusing nothing."})
 
 
 def page(report: Report) -> str:
@@ -97,7 +99,7 @@ def _modes(report: Report) -> str:
     source = {"videos": "Accuracy on the videos measured.", "tuning": "Accuracy as in the bundle, from its tuning."}
     net = " Gross: all that the source covers; net: above idle." if energy[1:] else ""
     notes = "".join(
-        "<dt>{}</dt><dd>{}</dd>".format(escape(name), escape(MODES[name]))
+        "<dt>{}</dt><dd>{}</dd>".format(escape(name), escape(ABOUT[name]))
         for name in MODES
         if any(mode["mode"] == name for mode in report["modes"])
     )

@@ -41,10 +41,12 @@ class Backend:
     Attributes:
         name: what it is, for people.
         elsewhere: it computes beside the CPU, which is idle while it waits.
+        precision: that its graphs compute in; of several, separated by commas.
     """
 
     name = ""
     elsewhere = False
+    precision = ""
 
     def __enter__(self) -> "Backend":
         return self

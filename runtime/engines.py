@@ -20,6 +20,7 @@ class Engines(NamedTuple):
         release: loads them.
         units: FUSED or SEPARATE, as they were built.
         rows: the most videos at once.
+        precision: that they were built in; of several, separated by commas.
     """
 
     release: TensorRT
@@ -27,6 +28,7 @@ class Engines(NamedTuple):
     files: Dict[str, str]  # by graph
     units: str
     rows: int
+    precision: str
 
 
 def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
@@ -73,4 +75,5 @@ def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
             problem = "built from another export of the bundle"
             raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
     rows = min(identity["batch"] for _, identity in entries.values())
-    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, units, rows)
+    precision = ", ".join(sorted({identity["precision"] for _, identity in entries.values()}))
+    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, units, rows, precision)

@@ -108,7 +108,7 @@ class OnnxBackend(Backend):
         rows: int = 1,
         provider: str = "cpu",
     ) -> None:
-        self._ort, self.rows = import_onnxruntime(), rows
+        self._ort, self.rows, self.precision = import_onnxruntime(), rows, precision
         self.name, self.elsewhere = "ONNX Runtime, {}".format(NAMES[provider]), provider != "cpu"
         self._on_device = self.elsewhere and rows == 1
         self._followed = _followed(self._ort, self.elsewhere)

@@ -241,7 +241,7 @@ class TensorRTBackend(Backend):
             problem = "built for {} at once, {} asked for".format(found.rows, self.rows)
             raise UsageError(found.store.folder, problem, "build with tlee-build --batch {}".format(self.rows))
         self._release, self.units, self._mapped = found.release, found.units, gpu.integrated
-        self.name = "{} on {}".format(found.release.name, gpu.name)
+        self.name, self.precision = "{} on {}".format(found.release.name, gpu.name), found.precision
         self._start, self._done = cuda.new_event(), cuda.new_event()
         self._answers, self._answered = self._place(len(ANSWERS) * self._answer_size())
         self._load_engines(bundle, found)

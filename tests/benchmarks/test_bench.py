@@ -11,7 +11,7 @@ from tlee.benchmarks.terminal import lines, marks
 from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.errors import UsageError
-from tlee.modes import EARLY, NONE, PLAIN, RANDOM
+from tlee.modes import EARLY, LAYER, NONE, PLAIN, RANDOM
 from tlee.runtime.backends import Choice
 
 SHORT = Plan([EARLY, NONE], [None], rounds=4, block=0.02, cold=0, sustained=0.05, power="none")
@@ -84,6 +84,17 @@ def test_energy_is_power_times_time(run, five_watts):
     for graph in report["graphs"]:
         assert graph["energy"]["gross"] > 5 * graph["latency"]["mean"]["value"] > 0
     assert profile(report)["graphs"]["split0"]["millijoules"] == report["graphs"][0]["energy"]["gross"]
+
+
+def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
+    thresholds = bundle.manifest["exit_rule"]["thresholds"]
+    points = {"fast": {"thresholds": thresholds, "measured": {"top1": 0.9}}}
+    bundle.manifest["exit_rule"]["operating_points"] = points
+    unlabelled = [video._replace(label=None) for video in find_videos([str(clips)], bundle.labels)]
+    plan = SHORT._replace(modes=[EARLY, LAYER, NONE], points=["fast"], rounds=1, sustained=0.0)
+    report = Bench(bundle, Choice("cpu"), unlabelled, plan, lambda text: None).run()
+    found = [(mode["answers"]["accuracy"], mode["answers"]["of"]) for mode in report["modes"]]
+    assert found == [(0.9, "tuning"), (None, None), (None, None)]
 
 
 def test_without_power_all_else_is_measured(run):
@@ -173,6 +184,7 @@ def test_a_boards_engines_are_measured_by_its_own_clock(nano, load, clips):
     plan = SHORT._replace(modes=[EARLY, NONE], rounds=2, sustained=0.0)
     report = Bench(bundle, Choice("auto"), videos, plan, lambda text: None).run()
     assert report["environment"]["backend"].startswith("TensorRT 8.2.1")
+    assert report["environment"]["precision"] == "fp16"  # as the engines were built, whatever ONNX Runtime would run
     assert all(mode["overlapped"] for mode in report["modes"])
     assert [graph["name"] for graph in report["graphs"]] == [*bundle.chain(), "frame"]
     assert all(graph["latency"]["median"]["value"] >= 5 for graph in report["graphs"][:-1])
