@@ -111,11 +111,10 @@ def answers(mode: Mode, videos: Sequence[Video]) -> Dict[str, Any]:
     point; and what the answers took. The plain backbone's answer would be the mean over all frames, which no chain
     forms: its accuracy is left to tlee-eval."""
     labels = [None if mode.mode == PLAIN else video.label for video in videos]
-    found = [result.class_index for result in mode.results]
+    accuracy, of = _tuned(mode)
     if None not in labels:
-        accuracy, of = float(np.mean([a == b for a, b in zip(labels, found)])), "videos"
-    else:
-        accuracy, of = _tuned(mode)
+        right = [label == result.class_index for label, result in zip(labels, mode.results)]
+        accuracy, of = float(np.mean(right)), "videos"
     return {
         "accuracy": accuracy,
         "of": of,
