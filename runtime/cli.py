@@ -9,7 +9,7 @@ from typing import IO, Any, Dict, Iterator, List, Optional
 from tlee import cli
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, UsageError
-from tlee.files import whole_file
+from tlee.files import growing_file, whole_file
 from tlee.policy import Thresholds
 from tlee.runtime.backends import add_backend_options
 from tlee.runtime.batch import Answer, BatchRecognizer
@@ -38,7 +38,7 @@ def command(arguments: Optional[List[str]]) -> int:
         if options.json == "-":
             lines = sys.stdout
         elif options.json:
-            lines = stack.enter_context(whole_file(options.json))
+            lines = stack.enter_context(growing_file(options.json) if any(live) else whole_file(options.json))
         answers = _live(recognizer, options) if any(live) else _files(recognizer, options.inputs)
         return _show(answers, bundle, max(map(len, options.inputs)), lines)
 
@@ -154,7 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="INPUT",
         help="video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://...",
     )
-    parser.add_argument("--json", metavar="FILE", help="write results as JSON Lines; - for standard output")
+    help_json = "write results as JSON Lines (of live sources: append each at once); - for standard output"
+    parser.add_argument("--json", metavar="FILE", help=help_json)
     add_backend_options(parser)
     parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="window of live sources (%(default)s)")

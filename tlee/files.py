@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
+"""Files and folders that appear whole or not at all, written under a temporary name, then renamed; and logs."""
 
 import contextlib
 import hashlib
@@ -46,6 +46,22 @@ def whole_file(path: str, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+@contextlib.contextmanager
+def growing_file(path: str) -> Iterator[IO[Any]]:
+    """Open `path` to append lines that are results as soon as they are flushed: of a camera, which never ends.
+
+    Raises:
+        UsageError: the folder does not exist, cannot be written, or is full.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        if error.filename not in (None, path):  # the block's own affair, not this file's
+            raise
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+
+
 def check_place(path: str) -> None:
     """Before long work, the result of which shall be written to `path`. Raises UsageError as `whole_file` does."""
     handle, temporary = _beside(path)
@@ -77,7 +93,7 @@ def whole_folder(path: str, replace: bool = False) -> Iterator[str]:
     """
     path = os.path.abspath(path)
     if os.path.lexists(path) and not replace:
-        raise UsageError(path, "exists already", "choose another name or allow it to be replaced")
+        raise UsageError(path, "exists already", "choose another name, or add --replace")
     try:
         temporary = tempfile.mkdtemp(prefix=".{}.".format(os.path.basename(path)), dir=os.path.dirname(path))
     except OSError as error:

@@ -529,18 +529,20 @@ def test_wrong_use_is_one_line_and_status_2(small_bundle, clip):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_an_interruption_of_live_sources_keeps_the_results_so_far(small_bundle, tmp_path, batch):
+def test_results_of_live_sources_are_appended_at_once_and_stay_when_interrupted(small_bundle, tmp_path, batch):
     video = write_clip(tmp_path / "long.avi", frames=20000, size=(48, 48), fourcc="MJPG")
     output = tmp_path / "out.jsonl"
+    output.write_text('{"source": "of an earlier run"}\n')
     command = [*RUN, small_bundle, *[f"file://{video}"] * batch, "--batch", batch, "--seconds", "0.4"]
     command += ["--no-early-exit", "--json", output]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
-    time.sleep(0.1)
+    assert len(output.read_text().splitlines()) >= 2
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "tlee-run: interrupted\n")
-    rows = [json.loads(line) for line in Path(output).read_text().splitlines()]
+    before, *rows = [json.loads(line) for line in Path(output).read_text().splitlines()]
+    assert before["source"] == "of an earlier run"
     assert 1 <= len(rows) < 5000 * batch and {row["source"] for row in rows} == {f"file://{video}"}
 
 

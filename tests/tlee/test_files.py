@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tlee.errors import UsageError
-from tlee.files import whole_file, whole_folder
+from tlee.files import growing_file, whole_file, whole_folder
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -34,6 +34,25 @@ def test_an_interrupted_block_keeps_what_was_written(tmp_path):
 
 def test_a_full_disk_is_one_line():
     with pytest.raises(UsageError, match="cannot be written"), whole_file("/dev/full/a.txt") as stream:
+        stream.write("x")
+
+
+def test_a_log_grows_and_what_is_flushed_is_there_at_once(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(ValueError), growing_file(str(tmp_path / "a.txt")) as stream:
+        stream.write("two\n")
+        stream.flush()
+        assert (tmp_path / "a.txt").read_text() == "one\ntwo\n"
+        raise ValueError
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+    with (
+        pytest.raises(UsageError, match="cannot be written .*No such file"),
+        growing_file(str(tmp_path / "none" / "a")),
+    ):
+        pass
+    with pytest.raises(UsageError, match="cannot be written .*No space left"), growing_file("/dev/full") as stream:
         stream.write("x")
 
 
