@@ -15,11 +15,11 @@ DEFAULT_PRECISION = "fp16"  # all these boards are faster in it
 class Estimate(NamedTuple):
     """Milliseconds of every segment and unit of a bundle on a board, without the host's part."""
 
-    bundle: str
+    bundle: str  # its name
     board: str
     precision: str
     milliseconds: Dict[str, float]  # of units: the sum of their segments
-    error: Error
+    error: Error  # how far such estimates are from published times
     compared: Optional[Error]  # with figures by others, which no fit has seen
 
     def as_json(self) -> Dict[str, Any]:

@@ -87,7 +87,7 @@ def chosen_modes(
             made.append(Mode(bundle, opened, name, _policies(bundle, point)[name], known))
     if not made:
         problem = "{} cannot be measured on noise".format(", ".join(names))
-        raise UsageError("--modes", problem, "give videos, or choose: {}, {}".format(modes.NONE, modes.RANDOM))
+        raise UsageError("--modes", problem, "give videos, or choose: none, random")
     return made
 
 

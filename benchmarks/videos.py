@@ -27,6 +27,7 @@ class Video(NamedTuple):
 
     @property
     def synthetic(self) -> bool:
+        """Whether it is frames of noise."""
         return isinstance(self.clip, np.ndarray)
 
 

@@ -20,10 +20,10 @@ GIVE_MORE = "give more videos (--data), or another --share"
 
 
 class Parts(NamedTuple):
-    """`tuning` is for choosing, `held_out` for reporting alone."""
+    """Videos in two parts that share none."""
 
-    tuning: Listing
-    held_out: Listing
+    tuning: Listing  # for choosing
+    held_out: Listing  # for reporting alone
 
 
 def divide(

@@ -16,8 +16,14 @@ from tlee.errors import EngineError
 
 
 class Result(NamedTuple):
-    """What became of a job. `state`: see `tlee.engines.store`; None if there is no engine. `new`: built just now.
-    `failed`: something went wrong, and was told."""
+    """What became of a job.
+
+    Attributes:
+        job: the engine that was to be built.
+        state: see `tlee.engines.store.EngineStore.state`; None if there is no engine.
+        new: built just now.
+        failed: something went wrong, and was told.
+    """
 
     job: Job
     state: Optional[str]
@@ -132,7 +138,10 @@ class Builder:
 
     def _look_at_memory(self) -> None:
         if self._free() < RESERVE:
-            text = "only {} MB of memory are free, TensorRT needs about {}: builds may be killed; see docs/engines.md"
+            text = (
+                "only {} MB of memory are free, TensorRT needs about {}: builds may be killed;"
+                " see docs/troubleshooting.md"
+            )
             self._tell(text.format(self._free() // MIB, RESERVE // MIB))
 
     def _free(self) -> int:

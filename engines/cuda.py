@@ -12,17 +12,17 @@ import numpy as np
 
 from tlee.errors import EngineError, UsageError
 
-INSTALL = "pip install 'tlee[jetson]' (PyCUDA), or cuda-python"
+INSTALL = "pip install '.[jetson]' in tlee's folder (PyCUDA), or cuda-python"
 NO_GPU = "look whether `nvidia-smi`, on a Jetson `tegrastats`, sees the GPU"
 
 
 class Gpu(NamedTuple):
-    """What CUDA says of the device. Memory in bytes; `integrated`: shared with the CPU, as on every Jetson."""
+    """What CUDA says of the device."""
 
     name: str
-    capability: Tuple[int, int]
-    integrated: bool
-    free: int
+    capability: Tuple[int, int]  # compute capability, such as (5, 3)
+    integrated: bool  # its memory is the CPU's, as on every Jetson
+    free: int  # bytes of memory
     total: int
 
 
@@ -53,6 +53,7 @@ class Cuda:
         raise NotImplementedError  # abstract
 
     def gpu(self) -> Gpu:
+        """What it is."""
         raise NotImplementedError  # abstract
 
     def allocate(self, size: int) -> int:
@@ -200,7 +201,7 @@ class PyCuda(Cuda):
 
 
 class CudaPython(Cuda):
-    """On cuda-python, which has wheels for everything but JetPack 4."""
+    """On cuda-python, whose `cuda.bindings` has wheels from Python 3.9 on: for JetPack 6 and desktops."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

@@ -21,9 +21,11 @@ class Machine(NamedTuple):
         gpu: name; None where there is no GPU (TensorRT-RTX builds without one).
         capability: compute capability, such as "5.3".
         fast: whether the GPU is faster in fp16 and int8 than in fp32.
+        dla_cores: deep learning accelerators that it has.
         typed, calibrates, portable: see `tlee.engines.releases.TensorRT`.
         integrated: the GPU shares the CPU's memory, as on every Jetson.
         free: bytes of the GPU's own memory.
+        notes: what the user should know of this machine.
     """
 
     tensorrt: str
@@ -54,7 +56,8 @@ class Request(NamedTuple):
     """What the user wants built.
 
     Attributes:
-        precision: of all graphs that are not named in `overrides`.
+        precision: of all graphs that are not named in `overrides`: fp32, fp16 or int8.
+        overrides: precisions by graph.
         units: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
         int8_from: Q/DQ FORMS, or calibration CACHES on releases that take them.
         allow_fallback: the next higher precision where the GPU is not faster in the one asked for.

@@ -15,7 +15,7 @@ from tlee.errors import EngineError, UsageError
 
 TICK = 0.2  # seconds between calls of `waiting`
 OUT_OF_MEMORY = (
-    "add swap (docs/engines.md), give it less with --workspace {}, stop the desktop (sudo systemctl isolate"
+    "add swap (docs/troubleshooting.md), give it less with --workspace {}, stop the desktop (sudo systemctl isolate"
     " multi-user.target), then run the same again: finished engines are kept"
 )
 

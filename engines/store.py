@@ -49,6 +49,7 @@ class EngineStore:
         self._timing: Optional[str] = record["timing"]
 
     def path(self, file: str) -> str:
+        """Of a file of this device."""
         return os.path.join(self.folder, file)
 
     def state(self, file: str) -> str:
@@ -129,6 +130,7 @@ class EngineStore:
         self._record()
 
     def record_check(self, file: str, check: Dict[str, Any], layers: List[Dict[str, str]]) -> None:
+        """Write down how an engine's outputs differ, and what its layers compute in."""
         self.entries[file].update(check=check, layers=layers)
         self._record()
 

@@ -55,6 +55,7 @@ class Answers:
 
     @classmethod
     def of(cls, answers: Sequence[Answer], frames: int) -> Answers:
+        """Answers of one mode, of videos that have so many frames (T)."""
         layers = np.full((len(answers), frames), UNUSED, np.int64)
         for row, answer in zip(layers, answers):
             row[: len(answer.layers)] = answer.layers
@@ -63,6 +64,7 @@ class Answers:
         return cls(probabilities, numbers[:, 0], numbers[:, 1], layers, numbers[:, 2])
 
     def select(self, videos: Sequence[int]) -> Answers:
+        """The same for some of the videos, by their numbers."""
         chosen = np.asarray(videos, np.int64)
         return Answers(*(getattr(self, field.name)[chosen] for field in fields(self)))
 

@@ -51,6 +51,7 @@ class Subject(ABC):
 
     @property
     def gate(self) -> str:
+        """The gate's kind."""
         return self.model["gate"]
 
     def about(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class SegmentModule:
         return {name: name + NEXT for name in self.inputs if name + NEXT in self.outputs}
 
     def output_shapes(self) -> list[tuple[int, ...]]:
+        """For `example`, in the order of `outputs`."""
         with torch.inference_mode():
             results = self.module(*self.example())
         return [tuple(r.shape) for r in (results if isinstance(results, tuple) else (results,))]

@@ -47,7 +47,7 @@ class Opened(NamedTuple):
 
     @contextlib.contextmanager
     def closed_on_failure(self) -> Iterator[None]:
-        """For a block that makes something of the backend."""
+        """For a block that makes something of the backend: closes it if the block fails."""
         try:
             yield
         except BaseException:

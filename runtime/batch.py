@@ -43,13 +43,25 @@ class _Video:
 class BatchRecognizer(OnBackend):
     """Recognises videos or cameras several at a time; each answer is the one that `Recognizer` gives. For one thread.
 
+    Args:
+        bundle: what is run.
+        backend: for `rows` videos at once; closed with this.
+        policy: when frames leave and videos stop.
+        rows: videos at once, at most.
+        prefetch: see `Recognizer.load`.
+        notes: what the user should know of how the backend was chosen.
+
     Attributes:
         rows: videos at once, at most.
 
     Example:
-        with BatchRecognizer.load("digits.tlee", 8) as recognizer:
-            for answer in recognizer.recognize(paths):
-                print(answer)
+        >>> clips = ["examples/clips/digit0_easy_00010.mp4", "missing.mp4", "examples/clips/digit9_easy_00029.mp4"]
+        >>> with BatchRecognizer.load("build/digits.tlee", 2, backend="cpu") as recognizer:
+        ...     for answer in recognizer.recognize(clips):
+        ...         print(answer.label if isinstance(answer, Result) else answer)
+        0
+        missing.mp4: no such file or folder; check the path
+        9
     """
 
     def __init__(
@@ -102,6 +114,12 @@ class BatchRecognizer(OnBackend):
         """Recognise clips, see `Recognizer.recognize`.
 
         Answers come in the clips' order; an `InputError` is one, too.
+
+        Args:
+            clips: taken one by one as places become free.
+
+        Raises:
+            UsageError: this is closed, or already recognises other videos.
         """
         early: Dict[int, Answer] = {}
         following = 0
@@ -114,9 +132,13 @@ class BatchRecognizer(OnBackend):
     def stream(self, addresses: List[str], seconds: float = 2.0) -> Iterator[Result]:
         """Recognise several live sources window by window, see `Recognizer.stream`; answers as they come.
 
+        Args:
+            addresses: at most `rows`.
+            seconds: length of a window.
+
         Raises:
             InputError: a source cannot be opened, or a segment gave NaN.
-            UsageError: there are more than `rows`.
+            UsageError: there are more than `rows`, this is closed, or it already recognises other videos.
         """
         if len(addresses) > self.rows:
             problem = "{} for a batch of {}".format(len(addresses), self.rows)

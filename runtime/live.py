@@ -1,5 +1,6 @@
 """Live sources, read as they come: cameras, network streams, or a video file in place of one."""
 
+import re
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -14,6 +15,7 @@ CSI_PIPELINE = (
     "nvarguscamerasrc sensor-id={} ! video/x-raw(memory:NVMM) ! nvvidconv ! video/x-raw, format=BGRx ! "
     "videoconvert ! video/x-raw, format=BGR ! appsink drop=true max-buffers=1"
 )
+JETPACKS_OPENCV = "use JetPack's: pip uninstall opencv-python opencv-python-headless"
 LIVE = ("csi://", "v4l2://", "rtsp://", "file://")
 DEFAULT_RATE = 30.0  # frames per second, where the source does not say
 
@@ -28,8 +30,18 @@ class LiveSource:
     Args:
         address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
 
+    Attributes:
+        rate: frames per second.
+        position: number of the next frame, from 0.
+
     Raises:
         InputError: it cannot be opened.
+
+    Example:
+        >>> with LiveSource("file://examples/clips/digit0_easy_00010.mp4") as live:
+        ...     live.skip_to(3)
+        ...     live.rate, live.position
+        (12.0, 3)
     """
 
     def __init__(self, address: str) -> None:
@@ -37,6 +49,8 @@ class LiveSource:
         cv2 = cv2_module()
         self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
         if not self._capture.isOpened():
+            if gstreamer and not re.search("GStreamer: +YES", cv2.getBuildInformation()):
+                raise InputError(address, "the OpenCV of {} has no GStreamer".format(cv2.__file__), JETPACKS_OPENCV)
             raise InputError(address, "cannot be opened", "check the address, and that nothing else uses the camera")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.address = address

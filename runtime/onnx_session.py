@@ -204,5 +204,5 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise UsageError("ONNX Runtime", "not installed", "pip install 'tlee[cpu]'") from None
+        raise UsageError("ONNX Runtime", "not installed", "pip install '.[cpu]' in tlee's folder") from None
     return onnxruntime

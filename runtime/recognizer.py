@@ -22,12 +22,20 @@ class Recognizer(OnBackend):
     one's video is recognised waits. To work at once, threads load one each.
 
     Args:
+        bundle: what is run.
         chain: on a backend that stays its owner's to close; `load` opens one of its own.
+        policy: when frames leave and videos stop.
+        prefetch: see `load`.
 
     Example:
-        with Recognizer.load("digits.tlee") as recognizer:
-            result = recognizer.recognize("video.mp4")
-            print(result.label, result.confidence, result.exit_frame, result.exit_layer)
+        >>> with Recognizer.load("build/digits.tlee", backend="cpu") as recognizer:
+        ...     result = recognizer.recognize("examples/clips/digit0_easy_00010.mp4")
+        >>> result.label, round(result.confidence, 2)
+        ('0', 1.0)
+        >>> result.exit_frame, result.exit_layer, result.reason  # frames and exits count from 0
+        (2, 1, 'gate')
+        >>> [frame.video_frame for frame in result.frames]  # all that was looked at
+        [13, 1, 22]
     """
 
     def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy, prefetch: bool = True) -> None:
@@ -61,10 +69,10 @@ class Recognizer(OnBackend):
             path: the bundle's folder, or an open `Bundle`.
             backend, units, engine_dir, precision, threads, shared_pool: see `tlee.runtime.backends.Choice`.
             thresholds: instead of the bundle's.
-            point: a named operating point of the bundle.
+            point: a named operating point of the bundle, such as "balanced".
             early_exit: False computes every frame to the tail.
-            speculate: see `tlee.runtime.chain.Chain`. Changes no answer.
-            prefetch: see `tlee.runtime.prefetch`. Changes no answer.
+            speculate: queue splits before it is known that they are wanted, where that pays. Changes no answer.
+            prefetch: read the next frame while one is computed, where that pays. Changes no answer.
 
         Raises:
             BundleError: no bundle, or not what its manifest says.
@@ -110,6 +118,15 @@ class Recognizer(OnBackend):
 
         Raises:
             InputError: the source cannot be opened, or a segment gave NaN.
+            UsageError: this is closed.
+
+        Example:
+            >>> with Recognizer.load("build/digits.tlee", backend="cpu") as recognizer:
+            ...     for result in recognizer.stream("file://examples/clips/digit0_easy_00010.mp4", seconds=1.0):
+            ...         print(result.label, [frame.video_frame for frame in result.frames])
+            0 [0]
+            0 [10]
+            0 [20]
         """
         with LiveSource(address) as live:
             for task in windows(live, self.bundle.frames, seconds):

@@ -15,13 +15,13 @@ class TraceStep(NamedTuple):
     """One evaluated exit, as `recognize(..., trace=True)` records it."""
 
     frame: int  # position in processing order
-    exit: int
+    exit: int  # 0 .. B-1 a branch, B the tail
     logits: np.ndarray  # (K,) float32
-    confidence: float
-    score: Optional[float]  # the gate's, None where the rule does not read it
+    confidence: float  # 0 to 1
+    score: Optional[float]  # the gate's, 0 to 1, None where the rule does not read it
     z: np.ndarray  # (D,) float32, after the FRM
-    action: str
-    reason: str
+    action: str  # a value of `tlee.policy.Action`
+    reason: str  # a value of `tlee.policy.Reason`
 
 
 class Frame(NamedTuple):
@@ -29,32 +29,27 @@ class Frame(NamedTuple):
 
     video_frame: int  # index in the video
     exit_layer: int  # exit it left at: 0 .. B-1 a branch, B the tail
-    reason: str
-    confidence: float
+    reason: str  # a value of `tlee.policy.Reason`
+    confidence: float  # 0 to 1
     milliseconds: float  # computing, by the clock of what computes; of several videos at once, of all of them
 
 
 class Result(NamedTuple):
-    """The answer for one video.
+    """The answer for one video."""
 
-    exit_frame and exit_layer count from 0: the answer came at that frame in processing order, at that exit
-    (0 .. B-1 a branch, B the tail). share is the part of the full computation that was done: all frames to
-    the tail without branches and gates is 1. milliseconds are all that the answer took, with reading the video.
-    """
-
-    source: str
-    label: str
-    class_index: int
-    confidence: float
-    exit_frame: int
-    exit_layer: int
-    reason: str
-    frames: List[Frame]
-    macs: int
-    share: float
-    milliseconds: float
-    warning: Optional[str] = None
-    trace: Optional[List[TraceStep]] = None
+    source: str  # the clip's path, or the live source's address
+    label: str  # the class that was recognised
+    class_index: int  # its number, from 0
+    confidence: float  # its probability, 0 to 1
+    exit_frame: int  # the frame that the answer came at, from 0, in processing order
+    exit_layer: int  # the exit that the answer came at: 0 .. B-1 a branch, B the tail
+    reason: str  # why the video stopped, a value of `tlee.policy.Reason`
+    frames: List[Frame]  # those that were used, in processing order
+    macs: int  # multiply-accumulates that were done
+    share: float  # of the full computation: 1 is all frames to the tail without branches and gates
+    milliseconds: float  # all that the answer took, with reading the video
+    warning: Optional[str] = None  # what the user should know of the clip
+    trace: Optional[List[TraceStep]] = None  # every evaluated exit, where that was asked for
 
     def as_json(self) -> Dict[str, Any]:
         """Plain values for one line of JSON; the trace, made of arrays, is left out."""

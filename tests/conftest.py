@@ -95,6 +95,15 @@ def small_bundle(tmp_path_factory, small_checkpoint) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_bundle(tmp_path_factory) -> Path:
+    """The sample model's bundle, as `make demo` writes it but for the verification."""
+    path = tmp_path_factory.mktemp("sample") / "digits.tlee"
+    checkpoint = EXAMPLES / "digits.safetensors"
+    export_bundle(load_checkpoint(checkpoint), path, checkpoint, verified=False)
+    return path
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
     """A bundle of two splits and two exits, with forms in fp16 and int8. Tests that alter one copy it first."""
     from int8 import add_int8  # imports what only few tests need

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import pytest
+from conftest import EXAMPLES
 
 FOLDERS = ("models", "models.backbones", "training", "export", "evaluation", "runtime", "benchmarks")
 FOLDERS += ("benchmarks.development", "benchmarks.power", "calibration", "calibration.int8", "calibration.thresholds")
@@ -17,8 +18,19 @@ MODULES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, sample_bundle):
+    """A folder as the checkout after `make demo`: examples run here."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "build").mkdir()
+    (folder / "build" / "digits.tlee").symlink_to(sample_bundle)
+    (folder / "examples").symlink_to(EXAMPLES)
+    return folder
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
     assert doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
 
 

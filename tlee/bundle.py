@@ -35,9 +35,9 @@ class Segment(NamedTuple):
 
     name: str
     file: str  # of its float32 form, relative to the bundle
-    inputs: List[str]
+    inputs: List[str]  # names, in order
     outputs: List[str]
-    macs: int
+    macs: int  # multiply-accumulates, for one video
     parameters: int
     elements: int  # numbers in the feature maps that its layers write, for one video
     layers: int  # that a fused engine launches
@@ -89,13 +89,21 @@ class Bundle:
     """An opened bundle. Opening checks the manifest and that every file is there with its size;
     contents are checked against their SHA-256 when they are read, or all at once by `verify`.
 
-    Example:
-        bundle = Bundle.open("digits.tlee")
-        bundle.frames.length             # 10
-        onnx = bundle.read("split0")     # bytes, SHA-256 checked
+    Attributes:
+        path: the folder.
+        manifest: as docs/bundle.md describes it.
+        name, labels: of the model, and of its K classes in order.
+        exits: how many, branches and tail (B + 1).
+        frames: which frames of a video the model wants.
+        segments, units: the graphs, by name.
 
-    Raises:
-        BundleError: the folder is no bundle, or not what its manifest says.
+    Example:
+        >>> bundle = Bundle.open("build/digits.tlee")
+        >>> bundle.frames.length, bundle.exits, bundle.labels[:3]
+        (10, 4, ['0', '1', '2'])
+        >>> onnx = bundle.read("split0")  # bytes, SHA-256 checked
+        >>> bundle.chain()
+        ['split0', 'split1', 'split2', 'split3', 'exit0', 'exit1', 'exit2', 'exit3']
     """
 
     def __init__(self, path: str, manifest: Dict[str, Any]) -> None:
@@ -111,6 +119,12 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str) -> "Bundle":
+        """Open the bundle in a folder.
+
+        Raises:
+            BundleError: the folder is no bundle, or not what its manifest says.
+            UsageError: fastjsonschema, which checks the manifest, is not installed.
+        """
         path = os.fspath(path)
         manifest = _load_manifest(path)
         _check_manifest(os.path.join(path, MANIFEST), manifest)
@@ -204,7 +218,11 @@ class BundleWriter:
         self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
 
     def add(self, name: str, content: bytes) -> None:
-        """Put a file into the bundle under the relative path `name`."""
+        """Put a file into the bundle under the relative path `name`.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
         path = os.path.join(self.folder, name)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -219,7 +237,12 @@ class BundleWriter:
         return Bundle(self.folder, dict(manifest, format=FORMAT, files=self.files))
 
     def finish(self, manifest: Dict[str, Any]) -> Bundle:
-        """Write the manifest (all but `format` and `files`, which are known here) and open the result."""
+        """Write the manifest (all but `format` and `files`, which are known here) and open the result.
+
+        Raises:
+            BundleError: the manifest is not a valid one.
+            UsageError: it cannot be written.
+        """
         manifest = dict(manifest, format=FORMAT, files=self.files)
         _check_manifest(os.path.join(self.folder, MANIFEST), manifest)
         write_json(os.path.join(self.folder, MANIFEST), manifest)
@@ -285,7 +308,7 @@ def _check_manifest(file: str, manifest: Dict[str, Any]) -> None:
     try:
         import fastjsonschema
     except ImportError:
-        remedy = "pip install 'tlee[cpu]' (on a Jetson 'tlee[jetson]')"
+        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson '.[jetson]')"
         raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
     try:
         _validator()(manifest)

@@ -47,7 +47,7 @@ def run(
         return WRONG_USE
     except ModuleNotFoundError as error:  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
-        report(program, "{}: not installed; pip install 'tlee[{}]'".format(error.name, extra))
+        report(program, "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra))
         return WRONG_USE
     except KeyboardInterrupt:
         report(program, "interrupted")

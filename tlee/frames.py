@@ -35,6 +35,9 @@ def frame_order(count: int, kind: str = "coarse") -> List[int]:
         kind: "coarse" for the middle first, then ever finer: the published order where there is one,
             else each next frame is the one farthest from all before it. "chronological" as they come.
 
+    Raises:
+        UsageError: another kind.
+
     Example:
         >>> frame_order(10)
         [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
@@ -60,6 +63,8 @@ def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = N
     A video with fewer frames than `count` gives some of them more than once.
 
     Args:
+        total: frames that the video has.
+        count: frames that are wanted.
         places: where in each part, from 0 up to but without 1; None for the middle of each.
 
     Example:

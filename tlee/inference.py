@@ -18,8 +18,8 @@ class ExitValues(NamedTuple):
 
     z: Any  # (1, D), after the FRM
     logits: Any  # (1, K)
-    confidence: float
-    score: Optional[float]  # the gate's, where it was asked for
+    confidence: float  # largest class probability, 0 to 1
+    score: Optional[float]  # the gate's, 0 to 1, where it was asked for
 
 
 class Step(NamedTuple):
@@ -83,14 +83,17 @@ class Walk:
 
     @property
     def fuse(self) -> bool:
+        """Whether the next exit takes `previous` in."""
         return self.frame > 0
 
     @property
     def gated(self) -> bool:
+        """Whether the next exit's gate is read."""
         return self.policy.reads_gate(self.frame)
 
     @property
     def temperature(self) -> float:
+        """Of the next exit's confidence."""
         return self.policy.thresholds.temperature[self.exit]
 
     def go_on(self) -> None:
@@ -122,7 +125,9 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
     A split may hand values of its own from frame to frame (temporal shift); a frame that leaves early leaves those
     of the deeper splits as they were.
 
-    Frames are taken from `frames` one at a time, so a lazy iterable decodes only what is needed.
+    Args:
+        frames: (H, W, 3) RGB 0-255 each, in processing order, taken one at a time, so a lazy iterable decodes only what
+            is needed.
 
     Raises:
         SegmentError: a confidence or score is NaN or infinite.

@@ -35,6 +35,8 @@ class Reason(enum.Enum):
 
 
 class Decision(NamedTuple):
+    """What the rule makes of one exit's answer, and why."""
+
     action: Action
     reason: Reason
 
@@ -45,11 +47,12 @@ GO_ON = Decision(Action.CONTINUE, Reason.NONE)
 class Thresholds(NamedTuple):
     """What the exit rule compares with, per exit, branches first, the tail last.
 
-    first: a video stops in its first frame when the confidence is above.
-    layer: a frame leaves when the confidence is above. A value of 1 or more never lets it leave.
-    gate: a video stops in a later frame when the gate's score is at least this.
-    temperature: logits are divided by it before softmax gives the confidence. Source: Guo et al., "On calibration of
-        modern neural networks", 2017.
+    Attributes:
+        first: a video stops in its first frame when the confidence is above.
+        layer: a frame leaves when the confidence is above. A value of 1 or more never lets it leave.
+        gate: a video stops in a later frame when the gate's score is at least this.
+        temperature: logits are divided by it before softmax gives the confidence. Source: Guo et al., "On calibration
+            of modern neural networks", 2017.
     """
 
     first: List[float]
@@ -77,6 +80,7 @@ class Thresholds(NamedTuple):
         return thresholds
 
     def as_dict(self) -> Dict[str, List[float]]:
+        """Plain values, as the manifest has them."""
         return dict(self._asdict())
 
 
@@ -131,7 +135,13 @@ class ExitPolicy:
         return self.frame_exit and 0 < frame < self.frames - 1
 
     def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
-        """What to do after exit `exit` of frame `frame` (both from 0, in processing order), one that is evaluated."""
+        """What to do after an exit that is evaluated.
+
+        Args:
+            frame, exit: which one, both from 0, frames in processing order.
+            confidence: of the exit's answer, 0 to 1.
+            score: of the gate, 0 to 1; None where it was not read.
+        """
         if frame == self.frames - 1:
             return Decision(Action.VIDEO_DONE, Reason.LAST_FRAME)
         if self.frame_exit:
@@ -175,7 +185,12 @@ class RandomExit(ExitPolicy):
 
 
 def exit_policy(gate: str, frames: int, thresholds: Thresholds, early_exit: bool = True) -> ExitPolicy:
-    """The policy of a model with this gate; without early exit, every frame to the tail."""
+    """The policy of a model with this gate; without early exit, every frame to the tail.
+
+    Args:
+        gate: the gate's kind, as in the manifest.
+        frames: frames a video may use (T).
+    """
     if not early_exit:
         return ExitPolicy(frames, thresholds, frame_exit=False, only=len(thresholds.layer) - 1)
     return RandomExit(frames, thresholds) if gate == "random" else ExitPolicy(frames, thresholds)

@@ -54,7 +54,11 @@ def _train(options: argparse.Namespace, first: bool) -> None:
     accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=config.precision)
     fabric.launch()
-    Trainer(config, data, folder, fabric).run()
+    try:
+        Trainer(config, data, folder, fabric).run()
+    except torch.OutOfMemoryError:
+        remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
+        raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
     if first:
         print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 

@@ -33,20 +33,20 @@ FOLDERS = "a folder with one subfolder of clips per class"
 
 @dataclass(frozen=True)
 class Entry:
-    """`path`: a video file or a folder of pictures, where it is expected. `labels`: class indices, sorted, distinct."""
+    """One video of a data set."""
 
-    path: Path
-    labels: tuple[int, ...]
+    path: Path  # a video file or a folder of pictures, where it is expected
+    labels: tuple[int, ...]  # class indices, sorted, distinct
 
 
 @dataclass(frozen=True)
 class Listing:
-    """`flips`: whether a mirrored video keeps its class. `notes`: oddities, a line each."""
+    """The videos of a data set and its classes."""
 
     entries: list[Entry]
-    classes: list[str]
-    flips: bool
-    notes: list[str]
+    classes: list[str]  # names, by index
+    flips: bool  # whether a mirrored video keeps its class
+    notes: list[str]  # oddities, a line each
 
 
 class Row(NamedTuple):

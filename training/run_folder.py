@@ -1,12 +1,14 @@
 """The folder of one training run: what was asked for, what was measured, the models, and the state to go on from.
 
-config.yml           the configuration, every default written out
-metrics.jsonl        a line per logged step, epoch and stage
-tensorboard/         the same for TensorBoard
-best.safetensors     the best epoch of the latest stage, which starts from the best of the one before
-last.safetensors     the latest epoch
-state.safetensors    what `--resume` reads
-loss.png, accuracy.png   at the end
+It holds:
+
+    config.yml           the configuration, every default written out
+    metrics.jsonl        a line per logged step, epoch and stage
+    tensorboard/         the same for TensorBoard
+    best.safetensors     the best epoch of the latest stage, which starts from the best of the one before
+    last.safetensors     the latest epoch
+    state.safetensors    what `--resume` reads
+    loss.png, accuracy.png   at the end
 """
 
 from __future__ import annotations
@@ -160,6 +162,7 @@ class RunFolder:
             return [json.loads(line) for line in stream]
 
     def close(self) -> None:
+        """End the records."""
         if self._board:
             self._board.close()
 

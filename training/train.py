@@ -303,7 +303,7 @@ class Trainer:
 
 
 def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of a step of an epoch of `steps` steps.
+    """The learning rate of a step of an epoch of `steps` steps; epochs and steps count from 0.
 
     Example:
         >>> stage = StageConfig(stage="backbone", epochs=4, learning_rate=0.1, schedule="cosine", warmup=1)

@@ -11,10 +11,13 @@ CHOICES = ("auto",) + SOURCES + ("none",)
 class Sample(NamedTuple):
     """One reading. What a source does not know is missing from its dictionaries.
 
-    time: `time.perf_counter()` of it
-    watts: the total, see `Source.total`; None where it is unknown
-    rails: watts by name; loads: per cent, clocks: MHz, both by "GPU", "CPU", "EMC"; temperatures: degrees Celsius
-    throttled: why clocks are held down now, for people
+    Attributes:
+        time: `time.perf_counter()` of it.
+        watts: the total, see `Source.total`; None where it is unknown.
+        rails: watts by name.
+        loads, clocks: per cent and MHz by "GPU", "CPU", "EMC".
+        temperatures: degrees Celsius by sensor.
+        throttled: why clocks are held down now, for people.
     """
 
     time: float
@@ -33,6 +36,12 @@ class SourceEnded(Exception):
 class Source:
     """Readings of power, until `close`.
 
+    Attributes:
+        name: one of `SOURCES`.
+        total: what the total covers, for people.
+        interval: seconds between readings.
+        paced: whether `read` itself waits until the next reading is there.
+
     Example:
         source, reason = open_source()
         if source is not None:
@@ -40,10 +49,10 @@ class Source:
             source.close()
     """
 
-    name: str  # one of `SOURCES`
-    total: str  # what the total covers, for people
-    interval: float  # seconds between readings
-    paced = False  # whether `read` itself waits until the next reading is there
+    name: str
+    total: str
+    interval: float
+    paced = False
 
     def state(self) -> Dict[str, str]:
         """Settings of the machine that decide what it draws, as they were at the last reading."""

@@ -65,14 +65,13 @@ class Settings:
 
 
 class Form(NamedTuple):
-    """A segment in INT8. `given`: sets of inputs that the tuning videos gave it; `samples`: how many were looked at, of
-    which so many, `filled`, are of when no exit is taken."""
+    """A segment in INT8."""
 
-    model: bytes
-    ranges: dict[str, float]
-    given: int
-    samples: int
-    filled: int
+    model: bytes  # ONNX with Q/DQ pairs
+    ranges: dict[str, float]  # largest magnitude by tensor
+    given: int  # sets of inputs that the tuning videos gave it
+    samples: int  # how many sets were looked at
+    filled: int  # of the samples, how many are of when no exit is taken
 
 
 @dataclass(frozen=True)

@@ -56,23 +56,25 @@ class Chains:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a plan has to hold, shares from 0 to 1: the least label agreement with float32, the largest loss of
-    accuracy against it."""
+    """What a plan has to hold."""
 
-    agreement: float = 0.99
-    drop: float = 0.005
+    agreement: float = 0.99  # the least share of videos with float32's label, 0 to 1
+    drop: float = 0.005  # the largest loss of accuracy against float32, 0 to 1
 
     def hold(self, found: Comparison) -> bool:
+        """Whether a measured change is within both."""
         return found["label_agreement"] >= self.agreement and found["top1_drop"] <= self.drop
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    kept: segments out of INT8, the most sensitive first.
-    whole: what INT8 in all segments changes.
-    alone: what INT8 in one segment alone changes, the most sensitive first.
-    planned: what the plan changes; None where it keeps all segments.
+    """Which segments stay out of INT8, and what was measured to say so.
+
+    Attributes:
+        kept: segments out of INT8, the most sensitive first.
+        whole: what INT8 in all segments changes.
+        alone: what INT8 in one segment alone changes, the most sensitive first.
+        planned: what the plan changes; None where it keeps all segments.
     """
 
     kept: list[str]

@@ -40,11 +40,11 @@ class Profile(Section):
 
 
 class Metric(NamedTuple):
-    """`unit`: MACS, MILLISECONDS or MILLIJOULES. `device`: whose profile, None for MACs."""
+    """What a video costs, and in which unit."""
 
-    unit: str
+    unit: str  # MACS, MILLISECONDS or MILLIJOULES
     costs: Costs
-    device: str | None
+    device: str | None  # whose profile, None for MACs
 
 
 def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:

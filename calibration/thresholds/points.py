@@ -28,6 +28,7 @@ class Target:
 
     @property
     def asked(self) -> bool:
+        """Whether there is any."""
         return self != Target()
 
     def choose(self, accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str) -> int:

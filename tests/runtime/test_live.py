@@ -1,5 +1,6 @@
 """Live sources, with a video file in place of a camera."""
 
+import cv2
 import pytest
 from conftest import write_clip
 
@@ -33,6 +34,12 @@ def test_addresses_are_those_known_from_jetson_inference():
     assert capture_target("csi://1") == (CSI_PIPELINE.format(1), True)
     assert capture_target("file:///a/b.mp4") == ("/a/b.mp4", False)
     assert capture_target("clip.mp4") == ("clip.mp4", False)
+
+
+def test_a_camera_that_needs_an_opencv_with_gstreamer_says_so(small_bundle):
+    assert "GStreamer:                   NO" in cv2.getBuildInformation()  # as in the registry's wheels
+    with pytest.raises(InputError, match="csi://0: the OpenCV of .*cv2.* has no GStreamer; use JetPack's"):
+        next(Recognizer.load(small_bundle).stream("csi://0"))
 
 
 def test_a_source_that_cannot_be_opened_is_named(small_bundle, tmp_path):

@@ -23,7 +23,11 @@ def raising(error):
         (lambda arguments: 1, 1, ""),
         (raising(InputError("a.mp4", "is\nbroken", "mend it")), 2, "tlee-run: a.mp4: is broken; mend it\n"),
         (raising(KeyboardInterrupt()), 130, "tlee-run: interrupted\n"),
-        (raising(ModuleNotFoundError("x", name="x")), 2, "tlee-run: x: not installed; pip install 'tlee[cpu]'\n"),
+        (
+            raising(ModuleNotFoundError("x", name="x")),
+            2,
+            "tlee-run: x: not installed; pip install '.[cpu]' in tlee's folder\n",
+        ),
     ],
 )
 def test_a_command_ends_with_a_status_and_at_most_a_line(capsys, command, status, line):
@@ -50,4 +54,4 @@ def test_a_missing_library_is_one_line():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2
-    assert run.stderr == "tlee-export: torch: not installed; pip install 'tlee[workstation]'\n"
+    assert run.stderr == "tlee-export: torch: not installed; pip install '.[workstation]' in tlee's folder\n"

@@ -15,7 +15,7 @@ from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.training import cli
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
-from tlee.training.train import fitting_batch, learning_rate
+from tlee.training.train import Trainer, fitting_batch, learning_rate
 
 
 def run_into(folder, content, arguments=()):
@@ -222,6 +222,15 @@ def test_a_folder_with_other_things_is_left_alone(train, tmp_path):
 def test_a_loss_that_explodes_stops_the_run(train):
     with pytest.raises(UsageError, match="stage backbone: the loss is no longer a number.*lower its learning_rate"):
         train(stages=one_stage(epochs=5, learning_rate=1e30))
+
+
+def test_a_gpu_whose_memory_is_full_is_no_traceback(train, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "run", full)
+    with pytest.raises(UsageError, match="run: the GPU's memory is not enough for these stages; take fewer videos"):
+        train()
 
 
 @pytest.mark.parametrize(
