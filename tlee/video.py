@@ -25,12 +25,18 @@ DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW
 class VideoFile:
     """A video file, opened for random access.
 
+    Attributes:
+        frame_count: how many frames it has.
+
     Example:
-        with VideoFile("clip.mp4") as clip:
-            middle = clip.frame(clip.frame_count // 2)   # (h, w, 3) uint8 RGB
+        >>> with VideoFile("examples/clips/digit0_easy_00010.mp4") as clip:
+        ...     middle = clip.frame(clip.frame_count // 2)
+        >>> middle.shape, middle.dtype  # height, width, RGB
+        ((80, 96, 3), dtype('uint8'))
 
     Raises:
         InputError: the file is missing, empty, or no video that OpenCV can decode.
+        UsageError: OpenCV is not installed.
     """
 
     def __init__(self, path: str) -> None:
@@ -103,6 +109,9 @@ class VideoFile:
 class PictureFolder:
     """A folder of pictures, in natural order of their names (img_2 before img_10).
 
+    Attributes:
+        frame_count: how many pictures it has.
+
     Raises:
         InputError: the folder has no picture.
     """
@@ -138,7 +147,7 @@ class PictureFolder:
 
 
 def open_clip(path: str) -> Any:
-    """`VideoFile` or `PictureFolder`, whichever `path` is."""
+    """`VideoFile` or `PictureFolder`, whichever `path` is. Raises InputError as these do."""
     return PictureFolder(path) if os.path.isdir(path) else VideoFile(path)
 
 
@@ -175,13 +184,12 @@ def cv2_module() -> Any:
     """OpenCV, imported when it is first needed. Raises UsageError where it is not installed."""
     # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
     try:
         import cv2
     except ImportError:
-        raise UsageError(
-            "OpenCV", "not installed", "pip install 'tlee[cpu]' (on a Jetson it comes with JetPack)"
-        ) from None
+        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson it comes with JetPack)"
+        raise UsageError("OpenCV", "not installed", remedy) from None
     return cv2
 
 
