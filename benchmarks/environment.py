@@ -2,15 +2,14 @@
 
 import os
 import platform
-import re
-import subprocess
 import sys
 from typing import Any, Dict, Optional, Sequence
 
 import tlee
+from tlee import board
 
 Numbers = Dict[str, Any]
-TEGRA = "/etc/nv_tegra_release"  # on Jetsons alone
+PACKAGES = {"nvidia-jetpack": "jetpack", "libnvinfer8": "tensorrt", "libnvinfer10": "tensorrt"}  # Debian's
 
 
 def others_seconds() -> float:
@@ -23,22 +22,11 @@ def others_seconds() -> float:
 def machine(threads: Optional[int] = None) -> Numbers:
     cores = len(os.sched_getaffinity(0))
     return {
-        "processor": _processor(),
+        "processor": board.processor(),
         "architecture": platform.machine(),
         "cores": cores,
         "threads": threads or cores,
     }
-
-
-def _processor() -> str:
-    # A board says what it is itself; its processor's name alone would not tell one from another.
-    for path, start in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
-        if os.path.exists(path):
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                for line in stream:
-                    if line.startswith(start):
-                        return line.split(":")[-1].strip("\0 \n\t")
-    return "unknown processor"
 
 
 def versions(libraries: Sequence[str]) -> Dict[str, str]:
@@ -52,24 +40,9 @@ def versions(libraries: Sequence[str]) -> Dict[str, str]:
 
 def system() -> Dict[str, str]:
     """Releases of what the device's maker installed; of a machine that is no Jetson its kernel alone."""
-    found = {"kernel": platform.release()}
-    if os.path.exists(TEGRA):
-        with open(TEGRA, encoding="utf-8", errors="replace") as stream:
-            release = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", stream.readline())
-        if release:
-            found["l4t"] = ".".join(release.groups())
-    if "l4t" in found:
-        for name, package in (("jetpack", "nvidia-jetpack"), ("tensorrt", "libnvinfer8"), ("tensorrt", "libnvinfer10")):
-            installed = _installed(package)
-            if installed:
-                found[name] = installed
+    found, release = {"kernel": platform.release()}, board.l4t()
+    if release:
+        installed = board.packages(PACKAGES)
+        found["l4t"] = release
+        found.update({name: installed[package] for package, name in PACKAGES.items() if package in installed})
     return found
-
-
-def _installed(package: str) -> str:
-    """The version of a Debian package, or nothing."""
-    command = ["dpkg-query", "--show", "--showformat=${Version}", package]
-    try:
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL, universal_newlines=True).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

@@ -354,13 +354,14 @@ class TensorRTRTX(TensorRT11):
 
 class _Known(NamedTuple):
     since: Tuple[int, int]
-    interface: Type[TensorRT]
+    interface: Optional[Type[TensorRT]]  # None: not supported
 
 
 KNOWN = {
     "tensorrt": [
         _Known((8, 2), TensorRT82),
         _Known((8, 4), TensorRT8),
+        _Known((9, 0), None),  # without what is asked of 10.1 here
         _Known((10, 1), TensorRT),
         _Known((11, 0), TensorRT11),
     ],
@@ -387,8 +388,12 @@ def load(target: str) -> TensorRT:
     if not fitting:
         oldest = ".".join(map(str, KNOWN[target][0].since))
         problem = "release {}, the oldest that is supported is {}".format(version, oldest)
-        raise UsageError(MODULES[target], problem, "on a Jetson Nano, install JetPack 4.6")
-    release = fitting[-1].interface(module)
+        raise UsageError(MODULES[target], problem, "on a Jetson Nano, install JetPack 4.6.1 or later")
+    interface = fitting[-1].interface
+    if interface is None:
+        problem = "release {}, supported are 8.2 to 8.6, and 10.1 and later".format(version)
+        raise UsageError(MODULES[target], problem, "install one of these")
+    release = interface(module)
     newest = KNOWN[target][-1].since[0]
     if numbers[0] > newest:
         text = "{} is newer than the newest known here, {}: built with the interface of that one"

@@ -14,11 +14,14 @@ from typing import Any, Dict
 from tlee.benchmarks.power.sources import Sample, Source, SourceEnded
 from tlee.errors import UsageError
 
+SOCKET = "run/jtop.sock"  # of the service, below the root
+GROUP = "jtop"  # whose members may use it
+INSTALL_IT, JOIN = "sudo pip3 install jetson-stats", "sudo usermod -aG {} $USER"
 RESTART = "sudo systemctl restart jtop.service"
-INSTALL = "sudo pip3 install jetson-stats, then " + RESTART
+INSTALL = "{}, then {}".format(INSTALL_IT, RESTART)
 REMEDIES = {
     "missing": INSTALL,
-    "permission": "sudo usermod -aG jtop $USER, then log out and in again",
+    "permission": JOIN.format(GROUP) + ", then log out and in again",
     "version": "install one release of jetson-stats for service and Python, then " + RESTART,
     "service": RESTART,
 }

@@ -56,6 +56,15 @@ def test_a_release_that_is_too_old_is_one_line(monkeypatch):
         load("tensorrt")
 
 
+@pytest.mark.parametrize("version", ["9.3.0", "10.0.1"])
+def test_a_release_between_those_that_are_supported_is_one_line(monkeypatch, version):
+    installed(monkeypatch, version)
+    problem = f"tensorrt: release {version}, supported are 8.2 to 8.6, and 10.1 and later; install one of these"
+    with pytest.raises(UsageError) as caught:
+        load("tensorrt")
+    assert str(caught.value) == problem
+
+
 def test_a_newer_release_is_tried_with_the_newest_interface_and_said_to_be_new(monkeypatch):
     installed(monkeypatch, "12.1.0")
     release = load("tensorrt")

@@ -1,0 +1,1 @@
+"""Looks a machine over: what runs a bundle here, what is missing, and the command that repairs it."""

@@ -1,0 +1,23 @@
+"""What a check says."""
+
+from typing import NamedTuple
+
+from tlee.doctor.machine import Machine
+
+OK, ADVICE, MISSING, WRONG = "ok", "advice", "missing", "wrong"
+MUST = (MISSING, WRONG)
+
+
+class Finding(NamedTuple):
+    """severity: OK; ADVICE, it works, but slower or less; MISSING or WRONG, it must be fixed. command: for a shell,
+    nothing where the finding is OK."""
+
+    severity: str
+    subject: str
+    text: str
+    command: str = ""
+
+
+def pip(machine: Machine, arguments: str) -> str:
+    """A command of the pip that belongs to the Python that was looked at."""
+    return "{} -m pip {}".format(machine.python.executable, arguments)

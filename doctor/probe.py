@@ -1,0 +1,117 @@
+"""Imports one library and says what it is: `python -m tlee.doctor.probe NAME [ARGUMENT]`, in a process of its own.
+
+An import may crash, hang or find half of what it needs: all that becomes a finding. The last line of the output is
+JSON: what was found, or `problem`, with `missing` where the library is not installed.
+"""
+
+import importlib
+import json
+import os
+import re
+import sys
+from typing import Any, Dict
+
+Found = Dict[str, Any]
+
+
+def numpy() -> Found:
+    return _module("numpy")
+
+
+def fastjsonschema() -> Found:
+    return {"version": importlib.import_module("fastjsonschema").VERSION}
+
+
+def cv2() -> Found:
+    built = importlib.import_module("cv2").getBuildInformation()
+    return dict(_module("cv2"), gstreamer=bool(re.search(r"GStreamer: +YES", built)))
+
+
+def onnxruntime() -> Found:
+    providers = importlib.import_module("onnxruntime").get_available_providers()
+    return dict(_module("onnxruntime"), providers=providers)
+
+
+def jtop() -> Found:
+    return _module("jtop")
+
+
+def tensorrt() -> Found:
+    """Also whether tlee can use this release."""
+    found = _module("tensorrt")
+    from tlee.engines import releases
+    from tlee.errors import UsageError
+
+    try:
+        return dict(found, notes=releases.load("tensorrt").notes)
+    except UsageError as error:
+        return dict(found, unsupported=error.problem)
+
+
+def cuda() -> Found:
+    """The GPU, through PyCUDA or cuda-python; a context is made."""
+    problems = []
+    for name in ("pycuda.driver", "cuda.bindings.driver"):
+        try:
+            importlib.import_module(name)
+            break
+        except ImportError as error:
+            if not _is_missing(error, name):
+                problems.append("{}: {}".format(name.split(".")[0], error))
+    else:
+        return {"problem": problems[0], "library": True} if problems else {"problem": "not installed", "missing": True}
+    from tlee.engines.cuda import opened_cuda
+    from tlee.errors import TleeError
+
+    try:
+        with opened_cuda() as opened:
+            gpu = opened.gpu()
+    except TleeError as error:
+        return {"problem": error.problem}
+    return {"through": name.split(".")[0], "gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
+
+
+def engines(bundle: str) -> Found:
+    """Of a bundle's own engines how many are in which state."""
+    from tlee.bundle import Bundle
+    from tlee.engines.builder import find_machine
+    from tlee.engines.inventory import listed
+    from tlee.errors import BundleError, TleeError
+
+    try:
+        opened = Bundle.open(bundle)
+        machine = find_machine("tensorrt")
+        states = [one.state for one in listed(opened, os.path.join(bundle, "engines"), machine) if one.own]
+    except BundleError as error:
+        return {"unreadable": [error.subject, error.problem, error.remedy]}
+    except TleeError as error:
+        return {"problem": "{}: {}".format(error.subject, error.problem)}
+    return {"bundle": bundle, "states": {state: states.count(state) for state in states}}
+
+
+def _module(name: str) -> Found:
+    module: Any = importlib.import_module(name)
+    return {"version": str(module.__version__), "file": os.path.abspath(module.__file__)}
+
+
+def _is_missing(error: ImportError, name: str) -> bool:
+    missing = (error.name or "").split(".")
+    return isinstance(error, ModuleNotFoundError) and missing == name.split(".")[: len(missing)]
+
+
+def main() -> None:
+    try:
+        found = globals()[sys.argv[1]](*sys.argv[2:])
+    except Exception as error:  # whatever a library throws at its import
+        text = " ".join(str(error).split()) or repr(error)
+        if isinstance(error, ImportError) and _is_missing(error, sys.argv[1]):
+            found = {"problem": "not installed", "missing": True}
+        else:
+            found = {"problem": text[:300]}
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # what a driver's library does at its end is of no interest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Checks of the machine itself: board, JetPack, Python, memory, disk, power mode, camera, jtop, Docker.
+
+Pure functions of a `Machine`. A cause is named once: what follows from it is not.
+"""
+
+import re
+from typing import Iterator, Tuple
+
+from tlee.benchmarks.power import jtop as jetson_stats
+from tlee.doctor.finding import ADVICE, OK, WRONG, Finding, pip
+from tlee.doctor.machine import Machine
+from tlee.doctor.releases import OLDEST, jetpack, numbers
+from tlee.engines.memory import MIB, RESERVE
+
+SMALL = 5 << 30  # bytes of memory; boards with less run out of it while they build
+LITTLE_DISK = 1 << 30  # an engine is written before an older one of it goes; VGG-16's take some 500 MB
+OVER_THE_AIR = (32, 4)  # the first release of L4T that apt takes to 32.7
+UPDATE = (
+    "sudo sed -i 's/ r32\\.[0-9]* / r32.7 /' /etc/apt/sources.list.d/nvidia-l4t-apt-source.list && "
+    "sudo apt update && sudo apt dist-upgrade"
+)
+ANEW = "# write the SD card anew: https://developer.nvidia.com/embedded/jetpack-archive"
+SWAP = (
+    "sudo fallocate -l 4G /mnt/4GB.swap && sudo chmod 600 /mnt/4GB.swap && "
+    "sudo mkswap /mnt/4GB.swap && sudo swapon /mnt/4GB.swap"
+)
+
+
+def board(machine: Machine) -> Iterator[Finding]:
+    place = ", in a container" if machine.container else ""
+    name = machine.name if machine.jetson else "no Jetson: {}, {}".format(machine.name, machine.architecture)
+    needed = "" if machine.jetson else "; engines for a Jetson are built on that Jetson"
+    yield Finding(OK, "board", name + place + needed)
+
+
+def system(machine: Machine) -> Iterator[Finding]:
+    if not machine.jetson:
+        yield Finding(OK, "system", machine.system)
+        return
+    known, release = jetpack(machine.l4t), numbers(machine.l4t)
+    # From its package, "4.6.1-b110", which boards that were given single packages do not have.
+    name = re.split("[-+]", machine.packages.get("nvidia-jetpack", ""))[0] or (known.name if known else "unknown")
+    text = "JetPack {} (L4T {}), {}".format(name, machine.l4t or "unknown", machine.system)
+    if known:
+        yield Finding(OK, "system", text)
+    elif machine.l4t and release < OLDEST:
+        text += "; its TensorRT is older than 8.2, which came with JetPack 4.6.1 (L4T 32.7)"
+        yield Finding(WRONG, "system", text, UPDATE if release >= OVER_THE_AIR else ANEW)
+    else:
+        text += "; not known here: see whether engines can be built and pass their checks"
+        yield Finding(ADVICE, "system", text, "tlee-build NAME.tlee")
+
+
+def python(machine: Machine) -> Iterator[Finding]:
+    found, known = machine.python, jetpack(machine.l4t)
+    text = "{} ({})".format(found.version, found.executable)
+    if sees_jetpack(machine):
+        yield Finding(OK, "Python", text)
+    elif known and not fits(machine):
+        text += "; JetPack's TensorRT and OpenCV are for {}: make an environment with it, then install tlee there"
+        command = "/usr/bin/python{} -m venv --system-site-packages ~/tlee-env"
+        yield Finding(WRONG, "Python", text.format(known.python), command.format(known.python))
+    else:
+        text += ", in a virtual environment without --system-site-packages: JetPack's TensorRT and OpenCV are hidden"
+        command = "sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' {}/pyvenv.cfg"
+        yield Finding(WRONG, "Python", text, command.format(found.venv))
+
+
+def fits(machine: Machine) -> bool:
+    """Whether Python is of the release that JetPack's libraries are for, as far as that is known."""
+    known = jetpack(machine.l4t)
+    return known is None or machine.python.version.startswith(known.python + ".")
+
+
+def sees_jetpack(machine: Machine) -> bool:
+    """Whether Python imports what JetPack brings, or would if it were there. True on what is no Jetson."""
+    missing = any(machine.libraries[name].get("missing") for name in ("tensorrt", "cv2"))
+    return not (machine.jetson and missing) or (machine.python.sees_system and fits(machine))
+
+
+def tlee(machine: Machine) -> Iterator[Finding]:
+    lost = [name for name, path in machine.commands.items() if path is None]
+    if lost:
+        text = "{}; a shell does not find {}".format(machine.tlee, ", ".join(lost))
+        yield Finding(ADVICE, "tlee", text, 'export PATH="{}:$PATH"'.format(machine.scripts))
+    else:
+        yield Finding(OK, "tlee", "{}: {}".format(machine.tlee, ", ".join(machine.commands) or "no commands"))
+
+
+def groups(machine: Machine) -> Iterator[Finding]:
+    if (machine.jetson or machine.cameras) and lacks(machine, "video"):
+        gpu = machine.jetson and "problem" in machine.libraries["cuda"]
+        text, command = _join(machine, "video", "may not use " + ("the GPU and cameras" if gpu else "cameras"))
+        yield Finding(WRONG if gpu else ADVICE, "groups", text, command)
+
+
+def lacks(machine: Machine, group: str) -> bool:
+    """Whether the user is neither root nor in this group."""
+    return machine.user.id != 0 and group not in machine.user.groups
+
+
+def _join(machine: Machine, group: str, so: str) -> Tuple[str, str]:
+    text = "{} is not in group {}, so {}".format(machine.user.name, group, so)
+    if group in machine.user.enrolled:
+        return text + "; the next login will be", "newgrp {}".format(group)
+    return text + "; log out and in again afterwards", jetson_stats.JOIN.format(group)
+
+
+def memory(machine: Machine) -> Iterator[Finding]:
+    text = "{} MB, {} MB available".format(machine.memory.total // MIB, machine.memory.available // MIB)
+    if machine.jetson and machine.memory.available < RESERVE:
+        text += "; TensorRT needs about {} to build: stop the desktop until the next start".format(RESERVE // MIB)
+        yield Finding(ADVICE, "memory", text, "sudo systemctl isolate multi-user.target")
+    else:
+        yield Finding(OK, "memory", text)
+
+
+def swap(machine: Machine) -> Iterator[Finding]:
+    disk, zram = machine.memory.swap, machine.memory.zram
+    text = "{} MB on disk, {} MB of zram".format(disk // MIB, zram // MIB)
+    if machine.jetson and machine.memory.total < SMALL and not disk:
+        text += "; zram is memory itself, of no use to builds" if zram else "; builds of large models run out of memory"
+        yield Finding(ADVICE, "swap", text, ("sudo systemctl disable nvzramconfig && " if zram else "") + SWAP)
+    else:
+        yield Finding(OK, "swap", text)
+
+
+def disk(machine: Machine) -> Iterator[Finding]:
+    text = "{:.1f} GB free in {}".format(machine.free / 1e9, machine.folder)
+    if machine.free < LITTLE_DISK:
+        yield Finding(ADVICE, "disk", text + "; engines may not fit", "sudo apt autoremove && sudo apt clean")
+    else:
+        yield Finding(OK, "disk", text)
+
+
+def power(machine: Machine) -> Iterator[Finding]:
+    modes, mode, locked = machine.power
+    if machine.jetson and mode in modes:
+        text = "mode {} ({}), clocks {}".format(mode, modes[mode], "locked" if locked else "follow the load")
+        best = max(sorted(modes), key=lambda number: _rank(modes[number]))
+        if _rank(modes[mode])[:2] < _rank(modes[best])[:2]:
+            text += "; {} is faster".format(modes[best])
+            yield Finding(ADVICE, "power", text, "sudo nvpmodel -m {}".format(best))
+        else:
+            yield Finding(OK, "power", text + ("" if locked else " (for measurements: sudo jetson_clocks)"))
+    elif machine.jetson:
+        yield Finding(OK, "power", "mode not known (sudo nvpmodel -q says it)")
+
+
+def _rank(mode: str) -> Tuple[int, int, int]:
+    """Of power modes by their names, the fastest highest: MAXN and MAXN_SUPER have no limit, others say their watts,
+    some their cores, which do not make the GPU faster."""
+    watts, cores = re.search(r"(\d+)W", mode), re.search(r"(\d+)_?CORE", mode)
+    free = mode.startswith("MAXN") + ("SUPER" in mode)
+    return free, int(watts.group(1)) if watts else 0, int(cores.group(1)) if cores else 0
+
+
+def camera(machine: Machine) -> Iterator[Finding]:
+    text = ", ".join(machine.cameras) or "none connected"
+    if machine.cameras and machine.camera_service == "stopped":
+        text += "; NVIDIA's camera service does not run: csi:// cannot be read"
+        yield Finding(ADVICE, "camera", text, "sudo systemctl restart nvargus-daemon")
+    else:
+        yield Finding(OK, "camera", text)
+
+
+def jtop(machine: Machine) -> Iterator[Finding]:
+    """Without it only power is not measured, so all is advice."""
+    if not machine.jetson:
+        return
+    library, service = machine.libraries["jtop"], machine.jtop
+    same = pip(machine, "install jetson-stats" + ("==" + service.version if service.version else ""))
+    if not service.running and machine.container:
+        text = "its service is not in this container"
+        command = "# start the container with -v /{0}:/{0}".format(jetson_stats.SOCKET)
+    elif not service.running and not service.installed:
+        text, command = (
+            "jetson-stats is not installed",
+            "{} && {}".format(jetson_stats.INSTALL_IT, jetson_stats.RESTART),
+        )
+    elif not service.running:
+        text, command = "its service does not run", jetson_stats.RESTART
+    elif "problem" in library:
+        text, command = "jetson-stats in this Python: " + library["problem"], same
+    elif service.version not in ("", library["version"]):
+        text, command = "its service is {}, this Python has {}".format(service.version, library["version"]), same
+    elif lacks(machine, jetson_stats.GROUP):
+        text, command = _join(machine, jetson_stats.GROUP, "may not use it")
+    else:
+        yield Finding(OK, "jtop", library["version"])
+        return
+    yield Finding(ADVICE, "jtop", "power is not measured: " + text, command)
+
+
+def docker(machine: Machine) -> Iterator[Finding]:
+    if not machine.jetson or machine.container:
+        return
+    if machine.docker.registered or not machine.docker.installed:
+        text = "with NVIDIA's runtime" if machine.docker.installed else "not installed; only needed for containers"
+        yield Finding(OK, "Docker", text)
+        return
+    register = "sudo nvidia-ctk runtime configure --runtime=docker"
+    if numbers(machine.l4t) < (35, 0):  # there it is this package that tells Docker
+        register = "sudo apt install --reinstall nvidia-docker2"
+    install = register if machine.docker.binary else "sudo apt install nvidia-container"
+    text = "does not know NVIDIA's runtime: containers see no GPU"
+    yield Finding(ADVICE, "Docker", text, install + " && sudo systemctl restart docker")
