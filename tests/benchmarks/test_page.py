@@ -120,6 +120,14 @@ def test_without_power_the_page_says_why_and_shows_latency_instead():
     assert "Accuracy and latency" in text and "mJ" not in text
 
 
+def test_a_mean_that_is_bounded_by_less_than_nothing_is_drawn():
+    report = without_power(example_report(modes=(EARLY, NONE), rounds=1))
+    plots = Elements(page(report)).names.count("svg")
+    for mode in report["modes"]:
+        mode["latency"]["mean"]["low"] = -mode["latency"]["mean"]["value"]
+    assert Elements(page(report)).names.count("svg") == plots
+
+
 def test_the_least_report_is_a_page():
     text = page(without_extras(example_report(modes=(NONE,), rounds=1, seconds=0)))
     assert "No accuracy is known" in text and "made-up frames" in text

@@ -47,10 +47,8 @@ def test_a_log_grows_and_what_is_flushed_is_there_at_once(tmp_path):
 
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
-    with (
-        pytest.raises(UsageError, match="cannot be written .*No such file"),
-        growing_file(str(tmp_path / "none" / "a")),
-    ):
+    place = str(tmp_path / "none" / "a")
+    with pytest.raises(UsageError, match="cannot be written .*No such file"), growing_file(place):
         pass
     with pytest.raises(UsageError, match="cannot be written .*No space left"), growing_file("/dev/full") as stream:
         stream.write("x")
