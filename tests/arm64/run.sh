@@ -174,7 +174,8 @@ if [ "${2:-}" = 3.6 ]; then
     took "building Python 3.6.9"
     wheels36
     inside /opt/python3.6/bin/python3.6 -m venv /venv36
-    inside /venv36/bin/pip install -q --no-index -f /wheels pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
+    # Its pip of 2018 takes the setting for no cache for the cache's folder.
+    inside env -u PIP_NO_CACHE_DIR /venv36/bin/pip install -q --no-index -f /wheels pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
     inside /venv36/bin/pip install -q --no-index -f /wheels --no-build-isolation "/tlee[cpu]"
     took "installation, Python 3.6.9"
     compared /venv36/bin
