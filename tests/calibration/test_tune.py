@@ -71,7 +71,7 @@ def tuned(lively_bundle, listing):
     return run
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=["gm-max", pytest.param("none-none", marks=pytest.mark.full), "shift"])
 def run(request, tuned):
     return tuned(request.param)
 

@@ -24,9 +24,9 @@ from tlee.models.model import Tlee
 
 SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
-# Of others, with the same operators; bn_inception's are in a golden trace.
+# Of others, with the same operators; bn_inception's are in a golden trace, mobilenetv2's in PARTS.
 SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
-SIZES += ["bn_inception", "vgg16"]
+SIZES += ["bn_inception", "vgg16", "mobilenetv2"]
 FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
 PARTS = [  # with every kind of each at least once; what is not among the first three is in a golden trace

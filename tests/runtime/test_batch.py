@@ -36,6 +36,7 @@ KINDS = {  # every feature reuse, every gate; seeds under which the clips take m
     "ema": (1, {"frm": "ema"}),
     "max, temporal shift": (0, {"backbone": "mobilenetv2_tsm"}),
 }
+FULL = ("none, eg",)  # without early exits it is tested below
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
 
@@ -135,7 +136,7 @@ def together(bundle, clips, batch, **options):
         return list(recognizer.recognize(clips))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.full if k in FULL else ()) for k in KINDS])
 def test_answers_are_those_of_one_at_a_time(bundle_of, kind):
     bundle, thresholds = bundle_of(kind)
     expected = alone(bundle, CLIPS, thresholds=thresholds)
