@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test pytest test-all lint typecheck test-device sample clean
+.PHONY: demo test pytest test-all lint typecheck test-device test-arm64 reference test-docker sample clean
 
 demo: $(INSTALLED)
 	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
@@ -23,6 +23,10 @@ test: lint
 pytest: $(INSTALLED)
 	$(PYTEST)
 
+# docs/reference from the docstrings.
+reference: $(INSTALLED)
+	$(BIN)/python docs/reference/make.py
+
 # With every backbone and golden trace at full size: about 20 minutes on 2 cores.
 test-all: lint typecheck
 	$(PYTEST) -m "full or not full"
@@ -30,7 +34,7 @@ test-all: lint typecheck
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee engines runtime benchmarks
+	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee engines runtime benchmarks doctor
 
 # Type stubs of TensorRT 10, without the libraries that they ask for; two mistakes in them are no Python at all.
 STUBS = build/stubs
@@ -52,23 +56,26 @@ sample: $(INSTALLED)
 	$(BIN)/tlee-train examples/digits.yml -o build/digits-run --resume
 	$(BIN)/python examples/publish.py build/digits build/digits-run build/digits-tuning
 
-# The device side on the oldest Python it supports: make test-device PYTHON36=/path/to/python3.6
+# The device side on Python 3.6 with the oldest libraries. About a minute of one core.
 PYTHON36 ?= python3.6
 test-device: $(INSTALLED)
-	$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
-	rm -rf build/lib build/python36 && $(PYTHON36) -m venv build/python36
-	build/python36/bin/pip install -q --upgrade "pip<22"
-	build/python36/bin/pip install -q --only-binary=:all: "numpy<1.20" "onnxruntime==1.10.0" opencv-python-headless fastjsonschema
-	build/python36/bin/pip install -q --no-deps .
-	build/python36/bin/tlee-info build/digits.tlee
-	build/python36/bin/tlee-run build/digits.tlee examples/clips/*.mp4
-	build/python36/bin/tlee-bench build/digits.tlee examples/clips/*.mp4 --rounds 3 --block 0.3 --cold 1 --sustained 1
+	tests/python36/run.sh $(PYTHON36) $(BIN)
 
-# --no-compile: torch alone holds thousands of modules that nothing here imports; Python compiles those that it does.
+# The device side on aarch64 under emulation, on Debian's Python, its answers beside this machine's. As root, on x86_64;
+# says what must be installed. make test-arm64 NANO=3.6 goes on with the Nano's own Python, 3.6.9, built from source.
+test-arm64: $(INSTALLED)
+	tests/arm64/run.sh $(BIN) $(NANO)
+
+# Builds the images on stand-ins for NVIDIA's bases and uses them; needs root, debootstrap, buildah and podman.
+test-docker: $(INSTALLED)
+	PYTHON=$(abspath $(BIN))/python tests/docker/build.sh
+
+# uv does in 30 s what takes pip 90, most of it unpacking CUDA's libraries. Where only pip is set up for the registry, pip does it
+# (--no-compile: torch alone holds thousands of modules that nothing here imports).
 $(INSTALLED): setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile --upgrade pip setuptools wheel
-	$(BIN)/pip install --no-compile -e ".[dev]"
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip install --python $(BIN)/python -e ".[dev]" || $(BIN)/pip install --no-compile -e ".[dev]"
 	@mkdir -p build
 	@touch $(INSTALLED)
 
