@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     machine: str
 
 
+@cache
 def tokens(document: str) -> list[Token]:
     return MarkdownIt("commonmark").enable("table").parse((ROOT / document).read_text(encoding="utf-8"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,7 @@ def links(document: str) -> list[str]:
     return [str(target) for target in found]
 
 
+@cache
 def anchors(document: str) -> set[str]:
     """What a code host calls the headings: lower case, without marks, blanks as hyphens, a number behind repeated ones;
     and anchors in HTML."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -39,7 +40,9 @@ class Tree:
     """A machine that only exists as files, in the healthy state that the fixtures make."""
 
     def __init__(self, root: Path, python: str) -> None:
-        self.root, self.environment = root, {"PATH": os.environ["PATH"]}
+        self.root = root
+        # tlee's own commands are found, whether or not the tests' virtual environment is active.
+        self.environment = {"PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])}
         self.python = Python(python, "/home/me/tlee-env/bin/python", "/home/me/tlee-env", True)
         self.changes: dict = {"free": 20 << 30, "container": False}
         self.doubles: list[str] = []
