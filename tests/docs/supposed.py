@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shutil
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,7 @@ class Supposed:
                 (r"build/digits(-tuning)?/(train|val|test)", lambda path: self._digit_clips(path)),
                 (r"clips", lambda path: self._some_clips(path)),
                 (r"frames", pictures),
+                (r"tlee-env", venv.create),
                 (r"videos", kinetics),
                 (r"ucf101_val\.txt", text("v_one 6 0\nv_two 6 1\n")),
                 (r"val\.csv", text(KINETICS)),

@@ -18,7 +18,7 @@ CONFIDENCE = 1e-4
 
 # The largest, and others of a backbone that has one.
 FULL = ("golden_vgg16_gm_mp", "golden_efficientnetb3_eg_mp", "golden_resnet34_gm_na", "golden_resnet50_gm_ema")
-FULL += ("golden_mobilenetv2_eg_mp", "golden_mobilenetv2_none_none")
+FULL += ("golden_mobilenetv2_eg_mp", "golden_mobilenetv2_none_none", "golden_bn_inception_eg_mp")
 
 
 @pytest.fixture(scope="module", params=[pytest.param(t, marks=pytest.mark.full if t in FULL else ()) for t in TRACES])
