@@ -197,7 +197,7 @@ def target(volume: str) -> str:
 @of([*DOCKERFILES, DOCKER / "cpu.txt", *sorted((ROOT / "install").glob("*.txt"))])
 def test_pinned_python_packages_are_on_the_registry(path):
     pins = re.findall(r"(?<![\w-])([A-Za-z][\w-]*)==([\d.]+\d)", path.read_text())
-    assert pins
+    assert pins or path.suffix == ".Dockerfile"  # of which some leave all pins to these files
     for name, version in pins:
         with urllib.request.urlopen(f"https://pypi.org/pypi/{name}/json", timeout=60) as answer:
             files = json.load(answer)["releases"].get(version)
