@@ -15,9 +15,10 @@ demo: $(INSTALLED)
 	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
 
 # One thread each: the workers take the cores, and sums come in one order (batch norm over two numbers makes a training
-# of a few steps chaotic). A file stays with one worker, so that what its tests share is made once. On two cores three workers:
-# some tests wait for processes.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# of a few steps chaotic). A file stays with one worker, so that what its tests share is made once. On two cores three workers,
+# since some tests wait for processes; with more cores: make test WORKERS=8.
+WORKERS ?= 3
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: lint
 	$(MAKE) --no-print-directory -j 2 typecheck pytest
 
