@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from tlee.cli import report
 from tlee.errors import UsageError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
+from tlee.models.published import published_entries
 from tlee.training.batchnorm import synchronise
 from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, mixed, training_batches
 from tlee.training.config import StageConfig, TrainingConfig
@@ -330,7 +332,8 @@ def initialise(model: Tlee, init: str) -> str:
     if init == "imagenet":
         model.backbone.load_imagenet()
         return "starting from ImageNet weights"
-    own, given = model.state_dict(), load_checkpoint(init).state_dict()
+    own, ours = model.state_dict(), Path(init).suffix == ".safetensors"
+    given = load_checkpoint(init).state_dict() if ours else published_entries(init, model)
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")

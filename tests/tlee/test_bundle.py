@@ -42,7 +42,7 @@ def test_a_sound_bundle_opens(small_bundle):
     assert bundle.exits == 3
     assert bundle.segments["frm"].inputs == ["feature", "previous"]
     assert bundle.units["exit2"].segments == ["tail", "frm", "head", "gate"]
-    assert bundle.units["exit2"].inputs == ["x2", "previous", "fuse", "temperature"]
+    assert bundle.units["exit2"].inputs == ["x2", "previous", "position", "temperature"]
 
 
 def test_a_unit_is_a_graph_like_a_segment(small_bundle):

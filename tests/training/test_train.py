@@ -185,6 +185,14 @@ def test_a_set_of_which_nothing_can_be_read_ends_the_run(train, folders, tmp_pat
         ({"stages": one_stage(batch=6, accumulate=4)}, "a batch of 6 cannot be shared by 4 parts"),
         ({"stages": one_stage(warmup=2)}, "warmup 2 is longer than 1 epochs"),
         ({"model": {**SMALL["model"], "gate": "random"}}, "the gate 'random' has nothing to learn"),
+        (
+            {
+                "model": {**SMALL["model"], "heads": "per_frame", "gate": "eg"},
+                "stages": [{"stage": "frames", "epochs": 1}],
+            },
+            "of heads per_frame single frames teach only the first classifier",
+        ),
+        ({"model": {**SMALL["model"], "heads": "per_frame"}}, "gate gm, but heads per_frame has FrameExit's gates"),
         ({"frames": {"count": 2, "resize": 36}}, "of 2 frames none is between the first and the last"),
         ({"data": {"train": "a", "format": "ucf102"}}, "format 'ucf102' is not known; choose of folders, ucf101"),
         ({"data": {"train": "a", "cache": True, "augment": {"crop": [0.5, 1]}}}, "cache keeps frames"),
