@@ -19,6 +19,7 @@ MODELS = {
     "gm-max": {},
     "eg-mean": {"gate": "eg", "frm": "mean"},
     "none-none": {"gate": "none", "frm": "none"},
+    "heads of each frame": {"heads": "per_frame", "gate": "eg"},
     "shift": {"backbone": "mobilenetv2_tsm"},
     "one frame": {"frames": 1},
 }
