@@ -23,7 +23,7 @@ from tlee.models.model import Tlee
 NAMES: tuple[Rename, ...] = (
     (r"backbone\.features\.", "backbone.baseModel."),
     (r"branches\.(\d+)\.reduce\.(\d+)\.", r"backbone.branches.\1.crm.conv\2."),
-    (r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc1."),
+    (r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc1."),  # of the branch `crm`
     (r"branches\.", "backbone.branches."),
     (r"neck\.", "mlp.layers."),
     (r"classifier\.(\d+)\.", r"classifiers.\1."),
@@ -32,6 +32,7 @@ NAMES: tuple[Rename, ...] = (
     (r"frm\.score\.1\.", "feature_func.testfrm.1."),
     (r"frm\.score\.3\.", "feature_func.testfrm.4."),
 )
+CONV_BRANCH_NAMES: tuple[Rename, ...] = ((r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc."),)
 GATE_NAMES: dict[str, tuple[Rename, ...]] = {
     "gm": ((r"gate\.reduce\.", "exit_selector.0.fc1."), (r"gate\.decide\.", "exit_selector.0.fc2.")),
     "eg": (
@@ -94,7 +95,8 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
     """
     config = model.config.model
     own = BACKBONES[config.backbone].published if backbone is None else backbone
-    rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *NAMES)
+    branch = CONV_BRANCH_NAMES if config.branch == "conv" else ()
+    rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *branch, *NAMES)
     rows += GATE_NAMES.get(config.gate, ()) if config.heads == "shared" else FRAME_GATE_NAMES
     return {name: _rename(_rename(name, rows), PROJECTS[project]) for name in model.state_dict()}
 
