@@ -189,6 +189,22 @@ def load_config(path: str | Path, kind: type[Kind]) -> Kind:
     return validated(path, read_yaml(path), kind)
 
 
+def read_names(path: str | Path, classes: int) -> list[str]:
+    """The classes' names in a file, one a line, in the order of the model's classes.
+
+    Raises:
+        UsageError: the file cannot be read, or does not name each of the classes once.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(path, f"cannot be read as text ({error})", "give a list of names, one a line") from None
+    if len(set(names)) != classes or len(names) != classes:
+        problem = f"{len(names)} names, {len(set(names))} of them different, for {classes} classes"
+        raise UsageError(path, problem, "give each class a name of its own, one a line")
+    return names
+
+
 def read_yaml(path: str | Path) -> dict:
     """The keys of a YAML file. Raises UsageError as `load_config` does."""
     try:
