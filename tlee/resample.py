@@ -1,4 +1,4 @@
-"""Pillow's antialiased bilinear resize in NumPy, for devices, where there is no Pillow.
+"""Pillow's antialiased bilinear resize as matrix products, for devices, where there is no Pillow.
 
 The method is Pillow's (`ImagingResample`, filter `BILINEAR`): a triangle as wide as the scale, its weights normalised,
 first along rows, then along columns, rounded to whole grey levels after each. Only the wanted window is computed.
@@ -9,7 +9,8 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-BLOCK = 16  # pixels that are computed at once: their sources overlap, and one matrix product serves them all
+PRECISION = 2.0 ** 22
+BLOCK = 8  # pixels that are computed at once: their sources overlap, and one matrix product serves them all
 Window = Tuple[int, int]  # first pixel, and the one behind the last
 
 
@@ -32,22 +33,27 @@ def resample(picture: np.ndarray, size: Tuple[int, int], rows: Window, columns: 
     Returns:
         (rows, columns, 3) uint8, contiguous; at most one level from what Pillow gives.
     """
+    import cv2
+
     height, width = picture.shape[:2]
-    down = blocks(height, size[1], rows)
-    first, last = down[0].source.start, down[-1].source.stop
-    # Rows and columns change places twice, so that both passes are products with a matrix of many columns.
-    turned = np.ascontiguousarray(picture[first:last].transpose(1, 0, 2))
-    across = _pass(turned, blocks(width, size[0], columns)).transpose(1, 0, 2)
-    shifted = [Block(b.target, slice(b.source.start - first, b.source.stop - first), b.weights) for b in down]
-    return _pass(np.ascontiguousarray(across), shifted)
+    across, down = blocks(width, size[0], columns), blocks(height, size[1], rows)
+    source = picture[_sources(down), _sources(across)]
+    # Transposed, so that both passes are products with a matrix of many columns: much faster than the other way round.
+    return _pass(cv2.transpose(_pass(cv2.transpose(source), across)), down)
+
+
+def _sources(parts: Sequence[Block]) -> slice:
+    return slice(parts[0].source.start, parts[-1].source.stop)
 
 
 def _pass(picture: np.ndarray, parts: Sequence[Block]) -> np.ndarray:
-    """The first axis of (n, m, 3) uint8 at its new size, the others as they are."""
+    """The first axis of (n, m, 3) uint8, all sources of the window, at its new size; the others as they are."""
     rest = picture.shape[1:]
     result = np.empty((parts[-1].target.stop,) + rest, np.uint8)
+    start = parts[0].source.start
     for part in parts:
-        source = picture[part.source].reshape(part.weights.shape[1], -1).astype(np.float32)
+        source = picture[part.source.start - start : part.source.stop - start]
+        source = source.reshape(part.weights.shape[1], -1).astype(np.float64)
         levels = np.dot(part.weights, source)
         levels += 0.5  # weights are not negative and sum to 1: nothing leaves 0-255
         result[part.target] = levels.astype(np.uint8).reshape((-1,) + rest)
@@ -74,6 +80,6 @@ def _weights(length: int, size: int, first: int, last: int) -> Tuple[int, np.nda
     starts = np.maximum((centres - support + 0.5).astype(int), 0)
     stops = np.minimum((centres + support + 0.5).astype(int), length)
     pixels = np.arange(starts[0], stops[-1])
-    weights = np.maximum(0, 1 - np.abs((pixels + 0.5 - centres[:, None]) / support))
+    weights = np.maximum(0, 1 - np.abs((pixels - centres[:, None] + 0.5) * (1 / support)))
     weights *= (pixels >= starts[:, None]) & (pixels < stops[:, None])
-    return int(starts[0]), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return int(starts[0]), np.floor(weights / weights.sum(1, keepdims=True) * PRECISION + 0.5) / PRECISION
