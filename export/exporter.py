@@ -24,7 +24,6 @@ from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.units import compose
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256
-from tlee.frames import INTERPOLATION
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
@@ -173,7 +172,8 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
             "order": spec.order,
             "resize": spec.resize,
             "crop": spec.crop,
-            "interpolation": INTERPOLATION,
+            "sampling": spec.sampling,
+            "interpolation": spec.interpolation,
             "colour": "RGB",
         },
         "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},

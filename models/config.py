@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UsageError
-from tlee.frames import FrameSpec, frame_order
+from tlee.frames import AREA, UNIFORM, FrameSpec, frame_order
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
 from tlee.models.frms import FRMS
@@ -106,12 +106,23 @@ class ModelConfig(Section):
 
 
 class FramesConfig(Section):
-    """The frames: `count` (T), processing `order` (None: coarse, or chronological for a backbone that shifts), short
-    side after `resize` (pixels), statistics of RGB in 0-1 for the normalisation."""
+    """The frames and how they are prepared, the same in training and on a device.
+
+    Attributes:
+        count: frames per video (T).
+        order: in which they are processed; None: coarse, or chronological for a backbone that shifts.
+        resize: short side of the picture before the centre is cut out, pixels.
+        sampling: which frames: uniform, from the middle of T equal parts, or published, as the published loader
+            numbers them (`tlee.frames.published_numbers`).
+        interpolation: how pictures are resized: area, or bilinear, Pillow's antialiased filter, as published.
+        mean, std: statistics of RGB in 0-1 for the normalisation.
+    """
 
     count: int = Field(10, ge=1)
     order: Literal["coarse", "chronological"] | None = None
     resize: int = Field(224, ge=1)
+    sampling: Literal["uniform", "published"] = UNIFORM
+    interpolation: Literal["area", "bilinear"] = AREA
     mean: tuple[float, float, float] = PUBLISHED_MEAN
     std: tuple[float, float, float] = PUBLISHED_STD
 
@@ -153,8 +164,9 @@ class Config(Section):
     def frame_spec(self) -> FrameSpec:
         """The frames as the device sees them."""
         frames = self.frames
-        order = frames.order or ("chronological" if self.model.shifts else "coarse")
-        return FrameSpec(frames.count, frame_order(frames.count, order), frames.resize, self.model.input_size)
+        order = frame_order(frames.count, frames.order or ("chronological" if self.model.shifts else "coarse"))
+        rules = frames.sampling, frames.interpolation
+        return FrameSpec(frames.count, order, frames.resize, self.model.input_size, *rules)
 
     def thresholds(self) -> Thresholds:
         """The exit rule's thresholds, one per exit."""

@@ -16,7 +16,7 @@ from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.policy import Thresholds
 
-FORMAT = 6
+FORMAT = 7
 MANIFEST = "manifest.json"
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
@@ -113,7 +113,8 @@ class Bundle:
         self.name: str = model["name"]
         self.labels: List[str] = model["labels"]
         self.exits: int = model["branches"] + 1
-        self.frames = FrameSpec(frames["count"], frames["order"], frames["resize"], frames["crop"])
+        keys = ("count", "order", "resize", "crop", "sampling", "interpolation")
+        self.frames = FrameSpec(*[frames[key] for key in keys])
         self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
         self.units = {name: _segment(name, entry) for name, entry in manifest["units"].items()}
 

@@ -9,6 +9,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from tlee.errors import InputError, UsageError
+from tlee.resample import resample
 
 # Published orders: the middle first, then ever finer (`input_order8/10/16`).
 PUBLISHED_ORDERS = {
@@ -16,7 +17,9 @@ PUBLISHED_ORDERS = {
     10: [5, 0, 9, 2, 7, 4, 6, 3, 8, 1],
     16: [9, 8, 6, 3, 15, 1, 0, 12, 14, 2, 10, 7, 13, 11, 4, 5],
 }
-INTERPOLATION = "area"  # as Pillow's antialiased resize does when shrinking; linear when enlarging
+# Which frames of a video, and how pictures are resized: ours first, then as the published loader does.
+UNIFORM, PUBLISHED = "uniform", "published"
+AREA, BILINEAR = "area", "bilinear"
 
 
 class FrameSpec(NamedTuple):
@@ -26,6 +29,8 @@ class FrameSpec(NamedTuple):
     order: List[int]  # processing order, a permutation of range(length)
     resize: int  # short side after resizing, pixels
     crop: int  # side of the centred square, pixels
+    sampling: str = UNIFORM  # or PUBLISHED, see `published_numbers`
+    interpolation: str = AREA  # or BILINEAR, antialiased as Pillow's
 
 
 def frame_order(count: int, kind: str = "coarse") -> List[int]:
@@ -78,6 +83,27 @@ def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = N
     return [int((i + place) * total / count) for i, place in enumerate(places)]
 
 
+def published_numbers(total: int, count: int) -> List[int]:
+    """Numbers of the pictures that the published loader takes of a video, where the first one is number 1.
+
+    These are `clip(linspace(1, total + 1, count), 0, total - 1)` of NumPy, truncated to whole numbers; 0 for a video of
+    one picture. Written out, so that every release of NumPy gives the same.
+
+    Args:
+        total: pictures that the video has, by its list.
+        count: numbers that are wanted.
+
+    Example:
+        >>> published_numbers(37, 10)
+        [1, 5, 9, 13, 17, 21, 25, 29, 33, 36]
+    """
+    step = total / float(max(count - 1, 1))
+    places = [1 + i * step for i in range(count)]
+    if count > 1:
+        places[-1] = total + 1.0
+    return [int(min(place, total - 1)) for place in places]
+
+
 def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
     """Resize the short side and crop the centre.
 
@@ -87,6 +113,8 @@ def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
     Returns:
         (crop, crop, 3) uint8 RGB, contiguous.
     """
+    if spec.interpolation == BILINEAR:
+        return _published(picture, spec)
     height, width = picture.shape[:2]
     scale = spec.resize / float(min(height, width))
     size = (max(spec.crop, int(round(width * scale))), max(spec.crop, int(round(height * scale))))
@@ -95,13 +123,27 @@ def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
     return np.ascontiguousarray(picture[top : top + spec.crop, left : left + spec.crop])
 
 
-def resized(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+def _published(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
+    """As torchvision's `Resize` and `CenterCrop` do with Pillow's pictures, down to what they truncate and round."""
+    short = min(picture.shape[:2])
+    height, width = (int(spec.resize * side / float(short)) for side in picture.shape[:2])
+    rows, columns = ((start, start + spec.crop) for start in (_middle(height - spec.crop), _middle(width - spec.crop)))
+    return resample(picture, (width, height), rows, columns)
+
+
+def _middle(spare: int) -> int:
+    return int(round(spare / 2.0))  # of two halves to the even one
+
+
+def resized(picture: np.ndarray, size: Tuple[int, int], interpolation: str = AREA) -> np.ndarray:
     """A picture, (h, w, 3) uint8, at another (width, height)."""
     import cv2
 
     height, width = picture.shape[:2]
     if size == (width, height):
         return picture
+    if interpolation == BILINEAR:
+        return resample(picture, size, (0, size[1]), (0, size[0]))
     shrinks = size[0] * size[1] < width * height
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

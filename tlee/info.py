@@ -14,6 +14,7 @@ def describe(bundle: Bundle) -> List[str]:
     lines = [
         "{}: {}, {} classes, {} exits".format(bundle.name, model["backbone"], model["classes"], bundle.exits),
         "frames: {} of {} x {} pixels, order {}".format(frames.length, frames.crop, frames.crop, frames.order),
+        "sampling: {}; short side {}, {} interpolation".format(frames.sampling, frames.resize, frames.interpolation),
         "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),
         "",
     ]

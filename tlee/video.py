@@ -5,12 +5,12 @@ Training and device read through here. Only the frames asked for are decoded.
 
 import os
 import re
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from tlee.errors import InputError, UsageError
-from tlee.frames import FrameSpec, prepare, sample_indices
+from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv")
@@ -70,6 +70,10 @@ class VideoFile:
             self._last = (index, self._decode(index))
         return self._last[1]
 
+    def index_of(self, number: int) -> int:
+        """Of a frame's number, where the first one has number 1, the index; that of the first where there is none."""
+        return number - 1 if 1 <= number <= self.frame_count else 0
+
     def _decode(self, index: int) -> np.ndarray:
         picture = self._read(index)
         if picture is None:
@@ -124,6 +128,7 @@ class PictureFolder:
             raise InputError(path, error.strerror, "make the folder readable") from None
         self._files = [os.path.join(path, n) for n in sorted(names, key=_natural)]
         self.frame_count = len(self._files)
+        self._numbers: Optional[Dict[int, int]] = None
         if not self._files:
             raise InputError(path, "no pictures in this folder", "give a folder of {}".format("/".join(PICTURES[:3])))
 
@@ -132,6 +137,16 @@ class PictureFolder:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def index_of(self, number: int) -> int:
+        """Of a picture's number the index; that of picture 1 where there is none.
+
+        The number is the last one in the file's name. Where two names have the same or none has number 1, pictures are
+        counted from 1 in their order.
+        """
+        if self._numbers is None:
+            self._numbers = _numbers([os.path.basename(file) for file in self._files])
+        return self._numbers.get(number, self._numbers[1])
 
     def frame(self, index: int) -> np.ndarray:
         """Picture `index`, (h, w, 3) uint8 RGB.
@@ -167,8 +182,19 @@ def read_frames(clip: Any, spec: FrameSpec, indices: Optional[Iterable[int]] = N
 
 def sampled_order(clip: Any, spec: FrameSpec) -> List[int]:
     """Indices of the frames that a model reads of a clip, in processing order."""
-    sampled = sample_indices(clip.frame_count, spec.length)
+    sampled = sampled_indices(clip, spec)
     return [sampled[i] for i in spec.order]
+
+
+def sampled_indices(clip: Any, spec: FrameSpec, stated: Optional[int] = None) -> List[int]:
+    """Indices of the frames that a model reads of a clip, in the order of the video.
+
+    Args:
+        stated: frames that a list says it has; only the published sampling goes by it.
+    """
+    if spec.sampling != PUBLISHED:
+        return sample_indices(clip.frame_count, spec.length)
+    return [clip.index_of(number) for number in published_numbers(stated or clip.frame_count, spec.length)]
 
 
 def _check_file(path: str) -> None:
@@ -203,6 +229,15 @@ def _utf8(path: str) -> str:
         return os.fsencode(path).decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(path, "its name is not UTF-8", "rename it") from None
+
+
+def _numbers(names: List[str]) -> Dict[int, int]:
+    """Indices of files by the numbers in their names, or from 1 in order where these do not number them."""
+    found = [re.findall("[0-9]+", os.path.splitext(name)[0]) for name in names]
+    numbers = {int(parts[-1]): index for index, parts in enumerate(found) if parts}
+    if len(numbers) < len(names) or 1 not in numbers:
+        return {index + 1: index for index in range(len(names))}
+    return numbers
 
 
 def _natural(name: str) -> List[Any]:

@@ -20,10 +20,10 @@ from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from tlee.errors import InputError
-from tlee.frames import FrameSpec, prepare, resized, sample_indices
+from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 from tlee.training.config import AugmentConfig
 from tlee.training.datasets import Listing
-from tlee.video import cv2_module, open_clip
+from tlee.video import cv2_module, open_clip, sampled_indices
 
 ASPECTS = (3 / 4, 4 / 3)  # of random crops, width to height
 READABLE = -1
@@ -44,6 +44,14 @@ class Batch(NamedTuple):
     targets: Tensor
     entry: Tensor
     unreadable: Tensor
+
+
+class Kept(NamedTuple):
+    """A clip in memory: how many frames it has, which are sampled without jitter, and the decoded ones by index."""
+
+    count: int
+    sampled: list[int]
+    pictures: dict[int, np.ndarray]
 
 
 class Clips(Dataset):
@@ -73,10 +81,17 @@ class Clips(Dataset):
         self.augment = augment
         self._seed = seed
         self._single = False
-        self._kept: dict[int, tuple[int, dict[int, np.ndarray]]] | None = {} if cache else None
+        self._kept: dict[int, Kept] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.listing.entries)
+
+    @property
+    def jitters(self) -> bool:
+        """Whether frames come from anywhere in their parts of the video."""
+        if self.augment is None or self.augment.jitter is None:
+            return self.augment is not None and self.spec.sampling != PUBLISHED
+        return self.augment.jitter
 
     def single(self) -> Clips:
         """The same videos (and kept frames), each as one of its T frames, drawn anew in every epoch."""
@@ -119,7 +134,7 @@ class Clips(Dataset):
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
             torch.default_generator.manual_seed(mixed(self._seed, epoch, index))
-            places = torch.rand(len(order)).tolist() if self.augment.jitter else None
+            places = torch.rand(len(order)).tolist() if self.jitters else None
             if self._single:
                 order = [order[int(torch.randint(len(order), ()))]]
             return self._vary(torch.from_numpy(self._read(index, order, places, self.augment.crop)))
@@ -141,7 +156,8 @@ class Clips(Dataset):
         if self._kept is not None:
             return self._from_memory(index, order, places)
         with open_clip(str(self.listing.entries[index].path)) as clip:
-            wanted = self._wanted(clip.frame_count, order, places)
+            sampled = self._sampled(clip, index, places)
+            wanted = [sampled[i] for i in order]
             region: list[int] | None = None
             if crop:
                 shape = torch.empty((3, *clip.frame(min(wanted)).shape[:2]), device="meta")
@@ -154,12 +170,13 @@ class Clips(Dataset):
         if index not in self._kept:
             # All at once: opening a file costs more than decoding a small one.
             with open_clip(str(self.listing.entries[index].path)) as clip:
-                count = clip.frame_count
-                jitters = self.augment is not None and self.augment.jitter
-                wanted = list(range(count)) if jitters else self._wanted(count, self.spec.order, None)
-                self._kept[index] = (count, self._decode(clip, wanted, None))
-        count, pictures = self._kept[index]
-        return np.stack([pictures[i] for i in self._wanted(count, order, places)])
+                sampled = self._sampled(clip, index, None)
+                wanted = list(range(clip.frame_count)) if self.jitters else sampled
+                self._kept[index] = Kept(clip.frame_count, sampled, self._decode(clip, wanted, None))
+        count, sampled, pictures = self._kept[index]
+        if places:
+            sampled = sample_indices(count, self.spec.length, places)
+        return np.stack([pictures[sampled[i]] for i in order])
 
     def _decode(self, clip: Any, wanted: list[int], region: list[int] | None) -> dict[int, np.ndarray]:
         # Forwards, which is cheapest, since all of them are wanted.
@@ -167,11 +184,14 @@ class Clips(Dataset):
             return {i: prepare(clip.frame(i), self.spec) for i in sorted(set(wanted))}
         top, left, height, width = region
         rows, columns, size = slice(top, top + height), slice(left, left + width), (self.spec.crop, self.spec.crop)
-        return {i: resized(clip.frame(i)[rows, columns], size) for i in sorted(set(wanted))}
+        how = self.spec.interpolation
+        return {i: resized(clip.frame(i)[rows, columns], size, how) for i in sorted(set(wanted))}
 
-    def _wanted(self, count: int, order: list[int], places: list[float] | None) -> list[int]:
-        sampled = sample_indices(count, self.spec.length, places)
-        return [sampled[i] for i in order]
+    def _sampled(self, clip: Any, index: int, places: list[float] | None) -> list[int]:
+        """Indices of an entry's T frames, in the order of the video; `places` where they are jittered."""
+        if places:
+            return sample_indices(clip.frame_count, self.spec.length, places)
+        return sampled_indices(clip, self.spec, self.listing.entries[index].frames)
 
 
 class Shuffled(Sampler[list[Key]]):

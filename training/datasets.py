@@ -37,6 +37,7 @@ class Entry:
 
     path: Path  # a video file or a folder of pictures, where it is expected
     labels: tuple[int, ...]  # class indices, sorted, distinct
+    frames: int | None = None  # that its list states
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def read_listing(
     entries = []
     for row in _distinct(source, rows, odd):
         path = _find(row, home, kind.suffix, odd)
-        entries.append(Entry(path, tuple(sorted(index[label] for label in row.labels))))
+        entries.append(Entry(path, tuple(sorted(index[label] for label in row.labels)), row.frames))
     if not entries:
         raise UsageError(source, f"no clips here for {split}", f"give a list with videos of this split, or {FOLDERS}")
     used = _labels(entries)

@@ -35,8 +35,8 @@ PAGES: dict[str, dict[str, list[str]]] = {
         "inference": ["walk", "Step", "ExitValues", "Stages", "Walk"],
         "modes": ["policies", "fixed_exits"],
         "costs": ["Costs"],
-        "frames": ["FrameSpec", "frame_order", "sample_indices", "prepare", "check_clip"],
-        "video": ["open_clip", "VideoFile", "PictureFolder", "sampled_order", "read_frames"],
+        "frames": ["FrameSpec", "frame_order", "sample_indices", "published_numbers", "prepare", "check_clip"],
+        "video": ["open_clip", "VideoFile", "PictureFolder", "sampled_order", "sampled_indices", "read_frames"],
         "errors": [
             *("TleeError", "UsageError", "InputError", "BundleError", "CheckpointError"),
             *("EngineError", "SegmentError", "VerificationError"),

@@ -95,7 +95,7 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 def test_another_format_is_refused(copy):
     edit(copy, lambda m: m.update(format=3))
-    refuse(copy, "format 3, this release reads 6")
+    refuse(copy, "format 3, this release reads 7")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
@@ -132,6 +132,8 @@ def test_a_link_that_leaves_the_bundle_is_refused(copy):
         (lambda m: m["model"].update(labels=["a"]), "1 labels for 3 classes"),
         (lambda m: m["frames"].update(order=[0, 0, 1, 2]), "no permutation"),
         (lambda m: m["frames"].update(interpolation="cubic"), "interpolation"),
+        (lambda m: m["frames"].update(sampling="random"), "sampling"),
+        (lambda m: m["frames"].pop("sampling"), "sampling"),
         (lambda m: m["exit_rule"]["thresholds"].update(layer=[0.5]), "another number of exits"),
         (lambda m: m["segments"]["tail"].update(file="segments/none.onnx"), "not among the files"),
         (lambda m: m["files"]["segments/tail.onnx"].update(sha256="abc"), "sha256"),
