@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from tlee.evaluation import plots
-from tlee.evaluation.tables import class_rows, confusion_rows, mac_unit, mode_rows, percent
+from tlee.evaluation.tables import branches_text, class_rows, confusion_rows, mac_unit, mode_rows, percent
 from tlee.html import document, html_table
 from tlee.modes import EARLY, MODES, NONE
 
@@ -23,7 +23,7 @@ def _head(report: dict[str, Any]) -> str:
     facts = {
         "what": f"{subject['kind']} {subject['path']}",
         "SHA-256": subject["sha256"],
-        "model": f"{subject['backbone']}, {subject['branches']} branches ({subject['branch']}), "
+        "model": f"{subject['backbone']}, {branches_text(subject)}, "
         f"feature reuse {subject['frm']}, gate {subject['gate']}, {subject['classes']} classes",
         "frames": f"{subject['frames']} per video, in order {subject['order']}",
         "thresholds": "; ".join(f"{kind} {', '.join(map(str, v))}" for kind, v in subject["thresholds"].items()),

@@ -13,6 +13,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def branches_text(subject: dict[str, Any]) -> str:
+    """A model's branches, for a page's head."""
+    count = subject["branches"]
+    return f"{count} branches ({subject['branch']})" if count else "no branches"
+
+
 def mac_unit(full: int) -> tuple[float, str]:
     """A unit in which the full computation is easily read, and its name.
 

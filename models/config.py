@@ -54,7 +54,7 @@ class ModelConfig(Section):
         backbone: a name of the backbone registry.
         width: channel multiplier, for backbones that have one.
         input_size: side of a frame, pixels.
-        branches: exits before the tail (B).
+        branches: exits before the tail (B); 0 for a model whose frames all leave at the tail.
         cuts: number of backbone modules in front of each branch; None for the backbone's own.
         shift: False takes the temporal shift out of mobilenetv2_tsm, as published.
         branch: what a branch is, a name of `tlee.models.branches.BRANCHES`.
@@ -69,7 +69,7 @@ class ModelConfig(Section):
     backbone: str = "mobilenetv2"
     width: float = Field(1.0, gt=0)
     input_size: int = Field(224, ge=32)
-    branches: int = Field(3, ge=1, le=3)
+    branches: int = Field(3, ge=0, le=3)
     cuts: list[int] | None = None
     shift: bool = True
     branch: str = "crm"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -136,11 +136,25 @@ class TrainingConfig(Config):
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     save_steps: int = Field(500, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_by_default(cls, content: Any) -> Any:
+        """A model without branches has no stage for them."""
+        model = content.get("model") if isinstance(content, dict) else None
+        branches = model.get("branches") if isinstance(model, dict) else getattr(model, "branches", None)
+        if branches == 0 and "stages" not in content:
+            return {**content, "stages": [stage for stage in PUBLISHED_STAGES if stage.stage != "branches"]}
+        return content
+
     @model_validator(mode="after")
     def _stages_fit(self) -> TrainingConfig:
         names = [stage.stage for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("a stage is named twice")
+        if not self.model.branches and "branches" in names:
+            raise ValueError("stage branches, but the model has none (model.branches 0); leave the stage out")
+        if not self.model.branches and any(stage.distill for stage in self.stages):
+            raise ValueError("distill, but the model has no branches to teach (model.branches 0)")
         gated = next((name for name in names if name in ("gate", "all")), None)
         if gated and GATES[self.model.gate] is None:
             raise ValueError(f"stage {gated}, but the gate '{self.model.gate}' has nothing to learn")

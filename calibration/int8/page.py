@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from tlee.evaluation.page import left_out
 from tlee.evaluation.plots import INK, drawn, figure, histogram_map
-from tlee.evaluation.tables import Rows, percent
+from tlee.evaluation.tables import Rows, branches_text, percent
 from tlee.html import document, html_table
 
 FORMS = {"fp32": "float32", "int8": "INT8", "plan": "plan"}
@@ -134,7 +134,7 @@ def _head(report: dict[str, Any]) -> str:
     facts = {
         "what": f"bundle {subject['path']}",
         "SHA-256": f"{subject['sha256']}, of its manifest before",
-        "model": f"{subject['backbone']}, {subject['branches']} branches ({subject['branch']}), "
+        "model": f"{subject['backbone']}, {branches_text(subject)}, "
         f"feature reuse {subject['frm']}, gate {subject['gate']}, {subject['classes']} classes",
         "ranges": f"{how['method']}: {METHODS[how['method']]}, over at most {how['samples']} sets of inputs of each "
         f"segment, drawn {taken} (seed {how['seed']})",
