@@ -12,10 +12,11 @@ from conftest import SMALL, lines, same_models, small_model
 from tlee import cli as commands
 from tlee.errors import InputError, UsageError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.models.published import published_names
 from tlee.training import cli
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
-from tlee.training.train import Trainer, fitting_batch, learning_rate
+from tlee.training.train import Trainer, fitting_batch, initialise, learning_rate
 
 
 def run_into(folder, content, arguments=()):
@@ -317,3 +318,18 @@ def test_a_setting_that_is_none_is_refused(train, change):
 def test_processes_are_those_that_torchrun_or_slurm_started(environment, expected):
     options = cli._parser().parse_args(["a.yml", "-o", "run"])
     assert cli.processes(options, environment) == expected
+
+
+def test_a_model_with_branches_starts_from_a_published_one_without_them(tmp_path):
+    parts = {**SMALL["model"], "neck": 24}
+    frameexit = small_model(seed=7, model={**parts, "branches": 0, "heads": "per_frame", "gate": "eg"})
+    names = published_names(frameexit, project="FrameExit")
+    state = {f"module.{names[name]}": value for name, value in frameexit.state_dict().items()}
+    torch.save(state, tmp_path / "frameexit.pth")  # as FrameExit's are: no dictionary around it
+    model = small_model(model=parts)
+    said = initialise(model, str(tmp_path / "frameexit.pth"))
+    for own, theirs in [(model.backbone.features, frameexit.backbone.features), (model.neck, frameexit.neck)]:
+        assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in own.state_dict().items())
+    assert torch.equal(model.classifier.weight, frameexit.classifier[0].weight)
+    fitting = sum(name.split(".")[0] in ("backbone", "neck", "classifier") for name in model.state_dict())
+    assert f"{fitting} of the model's {len(model.state_dict())} entries" in said
