@@ -62,6 +62,36 @@ def published(path: Path) -> None:
     torch.save({"state_dict": state, "epoch": 1, "best_prec1": 1.0}, path)
 
 
+# As minikinetics_inference_2d.yml of FrameExit, of a few small frames.
+FRAMEEXIT = {
+    "data": {"name": "minikinetics", "num_frames": 4, "preprocessing": {"resize": 36, "crop_center": 32}},
+    "model": {
+        "name": "adaptive",
+        "first_threshold": 0.95,
+        "backbone": {"type": "2d", "name": "torchvision.resnet18", "pretrained": True},
+        "num_class": 200,
+    },
+}
+
+
+def frameexit(path: Path) -> None:
+    """A checkpoint of FrameExit, for `FRAMEEXIT`."""
+    torch.manual_seed(0)
+    parts = {"backbone": "resnet18", "input_size": 32, "branches": 0, "heads": "per_frame", "gate": "eg"}
+    model = Tlee(Config(model={**parts, "classes": 200, "neck": 4096}, frames={"count": 4}))
+    names = published_names(model, project="FrameExit")
+    torch.save({names[name]: tensor for name, tensor in model.state_dict().items()}, path)
+
+
+def gestures(path: Path) -> None:
+    """A checkpoint of TSM's demo, for examples/tsm_jester.yml."""
+    torch.manual_seed(0)
+    config = yaml.safe_load((EXAMPLES / "tsm_jester.yml").read_text(encoding="utf-8"))
+    model = Tlee(Config(**config))
+    names = published_names(model, project="TSM online")
+    torch.save({names[name]: tensor for name, tensor in model.state_dict().items()}, path)
+
+
 def pictures(path: Path) -> None:
     """Two videos as folders of pictures, as UCF101's list below names them."""
     import cv2
@@ -117,6 +147,10 @@ class Supposed:
                 (r"[\w-]*plain\.tlee", lambda path: shutil.copytree(self._plain, path)),
                 (r"[\w-]+\.tlee", lambda path: shutil.copytree(self._bundle, path)),
                 (r"(?!examples)(\w+/)?[\w-]+\.safetensors", lambda path: self._checkpoint(path)),
+                (r"mobilenetv2_jester_online\.pth\.tar", gestures),
+                (r"jester\.txt", text("".join(f"gesture {i}\n" for i in range(27)))),
+                (r"minikinetics_checkpoint_19\.7gmac\.pth", frameexit),
+                (r"minikinetics_inference_2d\.yml", text(yaml.safe_dump(FRAMEEXIT))),
                 (r"[\w-]+\.pth\.tar", published),
                 (r"ucf101_branch\.yml|PUBLISHED\.yml", text(yaml.safe_dump(PUBLISHED))),
                 (r"my\.yml", text(yaml.safe_dump(TRAINING))),

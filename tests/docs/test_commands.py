@@ -63,7 +63,7 @@ SLOW = {
     r"^torchrun": "two processes that load PyTorch, and torchrun's own",
     r"^srun": "a process that loads PyTorch",
     r"--devices": "starts itself again, two processes that load PyTorch",
-    r"\.pth\.tar": "4096 features and 101 classes",
+    r"\.pth\b": "4096 features and 101 classes, or a full MobileNetV2",
     r"^python examples/": "renders hundreds of videos, evaluates them in all modes",
 }
 # Seconds each: the README's are always run, those of other documents only in `make test-all`. What they would have made
