@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UsageError
-from tlee.frames import AREA, UNIFORM, FrameSpec, frame_order
+from tlee.frames import FrameSpec, frame_order
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
 from tlee.models.frms import FRMS
@@ -126,8 +126,8 @@ class FramesConfig(Section):
     count: int = Field(10, ge=1)
     order: Literal["coarse", "chronological"] | None = None
     resize: int = Field(224, ge=1)
-    sampling: Literal["uniform", "published"] = UNIFORM
-    interpolation: Literal["area", "bilinear"] = AREA
+    sampling: Literal["uniform", "published"] = "uniform"
+    interpolation: Literal["area", "bilinear"] = "area"
     mean: tuple[float, float, float] = PUBLISHED_MEAN
     std: tuple[float, float, float] = PUBLISHED_STD
 

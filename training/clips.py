@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 class Kept(NamedTuple):
     """A clip in memory: how many frames it has, which are sampled without jitter, and the decoded ones by index."""
 
-    count: int
+    total: int
     sampled: list[int]
     pictures: dict[int, np.ndarray]
 
@@ -173,9 +173,9 @@ class Clips(Dataset):
                 sampled = self._sampled(clip, index, None)
                 wanted = list(range(clip.frame_count)) if self.jitters else sampled
                 self._kept[index] = Kept(clip.frame_count, sampled, self._decode(clip, wanted, None))
-        count, sampled, pictures = self._kept[index]
+        total, sampled, pictures = self._kept[index]
         if places:
-            sampled = sample_indices(count, self.spec.length, places)
+            sampled = sample_indices(total, self.spec.length, places)
         return np.stack([pictures[sampled[i]] for i in order])
 
     def _decode(self, clip: Any, wanted: list[int], region: list[int] | None) -> dict[int, np.ndarray]:

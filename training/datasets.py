@@ -194,7 +194,7 @@ def _count(row: Row, path: str, odd: Odd) -> None:
         return
     if count != row.frames:
         # Optical flow often lies beside the frames, and would be taken for them.
-        more = "more pictures than listed, all of which are read"
+        more = "more pictures than listed, from all of which uniform sampling draws"
         which = "fewer pictures than listed" if count < row.frames else more
         odd[f"folders with {which}"].append(f"{path}, {count} for {row.frames}")
 

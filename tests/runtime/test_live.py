@@ -1,13 +1,17 @@
 """Live sources, with a video file in place of a camera."""
 
 import cv2
+import numpy as np
 import pytest
 from conftest import write_clip
 
 from tlee.errors import InputError
+from tlee.frames import FrameSpec, prepare
 from tlee.policy import Thresholds
 from tlee.runtime import Recognizer
-from tlee.runtime.live import CSI_PIPELINE, capture_target
+from tlee.runtime.clips import windows
+from tlee.runtime.live import CSI_PIPELINE, LiveSource, capture_target
+from tlee.video import VideoFile
 
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
@@ -28,6 +32,23 @@ def test_what_is_left_of_a_window_passes(small_bundle, video):
     thresholds = Thresholds.of(3, 0.0, 0.0)
     results = list(Recognizer.load(small_bundle, thresholds=thresholds).stream(f"file://{video}", seconds=1.2))
     assert [[frame.video_frame for frame in result.frames] for result in results] == [[1], [13], [25]]
+
+
+def test_frames_of_a_stream_come_by_time_and_are_resized_as_the_model_says(video):
+    spec = FrameSpec(4, [2, 0, 3, 1], 36, 32)
+    published = spec._replace(sampling="published", interpolation="bilinear")
+    seen = []
+    for kind in (spec, published):
+        with LiveSource(video) as live:
+            task = next(windows(live, kind, seconds=1.2))
+            seen.append((list(task.frames), task.indices))
+    (ours, indices), (theirs, same) = seen
+    assert indices == same == [1, 4, 7, 10]
+    with VideoFile(video) as clip:
+        for index, frame, other in zip(indices, ours, theirs):
+            assert np.array_equal(frame, prepare(clip.frame(index), spec))
+            assert np.array_equal(other, prepare(clip.frame(index), published))
+    assert not np.array_equal(ours, theirs)
 
 
 def test_addresses_are_those_known_from_jetson_inference():

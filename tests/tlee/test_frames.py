@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tlee.errors import InputError, UsageError
-from tlee.frames import FrameSpec, check_clip, frame_order, prepare, sample_indices
+from tlee.frames import (
+    AREA,
+    BILINEAR,
+    FrameSpec,
+    check_clip,
+    frame_order,
+    prepare,
+    published_numbers,
+    resized,
+    sample_indices,
+)
 
 SPEC = FrameSpec(2, [0, 1], 40, 32)
 
@@ -56,3 +66,27 @@ def test_a_frame_of_the_right_size_is_not_touched():
 def test_an_array_that_is_no_clip_is_refused(clip):
     with pytest.raises(InputError, match="give uint8 or float32"):
         check_clip(clip, SPEC)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 10, 16])
+def test_published_numbers_are_those_of_the_published_formula(count):
+    for total in range(1, 2001):
+        literal = np.clip(np.linspace(1, total + 1, count), 0, total - 1).astype(int)
+        assert published_numbers(total, count) == literal.tolist()
+
+
+def test_bilinear_gives_what_pillow_gave():
+    picture = (np.arange(6 * 9 * 3) * 37 % 256).astype(np.uint8).reshape(6, 9, 3)
+    shrunk, grown = (resized(picture, size, BILINEAR)[:, :, 0].tolist() for size in ((4, 5), (12, 7)))
+    # Recorded from Pillow 9.5.
+    assert shrunk[:3] == [[107, 137, 102, 97], [153, 110, 126, 155], [125, 86, 166, 127]]
+    assert shrunk[3:] == [[96, 125, 141, 98], [154, 149, 114, 144]]
+    assert grown[0] == [0, 69, 153, 204, 95, 146, 134, 57, 140, 63, 51, 120]
+    assert grown[5] == [151, 94, 82, 131, 214, 137, 125, 176, 67, 118, 126, 69]
+
+
+def test_area_and_bilinear_differ_and_each_is_what_the_specification_says():
+    picture = (np.arange(60 * 90 * 3) * 37 % 256).astype(np.uint8).reshape(60, 90, 3)
+    area, bilinear = (prepare(picture, SPEC._replace(interpolation=kind)) for kind in (AREA, BILINEAR))
+    assert area.shape == bilinear.shape == (32, 32, 3) and not np.array_equal(area, bilinear)
+    assert np.array_equal(prepare(picture, SPEC), area)

@@ -8,8 +8,8 @@ import pytest
 from conftest import CLIPS, write_clip
 
 from tlee.errors import InputError
-from tlee.frames import FrameSpec
-from tlee.video import PictureFolder, VideoFile, open_clip, read_frames
+from tlee.frames import PUBLISHED, FrameSpec
+from tlee.video import PictureFolder, VideoFile, open_clip, read_frames, sampled_indices, sampled_order
 
 ORDER = [5, 0, 11, 7, 7, 1]
 
@@ -45,6 +45,51 @@ def test_a_folder_is_read_in_natural_order(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     with open_clip(str(tmp_path)) as folder:
         assert [int(folder.frame(i)[0, 0, 0]) for i in range(folder.frame_count)] == [1, 2, 10]
+
+
+def numbered(folder, names):
+    """A folder of pictures by these names."""
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.zeros((8, 8, 3), np.uint8))
+    return PictureFolder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([f"img_{n:05d}.jpg" for n in range(1, 7)], [0, 0, 1, 2, 3, 4, 5, 0]),
+        ([f"{n}.png" for n in range(1, 12)], [0, 0, 1, 2, 3, 4, 5, 6]),
+        ([f"v_1_g01_{n:03d}.jpg" for n in (1, 2, 4, 5, 6)], [0, 0, 1, 0, 2, 3, 4, 0]),
+        ([f"{n:06d}.jpg" for n in range(6)], [0, 1, 2, 3, 4, 5, 1, 1]),
+        ([f"{n}.jpg" for n in (700, 705, 801)], [0, 0, 1, 2, 0, 0, 0, 0]),
+        (["a.jpg", "b.jpg", "c.jpg"], [0, 0, 1, 2, 0, 0, 0, 0]),
+        (["flow_1.jpg", "flow_2.jpg", "img_1.jpg"], [0, 0, 1, 2, 0, 0, 0, 0]),
+    ],
+    ids=["as published", "natural", "gap", "from 0", "not from 1", "no numbers", "repeated"],
+)
+def test_a_picture_is_found_by_the_number_in_its_name_or_counted(tmp_path, names, found):
+    folder = numbered(tmp_path / "clip", names)
+    assert [folder.index_of(number) for number in range(8)] == found
+
+
+def test_published_sampling_goes_by_numbers_and_by_what_the_list_states(tmp_path):
+    spec = FrameSpec(4, [2, 0, 3, 1], 8, 8, PUBLISHED)
+    folder = numbered(tmp_path / "clip", [f"img_{n:05d}.jpg" for n in range(1, 11) if n != 8])
+    assert sampled_indices(folder, spec, stated=10) == [0, 3, 6, 7]  # pictures 1, 4, 7 and 9
+    assert sampled_indices(folder, spec) == [0, 3, 6, 0]  # of 9 there are the last would be 8
+    assert sampled_order(folder, spec) == [6, 0, 0, 3]
+    assert sampled_indices(folder, spec, stated=40) == [0, 0, 0, 0]  # 1, 14, 27, 39
+    assert sampled_indices(folder, spec._replace(sampling="uniform"), stated=40) == [1, 3, 5, 7]
+
+
+def test_in_a_video_picture_1_is_the_first_frame(tmp_path):
+    spec = FrameSpec(4, [2, 0, 3, 1], 48, 48, PUBLISHED)
+    with VideoFile(str(write_clip(tmp_path / "a.mp4", frames=12))) as video:
+        assert sampled_indices(video, spec) == [0, 4, 8, 10]
+        assert [bar_position(frame) for frame in (video.frame(i) for i in sampled_order(video, spec))] == [8, 0, 10, 4]
+    with VideoFile(str(write_clip(tmp_path / "b.mp4", frames=1))) as video:
+        assert sampled_indices(video, spec) == [0, 0, 0, 0]
 
 
 def test_pictures_are_rgb(tmp_path):

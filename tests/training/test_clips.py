@@ -83,6 +83,38 @@ def test_jittered_frames_come_from_their_own_part_of_the_video():
     assert sample_indices(100, 4, [0.5] * 4) == sample_indices(100, 4)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_with_published_sampling_training_sees_the_frames_of_evaluation_unless_jitter_is_asked_for(listing, cache):
+    spec = SPEC._replace(sampling="published", interpolation="bilinear")
+    seen = Clips(listing, spec)[(0, 2)].frames
+    with open_clip(str(listing.entries[2].path)) as clip:
+        assert torch.equal(seen, torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, spec)]))
+    assert not torch.equal(seen, Clips(listing, SPEC)[(0, 2)].frames)
+    unsaid, asked = (Clips(listing, spec, AugmentConfig(jitter=jitter), cache=cache) for jitter in (None, True))
+    assert all(torch.equal(unsaid[(epoch, 2)].frames, seen) for epoch in range(3))
+    assert any(not torch.equal(asked[(epoch, 2)].frames, seen) for epoch in range(3))
+    assert Clips(listing, SPEC, AugmentConfig()).jitters and not Clips(listing, SPEC).jitters
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_published_sampling_goes_by_the_frames_that_the_list_states(listing, cache):
+    spec = SPEC._replace(sampling="published")
+    stated = replace(listing, entries=[replace(listing.entries[0], frames=5)])
+    with open_clip(str(stated.entries[0].path)) as clip:
+        # 1, 2.7, 4.3 and 6, of which no more than 4, as the fourth frame has that number
+        expected = torch.stack(
+            [torch.from_numpy(f) for f in read_frames(clip, spec, [[0, 1, 3, 3][i] for i in spec.order])]
+        )
+    assert torch.equal(Clips(stated, spec, cache=cache)[(0, 0)].frames, expected)
+
+
+def test_a_random_crop_is_resized_as_the_model_says(listing):
+    augment = AugmentConfig(jitter=False, crop=(0.3, 0.9))
+    area, bilinear = (Clips(listing, SPEC._replace(interpolation=kind), augment) for kind in ("area", "bilinear"))
+    one, other = area[(0, 1)].frames.float(), bilinear[(0, 1)].frames.float()
+    assert not torch.equal(one, other) and float((one - other).abs().mean()) < 8  # the same region
+
+
 def test_a_flip_mirrors_whole_clips_and_only_where_the_data_set_allows_it(listing):
     straight = Clips(listing, SPEC)[(0, 0)].frames
     mirrored = straight.flip(2)
