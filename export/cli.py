@@ -6,7 +6,6 @@ import argparse
 
 from tlee import cli
 from tlee.info import describe
-from tlee.models.convert import warn_of_unknown
 
 PROGRAM = "tlee-export"
 
@@ -46,12 +45,12 @@ def command(arguments: list[str] | None) -> None:
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.export.exporter import export_bundle, load_model
     from tlee.export.plain import plain
-    from tlee.models.published_config import load_model_config
+    from tlee.models.published_config import load_model_config, warn
 
     config = None
     if options.config:
-        config, unknown = load_model_config(options.config)
-        warn_of_unknown(PROGRAM, options.config, unknown)
+        config, warnings = load_model_config(options.config)
+        warn(PROGRAM, options.config, warnings)
     model = load_model(options.checkpoint, config)
     bundle = export_bundle(
         plain(model) if options.plain else model,

@@ -110,7 +110,8 @@ class FramesConfig(Section):
 
     Attributes:
         count: frames per video (T).
-        order: in which they are processed; None: coarse, or chronological for a backbone that shifts.
+        order: in which they are processed: coarse, chronological, or the numbers 0 to `count` - 1 in this order; None:
+            coarse, or chronological for a backbone that shifts.
         resize: short side of the picture before the centre is cut out, pixels.
         sampling: which frames: uniform, from the middle of T equal parts, or published, as the published loader
             numbers them (`tlee.frames.published_numbers`).
@@ -119,12 +120,20 @@ class FramesConfig(Section):
     """
 
     count: int = Field(10, ge=1)
-    order: Literal["coarse", "chronological"] | None = None
+    order: Literal["coarse", "chronological"] | list[int] | None = None
     resize: int = Field(224, ge=1)
     sampling: Literal["uniform", "published"] = UNIFORM
     interpolation: Literal["area", "bilinear"] = AREA
     mean: tuple[float, float, float] = PUBLISHED_MEAN
     std: tuple[float, float, float] = PUBLISHED_STD
+
+    @model_validator(mode="after")
+    def _every_frame_once(self) -> FramesConfig:
+        if isinstance(self.order, list) and sorted(self.order) != list(range(self.count)):
+            raise ValueError(
+                f"order {self.order} does not name each of {self.count} frames (0 to {self.count - 1}) once"
+            )
+        return self
 
 
 class ExitConfig(Section):
@@ -157,14 +166,16 @@ class Config(Section):
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
         if self.frames.resize < self.model.input_size:
             raise ValueError(f"frames.resize {self.frames.resize} is below model.input_size {self.model.input_size}")
-        if self.model.shifts and self.frames.order == "coarse":
+        if self.model.shifts and self.frame_spec().order != list(range(self.frames.count)):
             raise ValueError("a temporal shift needs frames.order chronological (or model.shift false, as published)")
         return self
 
     def frame_spec(self) -> FrameSpec:
         """The frames as the device sees them."""
         frames = self.frames
-        order = frame_order(frames.count, frames.order or ("chronological" if self.model.shifts else "coarse"))
+        order = frames.order or ("chronological" if self.model.shifts else "coarse")
+        if isinstance(order, str):
+            order = frame_order(frames.count, order)
         rules = frames.sampling, frames.interpolation
         return FrameSpec(frames.count, order, frames.resize, self.model.input_size, *rules)
 
