@@ -27,7 +27,7 @@ if sys.version_info >= (3, 10):
         "tlee-eval = tlee.evaluation.cli:main",
         "tlee-export = tlee.export.cli:main",
         "tlee-tune = tlee.calibration.thresholds.cli:main",
-        "tlee-convert = tlee.models.convert:main",
+        "tlee-convert = tlee.training.convert:main",
     ]
 
 cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "fastjsonschema>=2.14"]

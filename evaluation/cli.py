@@ -11,6 +11,7 @@ from typing import Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS
+from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of
 from tlee.frames import sample_indices
 
@@ -24,6 +25,8 @@ def command(arguments: list[str] | None) -> int:
     from tlee.evaluation.evaluate import evaluate
     from tlee.evaluation.report import report_folder, report_of, write_report
 
+    if not options.data:
+        _take_published_videos(options)
     listing = listing_of(PROGRAM, options, options.data)
     total = len(listing.entries)
     if options.limit and options.limit < total:
@@ -46,15 +49,29 @@ def command(arguments: list[str] | None) -> int:
     return cli.INPUT_FAILED if evaluation.unreadable else cli.OK
 
 
+def _take_published_videos(options: argparse.Namespace) -> None:
+    """Let a published configuration say which videos, where the arguments do not. Raises UsageError: it does not."""
+    from tlee.models.config import read_yaml, validated
+    from tlee.models.published_config import PublishedConfig, is_published
+    from tlee.training.published import listed_videos
+
+    content = read_yaml(options.config) if options.config else {}
+    videos = listed_videos(validated(options.config, content, PublishedConfig)) if is_published(content) else {}
+    if not videos.get("data"):
+        remedy = "give a list or folder, or --config with a published file that names its list (data_val.path_split)"
+        raise UsageError("--data", "no videos to evaluate with", remedy)
+    options.data, options.format = videos["data"], videos["format"]
+    options.root, options.labels = options.root or videos["root"], options.labels or videos["labels"]
+
+
 def _subject(options: argparse.Namespace) -> Any:
     from tlee.evaluation.subjects import open_subject
-    from tlee.models.convert import warn_of_unknown
-    from tlee.models.published_config import load_model_config
+    from tlee.models.published_config import load_model_config, warn
 
     config = None
     if options.config:
-        config, unknown = load_model_config(options.config)
-        warn_of_unknown(PROGRAM, options.config, unknown)
+        config, warnings = load_model_config(options.config)
+        warn(PROGRAM, options.config, warnings)
     # This process is ours: its sessions may share one pool.
     return open_subject(options.subject, config, options.point, options.threads, True, options.precision)
 
@@ -76,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "subject", metavar="MODEL", help=".safetensors of tlee-train, .pth.tar of the published code, or a bundle"
     )
-    add_data_arguments(parser)
+    add_data_arguments(parser, needed=False)
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
     parser.add_argument(

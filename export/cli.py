@@ -6,7 +6,6 @@ import argparse
 
 from tlee import cli
 from tlee.info import describe
-from tlee.models.convert import warn_of_unknown
 
 PROGRAM = "tlee-export"
 
@@ -48,12 +47,12 @@ def command(arguments: list[str] | None) -> None:
     from tlee.export.exporter import export_bundle, load_model
     from tlee.export.plain import plain
     from tlee.models.config import read_names
-    from tlee.models.published_config import load_model_config
+    from tlee.models.published_config import load_model_config, warn
 
     config = None
     if options.config:
-        config, unknown = load_model_config(options.config)
-        warn_of_unknown(PROGRAM, options.config, unknown)
+        config, warnings = load_model_config(options.config)
+        warn(PROGRAM, options.config, warnings)
     model = load_model(options.checkpoint, config)
     if options.labels:
         names = read_names(options.labels, model.config.model.classes)

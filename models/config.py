@@ -115,7 +115,8 @@ class FramesConfig(Section):
 
     Attributes:
         count: frames per video (T).
-        order: in which they are processed; None: coarse, or chronological for a backbone that shifts.
+        order: in which they are processed: coarse, chronological, or the numbers 0 to `count` - 1 in this order; None:
+            coarse, or chronological for a backbone that shifts.
         resize: short side of the picture before the centre is cut out, pixels.
         sampling: which frames: uniform, from the middle of T equal parts, or published, as the published loader
             numbers them (`tlee.frames.published_numbers`).
@@ -124,12 +125,20 @@ class FramesConfig(Section):
     """
 
     count: int = Field(10, ge=1)
-    order: Literal["coarse", "chronological"] | None = None
+    order: Literal["coarse", "chronological"] | list[int] | None = None
     resize: int = Field(224, ge=1)
     sampling: Literal["uniform", "published"] = "uniform"
     interpolation: Literal["area", "bilinear"] = "area"
     mean: tuple[float, float, float] = PUBLISHED_MEAN
     std: tuple[float, float, float] = PUBLISHED_STD
+
+    @model_validator(mode="after")
+    def _every_frame_once(self) -> FramesConfig:
+        if isinstance(self.order, list) and sorted(self.order) != list(range(self.count)):
+            raise ValueError(
+                f"order {self.order} does not name each of {self.count} frames (0 to {self.count - 1}) once"
+            )
+        return self
 
 
 class ExitConfig(Section):
@@ -162,14 +171,16 @@ class Config(Section):
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
         if self.frames.resize < self.model.input_size:
             raise ValueError(f"frames.resize {self.frames.resize} is below model.input_size {self.model.input_size}")
-        if self.model.shifts and self.frames.order == "coarse":
+        if self.model.shifts and self.frame_spec().order != list(range(self.frames.count)):
             raise ValueError("a temporal shift needs frames.order chronological (or model.shift false, as published)")
         return self
 
     def frame_spec(self) -> FrameSpec:
         """The frames as the device sees them."""
         frames = self.frames
-        order = frame_order(frames.count, frames.order or ("chronological" if self.model.shifts else "coarse"))
+        order = frames.order or ("chronological" if self.model.shifts else "coarse")
+        if isinstance(order, str):
+            order = frame_order(frames.count, order)
         rules = frames.sampling, frames.interpolation
         return FrameSpec(frames.count, order, frames.resize, self.model.input_size, *rules)
 
@@ -202,19 +213,33 @@ def load_config(path: str | Path, kind: type[Kind]) -> Kind:
 
 
 def read_names(path: str | Path, classes: int) -> list[str]:
-    """The classes' names in a file, one a line, in the order of the model's classes.
+    """The classes' names in a file, in the order of their numbers: one a line, all of them numbered (`1 Archery`) or
+    none, or a JSON object with the number of each.
 
     Raises:
         UsageError: the file cannot be read, or does not name each of the classes once.
     """
     try:
-        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(path, f"cannot be read as text ({error})", "give a list of names, one a line") from None
-    if len(set(names)) != classes or len(names) != classes:
-        problem = f"{len(names)} names, {len(set(names))} of them different, for {classes} classes"
+        names = _names(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(path, str(error.strerror), "check the path") from None
+    except (ValueError, AttributeError, TypeError):  # no text, or JSON of something else
+        names = []
+    if len(names) != classes or len(set(names)) != classes:
+        problem = f"not a list of {classes} names ({len(names)} found, {len(set(names))} of them different)"
         raise UsageError(path, problem, "give each class a name of its own, one a line")
     return names
+
+
+def _names(text: str) -> list[str]:
+    if text.lstrip().startswith("{"):
+        rows = [(int(number), name) for name, number in json.loads(text).items()]
+    else:
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        if not all(re.match(r"\d+\s+\S", line) for line in lines):
+            return lines
+        rows = [(int(number), name) for number, name in (line.split(maxsplit=1) for line in lines)]
+    return [name for _, name in sorted(rows)]
 
 
 def read_yaml(path: str | Path) -> dict:

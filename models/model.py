@@ -111,15 +111,15 @@ class Tlee(nn.Module):
         return features
 
 
-def check_parts(path: str | Path, config: Config) -> None:
-    """Whether the parts that a configuration file names fit together, without building their weights.
+def check_parts(path: str | Path, config: Config) -> Tlee:
+    """Whether the parts that a configuration file names fit together: the model, without its weights.
 
     Raises:
         UsageError: they do not; names the file.
     """
     try:
         with torch.device("meta"):
-            Tlee(config)
+            return Tlee(config)
     except UsageError as error:
         raise UsageError(path, error.problem, error.remedy) from None
 

@@ -40,7 +40,7 @@ def _train(options: argparse.Namespace, first: bool) -> None:
     from tlee.training.run_folder import BEST, RunFolder
     from tlee.training.train import Trainer, read_data
 
-    config = load(options.config, options.set)
+    config = load(options.config, options.set, first)
     check_parts(options.config, config)
     data = read_data(config)
     folder = RunFolder(options.output, writes=first)
@@ -63,18 +63,22 @@ def _train(options: argparse.Namespace, first: bool) -> None:
         print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
-def load(path: str, changes: list[str]):
-    """A training configuration from a file, or from a folder of clips with defaults for all else.
+def load(path: str, changes: list[str], tells: bool = False):
+    """A training configuration from a file, ours or a published one, or from a folder of clips with defaults for all
+    else.
 
     Args:
-        changes: `key.key=value` in place of what the file says.
+        changes: `key.key=value` in place of what the file says, in our keys.
+        tells: whether to say what of a published file is not followed, or otherwise than one may expect.
 
     Raises:
         UsageError: the file cannot be read, a change is none, or a key or value does not fit.
     """
     from tlee.models.config import read_yaml, validated
+    from tlee.models.published_config import PublishedConfig, is_published, warn
     from tlee.training.config import TrainingConfig
     from tlee.training.datasets import read_listing
+    from tlee.training.published import notes, training_keys
 
     if os.path.isdir(path):
         name = Path(path).resolve().name
@@ -82,6 +86,13 @@ def load(path: str, changes: list[str]):
         content["data"] = {"train": str(path)}
     else:
         content = read_yaml(path)
+        if is_published(content):
+            published = validated(path, content, PublishedConfig)
+            content = training_keys(path, published)
+            if tells:
+                warn(PROGRAM, path, published.warnings())
+                for note in notes(published):
+                    cli.report(PROGRAM, f"{path}: {note}")
     for change in changes:
         _set(content, change)
     return validated(path, content, TrainingConfig)
@@ -91,11 +102,11 @@ def _set(content: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     *sections, key = name.split(".")
     try:
-        value = yaml.safe_load(text)
+        value, place = yaml.safe_load(text), content
         for section in sections:
-            content = content.setdefault(section, {})
-        content[key] = value
-    except (yaml.YAMLError, AttributeError, TypeError):
+            place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})
+        place[int(key) if isinstance(place, list) else key] = value
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, IndexError):
         equals = ""
     if not equals:
         raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")
@@ -118,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Several processes: --devices 4, or the same command under torchrun or srun.",
     )
     parser.add_argument(
-        "config", help="configuration (YAML, see examples/digits.yml), or a folder with a subfolder of clips per class"
+        "config",
+        help="configuration (YAML, see examples/digits.yml, or of the published code), or a folder with a subfolder of "
+        "clips per class",
     )
     parser.add_argument("-o", "--output", required=True, metavar="RUN", help="folder of the run to write")
     parser.add_argument("--resume", action="store_true", help="go on with the run in this folder, if it has begun")

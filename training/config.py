@@ -44,6 +44,7 @@ class DataConfig(Section):
         train: the list, or the folder with one subfolder of clips per class.
         val: the same for validation, or the share of `train` to hold out, drawn per class by the seed.
         root: the folder that paths in lists start from; None for the list's own.
+        val_root: the same for `val`, where it is another.
         labels: file with the classes' names, where the format has one.
         unreadable: whether an entry that cannot be read is left out (and reported once) or ends the run.
         cache: keep the frames in memory, for small sets of short clips; with `workers`, each keeps its own.
@@ -54,6 +55,7 @@ class DataConfig(Section):
     train: str
     val: str | Share = 0.2
     root: str | None = None
+    val_root: str | None = None
     labels: str | None = None
     unreadable: Literal["skip", "fail"] = "skip"
     augment: AugmentConfig = AugmentConfig()
@@ -82,6 +84,7 @@ class StageConfig(Section):
         patience: epochs without a better validation after which the stage ends; None for never.
         distill: share of the branches' loss that comes from imitating the last exit (Hinton et al., "Distilling the
             Knowledge in a Neural Network", 2015), at `temperature`.
+        freeze_backbone: leave the backbone as it is, whatever else the stage trains.
         b_knob: the gate's published `b`: how much loss still lets a video stop.
     """
 
@@ -98,6 +101,7 @@ class StageConfig(Section):
     patience: int | None = Field(None, ge=1)
     distill: float = Field(0, ge=0, le=1)
     temperature: float = Field(4.0, gt=0)
+    freeze_backbone: bool = False
     b_knob: float = Field(0.05, gt=0)
 
     @model_validator(mode="after")
@@ -123,8 +127,8 @@ class TrainingConfig(Config):
     """A model's configuration with what `tlee-train` needs beside it.
 
     Attributes:
-        init: where the weights start: `random`, `imagenet` (the backbone's) or a checkpoint file, ours or a published
-            one (`.pth.tar`), of which every entry that fits is taken.
+        init: where the weights start: `random`, `imagenet` (the backbone's), a checkpoint file, ours or published, of
+            which every entry that fits is taken, or a folder with one of these.
         precision: mixed precision runs most of the network in half precision, on devices that have it.
         save_steps: the state to resume from is saved after so many steps, and after every epoch.
     """

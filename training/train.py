@@ -36,6 +36,7 @@ from tlee.training.validate import across, validate
 PROGRAM = "tlee-train"
 LOG_STEPS = 10  # the loss is looked at and recorded after so many
 VALIDATION_BATCH = 16
+PUBLISHED_ENDING = ".pth.tar"
 MOMENTUM = "momentum_buffer"  # torch's name
 
 
@@ -63,7 +64,7 @@ def read_data(config: TrainingConfig) -> Data:
     data = config.data
     train = read_listing(data.format, data.train, data.root, data.labels, "train")
     if isinstance(data.val, str):
-        val = read_listing(data.format, data.val, data.root, data.labels, "val")
+        val = read_listing(data.format, data.val, data.val_root or data.root, data.labels, "val")
     else:
         train, val = split_listing(train, data.val, config.seed)
     for source, listing in ((data.train, train), (data.val, val)):
@@ -157,7 +158,7 @@ class Trainer:
         batch = fitting_batch(config, len(clips), fabric.world_size)
         order = Shuffled(len(clips), batch, config.accumulate, self.config.seed, fabric.global_rank, fabric.world_size)
         self.model.requires_grad_(False).eval()
-        for part in stage.parts(self.model):
+        for part in self._learning(config):
             part.requires_grad_(True)
         learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         optimiser = torch.optim.SGD(
@@ -171,10 +172,15 @@ class Trainer:
             config, stage_module, module, wrapped, learning, order, training_batches(clips, order, self._workers)
         )
 
+    def _learning(self, config: StageConfig) -> list[nn.Module]:
+        """The parts that learn."""
+        parts = STAGES[config.stage].parts(self.model)
+        return [part for part in parts if not (config.freeze_backbone and part is self.model.backbone)]
+
     def _epoch(self, work: Work) -> None:
         """The rest of the epoch's steps."""
         progress, config, steps = self.progress, work.config, work.order.steps
-        for part in STAGES[config.stage].parts(self.model):
+        for part in self._learning(config):
             part.train()
         work.order.begin(progress.epochs, progress.step)
         parts, begun = iter(work.batches), time.perf_counter() - progress.seconds
@@ -332,13 +338,33 @@ def initialise(model: Tlee, init: str) -> str:
     if init == "imagenet":
         model.backbone.load_imagenet()
         return "starting from ImageNet weights"
-    own, ours = model.state_dict(), Path(init).suffix == ".safetensors"
-    given = load_checkpoint(init).state_dict() if ours else published_entries(init, model)
+    file = best_checkpoint(init)
+    given = load_checkpoint(file).state_dict() if file.suffix == ".safetensors" else published_entries(file, model)
+    own = model.state_dict()
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")
     model.load_state_dict(fitting, strict=False)
-    return f"starting from {init}: {len(fitting)} of the model's {len(own)} entries"
+    return f"starting from {file}: {len(fitting)} of the model's {len(own)} entries"
+
+
+def best_checkpoint(init: str | Path) -> Path:
+    """A checkpoint file, or in a folder the best one: of our runs, or of the published code.
+
+    Raises:
+        UsageError: the folder has none, or several of the published code that are not called the best.
+    """
+    path = Path(init)
+    if not path.is_dir():
+        return path
+    if (path / BEST).exists():
+        return path / BEST
+    published = sorted(path.glob(f"*{PUBLISHED_ENDING}"))
+    best = [file for file in published if "best" in file.name] or published
+    if len(best) != 1:
+        problem = f"{len(best)} checkpoints to start from" if best else "no checkpoint to start from"
+        raise UsageError(path, problem, f"put {BEST} or a *{PUBLISHED_ENDING} there, or give a file (--set init=FILE)")
+    return best[0]
 
 
 def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
