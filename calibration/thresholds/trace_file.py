@@ -18,7 +18,7 @@ from tlee.errors import UsageError
 from tlee.files import sha256, whole_file
 from tlee.training.datasets import Entry, Listing
 
-FORMAT = 1
+FORMAT = 2
 RECORD_AGAIN = "record again: tlee-tune with --data"
 # What NumPy, zipfile and json raise for files of all kinds; RuntimeError for flags that say encrypted or unknown.
 DAMAGED: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
@@ -61,7 +61,7 @@ def save_trace(path: str | Path, content: TraceFile) -> None:
     """Write a trace: NumPy's npz, with a hash over its arrays. Raises UsageError where it cannot be written."""
     arrays = {**vars(content.trace), "temperature": content.temperature, "calibration_error": content.calibration_error}
     head: dict[str, Any] = {key: getattr(content, key) for key in ("model", "precision", "frames", "data")}
-    head["videos"] = [[[str(e.path), e.labels] for e in part.entries] for part in content.videos]
+    head["videos"] = [[[str(e.path), e.labels, e.frames] for e in part.entries] for part in content.videos]
     head |= {"format": FORMAT, "classes": content.videos.tuning.classes, "sha256": _hash(arrays)}
     with whole_file(str(path), "wb") as stream:
         np.savez_compressed(stream, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
@@ -88,7 +88,7 @@ def load_trace(path: str | Path) -> TraceFile:
     if not sound:
         raise UsageError(path, "damaged: its content is not what was written", RECORD_AGAIN)
     listings = [
-        Listing([Entry(Path(name), tuple(labels)) for name, labels in part], head["classes"], flips=False, notes=[])
+        Listing([Entry(Path(n), tuple(ls), count) for n, ls, count in part], head["classes"], flips=False, notes=[])
         for part in head["videos"]
     ]
     trace = Trace(**{f.name: arrays[f.name] for f in fields(Trace)})

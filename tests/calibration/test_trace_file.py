@@ -19,7 +19,7 @@ from tlee.training.datasets import Entry, Listing
 
 
 def listing(folder, count):
-    entries = [Entry(Path(folder, f"{i} ü\udcff.mp4"), (i % 3, 3)[: 1 + i % 2]) for i in range(count)]
+    entries = [Entry(Path(folder, f"{i} ü\udcff.mp4"), (i % 3, 3)[: 1 + i % 2], i or None) for i in range(count)]
     return Listing(entries, ["a", "b", "ç", "d"], flips=False, notes=[])
 
 
@@ -123,12 +123,12 @@ def test_other_content_in_a_sound_archive_is_refused(saved, tmp_path, refused):
 
 
 def test_another_format_is_named(saved, tmp_path, refused):
-    path = rewritten(saved, tmp_path / "a.npz", lambda arrays: with_head(arrays, format=2, sha256="?", frames="?"))
-    assert "format 2, this release reads 1" in refused(path)
+    path = rewritten(saved, tmp_path / "a.npz", lambda arrays: with_head(arrays, format=3, sha256="?", frames="?"))
+    assert "format 3, this release reads 2" in refused(path)
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"{", b"[]", b"3", b"{}", b'{"format": 1}', b"\xff", b"[" * 100_000], ids=lambda head: str(head[:15])
+    "head", [b"", b"{", b"[]", b"3", b"{}", b'{"format": 2}', b"\xff", b"[" * 100_000], ids=lambda head: str(head[:15])
 )
 def test_an_archive_whose_head_is_none_is_refused(saved, tmp_path, refused, head):
     alien = {"head": np.frombuffer(head, np.uint8)}
