@@ -3,27 +3,26 @@ frame's place in processing order, picks. So a segment or unit serves every fram
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import fusion
-
-from tlee.models.gates import FrameExitGate
 
 
 class FrameLinear(nn.Module):
     """A linear layer of each frame.
 
     Args:
-        weights: of each frame (out, in).
-        biases: of each frame (out,).
+        layers: of each frame one with weight (out, in), or that of a 1x1 convolution, and bias (out,).
     """
 
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+    def __init__(self, layers: Iterable[Any]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.stack(list(weights)), requires_grad=False)
-        self.bias = nn.Parameter(torch.stack(list(biases)), requires_grad=False)
+        weights, biases = zip(*((layer.weight.flatten(1), layer.bias) for layer in layers))
+        self.weight = nn.Parameter(torch.stack(weights), requires_grad=False)
+        self.bias = nn.Parameter(torch.stack(biases), requires_grad=False)
 
     def forward(self, x: Tensor, frame: Tensor) -> Tensor:
         """(N, in) and int32 (N,), each from 0, to (N, out)."""
@@ -36,7 +35,7 @@ class FrameClassifier(nn.Module):
 
     def __init__(self, classifiers: nn.ModuleList) -> None:
         super().__init__()
-        self.linear = FrameLinear([c.weight for c in classifiers], [c.bias for c in classifiers])
+        self.linear = FrameLinear(classifiers)
 
     def forward(self, z: Tensor, position: Tensor) -> Tensor:
         """(N, D) and (N, 1) to (N, K)."""
@@ -51,23 +50,21 @@ class FrameGate(nn.Module):
 
     def __init__(self, gates: nn.ModuleList) -> None:
         super().__init__()
-        stacked = [gates[0], *gates]
-        self.wide, self.narrow = _folded(stacked, 0), _folded(stacked, 3)
-        # The sign, as in `FrameExitGate`.
-        self.decide = FrameLinear([-g.decide.weight for g in stacked], [-g.decide.bias for g in stacked])
+        of_frames = [gates[0], *gates]
+        self.wide = FrameLinear(_folded(gate.reduce, 0) for gate in of_frames)
+        self.narrow = FrameLinear(_folded(gate.reduce, 3) for gate in of_frames)
+        self.decide = FrameLinear(gate.decide for gate in of_frames)
 
     def forward(self, z: Tensor, previous: Tensor, position: Tensor) -> Tensor:
-        """Two (N, D) and (N, 1) to the logits, (N, 1)."""
+        """Two (N, D) and (N, 1) to the logits, (N, 1); the sign as in `tlee.models.gates.FrameExitGate`."""
         frame = _frame(position)
         pair = [self.narrow(self.wide(x, frame).relu(), frame).relu() for x in (z, previous)]
-        return self.decide(torch.cat(pair, dim=1), frame)
+        return -self.decide(torch.cat(pair, dim=1), frame)
 
 
-def _folded(gates: Sequence[FrameExitGate], layer: int) -> FrameLinear:
-    """The convolution `layer` of each gate's reduction with the batch norm behind it."""
-    pairs = [(gate.reduce[layer], gate.reduce[layer + 1]) for gate in gates]
-    layers = [fusion.fuse_conv_bn_eval(convolution, norm) for convolution, norm in pairs]
-    return FrameLinear([one.weight.flatten(1) for one in layers], [one.bias for one in layers])
+def _folded(reduction: Any, layer: int) -> nn.Conv2d:
+    """A convolution of a gate with the batch norm behind it."""
+    return fusion.fuse_conv_bn_eval(reduction[layer], reduction[layer + 1])
 
 
 def _frame(position: Tensor) -> Tensor:

@@ -160,7 +160,9 @@ class TorchStages(Stages):
             z = model.frm(z, previous)
         logits = model.classify(z, frame)
         confidence = float((logits / temperature).softmax(1).max())
-        score = float(model.stop_logit(z, previous, frame).sigmoid()) if gated and model.gate else None
+        score = None
+        if gated and model.gate and previous is not None:
+            score = float(model.stop_logit(z, previous, frame).sigmoid())
         return ExitValues(z, logits, confidence, score)
 
     def _exchange(self, name: str, kept: Tensor) -> Tensor:
