@@ -65,9 +65,9 @@ class TimedChain(Stages):
         return self._chain.split(index, x)
 
     def exit(
-        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+        self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float = 1.0
     ) -> ExitValues:
-        values = self._chain.exit(index, x, previous, fuse, gated, temperature)
+        values = self._chain.exit(index, x, previous, frame, gated, temperature)
         self._free = perf_counter()
         spent = self._free - (self._began or self._free)
         self.seconds["compute"] += spent

@@ -108,7 +108,7 @@ class Contest:
             x = stages.load(frame)
             for b in range(tail + 1):
                 x = stages.split(b, x)
-            logits.append(subject.logits(stages.exit(tail, x, None, fuse=False, gated=False)))
+            logits.append(subject.logits(stages.exit(tail, x, None, frame=0, gated=False)))
         mean = softmax(np.stack(logits)).mean(0)
         if not np.isfinite(mean).all():
             raise SegmentError("segment head", NOT_A_NUMBER.format("mean", len(logits) - 1, tail), "check the input")

@@ -92,10 +92,10 @@ def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int
         for b, temperature in enumerate(bundle.thresholds().temperature):
             x = chain.split(b, x)
             before = tap.array(previous)
-            previous = chain.exit(b, x, previous, fuse=t > 0, gated=True, temperature=temperature).z
+            previous = chain.exit(b, x, previous, frame=t, gated=True, temperature=temperature).z
             found.update(tap.last[f"split{b}"])
             found.update({f"{name}.{b}": value for name, value in _exit(bundle, tap, b).items()})
-            found.update({f"previous.{b}": before, f"fuse.{b}": np.full((1, 1), t > 0, np.float32)})
+            found.update({f"previous.{b}": before, f"position.{b}": np.full((1, 1), t, np.float32)})
     return found
 
 

@@ -19,9 +19,10 @@ def command(arguments: list[str] | None) -> None:
         description="Turn a checkpoint into a bundle and verify it against PyTorch: segments, each exit's unit "
         "composed of them, and recorded activations for a device to hold its engines against.",
     )
-    parser.add_argument("checkpoint", help=".safetensors of tlee-train, or .pth.tar of the published code")
+    parser.add_argument("checkpoint", help=".safetensors of tlee-train, or a published .pth.tar")
     parser.add_argument("-o", "--output", required=True, metavar="NAME.tlee", help="the bundle to write")
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, instead of the model's own")
     parser.add_argument(
         "--target",
         choices=TARGETS,
@@ -45,6 +46,7 @@ def command(arguments: list[str] | None) -> None:
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.export.exporter import export_bundle, load_model
     from tlee.export.plain import plain
+    from tlee.models.config import read_names
     from tlee.models.published_config import load_model_config, warn
 
     config = None
@@ -52,6 +54,9 @@ def command(arguments: list[str] | None) -> None:
         config, warnings = load_model_config(options.config)
         warn(PROGRAM, options.config, warnings)
     model = load_model(options.checkpoint, config)
+    if options.labels:
+        names = read_names(options.labels, model.config.model.classes)
+        model.config = model.config.model_copy(update={"labels": names})
     bundle = export_bundle(
         plain(model) if options.plain else model,
         options.output,

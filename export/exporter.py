@@ -163,6 +163,7 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
             "branch": config.model.branch,
             "frm": config.model.frm,
             "gate": config.model.gate,
+            "heads": config.model.heads,
             "feature_size": model.feature_size,
             "classes": config.model.classes,
             "labels": config.label_names(),

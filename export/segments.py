@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlee.export.batch import free_batch
+from tlee.export.per_frame import FrameClassifier, FrameGate
 from tlee.models.backbones.backbone import run_modules
 from tlee.models.model import Tlee
 
@@ -70,8 +71,8 @@ class Head(nn.Module):
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, z: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.classifier(z)
+    def forward(self, z: Tensor, temperature: Tensor, *position: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.classifier(z, *position)
         return logits, (logits / temperature).softmax(1).amax(1, keepdim=True)
 
 
@@ -82,8 +83,8 @@ class GateScore(nn.Module):
         super().__init__()
         self.gate = gate
 
-    def forward(self, z: Tensor, previous: Tensor) -> Tensor:
-        return self.gate(z, previous).sigmoid()
+    def forward(self, z: Tensor, previous: Tensor, *position: Tensor) -> Tensor:
+        return self.gate(z, previous, *position).sigmoid()
 
 
 class Split(nn.Module):
@@ -125,12 +126,27 @@ def segment_modules(model: Tlee) -> list[SegmentModule]:
     pair = (joined, joined)
     if model.config.model.frm != "none":
         parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
-    scaled = ("z", "temperature")
-    parts.append(SegmentModule("head", Head(model.classifier), scaled, (joined, (1, 1)), ("logits", "confidence")))
-    if model.gate:
-        parts.append(SegmentModule("gate", GateScore(model.gate), ("z", "previous"), pair, ("score",)))
+    parts += _heads(model, joined)
     for part in parts:
         part.module.eval()  # a new Sequential starts in training mode, whatever its parts were
+    return parts
+
+
+def _heads(model: Tlee, feature: tuple[int, ...]) -> list[SegmentModule]:
+    """Head and, if there is one, gate. `position` is an input of those of which each frame has its own."""
+    classifier, gate = model.classifier, model.gate
+    position: tuple[str, ...] = ()
+    if isinstance(classifier, nn.ModuleList):
+        classifier, position = FrameClassifier(classifier), ("position",)
+    if isinstance(gate, nn.ModuleList):
+        gate = FrameGate(gate)
+    one = (1, 1)
+    inputs = ("z", "temperature", *position)
+    shapes = (feature, one, *(one for _ in position))
+    parts = [SegmentModule("head", Head(classifier), inputs, shapes, ("logits", "confidence"))]
+    if gate:
+        inputs, shapes = ("z", "previous", *position), (feature, feature, *(one for _ in position))
+        parts.append(SegmentModule("gate", GateScore(gate), inputs, shapes, ("score",)))
     return parts
 
 

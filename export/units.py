@@ -13,8 +13,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from tlee.bundle import BATCH
 
-INPUTS, OUTPUTS = ("previous", "fuse", "temperature"), ("z", "logits", "confidence", "score")
-FUSE = helper.make_tensor_value_info("fuse", TensorProto.FLOAT, [BATCH, 1])
+INPUTS, OUTPUTS = ("previous", "position", "temperature"), ("z", "logits", "confidence", "score")
+POSITION = helper.make_tensor_value_info("position", TensorProto.FLOAT, [BATCH, 1])
 HALF = "frm/half"
 
 
@@ -22,7 +22,7 @@ def compose(name: str, parts: Sequence[str], graphs: Mapping[str, ModelProto]) -
     """The graph of a unit, checked.
 
     Inputs are x<b> and of `INPUTS` those that the parts need, outputs those of `OUTPUTS` that they give. With an FRM, z
-    is its result where `fuse` is 1, and the feature itself where `fuse` is 0, as in a first frame.
+    is its result, but in a video's first frame, where `position` is 0, the feature itself.
 
     Args:
         name: of the unit.
@@ -37,7 +37,7 @@ def compose(name: str, parts: Sequence[str], graphs: Mapping[str, ModelProto]) -
         constants.append(numpy_helper.from_array(np.array(0.5, np.float32), HALF))
     values = {value.name: value for graph in own.values() for value in (*graph.input, *graph.output)}
     if "frm" in parts:
-        values[FUSE.name] = FUSE
+        values[POSITION.name] = POSITION
     graph = helper.make_graph(
         nodes,
         name,
@@ -83,7 +83,7 @@ def _nodes(part: str, graph: GraphProto, names: Mapping[str, str]) -> Iterator[N
         yield renamed
     if part == "frm":
         # Where takes one side as it is: what the FRM makes of a first frame's `previous` never matters.
-        yield helper.make_node("Greater", ["fuse", HALF], ["frm/chosen"], "frm/choose_greater")
+        yield helper.make_node("Greater", ["position", HALF], ["frm/chosen"], "frm/choose_greater")
         yield helper.make_node("Where", ["frm/chosen", names["z"], names["feature"]], ["z"], "frm/choose_where")
 
 

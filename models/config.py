@@ -60,6 +60,8 @@ class ModelConfig(Section):
         branch: what a branch is, a name of `tlee.models.branches.BRANCHES`.
         branch_scale, crm_num: of the branch `crm`, see `tlee.models.branches.Branch`.
         frm, gate: names of `tlee.models.frms.FRMS` and `tlee.models.gates.GATES`.
+        heads: `shared` for one classifier and one gate for all frames, or `per_frame` for FrameExit's: a classifier of
+            each frame and, from the second on, a gate of each, which is then always a `FrameExitGate` (gate `eg`).
         neck: length of the shared projection behind every exit (the published UCF101 models: 4096);
             None for none.
     """
@@ -75,6 +77,7 @@ class ModelConfig(Section):
     crm_num: int = Field(3, ge=1)
     frm: str = "max"
     gate: str = "gm"
+    heads: Literal["shared", "per_frame"] = "shared"
     neck: int | None = Field(None, ge=1)
     classes: int = Field(ge=2)
 
@@ -93,6 +96,8 @@ class ModelConfig(Section):
         ):
             if value not in registry:
                 raise ValueError(f"{key} '{value}' is not known; choose of {', '.join(registry)}")
+        if self.heads == "per_frame" and self.gate not in ("eg", "random", "none"):
+            raise ValueError(f"gate {self.gate}, but heads per_frame has FrameExit's gates: choose eg, random or none")
         if self.width != 1.0 and not BACKBONES[self.backbone].scalable:
             raise ValueError(f"{self.backbone} has no width multiplier")
         if self.cuts is not None and len(self.cuts) != self.branches:
@@ -205,6 +210,22 @@ def load_config(path: str | Path, kind: type[Kind]) -> Kind:
         UsageError: the file cannot be read, is no YAML, or a key or value does not fit.
     """
     return validated(path, read_yaml(path), kind)
+
+
+def read_names(path: str | Path, classes: int) -> list[str]:
+    """The classes' names in a file, one a line, in the order of the model's classes.
+
+    Raises:
+        UsageError: the file cannot be read, or does not name each of the classes once.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(path, f"cannot be read as text ({error})", "give a list of names, one a line") from None
+    if len(set(names)) != classes or len(names) != classes:
+        problem = f"{len(names)} names, {len(set(names))} of them different, for {classes} classes"
+        raise UsageError(path, problem, "give each class a name of its own, one a line")
+    return names
 
 
 def read_yaml(path: str | Path) -> dict:

@@ -39,5 +39,25 @@ class ConvGate(nn.Module):
         return self.decide(torch.cat(pair, dim=1))
 
 
+class FrameExitGate(nn.Module):
+    """FrameExit's gate, of which each frame has one: as `ConvGate`, with batch norm behind the convolutions.
+
+    FrameExit stops where a sigmoid is *below* one half; the sign is turned here, so that as for every gate a high
+    score stops. Source: Ghodrati et al., "FrameExit: Conditional Early Exiting for Efficient Video Recognition", 2021.
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(
+            nn.Conv2d(feature_size, 128, 1), nn.BatchNorm2d(128), nn.ReLU(),
+            nn.Conv2d(128, 64, 1), nn.BatchNorm2d(64), nn.ReLU(),
+        )  # fmt: skip
+        self.decide = nn.Linear(128, 1)
+
+    def forward(self, z: Tensor, previous: Tensor) -> Tensor:
+        pair = [self.reduce(feature[:, :, None, None]).flatten(1) for feature in (z, previous)]
+        return -self.decide(torch.cat(pair, dim=1))
+
+
 # `random` is the ablation baseline, drawn by the exit policy; neither it nor `none` has a network.
 GATES: dict[str, type[nn.Module] | None] = {"gm": LinearGate, "eg": ConvGate, "random": None, "none": None}

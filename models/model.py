@@ -15,7 +15,7 @@ from tlee.models.backbones.shift import clip_past, no_past
 from tlee.models.branches import BRANCHES
 from tlee.models.config import Config
 from tlee.models.frms import FRMS
-from tlee.models.gates import GATES
+from tlee.models.gates import GATES, FrameExitGate
 
 
 class Normalise(nn.Module):
@@ -64,9 +64,29 @@ class Tlee(nn.Module):
             self.neck = nn.Sequential(nn.Linear(size, model.neck), nn.BatchNorm1d(model.neck), nn.ReLU())
         self.feature_size = model.neck or size
         self.frm = FRMS[model.frm](self.feature_size)
-        self.classifier = nn.Linear(self.feature_size, model.classes)
-        gate = GATES[model.gate]
-        self.gate = gate(self.feature_size) if gate else None
+        self.classifier, self.gate = self._shared_heads() if model.heads == "shared" else self._frame_heads()
+
+    def classify(self, z: Tensor, frame: int) -> Tensor:
+        """Logits, (N, K), of features (N, D) of all videos' frame `frame`, in processing order."""
+        return (self.classifier[frame] if isinstance(self.classifier, nn.ModuleList) else self.classifier)(z)
+
+    def stop_logit(self, z: Tensor, previous: Tensor, frame: int) -> Tensor:
+        """The gate's logit, (N, 1), that videos can stop in a frame after the first: z after the FRM, and before it."""
+        gate = self.gate[frame - 1] if isinstance(self.gate, nn.ModuleList) else self.gate
+        assert gate is not None  # whoever asks has looked
+        return gate(z, previous)
+
+    def _shared_heads(self) -> tuple[nn.Module, nn.Module | None]:
+        gate = GATES[self.config.model.gate]
+        return nn.Linear(self.feature_size, self.config.model.classes), gate(self.feature_size) if gate else None
+
+    def _frame_heads(self) -> tuple[nn.ModuleList, nn.ModuleList | None]:
+        """A classifier for each frame and, from the second on, a gate."""
+        frames, size = self.config.frames.count, self.feature_size
+        classifiers = nn.ModuleList(nn.Linear(size, self.config.model.classes) for _ in range(frames))
+        if GATES[self.config.model.gate] is None:
+            return classifiers, None
+        return classifiers, nn.ModuleList(FrameExitGate(size) for _ in range(frames - 1))
 
     def raw_feature(self, exit: int, x: Tensor) -> Tensor:
         """An exit's feature before the neck, from its split's output."""
@@ -133,14 +153,14 @@ class TorchStages(Stages):
 
     @torch.inference_mode()
     def exit(
-        self, index: int, x: Tensor, previous: Tensor | None, fuse: bool, gated: bool, temperature: float = 1.0
+        self, index: int, x: Tensor, previous: Tensor | None, frame: int, gated: bool, temperature: float = 1.0
     ) -> ExitValues:
         model, z = self.model, self.feature(index, x)
-        if fuse:
+        if frame > 0:
             z = model.frm(z, previous)
-        logits = model.classifier(z)
+        logits = model.classify(z, frame)
         confidence = float((logits / temperature).softmax(1).max())
-        score = float(model.gate(z, previous).sigmoid()) if gated and model.gate else None
+        score = float(model.stop_logit(z, previous, frame).sigmoid()) if gated and model.gate else None
         return ExitValues(z, logits, confidence, score)
 
     def _exchange(self, name: str, kept: Tensor) -> Tensor:

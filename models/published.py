@@ -1,4 +1,5 @@
-"""Checkpoints of the published TLEE code (`.pth.tar`). Only tensors and plain values are ever unpickled."""
+"""Checkpoints of the published TLEE code (`.pth.tar`), and of two relatives whose weights are published: FrameExit and
+TSM's online models. Only tensors and plain values are ever unpickled."""
 
 from __future__ import annotations
 
@@ -22,14 +23,16 @@ from tlee.models.model import Tlee
 NAMES: tuple[Rename, ...] = (
     (r"backbone\.features\.", "backbone.baseModel."),
     (r"branches\.(\d+)\.reduce\.(\d+)\.", r"backbone.branches.\1.crm.conv\2."),
-    (r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc1."),
+    (r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc1."),  # of the branch `crm`
     (r"branches\.", "backbone.branches."),
     (r"neck\.", "mlp.layers."),
+    (r"classifier\.(\d+)\.", r"classifiers.\1."),
     (r"classifier\.", "classifiers.0."),
     (r"frm\.beta", "feature_func.beta"),
     (r"frm\.score\.1\.", "feature_func.testfrm.1."),
     (r"frm\.score\.3\.", "feature_func.testfrm.4."),
 )
+CONV_BRANCH_NAMES: tuple[Rename, ...] = ((r"branches\.(\d+)\.project\.", r"backbone.branches.\1.fc."),)
 GATE_NAMES: dict[str, tuple[Rename, ...]] = {
     "gm": ((r"gate\.reduce\.", "exit_selector.0.fc1."), (r"gate\.decide\.", "exit_selector.0.fc2.")),
     "eg": (
@@ -37,6 +40,19 @@ GATE_NAMES: dict[str, tuple[Rename, ...]] = {
         (r"gate\.reduce\.2\.", "exit_selector.0.conv2."),
         (r"gate\.decide\.", "exit_selector.0.linear."),
     ),
+}
+FRAME_GATE_NAMES: tuple[Rename, ...] = (
+    (r"gate\.(\d+)\.reduce\.0\.", r"exit_selector.\1.conv1."),
+    (r"gate\.(\d+)\.reduce\.1\.", r"exit_selector.\1.bn1."),
+    (r"gate\.(\d+)\.reduce\.3\.", r"exit_selector.\1.conv2."),
+    (r"gate\.(\d+)\.reduce\.4\.", r"exit_selector.\1.bn2."),
+    (r"gate\.(\d+)\.decide\.", r"exit_selector.\1.linear."),
+)
+# What other projects call what has the published name on the left.
+PROJECTS: dict[str, tuple[Rename, ...]] = {
+    "TLEE": (),
+    "FrameExit": ((r"backbone\.baseModel\.", "backbone."),),
+    "TSM online": ((r"backbone\.baseModel\.", "features."), (r"classifiers\.0\.", "classifier.")),
 }
 # Batch norms of the gate `eg`, by their channels: never read where one video is recognised.
 EG_NORMS = {"exit_selector.0.bn1": 128, "exit_selector.0.bn2": 64}
@@ -52,28 +68,46 @@ def load_published(path: str | Path, config: Config) -> Tlee:
             another model: names what differs.
     """
     model = Tlee(config)
-    state = {name: tensor for name, tensor in _read(path).items() if not IMAGENET_CLASSIFIER.match(name)}
-    rows = BACKBONES[config.model.backbone].published
-    # Some backbones are in circulation under torchvision's names too.
-    layouts = [published_names(model, backbone) for backbone in (rows, ())]
-    names = min(layouts, key=lambda layout: len(set(layout.values()) - set(state)))
+    names, state = _matched(path, model)
     wanted = {names[ours]: shape for ours, shape in shapes(model.state_dict()).items()}
     check_entries(path, {**wanted, **unread_entries(config)}, shapes(state))
     model.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
     return model.eval()
 
 
-def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None) -> dict[str, str]:
+def published_entries(path: str | Path, model: Tlee) -> dict[str, Tensor]:
+    """What a published checkpoint has of a model's entries, under our names, whatever their shapes; the model may be
+    another one than the checkpoint's.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
+    """
+    names, state = _matched(path, model)
+    return {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
+
+
+def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, project: str = "TLEE") -> dict[str, str]:
     """The published name of each of a model's entries.
 
     Args:
         backbone: how the backbone's entries are named; None for as the registry says.
+        project: a key of `PROJECTS`.
     """
     config = model.config.model
     own = BACKBONES[config.backbone].published if backbone is None else backbone
-    rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *NAMES)
-    rows += GATE_NAMES.get(config.gate, ())
-    return {name: _rename(name, rows) for name in model.state_dict()}
+    branch = CONV_BRANCH_NAMES if config.branch == "conv" else ()
+    rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *branch, *NAMES)
+    rows += GATE_NAMES.get(config.gate, ()) if config.heads == "shared" else FRAME_GATE_NAMES
+    return {name: _rename(_rename(name, rows), PROJECTS[project]) for name in model.state_dict()}
+
+
+def _matched(path: str | Path, model: Tlee) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The names of a model's entries in the layout that a checkpoint has, and the checkpoint's entries."""
+    state = {name: tensor for name, tensor in _read(path).items() if not IMAGENET_CLASSIFIER.match(name)}
+    # Some backbones are in circulation under torchvision's names too.
+    backbones = (BACKBONES[model.config.model.backbone].published, ())
+    layouts = [published_names(model, backbone, project) for project in PROJECTS for backbone in backbones]
+    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state))), state
 
 
 def _rename(name: str, rows: tuple[Rename, ...]) -> str:
@@ -85,7 +119,7 @@ def _rename(name: str, rows: tuple[Rename, ...]) -> str:
 
 def unread_entries(config: Config) -> Shapes:
     """Entries of a published checkpoint that have no place in our model, since inference never reads them."""
-    if config.model.gate != "eg":
+    if config.model.gate != "eg" or config.model.heads == "per_frame":
         return {}
     entries = ("weight", "bias", "running_mean", "running_var")
     found: Shapes = {f"{norm}.{entry}": (size,) for norm, size in EG_NORMS.items() for entry in entries}
@@ -93,7 +127,8 @@ def unread_entries(config: Config) -> Shapes:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary in a file; a `module.` that DataParallel put in front of names is taken off."""
+    """The state dictionary in a file, or that the file is; a `module.` that DataParallel put in front of names is taken
+    off."""
     check_readable(path)
     try:
         with warnings.catch_warnings():
@@ -103,7 +138,7 @@ def _read(path: str | Path) -> dict[str, Tensor]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = "give a .pth.tar of the published code, saved again with tensors and plain values only"
         raise CheckpointError(path, f"not a checkpoint that can be read safely ({reason[:120]})", remedy) from None
-    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(path, "no state_dict of tensors inside", "give a .pth.tar of the published code")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tlee import cli
 from tlee.errors import UsageError
 from tlee.frames import BILINEAR, PUBLISHED
-from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config, ModelConfig, own_name, read_yaml, validated
+from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config, own_name, read_yaml, validated
 from tlee.models.model import check_parts
 
 Statistics = tuple[float, float, float]
@@ -364,11 +364,8 @@ def own_keys(path: str | Path, published: PublishedConfig) -> dict[str, Any]:
 
 
 def _frameexit() -> dict[str, Any]:
-    """What all models of FrameExit's form have in common: a classifier per frame, and a gate per frame."""
-    return {
-        "frm": "max",
-        **({"heads": "per_frame", "gate": "frameexit"} if "heads" in ModelConfig.model_fields else {}),
-    }
+    """What all models of FrameExit's form have in common: a classifier and a gate of each frame."""
+    return {"frm": "max", "heads": "per_frame", "gate": "eg"}
 
 
 def _check_size(path: str | Path, model: Model, size: int) -> None:

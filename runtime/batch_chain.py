@@ -69,7 +69,7 @@ class BatchChain:
             self._state = [[backend.empty(value.shape) for value in queue.state] for queue in self._queues]
             self._no_state = [[self._zeros(value.shape) for value in queue.state] for queue in self._queues]
             self._left = self._zeros([rows] + size)  # by place, the z that its last frame left with
-            self._fuse = backend.inbox([rows, 1])
+            self._position = backend.inbox([rows, 1])
             numbers = [np.full((1, 1), t, np.float32) for t in policy.thresholds.temperature]
             self._temperatures = [backend.value(number) for number in numbers]
 
@@ -137,9 +137,9 @@ class BatchChain:
     def _answers(self, b: int, queue: _Queue, places: List[Place], x: Any) -> List[Answered]:
         unit = self._units[b]
         for i, place in enumerate(places):
-            self._fuse.array[i] = place.walk.fuse
-        self._backend.send(self._fuse, len(places))
-        given = {"previous": queue.previous, "fuse": self._fuse, "temperature": self._temperatures[b]}
+            self._position.array[i] = place.walk.frame
+        self._backend.send(self._position, len(places))
+        given = {"previous": queue.previous, "position": self._position, "temperature": self._temperatures[b]}
         inputs = [given[name] for name in unit.inputs[1:]]
         outputs = dict(zip(unit.outputs, self._backend.run(unit.name, x, *inputs, rows=len(places))))
         wanted = [outputs[name] for name in ("confidence", "score") if name in outputs]

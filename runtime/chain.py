@@ -47,6 +47,7 @@ class Chain(Stages):
         self._has_neck = "neck" in bundle.segments
         self._has_frm = "frm" in bundle.segments
         self._has_gate = "gate" in bundle.segments
+        self._per_frame = "position" in bundle.segments["head"].inputs
         self._constants: Dict[float, Any] = {}
         self._asked: Optional[Tuple[int, int]] = None
         self.begin()
@@ -71,9 +72,9 @@ class Chain(Stages):
         return outputs[0]
 
     def exit(
-        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+        self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float = 1.0
     ) -> ExitValues:
-        z, logits, numbers = self._run_exit(index, x, previous, fuse, gated and self._has_gate, temperature)
+        z, logits, numbers = self._run_exit(index, x, previous, frame, gated and self._has_gate, temperature)
         self.backend.fetch(numbers)
         if self._speculate:
             self._run_ahead(index, x)
@@ -97,14 +98,15 @@ class Chain(Stages):
         return self.backend.run(self._splits[index], x, *self._state[index])
 
     def _run_exit(
-        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float
+        self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
         """z, logits, and confidence and, if gated, score."""
         run, z = self.backend.run, self.feature(index, x)
-        if fuse and self._has_frm:
+        if frame > 0 and self._has_frm:
             z = run("frm", z, previous)[0]
-        logits, confidence = run("head", z, self._constant(temperature))
-        return z, logits, [confidence] + (run("gate", z, previous) if gated else [])
+        position = [self._constant(float(frame))] if self._per_frame else []
+        logits, confidence = run("head", z, self._constant(temperature), *position)
+        return z, logits, [confidence] + (run("gate", z, previous, *position) if gated else [])
 
     def _run_ahead(self, index: int, x: Any) -> None:
         self._asked = (self._frame, index)
@@ -140,7 +142,7 @@ class UnitChain(Chain):
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         super().__init__(bundle, backend, speculate)
         units = [bundle.units["exit{}".format(b)] for b in range(self._exits)]
-        given = ["previous", "fuse", "temperature"]
+        given = ["previous", "position", "temperature"]
         self._units = [(unit.name, [given.index(name) for name in unit.inputs[1:]]) for unit in units]
         names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
         self._outputs = [[unit.outputs.index(name) for name in names] for unit in units]
@@ -149,11 +151,11 @@ class UnitChain(Chain):
             self._nothing = backend.value(np.zeros((1, size), np.float32))  # before the first z
 
     def _run_exit(
-        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float
+        self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
         unit, needed = self._units[index]
         before = self._nothing if previous is None else previous
-        values = (before, self._constant(float(fuse)), self._constant(temperature))
+        values = (before, self._constant(float(frame)), self._constant(temperature))
         outputs = self.backend.run(unit, x, *[values[i] for i in needed])
         z, logits, *numbers = (outputs[i] for i in self._outputs[index])
         return z, logits, numbers if gated else numbers[:1]

@@ -23,27 +23,35 @@ class Frames:
 
     def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any]) -> None:
         self._frames, self._load = frames, load
-        self._loading = threading.Lock()
+        self._reading, self._loading = threading.Lock(), threading.Lock()
         self._wanted = True
 
     def next(self) -> Any:
         """The next frame, or `END`."""
-        frame = next(self._frames, END)
+        with self._reading:
+            frame = next(self._frames, END)
         with self._loading:  # what is loaded after the video was dropped would take the next video's place
-            return self._load(frame) if self._wanted and frame is not END else END
+            if self._wanted:
+                return END if frame is END else self._load(frame)
+        self._close()
+        return END
 
     def drop(self, pending: "Optional[Future[Any]]") -> None:
         """No frame is wanted any more, also not the one that `pending` brings. Waits for no reading."""
         with self._loading:
             self._wanted = False
-        if pending is None:
-            self._close()
-        else:  # a generator cannot be closed while it runs
-            pending.add_done_callback(lambda _: self._close())
+        if pending is not None:
             pending.cancel()  # where it does not run yet
+        self._close()
 
     def _close(self) -> None:
-        getattr(self._frames, "close", int)()
+        """A generator cannot be closed while it runs: whoever reads then closes it when the frame has come. So nobody
+        has to know who reads, not even an interrupt that came between starting to read and noting it."""
+        if self._reading.acquire(False):
+            try:
+                getattr(self._frames, "close", int)()
+            finally:
+                self._reading.release()
 
 
 class Prefetch:

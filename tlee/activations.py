@@ -13,7 +13,7 @@ from tlee.errors import BundleError
 
 FOLDER = "activations"
 # Values that each exit has of its own: in the file `<value>.<exit>.npy`. Those of the splits have names of their own.
-OF_EXITS = ("feature", "projection", "previous", "fuse", "temperature", "z", "logits", "confidence", "score")
+OF_EXITS = ("feature", "projection", "previous", "position", "temperature", "z", "logits", "confidence", "score")
 ABSOLUTE = ("confidence", "score")  # probabilities, compared with thresholds
 TINY = 1e-12
 
@@ -42,7 +42,7 @@ class Activations:
         entry = self._bundle.graph(graph)
         for sample in range(self._samples):
             for b in exits_of(graph, self._bundle.exits):
-                if graph == "frm" and not self._value("fuse.{}".format(b))[sample].any():
+                if graph == "frm" and not self._value("position.{}".format(b))[sample].any():
                     continue
                 inputs, outputs = (
                     {name: np.array(self._value(self._recorded_as(graph, name, b))[sample]) for name in side}

@@ -344,6 +344,9 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     missing = [name for name in needed if name not in segments]
     if missing:
         return "segment {} is missing".format(missing[0])
+    given = [value["name"] for value in segments["head"]["inputs"]]
+    if (model["heads"] == "per_frame") != ("position" in given):
+        return "heads are {}, but the head's inputs are {}".format(model["heads"], ", ".join(given))
     rule = manifest["exit_rule"]
     for point in [rule] + list(rule["operating_points"].values()):
         if any(len(values) != exits for values in point["thresholds"].values()):

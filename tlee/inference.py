@@ -46,13 +46,13 @@ class Stages:
         raise NotImplementedError  # abstract
 
     def exit(
-        self, index: int, x: Any, previous: Optional[Any], fuse: bool, gated: bool, temperature: float = 1.0
+        self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float = 1.0
     ) -> ExitValues:
         """Run exit `index` on the split's output `x`.
 
         Args:
             previous: the previous exit's z, None at the very first exit.
-            fuse: whether the FRM takes `previous` in (every frame but the first).
+            frame: its position in processing order. In every frame but the first the FRM takes `previous` in.
             gated: whether the gate's score is wanted.
             temperature: of the confidence, see `tlee.policy.Thresholds`.
         """
@@ -80,11 +80,6 @@ class Walk:
     def evaluated(self) -> bool:
         """Whether the exit behind this split answers."""
         return self.policy.evaluates(self.exit)
-
-    @property
-    def fuse(self) -> bool:
-        """Whether the next exit takes `previous` in."""
-        return self.frame > 0
 
     @property
     def gated(self) -> bool:
@@ -140,9 +135,7 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
         while video.frame == t and not video.done:
             x = stages.split(video.exit, x)
             if video.evaluated:
-                yield video.answer(
-                    stages.exit(video.exit, x, video.previous, video.fuse, video.gated, video.temperature)
-                )
+                yield video.answer(stages.exit(video.exit, x, video.previous, t, video.gated, video.temperature))
             else:
                 video.go_on()
         if video.done:

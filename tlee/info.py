@@ -12,7 +12,9 @@ def describe(bundle: Bundle) -> List[str]:
     """A bundle as lines of text: the model, its segments and units, its exit rule, how it was verified."""
     model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
     lines = [
-        "{}: {}, {} classes, {} exits".format(bundle.name, model["backbone"], model["classes"], bundle.exits),
+        "{}: {}, {} classes, {} exit{}".format(
+            bundle.name, model["backbone"], model["classes"], bundle.exits, "s" if bundle.exits > 1 else ""
+        ),
         "frames: {} of {} x {} pixels, order {}".format(frames.length, frames.crop, frames.crop, frames.order),
         "sampling: {}; short side {}, {} interpolation".format(frames.sampling, frames.resize, frames.interpolation),
         "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),

@@ -9,7 +9,7 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-PRECISION = 2.0 ** 22
+PRECISION = 2.0**22
 BLOCK = 8  # pixels that are computed at once: their sources overlap, and one matrix product serves them all
 Window = Tuple[int, int]  # first pixel, and the one behind the last
 

@@ -127,8 +127,8 @@ class TrainingConfig(Config):
     """A model's configuration with what `tlee-train` needs beside it.
 
     Attributes:
-        init: where the weights start: `random`, `imagenet` (the backbone's), a checkpoint file, of which every entry
-            that fits is taken, a published .pth.tar of this model, or a folder with one of these.
+        init: where the weights start: `random`, `imagenet` (the backbone's), or a checkpoint, ours or a published one
+            (`.pth.tar`), of which every entry that fits is taken; of a folder, the best one in it.
         precision: mixed precision runs most of the network in half precision, on devices that have it.
         save_steps: the state to resume from is saved after so many steps, and after every epoch.
     """
@@ -162,6 +162,8 @@ class TrainingConfig(Config):
         gated = next((name for name in names if name in ("gate", "all")), None)
         if gated and GATES[self.model.gate] is None:
             raise ValueError(f"stage {gated}, but the gate '{self.model.gate}' has nothing to learn")
+        if "frames" in names and self.model.heads == "per_frame":
+            raise ValueError("stage frames, but of heads per_frame single frames teach only the first classifier")
         if gated and self.frames.count < 3:
             raise ValueError(f"stage {gated}, but of {self.frames.count} frames none is between the first and the last")
         return self

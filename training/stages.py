@@ -94,12 +94,16 @@ def classification_loss(
     same frame, branches apart.
     """
     tail = model.exits - 1
-    taught = [model.classifier(state.z).detach() for state in exits(model, features, [tail])] if config.distill else []
+    taught = (
+        [model.classify(state.z, state.frame).detach() for state in exits(model, features, [tail])]
+        if config.distill
+        else []
+    )
     losses = []
     for state in exits(model, features, list(features)):
         if state.exit not in scored:
             continue
-        logits = model.classifier(state.z)
+        logits = model.classify(state.z, state.frame)
         loss = functional.cross_entropy(logits, targets)
         if taught and state.exit != tail:
             imitation = _divergence(logits, taught[state.frame], config.temperature)
@@ -133,19 +137,17 @@ def branches_loss(model: Tlee, features: Features, targets: Tensor, config: Stag
 def gate_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
     """Stage 2: at frame t and exit b the gate shall say 1 where the exit's cross-entropy is at most
     b_knob * exp(t / (3 + b)). Only where the exit rule reads it: not in the first and last frame."""
-    gate = model.gate
-    assert gate is not None  # the configuration was checked
     losses = []
     last = next(iter(features.values())).shape[1] - 1
     for state in exits(model, features, list(features)):
         if not 0 < state.frame < last:
             continue
         with torch.no_grad():
-            loss = functional.cross_entropy(model.classifier(state.z), targets, reduction="none")
+            loss = functional.cross_entropy(model.classify(state.z, state.frame), targets, reduction="none")
         target = loss <= config.b_knob * math.exp(state.frame / (3 + state.exit))
         assert state.previous is not None
         # Detached: what is judged does not bend to its judge, where it learns in the same pass.
-        logit = gate(state.z.detach(), state.previous.detach()).squeeze(1)
+        logit = model.stop_logit(state.z.detach(), state.previous.detach(), state.frame).squeeze(1)
         losses.append(functional.binary_cross_entropy_with_logits(logit, target.to(logit.dtype)))
     return torch.stack(losses).mean()
 
@@ -158,11 +160,14 @@ def all_loss(model: Tlee, features: Features, targets: Tensor, config: StageConf
 @torch.inference_mode()
 def fixed_exits(model: Tlee, features: Features) -> Tensor:
     """Logits where every frame leaves at the same exit, (T, exits, N, K)."""
-    alone = [[model.classifier(state.z) for state in exits(model, features, [b])] for b in features]
+    alone = [[model.classify(state.z, state.frame) for state in exits(model, features, [b])] for b in features]
     return torch.stack([torch.stack(frames) for frames in alone], 1)
 
 
 def _gate(model: Tlee) -> list[nn.Module]:
+    """The gate, or those of the frames in which the rule reads it."""
+    if isinstance(model.gate, nn.ModuleList):
+        return [*model.gate[:-1]]
     return [model.gate] if model.gate else []
 
 

@@ -23,7 +23,7 @@ from tlee.cli import report
 from tlee.errors import UsageError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
-from tlee.models.published import load_published
+from tlee.models.published import published_entries
 from tlee.training.batchnorm import synchronise
 from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, mixed, training_batches
 from tlee.training.config import StageConfig, TrainingConfig
@@ -339,8 +339,8 @@ def initialise(model: Tlee, init: str) -> str:
         model.backbone.load_imagenet()
         return "starting from ImageNet weights"
     file = best_checkpoint(init)
-    trained = load_published(file, model.config) if file.name.endswith(PUBLISHED_ENDING) else load_checkpoint(file)
-    own, given = model.state_dict(), trained.state_dict()
+    own, ours = model.state_dict(), file.suffix == ".safetensors"
+    given = load_checkpoint(file).state_dict() if ours else published_entries(file, model)
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")

@@ -172,7 +172,7 @@ class _Recorder:
         x = chain.load(self.clip[t])
         for b in range(self.exits):
             x = chain.split(b, x)
-            values = chain.exit(b, x, previous, fuse=t > 0, gated=0 < t < self.frames - 1)
+            values = chain.exit(b, x, previous, frame=t, gated=0 < t < self.frames - 1)
             logits.append(chain.array(values.logits)[0])
             scores.append(np.nan if values.score is None else values.score)
             if not np.isfinite(logits[b]).all() or (values.score is not None and not np.isfinite(values.score)):

@@ -138,11 +138,16 @@ def spread(model: Tlee, clips: torch.Tensor) -> None:
     for b, branch in enumerate(model.branches):
         branch.project.bias += (features[tail] - features[b]).mean((0, 1))
     policy = ExitPolicy(clips.shape[1], Thresholds.of(model.exits, 2, 2, 2))
-    values = [step.values for clip in clips for step in walk(TorchStages(model), clip, policy)]
-    outputs = [(model.classifier, torch.cat([v.logits for v in values]))]
-    scores = [[v.score] for v in values if v.score is not None]
-    if scores:
-        outputs.append((model.gate.decide, torch.tensor(scores).logit()))
+    steps = [step for clip in clips for step in walk(TorchStages(model), clip, policy)]
+    per_frame = model.config.model.heads == "per_frame"
+    outputs = []
+    for t in range(clips.shape[1] if per_frame else 1):
+        values = [step.values for step in steps if not per_frame or step.frame == t]
+        outputs.append((model.classifier[t] if per_frame else model.classifier, torch.cat([v.logits for v in values])))
+        scores = [[v.score] for v in values if v.score is not None]
+        if scores:
+            gate, sign = (model.gate[t - 1], -1) if per_frame else (model.gate, 1)
+            outputs.append((gate.decide, sign * torch.tensor(scores).logit()))
     for layer, given in outputs:
         scale = 1.5 / given.std(0)
         layer.weight *= scale[:, None]

@@ -19,6 +19,7 @@ MODELS = {
     "gm-max": {},
     "eg-mean": {"gate": "eg", "frm": "mean"},
     "none-none": {"gate": "none", "frm": "none"},
+    "heads of each frame": {"heads": "per_frame", "gate": "eg"},
     "shift": {"backbone": "mobilenetv2_tsm"},
     "one frame": {"frames": 1},
 }
@@ -187,8 +188,8 @@ def test_a_score_that_is_not_a_number_is_refused(plain_case, monkeypatch):
     chain = replaying_chain(plain_case.bundle, plain_case.backend)
     answer = chain.exit
 
-    def broken(index, x, previous, fuse, gated):
-        values = answer(index, x, previous, fuse, gated)
+    def broken(index, x, previous, frame, gated):
+        values = answer(index, x, previous, frame, gated)
         return values._replace(score=np.nan) if gated and index == 1 else values
 
     monkeypatch.setattr(chain, "exit", broken)

@@ -105,7 +105,9 @@ def test_engines_for_several_videos_are_built_of_every_form(exported, precision)
         assert release.build(bundle.read(name, precision), Settings(1 << 30, batch=4)).engine.nbytes > 0
 
 
-@pytest.mark.parametrize("batch, first, profiles", [(1, {"x0": 1, "fuse": 1}, 0), (4, {"x0": -1, "fuse": -1}, 1)])
+@pytest.mark.parametrize(
+    "batch, first, profiles", [(1, {"x0": 1, "position": 1}, 0), (4, {"x0": -1, "position": -1}, 1)]
+)
 def test_only_engines_for_several_videos_leave_their_number_open(exported, batch, first, profiles):
     release = load("rtx")
     builder = release.trt.Builder(release._log)

@@ -15,6 +15,7 @@ PARTS = [
     {"gate": "gm", "frm": "max"},
     {"gate": "eg", "frm": "attention", "neck": 24},
     {"gate": "none", "frm": "none"},
+    {"gate": "eg", "heads": "per_frame"},
     {"gate": "random", "frm": "add", "branch": "fc"},
     {"gate": "gm", "frm": "ema"},
 ]

@@ -28,6 +28,21 @@ def test_a_bundle_holds_every_segment_in_opset_13(small_bundle):
         assert [(o.domain, o.version) for o in model.opset_import] == [("", 13)]
 
 
+def test_classes_are_named_as_a_list_says(tmp_path, small_checkpoint, capsys):
+    names = tmp_path / "names.txt"
+    command = [str(small_checkpoint), "--labels", str(names), "--no-verify", "-o", str(tmp_path / "a.tlee")]
+    names.write_text("stand\n\nsit\n lie down\n", encoding="utf-8")
+    cli.command(command)
+    assert Bundle.open(tmp_path / "a.tlee").labels == ["stand", "sit", "lie down"]
+    for content, problem in [("a\nb\n", "2 names, 2 of them different, for 3"), ("a\nb\nb\n", "3 names, 2 of them")]:
+        names.write_text(content)
+        with pytest.raises(UsageError, match=rf"names.txt: {problem}"):
+            cli.command(command)
+    names.write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="names.txt: cannot be read as text"):
+        cli.command(command)
+
+
 def test_batch_norm_is_folded_and_nothing_else_is_left_to_clean(small_bundle):
     bundle = Bundle.open(small_bundle)
     operators = {node.op_type for name in SEGMENTS for node in onnx.load_from_string(bundle.read(name)).graph.node}

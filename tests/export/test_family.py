@@ -33,6 +33,7 @@ PARTS = [  # with every kind of each at least once; what is not among the first 
     {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
     {"branch": "fc", "frm": "ema", "gate": "random", "branches": 1},
     {"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]},
+    {"branches": 1, "heads": "per_frame", "gate": "eg", "neck": 24},
     pytest.param({"branch": "crm", "frm": "attention", "gate": "none", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "fc", "frm": "none", "gate": "eg", "branches": 1}, marks=pytest.mark.full),
 ]

@@ -19,6 +19,7 @@ MODELS = {  # the other kinds: test_family.py
     "attention, eg, neck": {"frm": "attention", "gate": "eg", "neck": 20},
     "ema": {"frm": "ema", "gate": "none", "branch": "fc"},
     "gm, neck": {"frm": "none", "neck": 20},
+    "heads of each frame": {"heads": "per_frame", "gate": "eg", "frm": "none", "neck": 20},
 }
 
 
@@ -33,11 +34,11 @@ def units_of(graphs):
     return {name: compose(name, parts, graphs) for name, parts in unit_segments(1, graphs).items()}
 
 
-def inputs_of(unit, fuse):
+def inputs_of(unit, position):
     rng = np.random.default_rng(3)
     shapes = {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in unit.graph.input}
     values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    given = {"fuse": np.full((1, 1), fuse, np.float32), "temperature": np.full((1, 1), 0.7, np.float32)}
+    given = {"position": np.full((1, 1), position, np.float32), "temperature": np.full((1, 1), 0.7, np.float32)}
     return {name: given.get(name, value) for name, value in values.items()}
 
 
@@ -47,10 +48,10 @@ def run(graph, values):
 
 
 def chained(graphs, parts, given):
-    """The unit's outputs, segment after segment; without FRM and gate, `previous` and `fuse` are no inputs."""
+    """The unit's outputs, segment after segment; without FRM and gate, `previous` and `position` are no inputs."""
     values = dict(given)
     for part in parts:
-        if part == "frm" and not given["fuse"].any():
+        if part == "frm" and not given["position"].any():  # a first frame
             continue
         wanted = {value.name: values[value.name] for value in graphs[part].graph.input}
         values.update(run(graphs[part], wanted))
@@ -63,12 +64,12 @@ def chained(graphs, parts, given):
     return values
 
 
-@pytest.mark.parametrize("fuse", [0.0, 1.0], ids=["first frame", "later frame"])
+@pytest.mark.parametrize("position", [0.0, 2.0], ids=["first frame", "later frame"])
 @pytest.mark.parametrize("model", MODELS)
-def test_a_unit_computes_what_its_segments_do(model, fuse):
+def test_a_unit_computes_what_its_segments_do(model, position):
     graphs = exits_of(model)
     for name, unit in units_of(graphs).items():
-        given = inputs_of(unit, fuse)
+        given = inputs_of(unit, position)
         expected = chained(graphs, unit_segments(1, graphs)[name], given)
         found = run(unit, given)
         assert {"z", "logits", "confidence"} <= set(found)
@@ -87,9 +88,10 @@ def test_in_a_first_frame_z_is_the_feature_whatever_the_previous_one_was():
 @pytest.mark.parametrize(
     ("model", "inputs", "outputs"),
     [
-        ("max, gm", ["previous", "fuse", "temperature"], ["z", "logits", "confidence", "score"]),
-        ("ema", ["previous", "fuse", "temperature"], ["z", "logits", "confidence"]),
+        ("max, gm", ["previous", "position", "temperature"], ["z", "logits", "confidence", "score"]),
+        ("ema", ["previous", "position", "temperature"], ["z", "logits", "confidence"]),
         ("gm, neck", ["previous", "temperature"], ["z", "logits", "confidence", "score"]),
+        ("heads of each frame", ["previous", "position", "temperature"], ["z", "logits", "confidence", "score"]),
     ],
 )
 def test_a_unit_has_the_inputs_that_its_segments_need_in_order(model, inputs, outputs):

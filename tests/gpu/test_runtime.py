@@ -265,7 +265,7 @@ def graph_times(recognizer):
             previous = None
             for b in range(bundle.exits):
                 x = chain.split(b, x)
-                previous = chain.exit(b, x, previous, fuse=False, gated=False).z
+                previous = chain.exit(b, x, previous, frame=0, gated=False).z
         finally:
             del backend.run
         chain.begin()

@@ -5,11 +5,12 @@ import re
 
 import pytest
 import torch
+from conftest import SMALL, small_model
 from golden.traces import FOLDER
 
 from tlee.errors import CheckpointError
 from tlee.models.config import Config
-from tlee.models.published import load_published
+from tlee.models.published import load_published, published_names
 
 STATES = json.loads((FOLDER / "published_state_dicts.json").read_text())
 TITLES = [title for title in STATES if title != "note"]
@@ -85,3 +86,20 @@ def test_all_differences_of_a_small_mix_up_are_listed(tmp_path):
     unknown = [name for name in STATES[title] if name.startswith("exit_selector")]
     assert f"4 missing ({', '.join(missing)})" in str(caught.value)
     assert f"{len(unknown)} unknown ({', '.join(unknown)})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("branch", "entries"),
+    [
+        ("conv", [*(f"layers.{i}.weight" for i in (0, 1, 3, 4, 6, 7)), "fc.weight", "fc.bias"]),
+        ("fc", ["layers.0.weight", "layers.1.running_mean", "layers.3.bias"]),
+    ],
+)
+def test_the_other_kinds_of_branch_are_taken_under_their_published_names(tmp_path, branch, entries):
+    sizes = {**SMALL["model"], "branch": branch, "input_size": 64}
+    model = small_model(model=sizes, frames={"count": 4, "resize": 64})
+    state = {published_names(model)[name]: tensor for name, tensor in model.state_dict().items()}
+    assert {f"backbone.branches.0.{entry}" for entry in entries} <= set(state)
+    torch.save({"state_dict": state}, tmp_path / "a.pth.tar")
+    loaded = load_published(tmp_path / "a.pth.tar", model.config).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())

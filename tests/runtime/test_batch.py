@@ -35,6 +35,7 @@ KINDS = {  # every feature reuse, every gate; seeds under which the clips take m
     "add, random": (0, {"frm": "add", "gate": "random"}),
     "ema": (1, {"frm": "ema"}),
     "max, temporal shift": (0, {"backbone": "mobilenetv2_tsm"}),
+    "max, heads of each frame": (0, {"heads": "per_frame", "gate": "eg"}),
 }
 FULL = ("none, eg",)  # without early exits it is tested below
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)

@@ -20,6 +20,7 @@ KINDS = {
     "temporal shift": {"backbone": "mobilenetv2_tsm"},
     "neck, no reuse": {"frm": "none", "neck": 20},
     "no gate": {"gate": "none"},
+    "heads of each frame": {"heads": "per_frame", "gate": "eg"},
 }
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
@@ -212,7 +213,7 @@ def test_z_and_logits_hold_until_the_next_exit_has_answered(bundle_of, units):
         x = chain.load(frame)
         for b in range(3):
             x = chain.split(b, x)
-            values = chain.exit(b, x, last.z if last else None, t > 0, t > 0)
+            values = chain.exit(b, x, last.z if last else None, t, t > 0)
             if last:  # the step before this one: its values still are what they were
                 assert np.array_equal(backend.array(last.z), kept[0])
                 assert np.array_equal(backend.array(last.logits), kept[1]) or units == FUSED

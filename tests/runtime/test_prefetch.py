@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import Task
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import Prefetch
+from tlee.runtime.prefetch import END, Frames, Prefetch
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -192,6 +193,20 @@ def test_what_a_dropped_video_brings_is_not_loaded():
     others.close()
     prefetch.close()
     assert loaded[:3] == [0, 4, 5] and 1 not in loaded
+
+
+def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted():
+    """As where an interrupt comes between starting to read and noting it."""
+    held = threading.Event()
+    source = Source(let_through={0: held})
+    frames = Frames(source.task().frames, lambda frame: frame)
+    with ThreadPoolExecutor(1) as readers:
+        read = readers.submit(frames.next)
+        assert source.begun[0].wait(PATIENCE)
+        frames.drop(None)
+        assert not source.closed.is_set()
+        held.set()
+        assert read.result(PATIENCE) is END and source.closed.is_set()
 
 
 def test_of_videos_that_always_stop_in_the_first_frame_nothing_is_read_ahead(bundle):

@@ -42,7 +42,7 @@ def test_a_sound_bundle_opens(small_bundle):
     assert bundle.exits == 3
     assert bundle.segments["frm"].inputs == ["feature", "previous"]
     assert bundle.units["exit2"].segments == ["tail", "frm", "head", "gate"]
-    assert bundle.units["exit2"].inputs == ["x2", "previous", "fuse", "temperature"]
+    assert bundle.units["exit2"].inputs == ["x2", "previous", "position", "temperature"]
 
 
 def test_a_unit_is_a_graph_like_a_segment(small_bundle):
@@ -129,6 +129,11 @@ def test_a_link_that_leaves_the_bundle_is_refused(copy):
         (lambda m: m.pop("segments"), "segments"),
         (lambda m: m["segments"].pop("split0"), "split0"),
         (lambda m: m["segments"].pop("branch1"), "segment branch1 is missing"),
+        (lambda m: m["segments"].pop("head"), "head"),
+        (
+            lambda m: m["model"].update(heads="per_frame"),
+            "heads are per_frame, but the head",
+        ),
         (lambda m: m["model"].update(labels=["a"]), "1 labels for 3 classes"),
         (lambda m: m["frames"].update(order=[0, 0, 1, 2]), "no permutation"),
         (lambda m: m["frames"].update(interpolation="cubic"), "interpolation"),

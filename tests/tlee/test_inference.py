@@ -21,7 +21,7 @@ class Scripted(Stages):
     def split(self, index, x):
         return x
 
-    def exit(self, index, x, previous, fuse, gated, temperature):
+    def exit(self, index, x, previous, frame, gated, temperature):
         return values(self.video, x, index, gated)
 
 
@@ -54,13 +54,13 @@ def test_what_comes_next_is_known_before_it_runs():
     way = Walk(ExitPolicy(3, THRESHOLDS))
     said = []
     for confidence, score in ((0.1, None), (0.65, None), (0.1, 0.2), (0.1, 0.6)):
-        said.append((way.frame, way.exit, way.fuse, way.gated, way.temperature, way.previous))
+        said.append((way.frame, way.exit, way.gated, way.temperature, way.previous))
         way.answer(ExitValues(len(said), None, confidence, score))
     assert said == [
-        (0, 0, False, False, 0.5, None),
-        (0, 1, False, False, 1.0, 1),
-        (1, 0, True, True, 0.5, 2),
-        (1, 1, True, True, 1.0, 3),
+        (0, 0, False, 0.5, None),
+        (0, 1, False, 1.0, 1),
+        (1, 0, True, 0.5, 2),
+        (1, 1, True, 1.0, 3),
     ]
     assert way.done and way.previous == 4
 

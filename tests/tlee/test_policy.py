@@ -105,20 +105,20 @@ class Scripted(Stages):
     def split(self, index, x):
         return x
 
-    def exit(self, index, x, previous, fuse, gated, temperature):
-        self.asked.append((x, index, previous, fuse, gated))
+    def exit(self, index, x, previous, frame, gated, temperature):
+        self.asked.append((x, index, previous, frame, gated))
         return ExitValues((x, index), None, self.confidences[x, index], self.scores.get((x, index)) if gated else None)
 
 
-def test_z_is_handed_on_from_exit_to_exit_and_reuse_starts_with_the_second_frame():
+def test_z_is_handed_on_from_exit_to_exit_and_every_exit_is_told_its_frame():
     stages = Scripted({(t, b): 0.1 for t in range(3) for b in range(2)})
     list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.9))))
     assert stages.asked == [
-        (0, 0, None, False, False),
-        (0, 1, (0, 0), False, False),
-        (1, 0, (0, 1), True, True),
-        (1, 1, (1, 0), True, True),
-        (2, 0, (1, 1), True, False),
+        (0, 0, None, 0, False),
+        (0, 1, (0, 0), 0, False),
+        (1, 0, (0, 1), 1, True),
+        (1, 1, (1, 0), 1, True),
+        (2, 0, (1, 1), 2, False),
     ]
 
 

@@ -18,7 +18,7 @@ from tlee.errors import UsageError
 from tlee.evaluation import cli as eval_cli
 from tlee.export import cli as export_cli
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
-from tlee.models.config import PUBLISHED_MEAN, Config, ModelConfig
+from tlee.models.config import PUBLISHED_MEAN, Config
 from tlee.models.model import Tlee
 from tlee.models.published import published_names
 from tlee.models.published_config import IMAGENET_MEAN, TRAINING_KEYS, load_model_config
@@ -88,6 +88,7 @@ def test_a_file_describes_its_model(here, name):
     facts = (model.backbone, model.branches, model.branch_scale, model.neck, model.classes, exits.first, exits.layer)
     assert (*facts, config.frames.mean) == MODELS[name][:-1]
     assert (model.frm, model.input_size, config.labels) == ("max", 224, [])
+    assert (model.heads, model.gate) == (("per_frame", "eg") if name in FRAMEEXIT else ("shared", "gm"))
     spec = config.frame_spec()
     assert (spec.length, spec.order, spec.resize, spec.sampling, spec.interpolation) == (
         *(10, ORDER, 224),
@@ -336,9 +337,14 @@ def test_without_videos_tlee_eval_says_where_they_may_be_named(here, capsys):
         assert "--data: no videos to evaluate with; give a list" in capsys.readouterr().err
 
 
+def test_a_file_of_frameexits_form_goes_through_all_commands(here, capsys):
+    content = small("ucf101_train.yml")
+    content["model"]["backbone"].update(name="torchvision.resnet18", output_dim=512)
+    Path("train.yml").write_text(yaml.safe_dump(content))
+    through_all_commands("train.yml", capsys)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_goes_through_all_commands_as_it_is(here, name, capsys):
-    if name in FRAMEEXIT and "heads" not in ModelConfig.model_fields:
-        pytest.skip("models of FrameExit's form cannot be built yet")
     through_all_commands(written(here, name), capsys)

@@ -134,6 +134,24 @@ def test_a_stage_changes_its_parts_and_nothing_else(stage, parts):
     assert changed == parts
 
 
+@pytest.mark.parametrize(
+    ("stage", "heads"),
+    [
+        ("backbone", {f"classifier.{t}" for t in range(4)}),
+        ("gate", {"gate.0", "gate.1"}),  # of the second and third frame; the last one always answers
+    ],
+)
+def test_each_frame_teaches_its_own_heads(stage, heads):
+    model = small_model(model={**SMALL["model"], "heads": "per_frame", "gate": "eg"}).requires_grad_(False)
+    for part in STAGES[stage].parts(model):
+        part.requires_grad_(True).train()
+    loss_of(model, stage).backward()
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert {".".join(name.split(".")[:2]) for name in learning if not name.startswith("backbone")} == heads
+    # Nothing learns in vain, which torch's distributed training refuses.
+    assert all(p.grad is not None and p.grad.any() for name, p in learning.items() if name.endswith("weight"))
+
+
 def test_a_fixed_exit_sees_only_frames_that_left_there():
     model = small_model()
     features = model.features(batch()[0], ALL)

@@ -12,10 +12,11 @@ from conftest import SMALL, lines, same_models, small_model
 from tlee import cli as commands
 from tlee.errors import InputError, UsageError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.models.published import published_names
 from tlee.training import cli
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
-from tlee.training.train import Trainer, fitting_batch, learning_rate
+from tlee.training.train import Trainer, fitting_batch, initialise, learning_rate
 
 
 def run_into(folder, content, arguments=()):
@@ -185,6 +186,14 @@ def test_a_set_of_which_nothing_can_be_read_ends_the_run(train, folders, tmp_pat
         ({"stages": one_stage(batch=6, accumulate=4)}, "a batch of 6 cannot be shared by 4 parts"),
         ({"stages": one_stage(warmup=2)}, "warmup 2 is longer than 1 epochs"),
         ({"model": {**SMALL["model"], "gate": "random"}}, "the gate 'random' has nothing to learn"),
+        (
+            {
+                "model": {**SMALL["model"], "heads": "per_frame", "gate": "eg"},
+                "stages": [{"stage": "frames", "epochs": 1}],
+            },
+            "of heads per_frame single frames teach only the first classifier",
+        ),
+        ({"model": {**SMALL["model"], "heads": "per_frame"}}, "gate gm, but heads per_frame has FrameExit's gates"),
         ({"frames": {"count": 2, "resize": 36}}, "of 2 frames none is between the first and the last"),
         ({"data": {"train": "a", "format": "ucf102"}}, "format 'ucf102' is not known; choose of folders, ucf101"),
         ({"data": {"train": "a", "cache": True, "augment": {"crop": [0.5, 1]}}}, "cache keeps frames"),
@@ -309,3 +318,18 @@ def test_a_setting_that_is_none_is_refused(train, change):
 def test_processes_are_those_that_torchrun_or_slurm_started(environment, expected):
     options = cli._parser().parse_args(["a.yml", "-o", "run"])
     assert cli.processes(options, environment) == expected
+
+
+def test_a_model_with_branches_starts_from_a_published_one_without_them(tmp_path):
+    parts = {**SMALL["model"], "neck": 24}
+    frameexit = small_model(seed=7, model={**parts, "branches": 0, "heads": "per_frame", "gate": "eg"})
+    names = published_names(frameexit, project="FrameExit")
+    state = {f"module.{names[name]}": value for name, value in frameexit.state_dict().items()}
+    torch.save(state, tmp_path / "frameexit.pth")  # as FrameExit's are: no dictionary around it
+    model = small_model(model=parts)
+    said = initialise(model, str(tmp_path / "frameexit.pth"))
+    for own, theirs in [(model.backbone.features, frameexit.backbone.features), (model.neck, frameexit.neck)]:
+        assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in own.state_dict().items())
+    assert torch.equal(model.classifier.weight, frameexit.classifier[0].weight)
+    fitting = sum(name.split(".")[0] in ("backbone", "neck", "classifier") for name in model.state_dict())
+    assert f"{fitting} of the model's {len(model.state_dict())} entries" in said
