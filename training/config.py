@@ -127,8 +127,8 @@ class TrainingConfig(Config):
     """A model's configuration with what `tlee-train` needs beside it.
 
     Attributes:
-        init: where the weights start: `random`, `imagenet` (the backbone's), a checkpoint file, ours or published, of
-            which every entry that fits is taken, or a folder with one of these.
+        init: where the weights start: `random`, `imagenet` (the backbone's), or a checkpoint, ours or a published one
+            (`.pth.tar`), of which every entry that fits is taken; of a folder, the best one in it.
         precision: mixed precision runs most of the network in half precision, on devices that have it.
         save_steps: the state to resume from is saved after so many steps, and after every epoch.
     """

@@ -339,8 +339,8 @@ def initialise(model: Tlee, init: str) -> str:
         model.backbone.load_imagenet()
         return "starting from ImageNet weights"
     file = best_checkpoint(init)
-    given = load_checkpoint(file).state_dict() if file.suffix == ".safetensors" else published_entries(file, model)
-    own = model.state_dict()
+    own, ours = model.state_dict(), file.suffix == ".safetensors"
+    given = load_checkpoint(file).state_dict() if ours else published_entries(file, model)
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")

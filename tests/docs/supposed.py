@@ -31,10 +31,14 @@ PUBLISHED = {
     "data": {
         "name": "ucf101",
         "num_frames": 4,
+        "path_frame": "jpg",
+        "path_split": "ucf101_train_list.txt",
         "preprocessing": {"resize": 36, "crop_center": 32, "normalize": True},
     },
-    "model": {"backbone": "mobilenetv2", "branch_num": 2, "crm_num": 1, "branch_scale": 0},
+    "model": {"backbone": "mobilenetv2", "branch_num": 2, "crm_num": 1, "branch_scale": 0, "epochs": 1},
+    "train_mode": 1,
 }
+PUBLISHED["data_val"] = {**PUBLISHED["data"], "path_split": "ucf101_val_list.txt"}
 PUBLISHED_MODEL = {"backbone": "mobilenetv2", "input_size": 32, "branches": 2, "crm_num": 1, "branch_scale": 0}
 TRAINING = {
     **SMALL,
@@ -92,12 +96,20 @@ def gestures(path: Path) -> None:
     torch.save({names[name]: tensor for name, tensor in model.state_dict().items()}, path)
 
 
-def pictures(path: Path) -> None:
-    """Two videos as folders of pictures, as UCF101's list below names them."""
+def published_configuration(path: Path) -> None:
+    """`PUBLISHED`, and the videos that it lists."""
+    path.write_text(yaml.safe_dump(PUBLISHED))
+    pictures(path.parent / "jpg", ("v_train0", "v_train1", "v_val"))
+    (path.parent / "ucf101_train_list.txt").write_text("v_train0 6 0\nv_train1 6 1\n")
+    (path.parent / "ucf101_val_list.txt").write_text("v_val 6 0\n")
+
+
+def pictures(path: Path, videos: tuple[str, ...] = ("v_one", "v_two")) -> None:
+    """Videos as folders of pictures, as UCF101's list below names them."""
     import cv2
     import numpy as np
 
-    for video in ("v_one", "v_two"):
+    for video in videos:
         (path / video).mkdir(parents=True)
         for t in range(6):
             cv2.imwrite(str(path / video / f"img_{t + 1:05}.jpg"), np.full((48, 64, 3), 30 * t, np.uint8))
@@ -152,7 +164,7 @@ class Supposed:
                 (r"minikinetics_checkpoint_19\.7gmac\.pth", frameexit),
                 (r"minikinetics_inference_2d\.yml", text(yaml.safe_dump(FRAMEEXIT))),
                 (r"[\w-]+\.pth\.tar", published),
-                (r"ucf101_branch\.yml|PUBLISHED\.yml", text(yaml.safe_dump(PUBLISHED))),
+                (r"ucf101_branch\.yml|PUBLISHED\.yml", published_configuration),
                 (r"my\.yml", text(yaml.safe_dump(TRAINING))),
                 (r"\w+/trace\.npz", lambda path: shutil.copy(self._trace, path)),
                 (r"[\w-]+-costs\.json", lambda path: shutil.copy(self._measured / "costs.json", path)),

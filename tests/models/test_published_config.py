@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from conftest import ROOT
 
 from tlee.errors import UsageError
 from tlee.models.config import PUBLISHED_MEAN, Config
@@ -130,6 +131,17 @@ def test_a_file_of_frameexits_form_has_no_branches_whatever_its_backbone_is_call
     config, warnings = load_model_config(written(tmp_path, **changes))
     assert (config.model.branches, config.model.neck, config.model.frm) == (0, 4096, "max")
     assert warnings == ["the branches of branch.resnet50.3 are not read: model.name is adaptive"]
+
+
+def test_frameexits_own_file_is_of_its_form(tmp_path):
+    trace = json.loads((ROOT / "tests" / "golden" / "frameexit_minikinetics.json").read_text())
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(trace["config"]))
+    config, warnings = load_model_config(tmp_path / "a.yml")
+    assert (config.model.heads, config.model.gate, config.model.neck, config.model.classes) == (
+        *("per_frame", "eg"),
+        *(4096, 200),
+    )
+    assert (config.exits.first, config.frames.order[:3], warnings) == (0.95, [5, 0, 9], [])
 
 
 def test_thresholds_are_in_the_file(tmp_path):
