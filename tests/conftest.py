@@ -165,6 +165,26 @@ def load(monkeypatch):
     sys.modules.update(kept)
 
 
+class Clock:
+    """A device's time that does not pass by itself, however long a busy machine takes: only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def drive(self, monkeypatch) -> Clock:
+        """Be the clock of the fake device that was loaded last."""
+        device = sys.modules["cuda_double.device"]
+        monkeypatch.setattr(device, "now", self.now)
+        monkeypatch.setattr(device, "pause", self.pause)
+        return self
+
+
 @pytest.fixture
 def clip(tmp_path) -> Path:
     return write_clip(tmp_path / "clip.mp4")

@@ -309,7 +309,7 @@ class HeldSource(LiveSource):
     go_on = threading.Event()
 
     def skip_to(self, position):
-        assert not self.address.endswith("/held.mp4") or self.go_on.wait(30)
+        assert not self.address.endswith("/held.mp4") or self.go_on.wait(120)
         super().skip_to(position)
 
 
@@ -483,7 +483,7 @@ def test_an_empty_queue_gathers_no_urgency(lively):
 
 
 def tlee_run(*arguments):
-    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def without_times(text):
@@ -540,7 +540,7 @@ def test_results_of_live_sources_are_appended_at_once_and_stay_when_interrupted(
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
     assert len(output.read_text().splitlines()) >= 2
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "tlee-run: interrupted\n")
     before, *rows = [json.loads(line) for line in Path(output).read_text().splitlines()]
     assert before["source"] == "of an earlier run"

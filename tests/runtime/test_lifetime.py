@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -276,9 +275,8 @@ def test_an_interruption_is_one_line(engines, lively, platform, options, clip):
     env = environment(release, device, cuda, milliseconds=1.0)
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "tlee-run: interrupted\n")
 
 

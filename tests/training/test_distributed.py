@@ -41,7 +41,7 @@ def runs(folders, tmp_path_factory):
 
 def started(folder, command):
     command = [sys.executable, *command, "-o", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stderr
     return result
 
