@@ -121,6 +121,7 @@ def test_a_worker_whose_parent_is_gone_already_does_nothing(tmp_path):
     assert result.returncode == 1 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_a_build_killed_at_any_moment_leaves_nothing_that_is_half_done(nano):
     without(nano, *ENGINES)
     for finished in (0, 1, 3):  # engines that are there, while the next one is built

@@ -1,7 +1,7 @@
 """Every backbone, and every kind of branch, feature reuse and gate: exported, run as PyTorch runs it, taken by
 TensorRT.
 
-Small frames (VGG: small width), three frames a video and one branch, which leaves every operator as it is, and of
+Small frames and widths, three frames a video and one branch, which leaves every operator as it is, and of
 backbones that differ in size alone one; `make test-all` runs all, full size and three branches.
 """
 
@@ -22,8 +22,12 @@ from tlee.models.checkpoint import save_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
 
-SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
-SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
+SMALL = {
+    "vgg16": {"width": 0.125, "input_size": 224},
+    "mobilenetv2": {"width": 0.35},
+    "mobilenetv2_tsm": {"width": 0.35},
+}
+SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(8)}
 # Of others, with the same operators; bn_inception's are in a golden trace, mobilenetv2's in PARTS.
 SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
 SIZES += ["bn_inception", "vgg16", "mobilenetv2"]

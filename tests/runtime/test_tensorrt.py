@@ -33,6 +33,8 @@ SETTINGS = {
 }
 FRAME, LOGITS, ANSWERS = 4 * 32 * 32 * 3, 4 * 3, 256 + 4  # bytes
 
+EVERY_STEP = [(PLATFORMS[0], "separate"), (PLATFORMS[1], "fused"), (PLATFORMS[2], "separate")]
+EVERY_STEP += [(("8.6", "orin", "pycuda"), units) for units in ("fused", "separate")]
 platforms = pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
 # One whose GPU shares the memory, and one whose does not.
 both_memories = pytest.mark.parametrize("platform", PLATFORMS[:2], ids="-".join)
@@ -92,8 +94,16 @@ def on_tensorrt(bundle, made, **options):
     return Recognizer.load(bundle, backend="tensorrt", engine_dir=made.folder, **options)
 
 
-@platforms
-@pytest.mark.parametrize("units", ["fused", "separate"])
+@pytest.mark.parametrize(
+    ("platform", "units"),
+    [
+        (PLATFORMS[0], "fused"),
+        (PLATFORMS[1], "separate"),
+        (PLATFORMS[2], "fused"),
+        *(pytest.param(*values, marks=pytest.mark.full) for values in EVERY_STEP),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_every_step_is_the_cpus(engines, case, monkeypatch, clips, platform, units):
     bundle, expected = case
     made = engines(bundle, *platform, units=units)

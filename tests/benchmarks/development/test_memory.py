@@ -30,7 +30,7 @@ class Leaking:
         return self.recognizer.recognize(clip)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_samples_are_printed_drawn_and_written(small_bundle, clip, tmp_path, batch):
     plot, path = tmp_path / "memory.svg", tmp_path / "memory.json"
     arguments = [small_bundle, clip, "--runs", 40, "--backend", "cpu", "--batch", batch, "--plot", plot, "--json", path]
