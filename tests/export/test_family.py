@@ -28,15 +28,15 @@ SMALL = {
     "mobilenetv2_tsm": {"width": 0.35},
 }
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(8)}
-# Of others, with the same operators; bn_inception's are in a golden trace, mobilenetv2's in PARTS.
+# Of others, with the same operators; bn_inception's and resnet18's are in a golden trace, mobilenetv2's in PARTS.
 SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
-SIZES += ["bn_inception", "vgg16", "mobilenetv2"]
+SIZES += ["bn_inception", "resnet18", "vgg16", "mobilenetv2"]
 FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
-PARTS = [  # with every kind of each at least once; what is not among the first three is in a golden trace
+PARTS = [  # with every kind of each at least once; what is not among the first two is in another test or a golden trace
     {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
-    {"branch": "fc", "frm": "ema", "gate": "random", "branches": 1},
     {"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]},
+    pytest.param({"branch": "fc", "frm": "ema", "gate": "random", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "crm", "frm": "attention", "gate": "none", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "fc", "frm": "none", "gate": "eg", "branches": 1}, marks=pytest.mark.full),
 ]

@@ -246,7 +246,7 @@ PROGRAMS = {
 }
 
 
-@libraries
+@pytest.mark.parametrize("platform", [LIBRARIES[0], pytest.param(LIBRARIES[1], marks=pytest.mark.full)], ids="-".join)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_process_that_closes_nothing_ends_as_it_should(engines, lively, platform, program):
     made = engines(lively, *platform)
