@@ -15,9 +15,9 @@ demo: $(INSTALLED)
 	@$(BIN)/tlee-run build/digits.tlee examples/clips/*.mp4 --no-early-exit
 
 # One thread each: the workers take the cores, and sums come in one order (batch norm over two numbers makes a training
-# of a few steps chaotic). A file stays with one worker, so that what its tests share is made once. On two cores three workers,
-# since some tests wait for processes; with more cores: make test WORKERS=8.
-WORKERS ?= 3
+# of a few steps chaotic). A file stays with one worker, so that what its tests share is made once; each worker loads
+# PyTorch, which costs as much as many tests. With more cores: make test WORKERS=8.
+WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: lint
 	$(MAKE) --no-print-directory -j 2 typecheck pytest
@@ -45,11 +45,12 @@ $(STUBS): $(INSTALLED)
 	$(BIN)/pip install -q --no-deps --target $@ tensorrt-stubs==10.13.0.35.1
 	sed -i -E 's/\bin: list/in_: list/; s/None, channel_axis: int\)/None, channel_axis: int = 0)/' $@/tensorrt_bindings/*.pyi
 
-# Checkers need an installed, non-editable package: the folders become subpackages only by installing.
+# Checkers need an installed, non-editable package: the folders become subpackages only by installing. What mypy found out
+# about it and the libraries stays in build/mypy, which makes the next time a matter of seconds.
 typecheck: $(STUBS)
 	@rm -rf build/typecheck build/lib
 	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typecheck .
-	cd build/typecheck && MYPYPATH=../stubs $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p tlee
+	cd build/typecheck && MYPYPATH=../stubs $(abspath $(BIN))/mypy --cache-dir ../mypy --config-file $(CURDIR)/pyproject.toml -p tlee
 
 # Everything that examples/ ships, made anew: videos, checkpoint, clips, model card, the README's results. About 45 minutes.
 sample: $(INSTALLED)

@@ -48,7 +48,7 @@ def tlee_build(
 ) -> subprocess.CompletedProcess:
     """The command in a process of its own, on a double of a board (see `doubles.environment`)."""
     command, env = [*COMMAND, *map(str, arguments)], environment(release, device, **double)
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, preexec_fn=preexec_fn)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, preexec_fn=preexec_fn)
 
 
 def record(bundle: Path) -> dict:

@@ -1,4 +1,7 @@
-"""What tests share: small models and bundles of real parts, real clips, engines, the doubles in this process."""
+"""What tests share: small models and bundles of real parts, real clips, engines, the doubles in this process.
+
+Imports of PyTorch are inside of functions: the process that only hands tests to others reads this file, too.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from tlee.bundle import Bundle
-from tlee.export.exporter import export_bundle
-from tlee.models.checkpoint import load_checkpoint, save_checkpoint
-from tlee.models.config import Config
-from tlee.models.model import Tlee
+
+if TYPE_CHECKING:
+    from tlee.models.model import Tlee
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -35,6 +37,11 @@ SMALL = {
 
 def small_model(seed: int = 0, **changes) -> Tlee:
     """A model of real parts, small enough for any test; `changes` replace sections of `SMALL`."""
+    import torch
+
+    from tlee.models.config import Config
+    from tlee.models.model import Tlee
+
     torch.manual_seed(seed)
     return Tlee(Config(**{**SMALL, **changes})).eval()
 
@@ -42,6 +49,8 @@ def small_model(seed: int = 0, **changes) -> Tlee:
 def enliven(model: Tlee) -> Tlee:
     """Weights under which differences between frames reach the last layer, as the golden traces' do: with those a
     model is made with, deep features do not depend on the frame."""
+    import torch
+
     for name, tensor in model.state_dict().items():
         noise = torch.randn(tensor.shape)
         if name.endswith("running_var"):
@@ -75,12 +84,18 @@ def lines(folder: Path, event: str | None = None) -> list[dict]:
 
 
 def same_models(a: Path, b: Path) -> bool:
+    import torch
+
+    from tlee.models.checkpoint import load_checkpoint
+
     one, two = (load_checkpoint(path).state_dict() for path in (a, b))
     return all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory) -> Path:
+    from tlee.models.checkpoint import save_checkpoint
+
     path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
     save_checkpoint(path, small_model())
     return path
@@ -89,6 +104,8 @@ def small_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory, small_checkpoint) -> Path:
     """An exported and verified bundle. Tests that alter one copy it first."""
+    from tlee.export.exporter import export_bundle
+
     path = tmp_path_factory.mktemp("bundle") / "small.tlee"
     export_bundle(small_model(), path, small_checkpoint)
     return path
@@ -97,6 +114,9 @@ def small_bundle(tmp_path_factory, small_checkpoint) -> Path:
 @pytest.fixture(scope="session")
 def sample_bundle(tmp_path_factory) -> Path:
     """The sample model's bundle, as `make demo` writes it but for the verification."""
+    from tlee.export.exporter import export_bundle
+    from tlee.models.checkpoint import load_checkpoint
+
     path = tmp_path_factory.mktemp("sample") / "digits.tlee"
     checkpoint = EXAMPLES / "digits.safetensors"
     export_bundle(load_checkpoint(checkpoint), path, checkpoint, verified=False)
@@ -106,7 +126,10 @@ def sample_bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
     """A bundle of two splits and two exits, with forms in fp16 and int8. Tests that alter one copy it first."""
-    from int8 import add_int8  # imports what only few tests need
+    from int8 import add_int8
+
+    from tlee.export.exporter import export_bundle
+    from tlee.models.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("engines")
     model = small_model(model={"width": 0.35, "input_size": 32, "branches": 1, "crm_num": 1, "classes": 3})
@@ -163,6 +186,26 @@ def load(monkeypatch):
     yield loader
     forget()
     sys.modules.update(kept)
+
+
+class Clock:
+    """A device's time that does not pass by itself, however long a busy machine takes: only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def drive(self, monkeypatch) -> Clock:
+        """Be the clock of the fake device that was loaded last."""
+        device = sys.modules["cuda_double.device"]
+        monkeypatch.setattr(device, "now", self.now)
+        monkeypatch.setattr(device, "pause", self.pause)
+        return self
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """`tlee-calibrate`: what it writes into the bundle, what it reports, and that it writes nothing when it fails."""
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -50,14 +52,12 @@ def calibrated(bundle_of_all_exits, labelled_videos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     bundle = shutil.copytree(bundle_of_all_exits, folder / "small.tlee")
     arguments = [bundle, "--data", labelled_videos, "-o", folder / "report", "--samples", "12", *STRICT]
-    run = subprocess.run(
-        [sys.executable, "-m", "tlee.calibration.int8.cli", *arguments, "--workers", "0", "--threads", "1"],
-        capture_output=True,
-        text=True,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.run(PROGRAM, command, [*map(str, arguments), "--workers", "0", "--threads", "1"])
+    assert (status, err.getvalue()) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["report", "small.tlee"]
-    return bundle, json.loads((folder / "report" / "report.json").read_text()), run.stdout
+    return bundle, json.loads((folder / "report" / "report.json").read_text()), out.getvalue()
 
 
 def test_the_bundle_has_forms_caches_and_a_plan(calibrated, bundle_of_all_exits):

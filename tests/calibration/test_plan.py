@@ -165,7 +165,12 @@ def test_a_ruined_segment_is_the_one_that_is_kept(bundle, parts, monkeypatch):
 
 @pytest.mark.parametrize(
     "parts",
-    [{"backbone": "mobilenetv2_tsm"}, {"gate": "random"}, {"gate": "none", "frm": "none"}, {"frm": "afrm", "neck": 64}],
+    [
+        pytest.param({"backbone": "mobilenetv2_tsm"}, marks=pytest.mark.full),
+        {"gate": "random"},
+        pytest.param({"gate": "none", "frm": "none"}, marks=pytest.mark.full),
+        {"frm": "afrm", "neck": 64},
+    ],
     ids=str,
 )
 def test_models_of_all_parts_are_calibrated(parts, small_checkpoint, labelled, tmp_path):

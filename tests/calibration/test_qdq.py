@@ -25,6 +25,7 @@ MODELS = {
     "mobilenetv2_tsm": {"backbone": "mobilenetv2_tsm", "frm": "ema"},
     "resnet18": {"backbone": "resnet18", "width": 1.0, "branch": "fc", "frm": "attention", "gate": "eg", "neck": 24},
 }
+QUICK = [pytest.param(name, marks=pytest.mark.full if name == "mobilenetv2_tsm" else ()) for name in MODELS]
 # Root mean square of int8's errors on the samples that the ranges are from, as a part of the values': up to 0.042
 # here, in every split more than 0.2 with ranges half as large or 16 times as large.
 TOLERANCE = 0.06
@@ -95,7 +96,7 @@ def additions(model: onnx.ModelProto) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", QUICK)
 def test_opset_ir_version_and_interface_stay(model):
     for name, form in forms_of(model).items():
         before = onnx.load_from_string(segments_of(model)[name].content)
@@ -112,7 +113,7 @@ def test_a_segment_without_weights_has_no_form():
     assert {name for name, s in segments.items() if s.form is None} == {"tail", "frm"}
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", QUICK)
 def test_every_pair_stands_where_tensorrt_wants_it(model):
     for name, s in segments_of(model).items():
         if s.form:
@@ -169,7 +170,7 @@ def test_a_layer_that_runs_twice_gets_weights_of_its_own_each_time():
         assert len(weights) == len(set(weights)) >= 4
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", QUICK)
 def test_int8_computes_what_float32_does(model):
     for name, s in segments_of(model).items():
         if s.form:
@@ -183,7 +184,7 @@ def test_wrong_ranges_would_be_seen(factor):
     assert deviation(s, quantised(s.content, wrong)) > 3 * TOLERANCE
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", QUICK)
 def test_tensorrt_takes_every_form(model):
     for s in segments_of(model).values():
         if s.form:

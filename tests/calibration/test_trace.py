@@ -15,6 +15,7 @@ from tlee.policy import ExitPolicy
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
+FULL = ("none-none", "eg-mean")
 MODELS = {
     "gm-max": {},
     "eg-mean": {"gate": "eg", "frm": "mean"},
@@ -74,7 +75,12 @@ class Case:
         return right, self.costs.spent(steps), steps[-1].frame + 1
 
 
-@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(parts, marks=pytest.mark.full if name in FULL else (), id=name) for name, parts in MODELS.items()
+    ],
+)
 def case(request, lively_bundle, bar_clips):
     return Case(lively_bundle(**request.param), bar_clips)
 

@@ -71,7 +71,7 @@ def tuned(lively_bundle, listing):
     return run
 
 
-@pytest.fixture(params=["gm-max", pytest.param("none-none", marks=pytest.mark.full), "shift"])
+@pytest.fixture(params=["gm-max", *(pytest.param(name, marks=pytest.mark.full) for name in ("none-none", "shift"))])
 def run(request, tuned):
     return tuned(request.param)
 
@@ -300,7 +300,7 @@ def test_the_shared_rule_varies_the_gate_too():
     assert len(np.unique(rule.gate)) > 8 and (rule.gate >= 0.25).all() and (rule.temperature == 1).all()
 
 
-@pytest.fixture(params=[{}, MODELS["shift"]], ids=["gm-max", "shift"])
+@pytest.fixture(params=[{}, pytest.param(MODELS["shift"], marks=pytest.mark.full)], ids=["gm-max", "shift"])
 def contest(request, lively_bundle, listing):
     """Rivals and an evaluation of the same videos."""
     bundle = lively_bundle(**request.param)

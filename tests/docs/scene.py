@@ -31,7 +31,7 @@ from tlee import cli
 DOUBLES = {"nano": ("8.2", "nano", "pycuda"), "orin": ("10", "orin", "cuda_python")}
 # Where programs are that have no stand-in.
 PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-LONGEST = 300  # seconds
+LONGEST = 1200  # seconds
 LIVE = ("csi://", "v4l2://", "rtsp://")
 SHELL = re.compile(r"[|&;<>$`]")
 COMMANDS = {entry.name: entry.module for entry in entry_points(group="console_scripts") if entry.name[:5] == "tlee-"}

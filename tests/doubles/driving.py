@@ -162,4 +162,4 @@ def reference(model: bytes, picture: np.ndarray = PICTURE) -> np.ndarray:
 
 def python(code: str, *arguments: object, **where) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=environment(*arguments, **where), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment(*arguments, **where), capture_output=True, text=True, timeout=300)

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import onnx
 import pytest
+from conftest import Clock
 from doubles.driving import (
     PICTURE,
     Builds,
@@ -209,12 +210,13 @@ def test_a_context_and_its_memory_are_for_one_run_at_a_time(load):
         assert other.execute_async_v2(addresses, job.second.handle)
 
 
-def test_events_tell_the_devices_time(load):
+def test_events_tell_the_devices_time(load, monkeypatch):
     with started(load, milliseconds=4.0, milliseconds_per_row=1.0) as (driver, job):
+        clock = Clock().drive(monkeypatch)
         start, end = driver.Event(), driver.Event()
         with pytest.raises(driver.LogicError, match="invalid resource handle"):
             start.time_till(end)
-        before = time.perf_counter()
+        before = clock.now()
         start.record(job.stream)
         assert job.enqueue() and job.enqueue()
         end.record(job.stream)
@@ -222,22 +224,30 @@ def test_events_tell_the_devices_time(load):
         with pytest.raises(driver.RuntimeError, match="not ready"):
             start.time_till(end)
         assert end.synchronize().query() and job.stream.is_done()
-        assert 10 <= start.time_till(end) < 20 and start.time_since(end) == -start.time_till(end)
-        assert time.perf_counter() - before >= 0.01
+        assert start.time_till(end) == pytest.approx(10.0) and start.time_since(end) == -start.time_till(end)
+        assert clock.now() - before == pytest.approx(0.01)
 
 
-def test_the_device_works_beside_the_host(load):
+def test_the_device_works_beside_the_host(load, monkeypatch):
     with started(load, milliseconds=40.0) as (driver, job):
-        job.run()  # what ONNX Runtime does once
+        clock = Clock().drive(monkeypatch)
         assert job.enqueue()
-        time.sleep(0.04)
-        before = time.perf_counter()
+        clock.pause(0.03)  # what the host does meanwhile
+        before = clock.now()
         job.stream.synchronize()
-        assert time.perf_counter() - before < 0.03
+        assert clock.now() - before == pytest.approx(0.01)
         assert job.enqueue()
-        before = time.perf_counter()
+        before = clock.now()
         job.stream.synchronize()
-        assert time.perf_counter() - before > 0.03
+        assert clock.now() - before == pytest.approx(0.04)
+
+
+def test_waiting_for_the_device_takes_its_time(load):
+    with started(load, milliseconds=10.0) as (driver, job):
+        before = time.perf_counter()
+        assert job.enqueue()
+        job.stream.synchronize()
+        assert time.perf_counter() - before >= 0.01
 
 
 def test_threads_may_share_the_device(load):

@@ -120,9 +120,10 @@ def test_a_damaged_record_is_one_line(tmp_path, content, problem):
         EngineStore(str(tmp_path))
 
 
-def test_a_folder_that_cannot_be_written_is_one_line_with_the_way_out():
-    with pytest.raises(UsageError, match="/sys/engines: cannot be written .*--engine-dir"):
-        with EngineStore("/sys/engines").building():
+def test_a_folder_that_cannot_be_written_is_one_line_with_the_way_out(tmp_path):
+    (tmp_path / "file").touch()  # in which not even root makes a folder
+    with pytest.raises(UsageError, match="/file/engines: cannot be written .*--engine-dir"):
+        with EngineStore(str(tmp_path / "file" / "engines")).building():
             pass
 
 

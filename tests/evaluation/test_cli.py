@@ -33,15 +33,22 @@ def test_a_table_of_modes_and_nothing_written(tlee_eval, checkpoint, videos, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_of_a_bundle_as_a_process(checkpoint, bundle, videos, tmp_path, tlee_eval):
-    run = subprocess.run(
-        [sys.executable, "-m", "tlee.evaluation.cli", bundle, "--data", videos]
-        + ["-o", tmp_path / "report", "--threads", "1", "--workers", "0", "--batch", "4"],
-        capture_output=True,
-        text=True,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    *table, written = run.stdout.splitlines()
+@pytest.fixture
+def as_a_process():
+    def run(*arguments):
+        command = [sys.executable, "-m", "tlee.evaluation.cli", *map(str, arguments), "--workers", "0"]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("way", ["tlee_eval", pytest.param("as_a_process", marks=pytest.mark.full)])
+def test_a_report_of_a_bundle(checkpoint, bundle, videos, tmp_path, tlee_eval, way, request):
+    options = ("-o", tmp_path / "report", "--threads", 1, "--batch", 4)
+    status, out, err = request.getfixturevalue(way)(bundle, "--data", videos, *options)
+    assert (status, err) == (0, "")
+    *table, written = out.splitlines()
     assert written == f"written: {tmp_path}/report/index.html"
     assert table == tlee_eval(checkpoint, "--data", videos)[1].splitlines()
     report = json.loads((tmp_path / "report" / "report.json").read_text())

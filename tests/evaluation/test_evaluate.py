@@ -100,7 +100,13 @@ def test_fixed_exits_reuse_features_of_their_own_exit_only(evaluation, subject, 
     assert (evaluation.fixed[:, -1, -1] == evaluation.modes[NONE].predicted).all()
 
 
-@pytest.mark.parametrize("parts", [{"gate": "none", "frm": "none"}, {"gate": "random", "frm": "add", "branch": "fc"}])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"gate": "none", "frm": "none"},
+        pytest.param({"gate": "random", "frm": "add", "branch": "fc"}, marks=pytest.mark.full),
+    ],
+)
 def test_models_without_a_gate_have_all_modes(tmp_path, lively, listing, parts):
     save_checkpoint(tmp_path / "model.safetensors", lively(**parts))
     evaluation = evaluate(open_subject(tmp_path / "model.safetensors"), listing)

@@ -12,12 +12,12 @@ from tlee.modes import FRAME, LAYER, fixed_exits, policies
 from tlee.policy import Action
 
 PARTS = [
-    {"gate": "gm", "frm": "max"},
+    pytest.param({"gate": "gm", "frm": "max"}, marks=pytest.mark.full),
     {"gate": "eg", "frm": "attention", "neck": 24},
-    {"gate": "none", "frm": "none"},
+    pytest.param({"gate": "none", "frm": "none"}, marks=pytest.mark.full),
     {"gate": "eg", "heads": "per_frame"},
     {"gate": "random", "frm": "add", "branch": "fc"},
-    {"gate": "gm", "frm": "ema"},
+    pytest.param({"gate": "gm", "frm": "ema"}, marks=pytest.mark.full),
 ]
 
 

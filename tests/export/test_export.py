@@ -76,7 +76,7 @@ def test_verification_meets_early_exits_of_both_kinds(small_bundle):
 LATER = [pytest.param(name, marks=pytest.mark.full) for name in sorted(SEGMENTS - {"tail", "frm", "split1", "gate"})]
 
 
-@pytest.mark.parametrize("segment", ["split1", "gate", *LATER])
+@pytest.mark.parametrize("segment", [pytest.param("split1", marks=pytest.mark.full), "gate", *LATER])
 def test_a_segment_that_computes_something_else_is_found(tmp_path, monkeypatch, small_checkpoint, segment):
     def wrong(part):
         if part.name == segment:

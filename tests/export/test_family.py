@@ -1,7 +1,7 @@
 """Every backbone, and every kind of branch, feature reuse and gate: exported, run as PyTorch runs it, taken by
 TensorRT.
 
-Small frames (VGG: small width), three frames a video and one branch, which leaves every operator as it is, and of
+Small frames and widths, three frames a video and one branch, which leaves every operator as it is, and of
 backbones that differ in size alone one; `make test-all` runs all, full size and three branches.
 """
 
@@ -22,18 +22,22 @@ from tlee.models.checkpoint import save_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
 
-SMALL = {"vgg16": {"width": 0.125, "input_size": 224}}
-SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(1, 8)}
-# Of others, with the same operators; bn_inception's are in a golden trace, mobilenetv2's in PARTS.
+SMALL = {
+    "vgg16": {"width": 0.125, "input_size": 224},
+    "mobilenetv2": {"width": 0.35},
+    "mobilenetv2_tsm": {"width": 0.35},
+}
+SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(8)}
+# Of others, with the same operators; bn_inception's and resnet18's are in a golden trace, mobilenetv2's in PARTS.
 SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
-SIZES += ["bn_inception", "vgg16", "mobilenetv2"]
+SIZES += ["bn_inception", "resnet18", "vgg16", "mobilenetv2"]
 FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
-PARTS = [  # with every kind of each at least once; what is not among the first three is in a golden trace
+PARTS = [  # with every kind of each at least once; what is not among the first two is in another test or a golden trace
     {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
-    {"branch": "fc", "frm": "ema", "gate": "random", "branches": 1},
     {"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]},
     {"branches": 1, "heads": "per_frame", "gate": "eg", "neck": 24},
+    pytest.param({"branch": "fc", "frm": "ema", "gate": "random", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "crm", "frm": "attention", "gate": "none", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "fc", "frm": "none", "gate": "eg", "branches": 1}, marks=pytest.mark.full),
 ]

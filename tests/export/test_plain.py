@@ -13,7 +13,7 @@ TSM = {"backbone": "mobilenetv2_tsm", "width": 0.35, "input_size": 32, "branches
 NECK = {"width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3, "neck": 24}
 
 
-@pytest.mark.parametrize("parts", [NECK, TSM])
+@pytest.mark.parametrize("parts", [pytest.param(NECK, marks=pytest.mark.full), TSM])
 def test_a_plain_bundle_computes_what_the_model_does_without_exits_and_reuse(parts, tmp_path, small_checkpoint):
     model = enliven(small_model(model=parts))
     bundle = export_bundle(plain(model), tmp_path / "plain.tlee", small_checkpoint)

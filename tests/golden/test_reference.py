@@ -5,7 +5,7 @@ from golden.reference import Reference
 from golden.traces import GIVEN, golden_state, load_trace, normalised_clip
 
 
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name", [GIVEN[0], pytest.param(GIVEN[1], marks=pytest.mark.full)])
 def test_the_reference_repeats_the_given_traces(name):
     trace = load_trace(name)
     reference = Reference(trace, golden_state(trace["state_dict"], trace["logit_gain"]))

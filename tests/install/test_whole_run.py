@@ -37,7 +37,7 @@ def test_a_failed_command_is_named_and_the_next_run_starts_over(board):
 def test_interrupted_it_ends_with_130_and_leaves_word_of_it(board):
     machine = board("orin6")
     machine.packages("python3-pip")
-    machine.stand_in("sudo", "#!/bin/bash\ntouch $STAND_INS_LOG\nsleep 30\n")
+    machine.stand_in("sudo", "#!/bin/bash\ntouch $STAND_INS_LOG\nexec sleep 600\n")
     script = subprocess.Popen(
         ["bash", str(machine.script), "--yes", "--no-jtop"],
         env=machine.env(),
@@ -51,7 +51,7 @@ def test_interrupted_it_ends_with_130_and_leaves_word_of_it(board):
         time.sleep(0.1)
     os.killpg(script.pid, signal.SIGINT)  # as Ctrl-C does
 
-    _, errors = script.communicate(timeout=20)
+    _, errors = script.communicate(timeout=300)
 
     assert script.returncode == 130
     assert errors.splitlines()[-1] == "jetson.sh: interrupted; run it again: it starts over"

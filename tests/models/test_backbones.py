@@ -129,6 +129,8 @@ def test_every_entry_of_vggs_tail_that_imagenet_has_is_taken(tmp_path, monkeypat
 def test_weights_that_cannot_be_fetched_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody answers there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(
         UsageError, match=r"resnet18: its ImageNet weights cannot be fetched .*; put https://\S+\.pth into"
     ):

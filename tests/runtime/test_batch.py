@@ -37,7 +37,7 @@ KINDS = {  # every feature reuse, every gate; seeds under which the clips take m
     "max, temporal shift": (0, {"backbone": "mobilenetv2_tsm"}),
     "max, heads of each frame": (0, {"heads": "per_frame", "gate": "eg"}),
 }
-FULL = ("none, eg",)  # without early exits it is tested below
+FULL = ("none, eg", "attention, no gate", "ema")
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
 
@@ -148,7 +148,7 @@ def test_answers_are_those_of_one_at_a_time(bundle_of, kind):
         check_same(together(bundle, CLIPS, batch, thresholds=thresholds), expected)
 
 
-@pytest.mark.parametrize("kind", ["none, eg", "add, random", "max, temporal shift"])
+@pytest.mark.parametrize("kind", ["add, random", "max, temporal shift"])
 def test_without_early_exit_only_the_tail_answers(bundle_of, kind):
     bundle, _ = bundle_of(kind)
     expected = alone(bundle, CLIPS[:5], early_exit=False)
@@ -310,7 +310,7 @@ class HeldSource(LiveSource):
     go_on = threading.Event()
 
     def skip_to(self, position):
-        assert not self.address.endswith("/held.mp4") or self.go_on.wait(30)
+        assert not self.address.endswith("/held.mp4") or self.go_on.wait(120)
         super().skip_to(position)
 
 
@@ -484,7 +484,7 @@ def test_an_empty_queue_gathers_no_urgency(lively):
 
 
 def tlee_run(*arguments):
-    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def without_times(text):
@@ -541,7 +541,7 @@ def test_results_of_live_sources_are_appended_at_once_and_stay_when_interrupted(
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
     assert len(output.read_text().splitlines()) >= 2
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "tlee-run: interrupted\n")
     before, *rows = [json.loads(line) for line in Path(output).read_text().splitlines()]
     assert before["source"] == "of an earlier run"

@@ -188,7 +188,7 @@ def test_a_video_that_failed_leaves_no_split_behind(bundle_of):
     assert steps(recognizer) == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.full if k == "no gate" else ()) for k in KINDS])
 def test_units_and_segments_give_the_same_steps(bundle_of, kind):
     bundle = bundle_of(kind)
     thresholds = amid(bundle)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import write_clip
@@ -15,7 +14,7 @@ RUN = [sys.executable, "-m", "tlee.runtime.cli"]
 
 
 def tlee_run(*arguments):
-    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def test_results_are_a_table_and_json_lines(small_bundle, clip, tmp_path):
@@ -137,9 +136,8 @@ def test_an_interruption_keeps_the_results_so_far(small_bundle, clip, tmp_path):
     command = [*RUN, str(small_bundle), *[str(clip)] * 5000, "--json", str(tmp_path / "out.jsonl")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and errors == "tlee-run: interrupted\n"
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert 1 <= len(lines) < 5000 and all(json.loads(line)["label"] for line in lines)

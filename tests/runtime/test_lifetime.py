@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -33,6 +32,9 @@ RUN = [sys.executable, "-m", "tlee.runtime.cli"]
 
 KINDS = [PLATFORMS[0], pytest.param(PLATFORMS[1], marks=pytest.mark.full), PLATFORMS[2]]
 platforms = pytest.mark.parametrize("platform", KINDS, ids="-".join)
+# What ends with the process or for want of memory: PyCUDA's stack of contexts is the hard case.
+LATER = [pytest.param(platform, marks=pytest.mark.full) for platform in PLATFORMS[1:]]
+one_platform = pytest.mark.parametrize("platform", [PLATFORMS[0], *LATER], ids="-".join)
 libraries = pytest.mark.parametrize("platform", LIBRARIES, ids="-".join)
 
 
@@ -247,7 +249,7 @@ PROGRAMS = {
 }
 
 
-@libraries
+@one_platform
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_process_that_closes_nothing_ends_as_it_should(engines, lively, platform, program):
     made = engines(lively, *platform)
@@ -276,9 +278,8 @@ def test_an_interruption_is_one_line(engines, lively, platform, options, clip):
     env = environment(release, device, cuda, milliseconds=1.0)
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() and process.stdout.readline()  # head and first result
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, "tlee-run: interrupted\n")
 
 
@@ -351,7 +352,7 @@ def test_an_error_anywhere_in_a_decision_leaves_the_recogniser_as_it_was(
     assert left(made.device) == NOTHING
 
 
-@platforms
+@one_platform
 def test_memory_that_does_not_suffice_is_one_line_and_all_is_given_back(engines, shifted, platform):
     made = engines(shifted, *platform)
     device, free, failures = made.device, made.device.properties["free"], set()
@@ -373,7 +374,7 @@ def test_memory_that_does_not_suffice_is_one_line_and_all_is_given_back(engines,
     assert len(failures) == 2
 
 
-@platforms
+@one_platform
 @pytest.mark.parametrize("batch", [0, 1])
 def test_memory_that_only_suffices_for_the_engines_is_given_back_too(engines, lively, platform, batch):
     made = engines(lively, *platform)

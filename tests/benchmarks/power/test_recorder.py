@@ -29,7 +29,7 @@ class Script(Source):
 
     def read(self):
         if self.given == len(self.readings):
-            self.end.wait(10)
+            self.end.wait(120)
             raise SourceEnded("closed")
         self.given += 1
         reading = self.readings[self.given - 1]
@@ -55,7 +55,7 @@ def recorded(*readings, start=100.0, **options):
 
 
 def until(condition):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.001)

@@ -10,7 +10,8 @@ Memory Management, Stream Management, Event Management, API synchronization beha
   others: it does not order them.
 
 Time is that of a device which works beside the host: work has a time at which it is due, and who waits for it sleeps
-until then. `counts` says what was asked of the device.
+until then. `counts` says what was asked of the device. `now` and `pause` can be replaced by a clock that stands still
+until somebody waits.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ ERRORS = {
 INVALID_VALUE, OUT_OF_MEMORY, NOT_INITIALIZED, NO_DEVICE, INVALID_DEVICE = 1, 2, 3, 100, 101
 INVALID_CONTEXT, INVALID_HANDLE, NOT_READY = 201, 400, 600
 PRIMARY = 0xC0FFEE00  # the handle of the device's primary context
+now, pause = time.perf_counter, time.sleep  # seconds
 
 
 class CudaError(Exception):
@@ -56,7 +58,7 @@ class Work:
     """One thing in a stream's queue.
 
     Attributes:
-        due: when the device has done it, in seconds of `time.perf_counter`; known as soon as it is queued.
+        due: when the device has done it, in seconds of `now`; known as soon as it is queued.
         number: higher than those of all work that was queued before.
         after: work of another stream that has to be done before.
     """
@@ -70,7 +72,7 @@ class Work:
 
     @property
     def over(self) -> bool:
-        return self.done and time.perf_counter() >= self.due
+        return self.done and now() >= self.due
 
 
 @dataclass(eq=False)
@@ -382,7 +384,7 @@ class Device:
         self.current()
         with self._lock:
             queue = self.stream(stream)
-            start = max([time.perf_counter(), *(work.due for work in (queue.last, after) if work)])
+            start = max([now(), *(work.due for work in (queue.last, after) if work)])
             if seconds is not None:
                 start = self._free_at = max(start, self._free_at) + seconds
             self._number += 1
@@ -479,7 +481,7 @@ class Device:
             finally:
                 self._working = False
         while any(not work.over for work in awaited):
-            time.sleep(max(0.0, max(work.due for work in awaited) - time.perf_counter()))
+            pause(max(0.0, max(work.due for work in awaited) - now()))
 
     def _count(self, what: str, size: int | None = None) -> None:
         with self._lock:

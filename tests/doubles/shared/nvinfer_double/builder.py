@@ -145,6 +145,8 @@ def _survive(network, head: dict, logger: ILogger) -> bool:
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
+        if "TLEE_DOUBLE_HANGS" in os.environ:
+            open(os.environ["TLEE_DOUBLE_HANGS"], "w").close()  # so that a test knows
         time.sleep(600)
     if what == "none":
         error(logger, "2: Error Code 2: OutOfMemory (no further information)")
