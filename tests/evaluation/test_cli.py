@@ -159,11 +159,10 @@ def test_wrong_use_is_one_line_and_status_2(tlee_eval, checkpoint, bundle, video
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("option", [["--batch", "0"], ["--workers", "-1"], ["--limit", "x"], ["--format", "dvd"], []])
+@pytest.mark.parametrize("option", [["--batch", "0"], ["--workers", "-1"], ["--limit", "x"], ["--format", "dvd"]])
 def test_options_that_are_none_are_status_2(checkpoint, videos, option, capsys):
-    data = ["--data", str(videos)] if option else []
     with pytest.raises(SystemExit) as exit:
-        command([str(checkpoint), *data, *option])
+        command([str(checkpoint), "--data", str(videos), *option])
     assert exit.value.code == 2 and "usage: tlee-eval" in capsys.readouterr().err
 
 
