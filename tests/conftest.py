@@ -92,6 +92,18 @@ def same_models(a: Path, b: Path) -> bool:
     return all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_pools():
+    """No command that runs in this process lets its sessions share a pool of threads, which would stay for all tests
+    after it."""
+    from tlee.runtime import onnx_session
+
+    options = onnx_session._session_options
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_session, "_session_options", lambda ort, threads, shared: options(ort, threads, False))
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory) -> Path:
     from tlee.models.checkpoint import save_checkpoint

@@ -8,7 +8,6 @@ import pytest
 
 from tlee import cli
 from tlee.benchmarks.cli import PROGRAM, command
-from tlee.benchmarks.cli import _choice as choice
 from tlee.benchmarks.report import load_report
 
 QUICK = ["--rounds", "3", "--block", "0.02", "--cold", "1", "--sustained", "0.05", "--power", "none"]
@@ -64,12 +63,6 @@ def test_reports_are_compared(measured, tmp_path, capsys):
     assert rows and {row["verdict"] for row in rows} == {"no significant difference"}
 
 
-@pytest.fixture
-def own_pools(monkeypatch):
-    """In this process, which is not the command's alone."""
-    monkeypatch.setattr("tlee.benchmarks.cli._choice", lambda options: choice(options)._replace(shared_pool=False))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,7 +81,7 @@ def own_pools(monkeypatch):
         (["BUNDLE", "--precision", "int8"], "has no int8 forms; make them with tlee-calibrate"),
     ],
 )
-def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, capsys, own_pools):
+def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, capsys):
     names = {"BUNDLE": str(small_bundle), "FOLDER": str(tmp_path)}
 
     def filled(text):

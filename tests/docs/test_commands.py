@@ -30,7 +30,6 @@ from docs.supposed import QUICK, Supposed
 
 from tlee.engines import process, worker
 from tlee.models.config import Config, validated
-from tlee.runtime import onnx_session
 from tlee.training.config import TrainingConfig
 
 SMALL_TRAINING = (
@@ -118,9 +117,7 @@ def scenes(tmp_path_factory, supposed, imagenet):
 
 @pytest.fixture(autouse=True)
 def small_and_apart(monkeypatch):
-    """Commands take this process for their own; a search need not be good; engines are built in this process."""
-    options = onnx_session._session_options
-    monkeypatch.setattr(onnx_session, "_session_options", lambda ort, threads, shared: options(ort, threads, False))
+    """A search need not be good; engines are built in this process."""
     search = importlib.import_module("tlee.calibration.thresholds.search")
     for name, size in {"GENERATIONS": 10, "OFFSPRING": 500, "START": 2000}.items():
         monkeypatch.setattr(search, name, size)

@@ -9,15 +9,11 @@ import pytest
 
 from tlee import cli
 from tlee.evaluation.cli import PROGRAM, command
-from tlee.runtime import onnx_session
 
 
 @pytest.fixture
-def tlee_eval(capsys, monkeypatch):
-    """Runs the command here; (status, standard output, standard error). Without the pool of threads that it would share
-    among the sessions of the process: that would stay for the other tests."""
-    options = onnx_session._session_options
-    monkeypatch.setattr(onnx_session, "_session_options", lambda ort, threads, shared: options(ort, threads, False))
+def tlee_eval(capsys):
+    """Runs the command here; (status, standard output, standard error)."""
 
     def run(*arguments):
         status = cli.run(PROGRAM, command, [str(argument) for argument in (*arguments, "--workers", 0)])
