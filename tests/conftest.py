@@ -141,6 +141,14 @@ def quick_shapes():
         yield
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For tests that look at a report, but not at its plots: those take a second and more."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda figure, stream, **_: stream.write("<svg></svg>"))
+
+
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory) -> Path:
     from tlee.models.checkpoint import save_checkpoint

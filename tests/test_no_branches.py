@@ -123,7 +123,7 @@ def test_thresholds_are_tuned(copied, videos, tmp_path, monkeypatch):
     assert "<svg" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_int8_is_calibrated(copied, videos, tmp_path):
+def test_int8_is_calibrated(copied, videos, tmp_path, undrawn):
     loose = ("--min-agreement", 0, "--max-accuracy-drop", 100, "--samples", 6, "--workers", 0, "--threads", 1)
     succeeds(calibrate_cli.command, copied, "--data", videos, "-o", tmp_path / "report", *loose)
     assert "no branches" in (tmp_path / "report" / "index.html").read_text()

@@ -12,6 +12,14 @@ def plots():
     """For tests whose runs shall draw: that takes longer than small trainings do."""
 
 
+@pytest.fixture(scope="module")
+def without_plots():
+    """For fixtures that are runs: `no_plots_unasked` is too late for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "plot_run", lambda folder: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_plots_unasked(request):
     with pytest.MonkeyPatch.context() as patch:
