@@ -74,8 +74,8 @@ def test_a_bundle_has_one_split_and_the_tail_alone(bundle):
     assert any(line.startswith("tail ") and "100.0%" in line for line in describe(opened))
 
 
-@pytest.mark.parametrize("changes", [{"frm": "ema", "gate": "eg", "neck": 20}, {"backbone": "mobilenetv2_tsm"}])
-def test_other_parts_export_and_verify(tmp_path, checkpoint, changes):
+def test_other_parts_export_and_verify(tmp_path, checkpoint):
+    changes = {"backbone": "mobilenetv2_tsm", "frm": "ema", "gate": "eg", "neck": 20}
     model = enliven(small_model(model={**MODEL, **changes}))
     export_bundle(model, tmp_path / "a.tlee", checkpoint)
     export_bundle(plain(model), tmp_path / "plain.tlee", checkpoint)
@@ -123,7 +123,7 @@ def test_thresholds_are_tuned(copied, videos, tmp_path, monkeypatch):
     assert "<svg" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_int8_is_calibrated(copied, videos, tmp_path):
+def test_int8_is_calibrated(copied, videos, tmp_path, undrawn):
     loose = ("--min-agreement", 0, "--max-accuracy-drop", 100, "--samples", 6, "--workers", 0, "--threads", 1)
     succeeds(calibrate_cli.command, copied, "--data", videos, "-o", tmp_path / "report", *loose)
     assert "no branches" in (tmp_path / "report" / "index.html").read_text()

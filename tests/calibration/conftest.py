@@ -13,6 +13,7 @@ import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
 from tlee.bundle import Bundle, amend_bundle
+from tlee.calibration.int8 import calibrate
 from tlee.calibration.int8.collect import sampling_policy
 from tlee.calibration.thresholds import search
 from tlee.export.exporter import export_bundle
@@ -27,6 +28,17 @@ from tlee.training.datasets import Entry, Listing, read_listing
 
 CLASSES = ("jump", "run", "walk")
 PER_CLASS = 16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quantised_once():
+    """A segment with the same ranges becomes the same INT8 form, which takes half of a calibration; that it does,
+    test_qdq.py says."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = calibrate.quantised
+        once = functools.cache(lambda model, ranges: made(model, dict(ranges)))
+        patch.setattr(calibrate, "quantised", lambda model, ranges: once(model, tuple(ranges.items())))
+        yield
 
 
 @pytest.fixture(scope="session")

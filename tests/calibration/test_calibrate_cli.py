@@ -233,7 +233,7 @@ def test_operating_points_and_other_forms_stay_and_points_give_their_exits(tlee_
 
 
 def test_unreadable_videos_are_a_line_each_and_repeated_ones_are_counted(
-    tlee_calibrate, copied, labelled_videos, tmp_path
+    tlee_calibrate, copied, labelled_videos, tmp_path, undrawn
 ):
     tuning, held_out = tmp_path / "tuning", tmp_path / "held out"
     shutil.copytree(labelled_videos, tuning)
@@ -255,7 +255,7 @@ def test_unreadable_videos_are_a_line_each_and_repeated_ones_are_counted(
     assert "Left out" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_what_few_videos_reach_is_filled_up_without_exits(tlee_calibrate, copied, labelled_videos, tmp_path):
+def test_what_few_videos_reach_is_filled_up_without_exits(tlee_calibrate, copied, labelled_videos, tmp_path, undrawn):
     nobody_goes_on(copied)
     status, out, _ = tlee_calibrate(copied, "--data", labelled_videos, "-o", tmp_path / "report", *LOOSE)
     assert status == 0

@@ -167,9 +167,9 @@ def test_a_ruined_segment_is_the_one_that_is_kept(bundle, parts, monkeypatch):
     "parts",
     [
         pytest.param({"backbone": "mobilenetv2_tsm"}, marks=pytest.mark.full),
-        {"gate": "random"},
+        pytest.param({"gate": "random"}, marks=pytest.mark.full),
         pytest.param({"gate": "none", "frm": "none"}, marks=pytest.mark.full),
-        {"frm": "afrm", "neck": 64},
+        {"gate": "random", "frm": "afrm", "neck": 64},
     ],
     ids=str,
 )

@@ -129,7 +129,7 @@ def test_tuning_from_the_trace_gives_the_same_again(tuned, tmp_path):
     assert content(tmp_path / "again") == content(tuned.report)
 
 
-def test_another_target_can_be_asked_of_a_trace(tuned, fresh, tmp_path):
+def test_another_target_can_be_asked_of_a_trace(tuned, fresh, tmp_path, undrawn):
     graphs = {name: {"milliseconds": 1.0} for name in Bundle.open(fresh).segments}
     profile = {"format": 1, "device": "Jetson <Nano>", "graphs": {**graphs, "frame": {"milliseconds": 5.0}}}
     (tmp_path / "profile.json").write_text(json.dumps(profile))
@@ -188,7 +188,7 @@ def videos(answered_videos, tmp_path):
     return Path(shutil.copytree(answered_videos, tmp_path / "videos", copy_function=os.link))
 
 
-def test_unreadable_videos_are_a_line_each_and_status_1(fresh, videos, tmp_path):
+def test_unreadable_videos_are_a_line_each_and_status_1(fresh, videos, tmp_path, undrawn):
     broken = sorted(videos.rglob("*.mp4"))[::30]
     for path in broken:
         path.unlink()

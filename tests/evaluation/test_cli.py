@@ -58,7 +58,7 @@ def test_a_report_of_a_bundle(checkpoint, bundle, videos, tmp_path, tlee_eval, w
     assert [json.loads(line)["path"] for line in lines] == [str(path) for path in sorted(videos.rglob("*.mp4"))]
 
 
-def test_unreadable_videos_are_a_line_each_and_status_1(tlee_eval, checkpoint, videos, tmp_path):
+def test_unreadable_videos_are_a_line_each_and_status_1(tlee_eval, checkpoint, videos, tmp_path, undrawn):
     shutil.copytree(videos, tmp_path / "data")
     (tmp_path / "data" / "run" / "0.mp4").write_bytes(b"no video")
     status, out, err = tlee_eval(checkpoint, "--data", tmp_path / "data", "-o", tmp_path / "report")

@@ -16,7 +16,7 @@ PARTS = [
     {"gate": "eg", "frm": "attention", "neck": 24},
     pytest.param({"gate": "none", "frm": "none"}, marks=pytest.mark.full),
     {"gate": "eg", "heads": "per_frame"},
-    {"gate": "random", "frm": "add", "branch": "fc"},
+    pytest.param({"gate": "random", "frm": "add", "branch": "fc"}, marks=pytest.mark.full),
     pytest.param({"gate": "gm", "frm": "ema"}, marks=pytest.mark.full),
 ]
 

@@ -35,8 +35,8 @@ FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) 
 HALF_PRECISION = 2e-2  # what hundreds of roundings of 0.0005 each add up to
 PARTS = [  # with every kind of each at least once; what is not among the first two is in another test or a golden trace
     {"branch": "conv", "frm": "mean", "gate": "eg", "branches": 1, "neck": 24},
-    {"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]},
-    {"branches": 1, "heads": "per_frame", "gate": "eg", "neck": 24},
+    pytest.param({"branch": "crm", "frm": "add", "gate": "gm", "cuts": [2, 7, 14]}, marks=pytest.mark.full),
+    pytest.param({"branches": 1, "heads": "per_frame", "gate": "eg", "neck": 24}, marks=pytest.mark.full),
     pytest.param({"branch": "fc", "frm": "ema", "gate": "random", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "crm", "frm": "attention", "gate": "none", "branches": 1}, marks=pytest.mark.full),
     pytest.param({"branch": "fc", "frm": "none", "gate": "eg", "branches": 1}, marks=pytest.mark.full),

@@ -18,10 +18,16 @@ def graph_of(operator, opset=13, kind=TensorProto.FLOAT, domain="", **attributes
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("own", 1)])
 
 
+@pytest.fixture(scope="module")
+def graphs():
+    """Every segment's, by name."""
+    return {segment.name: to_onnx(segment) for segment in segment_modules(small_model())}
+
+
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_segment_is_taken_by_every_target(target):
-    for segment in segment_modules(small_model()):
-        check_operators(segment.name, to_onnx(segment), target)
+def test_every_segment_is_taken_by_every_target(graphs, target):
+    for name, graph in graphs.items():
+        check_operators(name, graph, target)
 
 
 def test_an_operator_that_the_target_lacks_is_named_with_its_node_and_a_remedy():
@@ -58,10 +64,11 @@ def test_operators_of_other_domains_are_refused():
 
 
 @pytest.mark.parametrize("layer", [nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Mish, nn.Softplus, nn.ELU])
-@pytest.mark.parametrize("target", TARGETS)
-def test_common_activations_are_exported_in_supported_operators(layer, target):
+def test_common_activations_are_exported_in_supported_operators(layer):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), layer()).eval()
-    check_operators("x", to_onnx(SegmentModule("x", module, ("a",), ((1, 3, 8, 8),), ("b",))), target)
+    graph = to_onnx(SegmentModule("x", module, ("a",), ((1, 3, 8, 8),), ("b",)))
+    for target in TARGETS:
+        check_operators("x", graph, target)
 
 
 def test_an_export_that_the_target_cannot_take_writes_nothing(tmp_path, small_checkpoint, monkeypatch):

@@ -21,7 +21,15 @@ FULL = ("golden_vgg16_gm_mp", "golden_efficientnetb3_eg_mp", "golden_resnet34_gm
 FULL += ("golden_mobilenetv2_eg_mp", "golden_mobilenetv2_none_none", "golden_bn_inception_eg_mp")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(t, marks=pytest.mark.full if t in FULL else ()) for t in TRACES])
+# The runtime's answers on the third are compared with these steps where TensorRT's are, in test_on_tensorrt.py.
+RUNTIME = "golden_mobilenetv2_gm_mp"
+
+
+def quick(names):
+    return [pytest.param(name, marks=() if name in names else pytest.mark.full) for name in TRACES]
+
+
+@pytest.fixture(scope="module", params=quick(set(TRACES) - set(FULL)))
 def trace(request):
     return load_trace(request.param)
 
@@ -98,6 +106,7 @@ def test_every_exit_is_taken_as_published_in_pytorch(model, trace, clip, setting
     check_run(in_pytorch(model, clip, thresholds), run)
 
 
+@pytest.mark.parametrize("trace", quick([RUNTIME]), indirect=True, scope="module")
 @pytest.mark.parametrize("setting", range(4))
 def test_every_exit_is_taken_as_published_in_the_runtime(recognizer, trace, clip, setting):
     run = trace["runs"][setting]
@@ -105,15 +114,27 @@ def test_every_exit_is_taken_as_published_in_the_runtime(recognizer, trace, clip
     check_run(in_runtime(recognizer, clip, thresholds), run)
 
 
-@pytest.mark.parametrize("where", ["pytorch", "runtime"])
-def test_without_exits_every_value_is_the_published_one_until_the_last_frame(model, recognizer, trace, clip, where):
-    never = Thresholds.of(model.exits, 2.0, 2.0, gate=2.0)
-    got = list(in_pytorch(model, clip, never) if where == "pytorch" else in_runtime(recognizer, clip, never))
+def never(exits):
+    return Thresholds.of(exits, 2.0, 2.0, gate=2.0)
+
+
+def check_free_run(got, trace, exits):
     # The free run also visits the last frame's deeper exits, which the exit rule never reaches.
     checked = list(check_steps(got, trace["free_run"][: len(got)]))
-    assert len(checked) == (trace["frames"] - 1) * model.exits + 1
+    assert len(checked) == (trace["frames"] - 1) * exits + 1
 
 
+def test_without_exits_every_value_is_the_published_one_until_the_last_frame(model, trace, clip):
+    check_free_run(list(in_pytorch(model, clip, never(model.exits))), trace, model.exits)
+
+
+@pytest.mark.parametrize("trace", quick([RUNTIME]), indirect=True, scope="module")
+def test_without_exits_every_value_is_the_published_one_in_the_runtime(recognizer, trace, clip):
+    exits = recognizer.bundle.exits
+    check_free_run(list(in_runtime(recognizer, clip, never(exits))), trace, exits)
+
+
+@pytest.mark.full  # tests/training/test_published.py exports smaller ones with their files
 def test_a_published_checkpoint_and_its_configuration_file_are_all_that_export_needs(tmp_path, capsys):
     trace = load_trace("golden_mobilenetv2_eg_mp")
     checkpoint, config = write_published(tmp_path / "model_best.pth.tar", trace), tmp_path / "published.yml"

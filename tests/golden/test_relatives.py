@@ -72,7 +72,7 @@ def in_runtime(subject):
     return steps
 
 
-# The runtime's heads of each frame are compared with PyTorch's on small models too.
+# The runtime's heads of each frame and its temporal shift are compared with PyTorch's on small models too.
 WHERE = pytest.mark.parametrize("steps_of", [in_pytorch, pytest.param(in_runtime, marks=pytest.mark.full)])
 
 
@@ -98,7 +98,7 @@ def test_frameexits_frames_are_answered_and_its_videos_stop_as_by_its_own_code(f
         assert len(found) == run["exit_frame"] + 1 and found[-1][2].argmax() == run["label"]
 
 
-@pytest.mark.parametrize("steps_of", [in_pytorch, in_runtime])
+@WHERE
 def test_tsms_frames_are_answered_as_by_its_own_demo(tsm, steps_of):
     steps = steps_of(tsm)(clip_of(TSM, TSM["frames"], tsm[0].config), NEVER)
     assert len(steps) == len(TSM["steps"])

@@ -3,33 +3,21 @@
 import pytest
 from conftest import SMALL, write_clip
 
-from tlee.models.backbones import Backbone
 from tlee.training import train
 from tlee.training.stages import STAGES
-
-SHAPES = {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def measured_once():
-    """A run builds its model four times, and half of that is to find the same shapes."""
-    measure = Backbone._measure
-
-    def known(self, features, input_size):
-        key = str(features), self.cuts, input_size
-        if key not in SHAPES:
-            measure(self, features, input_size)
-            SHAPES[key] = self.shapes, self.state_shapes
-        self.shapes, self.state_shapes = map(list, SHAPES[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Backbone, "_measure", known)
-        yield
 
 
 @pytest.fixture
 def plots():
     """For tests whose runs shall draw: that takes longer than small trainings do."""
+
+
+@pytest.fixture(scope="module")
+def without_plots():
+    """For fixtures that are runs: `no_plots_unasked` is too late for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "plot_run", lambda folder: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

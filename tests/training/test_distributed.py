@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def runs(folders, tmp_path_factory):
+def runs(folders, tmp_path_factory, without_plots):
     """The same run in one process, and in two that are forked, which spares them loading PyTorch."""
     root = tmp_path_factory.mktemp("runs")
     data = {"train": str(folders / "train"), "val": str(folders / "val"), "cache": True}

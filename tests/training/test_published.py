@@ -289,13 +289,13 @@ def small(name: str) -> dict:
     return content
 
 
-def test_a_file_without_branches_goes_through_all_commands(here):
+def test_a_file_without_branches_goes_through_all_commands(here, undrawn):
     name = "cloud_ucf101_mobilenetv2_branch.yml"
     Path(name).write_text(yaml.safe_dump(small(name)))
     through_all_commands(name, "--no-verify")
 
 
-def test_a_file_with_branches_goes_through_all_commands(here):
+def test_a_file_with_branches_goes_through_all_commands(here, undrawn):
     content = small("cloud_ssv2_branch.yml")
     # A smaller network of the same family.
     content["model"]["backbone"].update(name="branch.resnet18.2", output_dim=[512])
@@ -336,7 +336,7 @@ def test_without_videos_tlee_eval_says_where_they_may_be_named(here, capsys):
         assert "--data: no videos to evaluate with; give a list" in capsys.readouterr().err
 
 
-def test_a_file_of_frameexits_form_goes_through_all_commands(here):
+def test_a_file_of_frameexits_form_goes_through_all_commands(here, undrawn):
     content = small("ucf101_train.yml")
     content["model"]["backbone"].update(name="torchvision.resnet18", output_dim=512)
     Path("train.yml").write_text(yaml.safe_dump(content))

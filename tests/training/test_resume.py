@@ -35,7 +35,7 @@ def config(configuration, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
+def whole(config, tmp_path_factory, without_plots):
     """A run that nobody cut off."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     cli.command([str(config), "-o", str(folder), "--accelerator", "cpu"])
