@@ -5,7 +5,6 @@ Imports of PyTorch are inside of functions: the process that only hands tests to
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import os
@@ -102,42 +101,6 @@ def own_pools():
     options = onnx_session._session_options
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_session, "_session_options", lambda ort, threads, shared: options(ort, threads, False))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_shapes():
-    """A backbone is built on PyTorch's meta device, where it has no values, and run there for its shapes, once: each
-    model does so again, which takes longer than all else that a small one does."""
-    if "tlee.models.backbones" not in sys.modules:  # no test here is about models
-        yield
-        return
-    import torch
-    from torch.nn import init
-
-    from tlee.models.backbones import backbone
-
-    build, measure, shapes = backbone._features, backbone.Backbone._measure, {}
-    built = functools.cache(build)
-
-    def features(*parts):
-        return (built if torch.get_default_device().type == "meta" else build)(*parts)
-
-    def known(self, features, input_size):
-        key = id(features), self.cuts, input_size
-        if key not in shapes:
-            measure(self, features, input_size)
-            shapes[key] = self.shapes, self.state_shapes
-        self.shapes, self.state_shapes = map(list, shapes[key])
-
-    def unless_meta(fill):
-        return lambda tensor, *rest, **options: tensor if tensor.is_meta else fill(tensor, *rest, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbone, "_features", features)
-        patch.setattr(backbone.Backbone, "_measure", known)
-        for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "ones_", "zeros_"):
-            patch.setattr(init, name, unless_meta(getattr(init, name)))
         yield
 
 

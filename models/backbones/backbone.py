@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +57,8 @@ class Backbone(nn.Module):
         if any(a >= b for a, b in zip(self._bounds, self._bounds[1:])):
             remedy = f"set model.cuts to rising numbers from 1 to {len(self.features) - 1}"
             raise UsageError("backbone", f"{name} cannot be cut at {list(self.cuts)}", remedy)
-        self.shapes: list[tuple[int, ...]] = []
-        self.state_shapes: list[dict[str, tuple[int, ...]]] = []
-        with torch.device("meta"):
-            self._measure(_features(spec, width, shift).eval(), input_size)
-            self.feature_size = spec.tail(self.shapes[-1][0])(torch.empty(1, *self.shapes[-1])).shape[1]
+        sizes = _sizes(name, width, shift, self._bounds, input_size)
+        self.shapes, self.state_shapes, self.feature_size = list(sizes.maps), list(sizes.states), sizes.feature
         self.tail = spec.tail(self.shapes[-1][0])
 
     def load_imagenet(self) -> None:
@@ -82,28 +81,40 @@ class Backbone(nn.Module):
 
     def split_modules(self, index: int) -> dict[int, nn.Module]:
         """The modules of split `index`, by their number in the backbone."""
-        return self._part(self.features, index)
+        return {i: self.features[i] for i in range(self._bounds[index], self._bounds[index + 1])}
 
     def split(self, index: int, x: Tensor, exchange: Exchange = no_past) -> Tensor:
         """Run split `index` on the output of the one before, or on a normalised (N, 3, H, W) frame."""
         return run_modules(self.split_modules(index), x, exchange)
 
-    def _part(self, features: nn.Sequential, index: int) -> dict[int, nn.Module]:
-        return {i: features[i] for i in range(self._bounds[index], self._bounds[index + 1])}
 
-    def _measure(self, features: nn.Sequential, input_size: int) -> None:
-        """Note the shapes of what goes from split to split and from frame to frame."""
+class Sizes(NamedTuple):
+    """Shapes of each split's output, and by name of what it hands from frame to frame, without the batch; length of the
+    tail's feature."""
+
+    maps: list[tuple[int, ...]]
+    states: list[dict[str, tuple[int, ...]]]
+    feature: int
+
+
+@functools.lru_cache(maxsize=64)
+def _sizes(name: str, width: float, shift: bool, bounds: tuple[int, ...], input_size: int) -> Sizes:
+    """Measured by running the backbone without values, once: it takes longer than building a small model."""
+    spec, maps, states = BACKBONES[name], [], []
+    with torch.device("meta"):
+        features = _features(spec, width, shift).eval()
         x = torch.empty(1, 3, input_size, input_size)
-        for index in range(len(self.cuts) + 1):
-            states: dict[str, tuple[int, ...]] = {}
+        for first, last in zip(bounds, bounds[1:]):
+            handed: dict[str, tuple[int, ...]] = {}
 
-            def exchange(name: str, kept: Tensor, states: dict[str, tuple[int, ...]] = states) -> Tensor:
-                states[name] = tuple(kept.shape[1:])
+            def exchange(name: str, kept: Tensor, handed: dict[str, tuple[int, ...]] = handed) -> Tensor:
+                handed[name] = tuple(kept.shape[1:])
                 return kept
 
-            x = run_modules(self._part(features, index), x, exchange)
-            self.shapes.append(tuple(x.shape[1:]))
-            self.state_shapes.append(states)
+            x = run_modules({i: features[i] for i in range(first, last)}, x, exchange)
+            maps.append(tuple(x.shape[1:]))
+            states.append(handed)
+        return Sizes(maps, states, spec.tail(maps[-1][0])(torch.empty_like(x)).shape[1])
 
 
 def _features(spec: BackboneSpec, width: float, shift: bool) -> nn.Sequential:

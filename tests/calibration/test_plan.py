@@ -169,6 +169,7 @@ def test_a_ruined_segment_is_the_one_that_is_kept(bundle, parts, monkeypatch):
         pytest.param({"backbone": "mobilenetv2_tsm"}, marks=pytest.mark.full),
         pytest.param({"gate": "random"}, marks=pytest.mark.full),
         pytest.param({"gate": "none", "frm": "none"}, marks=pytest.mark.full),
+        pytest.param({"frm": "afrm", "neck": 64}, marks=pytest.mark.full),
         {"gate": "random", "frm": "afrm", "neck": 64},
     ],
     ids=str,
