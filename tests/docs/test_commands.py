@@ -67,7 +67,7 @@ SLOW = {
 }
 # Seconds each: the README's are always run, those of other documents only in `make test-all`. What they would have made
 # is then supposed.
-HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench (?!.*--estimate)|^install/jetson.sh$"
+HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench (?!.*--estimate)|^install/jetson.sh"
 # In a process of its own, through a shell: what starts itself again, and of the others one that does so quickly.
 ALONE = r"--devices|^tlee-info "
 

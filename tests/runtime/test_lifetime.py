@@ -35,7 +35,6 @@ platforms = pytest.mark.parametrize("platform", KINDS, ids="-".join)
 # What ends with the process or for want of memory: PyCUDA's stack of contexts is the hard case.
 LATER = [pytest.param(platform, marks=pytest.mark.full) for platform in PLATFORMS[1:]]
 one_platform = pytest.mark.parametrize("platform", [PLATFORMS[0], *LATER], ids="-".join)
-libraries = pytest.mark.parametrize("platform", LIBRARIES, ids="-".join)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +268,12 @@ def test_a_process_that_closes_nothing_ends_as_it_should(engines, lively, platfo
 
 
 @pytest.mark.parametrize(
-    ("platform", "options"), [(LIBRARIES[0], []), (LIBRARIES[0], ["--batch", "2"]), (LIBRARIES[1], [])]
+    ("platform", "options"),
+    [
+        (LIBRARIES[0], []),
+        (LIBRARIES[0], ["--batch", "2"]),
+        pytest.param(LIBRARIES[1], [], marks=pytest.mark.full),
+    ],
 )
 def test_an_interruption_is_one_line(engines, lively, platform, options, clip):
     release, device, cuda = platform
@@ -327,7 +331,7 @@ def test_an_engine_that_gives_nan_is_an_error_of_that_input(engines, lively, pla
     assert not made.device.stack
 
 
-@libraries
+@one_platform
 def test_an_error_anywhere_in_a_decision_leaves_the_recogniser_as_it_was(
     engines, lively, expected, platform, monkeypatch
 ):
