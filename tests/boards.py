@@ -37,17 +37,29 @@ RTX = ORIN._replace(
 ENGINES = ["split0", "split1", "exit0", "exit1"]
 NANO_KEY = "tensorrt-8.2.1.8-nvidia-tegra-x1-5.3"
 COMMAND = [sys.executable, "-m", "tlee.engines.cli"]
+# The same, but that engines are built and checked in the same process: each of their own takes a while to start.
+IN_ONE = """
+from tlee.engines import cli, process, worker
+process.run = lambda action, folder, request, *_: worker.ACTIONS[action](folder, request)
+cli.main()
+"""
 
 
 def tlee_build(
     *arguments: object,
     release: str | None = "8.2",
     device: str = "nano",
+    apart: bool = False,
     preexec_fn: Callable[[], object] | None = None,
     **double: object,
 ) -> subprocess.CompletedProcess:
-    """The command in a process of its own, on a double of a board (see `doubles.environment`)."""
-    command, env = [*COMMAND, *map(str, arguments)], environment(release, device, **double)
+    """The command in a process of its own, on a double of a board (see `doubles.environment`).
+
+    Args:
+        apart: each engine is built and checked in a further process, as the command does it.
+    """
+    start = COMMAND if apart else [sys.executable, "-c", IN_ONE]
+    command, env = [*start, *map(str, arguments)], environment(release, device, **double)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, preexec_fn=preexec_fn)
 
 

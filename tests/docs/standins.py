@@ -247,7 +247,6 @@ def pip(given):
     for file in options.get("-r", []) + options.get("-c", []):
         if not any(line.strip() and not line.startswith("#") for line in needs(file).read_text().splitlines()):
             raise Refused(f"{file}: empty")
-    required = {requirement_name(text) for extra in extras().values() for text in extra}
     for word in words[1:]:
         bare, _, extra = word.rstrip("]").partition("[")
         for name in extra.split(",") if extra else []:
@@ -255,9 +254,15 @@ def pip(given):
         if bare.startswith((".", "/")) or os.path.isdir(bare):
             needs(Path(bare) / "setup.py")
         elif bare != "tlee":
-            one_of("package", requirement_name(bare), required | PIP_PACKAGES)
+            known_package(requirement_name(bare))
     if not words[1:] and not options.get("-r"):
         raise Refused("nothing to install")
+
+
+def known_package(name):
+    if name not in PIP_PACKAGES:  # setup.py is only read where it has to be
+        required = {requirement_name(text) for extra in extras().values() for text in extra}
+        one_of("package", name, required | PIP_PACKAGES)
 
 
 def requirement_name(text):

@@ -25,7 +25,7 @@ from tlee.models.model import Tlee
 from tlee.models.published import published_names
 
 CLASSES = ("jump", "run", "walk")
-QUICK = ["--rounds", "3", "--block", "0.02", "--cold", "1", "--sustained", "0.05"]
+QUICK = ["--rounds", "3", "--block", "0.02", "--cold", "0", "--sustained", "0.05"]
 # A model as ucf101_branch.yml describes it, of a few small frames.
 PUBLISHED = {
     "data": {
@@ -144,9 +144,9 @@ class Supposed:
         self.makers: list[tuple[re.Pattern[str], Callable[[Path], object]]] = [
             (re.compile(pattern), make)
             for pattern, make in (
-                (r"my_clips", lambda path: labelled(path, 6, 0)),
+                (r"my_clips", lambda path: labelled(path, 4, 0)),
                 (r"my_validation_clips", lambda path: labelled(path, 14, 1)),
-                (r"my_test_clips", lambda path: labelled(path, 9, 2)),
+                (r"my_test_clips", lambda path: labelled(path, 3, 2)),
                 (r"build/digits(-tuning)?/(train|val|test)", lambda path: self._digit_clips(path)),
                 (r"clips", lambda path: self._some_clips(path)),
                 (r"frames", pictures),

@@ -67,7 +67,8 @@ SLOW = {
 }
 # Seconds each: the README's are always run, those of other documents only in `make test-all`. What they would have made
 # is then supposed.
-HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench (?!.*--estimate)|^install/jetson.sh$"
+HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench (?!.*--estimate)|^install/jetson.sh"
+HEAVY += r"|^tlee-run build/digits.tlee examples/clips"
 # In a process of its own, through a shell: what starts itself again, and of the others one that does so quickly.
 ALONE = r"--devices|^tlee-info "
 
@@ -119,7 +120,7 @@ def scenes(tmp_path_factory, supposed, imagenet):
 def small_and_apart(monkeypatch):
     """A search need not be good; engines are built in this process."""
     search = importlib.import_module("tlee.calibration.thresholds.search")
-    for name, size in {"GENERATIONS": 10, "OFFSPRING": 500, "START": 2000}.items():
+    for name, size in {"GENERATIONS": 4, "OFFSPRING": 100, "START": 400}.items():
         monkeypatch.setattr(search, name, size)
     monkeypatch.setattr(process, "run", lambda action, folder, request, *_: worker.ACTIONS[action](folder, request))
 

@@ -38,7 +38,7 @@ from tlee.engines.store import EngineStore
     ids=["orin-8.6-int8", "orin-8.6-int8-caches-dla", "orin-10-int8", "desktop-10-fp32"],
 )
 def test_every_engine_is_built_checked_and_ready(board, release, device, cuda, options, precisions):
-    result = tlee_build(board, *options, release=release, device=device, cuda=cuda)
+    result = tlee_build(board, *options, release=release, device=device, cuda=cuda, apart=True)
     assert (result.returncode, result.stderr) == (0, "")
     found = table(result)
     assert [found[name][0] for name in ENGINES] == precisions
@@ -125,7 +125,7 @@ def test_int8_on_a_nano_is_one_line_that_explains(board):
     ids=["no TensorRT", "no CUDA", "no GPU by PyCUDA", "no GPU by cuda-python"],
 )
 def test_what_the_machine_lacks_is_one_line(board, double, line):
-    result = tlee_build(board, **double)
+    result = tlee_build(board, apart=True, **double)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and line in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,13 @@ from types import SimpleNamespace
 import pytest
 from conftest import enliven, small_model
 
+from tlee import cli
 from tlee.bundle import FUSED, Bundle
 from tlee.engines import process, worker
 from tlee.engines.builder import Builder
 from tlee.engines.jobs import Request
 from tlee.export.exporter import export_bundle
+from tlee.runtime.cli import PROGRAM, command
 
 TSM = {"backbone": "mobilenetv2_tsm", "width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3}
 
@@ -55,3 +58,18 @@ def engines(load, engine_folders, monkeypatch):
         return SimpleNamespace(device=sys.modules["cuda_double.device"].DEVICE, folder=str(folder))
 
     return make
+
+
+@pytest.fixture
+def tlee_run(capsys):
+    """The command in this process: a process of its own takes longer to start than to recognise a clip."""
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        capsys.readouterr()
+        try:
+            status = cli.run(PROGRAM, command, list(map(str, arguments)))
+        except SystemExit as left:  # argparse
+            status = left.code
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return run

@@ -22,6 +22,7 @@ KINDS = {
     "no gate": {"gate": "none"},
     "heads of each frame": {"heads": "per_frame", "gate": "eg"},
 }
+FULL = ("neck, no reuse", "no gate")
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
 
@@ -188,7 +189,7 @@ def test_a_video_that_failed_leaves_no_split_behind(bundle_of):
     assert steps(recognizer) == expected
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.full if k == "no gate" else ()) for k in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.full if k in FULL else ()) for k in KINDS])
 def test_units_and_segments_give_the_same_steps(bundle_of, kind):
     bundle = bundle_of(kind)
     thresholds = amid(bundle)

@@ -1,4 +1,4 @@
-"""`tlee-run` as a process: what it prints, where, and with which status."""
+"""`tlee-run`: what it prints, where, and with which status; as a process wherever that may matter."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from conftest import write_clip
 RUN = [sys.executable, "-m", "tlee.runtime.cli"]
 
 
-def tlee_run(*arguments):
+def process(*arguments):
     return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def test_results_are_a_table_and_json_lines(small_bundle, clip, tmp_path):
     other = write_clip(tmp_path / "öther clip.mp4")
-    run = tlee_run(small_bundle, clip, other, "--json", tmp_path / "out.jsonl")
+    run = process(small_bundle, clip, other, "--json", tmp_path / "out.jsonl")
     assert (run.returncode, run.stderr) == (0, "")
     head, *rows = run.stdout.splitlines()
     assert head.split() == ["input", "label", "conf.", "frames", "exit", "share", "ms"]
@@ -29,7 +29,7 @@ def test_results_are_a_table_and_json_lines(small_bundle, clip, tmp_path):
     assert all(line["label"] in row for line, row in zip(lines, rows))
 
 
-def test_json_goes_to_standard_output_alone_when_asked(small_bundle, clip):
+def test_json_goes_to_standard_output_alone_when_asked(tlee_run, small_bundle, clip):
     run = tlee_run(small_bundle, clip, "--json", "-")
     assert [json.loads(line)["source"] for line in run.stdout.splitlines()] == [str(clip)]
 
@@ -50,7 +50,7 @@ def test_bad_inputs_are_one_line_each_and_the_others_are_recognised(small_bundle
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_text("no picture")
     names = [*bad, "folder", "pictures"]
-    run = tlee_run(small_bundle, *[tmp_path / name for name in names], clip, "--json", tmp_path / "out.jsonl")
+    run = process(small_bundle, *[tmp_path / name for name in names], clip, "--json", tmp_path / "out.jsonl")
     assert run.returncode == 1
     errors = run.stderr.splitlines()
     assert len(errors) == len(names)
@@ -59,7 +59,7 @@ def test_bad_inputs_are_one_line_each_and_the_others_are_recognised(small_bundle
     assert json.loads((tmp_path / "out.jsonl").read_text())["source"] == str(clip)
 
 
-def test_a_short_clip_is_recognised_with_one_line_of_warning(small_bundle, tmp_path):
+def test_a_short_clip_is_recognised_with_one_line_of_warning(tlee_run, small_bundle, tmp_path):
     path = write_clip(tmp_path / "one.mp4", frames=1)
     run = tlee_run(small_bundle, path)
     assert run.returncode == 0 and run.stdout.count("\n") == 2
@@ -69,7 +69,7 @@ def test_a_short_clip_is_recognised_with_one_line_of_warning(small_bundle, tmp_p
     )
 
 
-def test_thresholds_and_no_early_exit(small_bundle, clip):
+def test_thresholds_and_no_early_exit(tlee_run, small_bundle, clip):
     def stops(*options):
         line = json.loads(tlee_run(small_bundle, clip, "--json", "-", *options).stdout)
         return line["exit_frame"], line["exit_layer"]
@@ -119,7 +119,7 @@ def unknown_point(small_bundle, tmp_path, clip):
 
 
 @pytest.mark.parametrize("bad", [missing_bundle, altered_bundle, unwritable_output, wrong_thresholds, unknown_point])
-def test_wrong_use_is_one_line_and_status_2(small_bundle, tmp_path, clip, bad):
+def test_wrong_use_is_one_line_and_status_2(tlee_run, small_bundle, tmp_path, clip, bad):
     run = tlee_run(*bad(small_bundle, tmp_path, clip))
     assert run.returncode == 2 and run.stderr.count("\n") == 1 and run.stderr.startswith("tlee-run: ")
     assert "Traceback" not in run.stderr
@@ -127,7 +127,7 @@ def test_wrong_use_is_one_line_and_status_2(small_bundle, tmp_path, clip, bad):
 
 
 @pytest.mark.parametrize("option", [["--layer-threshold", "x"], ["--threads", "0"], ["--backend", "tpu"], ["--what"]])
-def test_options_that_are_none_are_status_2(small_bundle, clip, option):
+def test_options_that_are_none_are_status_2(tlee_run, small_bundle, clip, option):
     run = tlee_run(small_bundle, clip, *option)
     assert run.returncode == 2 and "Traceback" not in run.stderr
 

@@ -117,7 +117,7 @@ def test_a_rail_that_disappears_makes_the_total_unknown(folder, service):
     assert "the total is unknown" in recorder.reason
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [pytest.param(signal.SIGTERM, marks=pytest.mark.full), signal.SIGKILL])
 def test_a_service_that_ends_in_mid_run_ends_the_readings_alone(folder, service, end):
     nano(folder / "sys")
     process = service()
