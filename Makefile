@@ -18,7 +18,10 @@ demo: $(INSTALLED)
 # of a few steps chaotic). A file stays with one worker, so that what its tests share is made once; each worker loads
 # PyTorch, which costs as much as many tests. With more cores: make test WORKERS=8.
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Compiled modules are kept, wherever they come from and whatever the environment says: else each of some hundred processes
+# compiles PyTorch's again.
+KEPT = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache
+PYTEST = OMP_NUM_THREADS=1 $(KEPT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 test: lint
 	$(MAKE) --no-print-directory -j 2 typecheck pytest
 
