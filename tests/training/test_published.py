@@ -289,6 +289,7 @@ def small(name: str) -> dict:
     return content
 
 
+@pytest.mark.full  # as files of FrameExit's form, and every command in tests/test_no_branches.py
 def test_a_file_without_branches_goes_through_all_commands(here, undrawn):
     name = "cloud_ucf101_mobilenetv2_branch.yml"
     Path(name).write_text(yaml.safe_dump(small(name)))
