@@ -28,7 +28,7 @@ SMALL = {
     "mobilenetv2_tsm": {"width": 0.35},
 }
 SMALL |= {f"efficientnet_b{size}": {"width": 0.25} for size in range(8)}
-# Of others, with the same operators; bn_inception's, resnet18's and mobilenetv2_tsm's are in a golden trace, mobilenetv2's in PARTS.
+# Of others, or in a golden trace (bn_inception, resnet18, mobilenetv2_tsm), or in PARTS (mobilenetv2).
 SIZES = [*(f"efficientnet_b{size}" for size in range(1, 8)), "efficientnet_lite0", "resnet34", "resnet50"]
 SIZES += ["bn_inception", "resnet18", "vgg16", "mobilenetv2", "mobilenetv2_tsm"]
 FAMILIES = [pytest.param(name, marks=pytest.mark.full if name in SIZES else ()) for name in sorted(BACKBONES)]
