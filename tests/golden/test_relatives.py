@@ -98,7 +98,7 @@ def test_frameexits_frames_are_answered_and_its_videos_stop_as_by_its_own_code(f
         assert len(found) == run["exit_frame"] + 1 and found[-1][2].argmax() == run["label"]
 
 
-@WHERE
+@pytest.mark.parametrize("steps_of", [in_pytorch, in_runtime])
 def test_tsms_frames_are_answered_as_by_its_own_demo(tsm, steps_of):
     steps = steps_of(tsm)(clip_of(TSM, TSM["frames"], tsm[0].config), NEVER)
     assert len(steps) == len(TSM["steps"])
