@@ -13,22 +13,9 @@ WORKSTATION += ["calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
-commands = [
-    "tlee-bench = tlee.benchmarks.cli:main",
-    "tlee-build = tlee.engines.cli:main",
-    "tlee-doctor = tlee.doctor.cli:main",
-    "tlee-info = tlee.info:main",
-    "tlee-run = tlee.runtime.cli:main",
-]
+commands = ["bench", "build", "doctor", "info", "run"]
 if sys.version_info >= (3, 10):
-    commands += [
-        "tlee-calibrate = tlee.calibration.int8.cli:main",
-        "tlee-train = tlee.training.cli:main",
-        "tlee-eval = tlee.evaluation.cli:main",
-        "tlee-export = tlee.export.cli:main",
-        "tlee-tune = tlee.calibration.thresholds.cli:main",
-        "tlee-convert = tlee.training.convert:main",
-    ]
+    commands += ["calibrate", "convert", "eval", "export", "train", "tune"]
 
 cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "fastjsonschema>=2.14"]
 workstation = cpu + [
@@ -94,5 +81,5 @@ setup(
         "workstation": workstation,
         "dev": dev,
     },
-    entry_points={"console_scripts": commands},
+    entry_points={"console_scripts": ["tlee-{} = tlee.commands:main".format(name) for name in commands]},
 )

@@ -1,7 +1,8 @@
 """`tlee-bench BUNDLE [INPUT...]`: latency, power and energy of a bundle on this device."""
 
 import argparse
-from typing import Any, Dict, List, Optional
+import contextlib
+from typing import Any, Dict, Iterator, List, Optional
 
 from tlee import cli, modes
 from tlee.benchmarks import compare, estimate, terminal
@@ -12,8 +13,9 @@ from tlee.benchmarks.profile import estimated_profile, profile
 from tlee.benchmarks.report import load_report, save_report
 from tlee.benchmarks.videos import Video, find_videos, synthetic_videos
 from tlee.bundle import Bundle
+from tlee.claims import claimed
 from tlee.errors import InputError, UsageError
-from tlee.files import check_place, whole_file, write_json
+from tlee.files import whole_file, write_json
 from tlee.runtime import Recognizer, Result
 from tlee.runtime.backends import Choice, add_backend_options
 from tlee.runtime.clips import clip_task
@@ -30,7 +32,11 @@ MODES = {
 
 def command(arguments: Optional[List[str]]) -> int:
     options = _parsed(arguments)
-    _check_outputs(options)
+    with _claimed_outputs(options):
+        return _command(options)
+
+
+def _command(options: argparse.Namespace) -> int:
     if options.compare:
         return _compare(options)
     if options.show:
@@ -148,17 +154,20 @@ def _write(path: str, text: str) -> None:
         stream.write(text)
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
+@contextlib.contextmanager
+def _claimed_outputs(options: argparse.Namespace) -> Iterator[None]:
     """Before anything is measured."""
-    for path in (options.json, options.page, options.profile):
-        if path:
-            check_place(path)
     if options.page:
         try:
             import matplotlib  # noqa: F401
         except ImportError:
             remedy = "apt install python3-matplotlib or pip install matplotlib; or draw it elsewhere: tlee-bench --show"
             raise UsageError("--page", "matplotlib is not installed", remedy) from None
+    with contextlib.ExitStack() as outputs:
+        for path in (options.json, options.page, options.profile):
+            if path:
+                outputs.enter_context(claimed(path))
+        yield
 
 
 def _keys(text: str) -> List[str]:

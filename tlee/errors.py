@@ -1,5 +1,20 @@
 """What can go wrong through no fault of this code. Each error is one line that the user can act on."""
 
+import re
+
+# Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    r"""Text of any origin as one line that a terminal shows and does not obey: what is unsafe is escaped.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), str(text))
+
 
 class TleeError(Exception):
     """`SUBJECT: what is wrong; what to do`, on one line."""
@@ -8,7 +23,8 @@ class TleeError(Exception):
         self.subject = str(subject)
         self.problem = str(problem)
         self.remedy = remedy
-        super().__init__(" ".join("{}: {}; {}".format(subject, problem, remedy).split()))
+        said = " ".join("{}: {}; {}".format(printable(subject), problem, remedy).split())
+        super().__init__(printable(said))
 
 
 class UsageError(TleeError):

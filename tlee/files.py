@@ -1,49 +1,66 @@
 """Files and folders that appear whole or not at all, written under a temporary name, then renamed; and logs."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from typing import IO, Any, Iterator, Tuple
+from typing import IO, Any, Iterator, Sequence
 
+from tlee.claims import (
+    BUSY,
+    CANNOT_WRITE,
+    CHOOSE_FOLDER,
+    WAIT,
+    claimed,
+    is_stream,
+    remove,
+    temporary_file,
+    temporary_folder,
+)
 from tlee.errors import UsageError
-
-CANNOT_WRITE = "cannot be written ({})"
-CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
+from tlee.reading import MB
+from tlee.replacing import finish, take_place
 
 
 @contextlib.contextmanager
-def whole_file(path: str, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open `path` for writing; it appears when the block ends, or not at all if the block fails.
+def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[Any]]:
+    """Open `path` for writing; it appears when the block ends, or not at all if the block fails or is interrupted.
 
-    An interruption (Ctrl-C) keeps what was written so far: lines already reported are results.
+    A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly.
+
+    Args:
+        lines: an interruption keeps the lines that are complete: each is a result.
 
     Raises:
-        UsageError: the folder does not exist, cannot be written, or is full.
+        UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
     """
+    path = os.fspath(path)
     encoding = None if "b" in mode else "utf-8"
-    handle, temporary = _beside(path)
-    try:
-        with open(handle, mode, encoding=encoding) as stream:
+    if is_stream(path):
+        with _said(path):
+            stream = open(path, mode, encoding=encoding)  # noqa: SIM115 - closed below, where its errors are told
+        with contextlib.closing(_Stream(stream, path)) as said:
+            yield said
+        return
+    with claimed(path) as place:
+        with _said(path):
+            temporary = temporary_file(place)
+        try:
+            stream = open(temporary, mode, encoding=encoding)  # noqa: SIM115
             try:
-                yield stream
-            finally:
-                stream.flush()
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except KeyboardInterrupt:
-        os.replace(temporary, path)
-        raise
-    except OSError as error:
-        os.unlink(temporary)
-        if error.filename not in (None, temporary, path):  # the block's own affair, not this file's
-            raise
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-    except BaseException:
-        os.unlink(temporary)
-        raise
+                with contextlib.closing(_Stream(stream, path)) as said:
+                    yield said
+            except KeyboardInterrupt:
+                if lines:
+                    _end_lines(temporary, path)
+                    _rename(temporary, place, path)
+                raise
+            _rename(temporary, place, path)
+        finally:
+            remove(temporary)
 
 
 @contextlib.contextmanager
@@ -51,66 +68,46 @@ def growing_file(path: str) -> Iterator[IO[Any]]:
     """Open `path` to append lines that are results as soon as they are flushed: of a camera, which never ends.
 
     Raises:
-        UsageError: the folder does not exist, cannot be written, or is full.
+        UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
     """
-    try:
-        with open(path, "a", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        if error.filename not in (None, path):  # the block's own affair, not this file's
-            raise
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-
-
-def check_place(path: str) -> None:
-    """Before long work, the result of which shall be written to `path`. Raises UsageError as `whole_file` does."""
-    handle, temporary = _beside(path)
-    os.close(handle)
-    os.unlink(temporary)
-
-
-def _beside(path: str) -> Tuple[int, str]:
-    """A new file in the folder of `path`."""
-    folder, name = os.path.split(os.path.abspath(path))
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(21, "Is a directory")
-        return tempfile.mkstemp(prefix=".{}.".format(name), dir=folder)
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+    path = os.fspath(path)
+    with _said(path):
+        stream = open(path, "a", encoding="utf-8")  # noqa: SIM115
+    with contextlib.closing(_Stream(stream, path)) as said:
+        if not is_stream(path):
+            _lock(stream, path)
+            _end_lines(path, path)
+        yield said
 
 
 @contextlib.contextmanager
-def whole_folder(path: str, replace: bool = False) -> Iterator[str]:
-    """A new folder beside `path` that takes its name when the block ends, or vanishes if it fails.
+def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> Iterator[str]:
+    """A new folder that takes the name `path` when the block ends, or vanishes if it fails or is interrupted.
 
     Args:
-        path: where the folder shall stand.
-        replace: whether a folder that stands there already gives way.
+        path: where the folder shall stand; a link is followed.
+        replace: whether a folder that stands there already gives way, in one step.
+        keep: folders inside of that one that stay.
 
     Raises:
-        UsageError: the parent folder cannot be written, or `path` exists and `replace` is false.
+        UsageError: the parent folder cannot be written, `path` exists and `replace` is false, or another process writes
+            this folder.
     """
-    path = os.path.abspath(path)
     if os.path.lexists(path) and not replace:
         raise UsageError(path, "exists already", "choose another name, or add --replace")
-    try:
-        temporary = tempfile.mkdtemp(prefix=".{}.".format(os.path.basename(path)), dir=os.path.dirname(path))
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        old = None
-        if os.path.lexists(path):
-            old = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(path))
-            os.replace(path, os.path.join(old, "replaced"))
-        os.replace(temporary, path)
-        if old:
-            shutil.rmtree(old)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with claimed(path, folder=True) as place:
+        with _said(path):
+            finish(place)
+            temporary = temporary_folder(place)
+        try:
+            yield temporary
+            with _said(path):
+                os.chmod(temporary, 0o777 & ~_umask())
+                take_place(temporary, place, keep)
+        finally:
+            with contextlib.suppress(OSError):
+                finish(place)
+            remove(temporary)  # or what stood there before
 
 
 def write_json(path: str, value: object) -> None:
@@ -132,6 +129,83 @@ def sha256_of(path: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+class _Stream:
+    """An open file whose own errors are told from those of whoever uses it."""
+
+    def __init__(self, stream: IO[Any], path: str) -> None:
+        self._stream, self._path = stream, path
+
+    def write(self, content: Any) -> Any:
+        with _said(self._path):
+            return self._stream.write(content)
+
+    def flush(self) -> None:
+        with _said(self._path):
+            self._stream.flush()
+
+    def close(self) -> None:
+        try:
+            with _said(self._path):
+                self._stream.close()
+        finally:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _said(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), CHOOSE_FOLDER) from None
+
+
+def _rename(temporary: str, place: str, path: str) -> None:
+    with _said(path):
+        if os.path.exists(place):
+            old = os.stat(place)
+            os.chmod(temporary, old.st_mode & 0o7777)
+            with contextlib.suppress(OSError):  # only root may give files away
+                os.chown(temporary, old.st_uid, old.st_gid)
+        else:
+            os.chmod(temporary, 0o666 & ~_umask())
+        try:
+            os.replace(temporary, place)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+            shutil.copyfile(temporary, place)  # a mount point keeps its file, and gets the content
+
+
+def _lock(stream: IO[Any], path: str) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # all others: no locks on this file system
+        if error.errno == errno.EWOULDBLOCK:
+            raise UsageError(path, BUSY, WAIT) from None
+
+
+def _end_lines(file: str, path: str) -> None:
+    """Take off the beginning of a result that a killed or interrupted writer left at the end of JSON Lines."""
+    with _said(path), open(file, "r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - MB))
+        line = stream.read().rpartition(b"\n")[2]
+        if not line:
+            return
+        try:
+            json.loads(line.decode("utf-8"))
+        except ValueError:
+            if line.startswith(b"{"):
+                stream.truncate(size - len(line))
+                return
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\n")
 
 
 def _umask() -> int:

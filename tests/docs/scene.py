@@ -26,6 +26,7 @@ from doubles.environment import environment
 
 from docs import faked, standins
 from tlee import cli
+from tlee.commands import MODULES
 
 # The double of each board: release of TensorRT, device, CUDA's Python package.
 DOUBLES = {"nano": ("8.2", "nano", "pycuda"), "orin": ("10", "orin", "cuda_python")}
@@ -34,7 +35,7 @@ PROGRAMS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]
 LONGEST = 1200  # seconds
 LIVE = ("csi://", "v4l2://", "rtsp://")
 SHELL = re.compile(r"[|&;<>$`]")
-COMMANDS = {entry.name: entry.module for entry in entry_points(group="console_scripts") if entry.name[:5] == "tlee-"}
+COMMANDS = {name: MODULES[name] for name in entry_points(group="console_scripts").names if name[:5] == "tlee-"}
 # Options that name what a command writes; of any other command, -o.
 OUTPUTS = {"tlee-bench": {"--json", "--page", "--profile"}, "tlee-run": {"--json"}}
 # What of the checkout is not shared by all scenes, because commands write there.

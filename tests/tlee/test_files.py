@@ -25,11 +25,20 @@ def test_a_failed_block_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_an_interrupted_block_keeps_what_was_written(tmp_path):
+def test_an_interrupted_block_leaves_the_old_file(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
     with pytest.raises(KeyboardInterrupt), whole_file(str(tmp_path / "a.txt")) as stream:
-        stream.write("one\n")
+        stream.write("new")
         raise KeyboardInterrupt
-    assert (tmp_path / "a.txt").read_text() == "one\n"
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_interrupted_block_of_lines_keeps_those_that_are_complete(tmp_path):
+    with pytest.raises(KeyboardInterrupt), whole_file(str(tmp_path / "a.txt"), lines=True) as stream:
+        stream.write('{"a": 1}\n{"b": ')
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.txt").read_text() == '{"a": 1}\n'
 
 
 def test_a_full_disk_is_one_line():

@@ -1,0 +1,136 @@
+"""Files of any origin, read once: plain files only, no larger than their kind may be, and never more than text, numbers
+or bytes.
+
+What is wrong is one of our errors, whatever a parser raised.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+from typing import Any, Callable, Optional, Type
+
+from tlee.errors import TleeError, UsageError
+
+MB = 1 << 20
+JSON_LIMIT = 64 * MB  # of our own JSON: reports with every raw sample have some 5
+CHECK_PATH = "check the path"
+_ODD_NUMBER = re.compile(r"[0-9]{19}|[eE]\+?[0-9]{3}")  # those that may exceed 64 bits
+_LARGEST = 2**63
+
+
+def read_bytes(
+    path: str,
+    limit: int,
+    error: Type[TleeError] = UsageError,
+    remedy: str = CHECK_PATH,
+    folder: Optional[int] = None,
+    follow: bool = True,
+) -> bytes:
+    """The content of a file.
+
+    Args:
+        limit: bytes, at most.
+        error: the class of what is raised.
+        remedy: what the user should do where it cannot be read.
+        folder: a descriptor of the folder that `path` is relative to.
+        follow: whether the file may be a link.
+
+    Raises:
+        `error`: there is no such file, or it is no plain one, too large, or cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
+    try:
+        with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if stat.S_ISDIR(status.st_mode):
+                raise error(path, "a folder, not a file", remedy)
+            if not stat.S_ISREG(status.st_mode):
+                raise error(path, "not a plain file", "write its content to one and give that")
+            content = stream.read(min(limit, max(status.st_size, 4096)) + 1)
+    except OSError as problem:
+        raise error(path, problem.strerror, remedy) from None
+    except ValueError:  # a zero byte, or half of a surrogate pair
+        raise error(path, "not a name that a file can have", remedy) from None
+    if max(len(content), status.st_size) > limit:
+        raise error(path, "{:,} bytes, more than the {:,} of any such file".format(status.st_size, limit), remedy)
+    return content
+
+
+def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH) -> str:
+    """The content of a file in UTF-8, without a byte order mark. Raises as `read_bytes`, and where it is no text."""
+    content = read_bytes(path, limit, error, remedy)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), remedy) from None
+
+
+def read_json(
+    path: str,
+    limit: int = JSON_LIMIT,
+    error: Type[TleeError] = UsageError,
+    remedy: str = CHECK_PATH,
+) -> Any:
+    """The value in a file of JSON. Raises as `read_bytes` does, and where `parse_json` does."""
+    content = read_bytes(path, limit, error, remedy)
+    try:
+        return parse_json(content)
+    except ValueError as problem:
+        raise error(path, "not readable as JSON ({})".format(problem), remedy) from None
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings can be written again.
+
+    Raises:
+        ValueError: it is not JSON, or not such.
+    """
+    text = content.decode("utf-8")
+    exact = {"parse_int": _integer, "parse_float": _finite} if _ODD_NUMBER.search(text) else {}
+    try:
+        value = json.loads(text, parse_constant=_no_number, **exact)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair in a string") from None
+    return value
+
+
+def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error: Type[TleeError] = UsageError) -> Any:
+    """What a library's parser makes of a file that is bounded already; whatever it raises means that the file is bad.
+
+    Args:
+        what: that the file should have been, as "a checkpoint".
+
+    Raises:
+        `error`: with the first line of what the parser said.
+    """
+    try:
+        return parse()
+    except TleeError:
+        raise
+    except Exception as problem:  # parsers of damaged files raise nearly everything
+        said = (str(problem).strip().splitlines() or [""])[0][:120] or type(problem).__name__
+        raise error(path, "not {} that can be read ({})".format(what, said), remedy) from None
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) < 21 else _LARGEST
+    if not -_LARGEST <= value < _LARGEST:
+        raise ValueError("a number beyond 64 bits")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError("{} is no number".format(text))
