@@ -5,29 +5,50 @@ a path that leaves the bundle. Nothing in a bundle is unpickled or run.
 """
 
 import contextlib
-import functools
-import json
 import os
 import shutil
-from typing import Any, Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Set
+import stat
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError
 from tlee.files import sha256, whole_folder, write_json
 from tlee.frames import FrameSpec
+from tlee.manifest import (
+    DELICATE,
+    DEVICE_FOLDERS,
+    EXPORT_AGAIN,
+    FORMAT,
+    MANIFEST,
+    check_manifest,
+    exit_costs,
+    load_manifest,
+    unit_segments,
+)
 from tlee.policy import Thresholds
+from tlee.reading import read_bytes
+from tlee.replacing import link_or_copy, settled
 
-FORMAT = 7
-MANIFEST = "manifest.json"
-NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
+__all__ = [  # with what of the manifest others need
+    "DELICATE",
+    "EXPORT_AGAIN",
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "BundleWriter",
+    "Segment",
+    "amend_bundle",
+    "exit_costs",
+    "unit_segments",
+    "write_bundle",
+]
+
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
 HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make them with tlee-calibrate"}
-# Always in float32, alone and within units: what they give is compared with thresholds, and these may lie at 0.99999,
-# where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
-DELICATE = ("frm", "head", "gate")
-DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
-EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
+MAX_FILES, MAX_DEPTH = 20000, 8
 
 
 class Segment(NamedTuple):
@@ -44,45 +65,6 @@ class Segment(NamedTuple):
     state: Dict[str, str]  # inputs by name that the output of that name replaces in the next frame
     nodes: int  # of the ONNX graph: what building it takes goes by these
     segments: List[str]  # of a unit, in order; of a segment itself alone
-
-
-def unit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
-    """Of each unit, one per exit, the segments that it is composed of, in order.
-
-    Example:
-        >>> unit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
-        ['tail', 'head', 'gate']
-    """
-    shared = [name for name in ("neck",) + DELICATE if name in segments]
-    own = ["branch{}".format(b) for b in range(branches)] + ["tail"]
-    return {"exit{}".format(b): [name] + shared for b, name in enumerate(own)}
-
-
-def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """What reaching each exit of a frame costs, from the manifest's segments.
-
-    Returns:
-        For each exit its `segment`; `backbone_macs` of the splits up to it; `macs` and `parameters` of all that has
-        run when the frame leaves there: these splits and every exit so far, each with neck, FRM, head and gate.
-    """
-
-    def total(key: str, names: List[str]) -> int:
-        return sum(segments[name][key] for name in names if name in segments)
-
-    exits: List[Dict[str, Any]] = []
-    shared = ["neck"] + list(DELICATE)
-    for b in range(branches + 1):
-        splits = ["split{}".format(i) for i in range(b + 1)]
-        own = (["branch{}".format(i) for i in range(branches)] + ["tail"])[: b + 1]
-        exits.append(
-            {
-                "segment": own[-1],
-                "backbone_macs": total("macs", splits),
-                "macs": total("macs", splits + own) + (b + 1) * total("macs", shared),
-                "parameters": total("parameters", splits + own + shared),
-            }
-        )
-    return exits
 
 
 class Bundle:
@@ -106,9 +88,10 @@ class Bundle:
         ['split0', 'split1', 'split2', 'split3', 'exit0', 'exit1', 'exit2', 'exit3']
     """
 
-    def __init__(self, path: str, manifest: Dict[str, Any]) -> None:
+    def __init__(self, path: str, manifest: Dict[str, Any], folder: Optional[HeldFolder] = None) -> None:
         self.path = path
         self.manifest = manifest
+        self._folder = folder  # as it was opened: a bundle that takes its place is another one
         model, frames = manifest["model"], manifest["frames"]
         self.name: str = model["name"]
         self.labels: List[str] = model["labels"]
@@ -123,14 +106,37 @@ class Bundle:
         """Open the bundle in a folder.
 
         Raises:
-            BundleError: the folder is no bundle, or not what its manifest says.
+            BundleError: the folder is no bundle, not what its manifest says, or has graphs that no export writes.
             UsageError: fastjsonschema, which checks the manifest, is not installed.
         """
         path = os.fspath(path)
-        manifest = _load_manifest(path)
-        _check_manifest(os.path.join(path, MANIFEST), manifest)
-        _check_files(path, manifest)
-        return cls(path, manifest)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            settled(path)
+            before = _state(path)
+            try:
+                return cls._open(path)
+            except BundleError:
+                if before == _state(path) or time.monotonic() > deadline:
+                    raise  # it was not replaced meanwhile
+
+    @classmethod
+    def _open(cls, path: str) -> "Bundle":
+        try:
+            folder = HeldFolder(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
+        except OSError as error:
+            raise BundleError(path, "cannot be opened ({})".format(error.strerror), "make it readable") from None
+        manifest = load_manifest(path, folder)
+        check_manifest(os.path.join(path, MANIFEST), manifest)
+        _check_files(path, folder, manifest)
+        return cls(path, manifest, folder)
+
+    def release(self) -> None:
+        """Let go of the folder as it was opened, so that it can be removed once another has taken its place."""
+        if self._folder is not None:
+            self._folder.close()
 
     def graph(self, name: str) -> Segment:
         """A segment or unit by its name."""
@@ -177,14 +183,17 @@ class Bundle:
         path = os.path.join(self.path, name)
         if name not in self.manifest["files"]:
             raise BundleError(path, "not in the bundle", EXPORT_AGAIN)
-        try:
-            with open(path, "rb") as stream:
-                content = stream.read()
-        except OSError as error:
-            raise BundleError(path, error.strerror, EXPORT_AGAIN) from None
-        if sha256(content) != self.manifest["files"][name]["sha256"]:
+        entry = self.manifest["files"][name]
+        relative, folder = self._place(name)
+        content = read_bytes(relative, entry["size"], BundleError, EXPORT_AGAIN, folder, follow=False, subject=path)
+        if sha256(content) != entry["sha256"]:
             raise BundleError(path, "altered since the bundle was written", EXPORT_AGAIN)
         return content
+
+    def _place(self, name: str) -> Tuple[str, Optional[int]]:
+        """A file, and the descriptor of the folder that its path is relative to."""
+        held = self._folder.descriptor if self._folder else None
+        return (os.path.join(self.path, name) if held is None else name), held
 
     def verify(self) -> None:
         """Check the content of every file. Raises BundleError as `read` does."""
@@ -227,6 +236,8 @@ class BundleWriter:
         path = os.path.join(self.folder, name)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # it may be the amended bundle's file, too
             with open(path, "wb") as stream:
                 stream.write(content)
         except OSError as error:
@@ -237,17 +248,17 @@ class BundleWriter:
         """The bundle with what it holds so far, unchecked: to be run for what the manifest is to say of it."""
         return Bundle(self.folder, dict(manifest, format=FORMAT, files=self.files))
 
-    def finish(self, manifest: Dict[str, Any]) -> Bundle:
-        """Write the manifest (all but `format` and `files`, which are known here) and open the result.
+    def finish(self, manifest: Dict[str, Any]) -> None:
+        """Write the manifest (all but `format` and `files`, which are known here) and check the result by opening it.
 
         Raises:
             BundleError: the manifest is not a valid one.
             UsageError: it cannot be written.
         """
         manifest = dict(manifest, format=FORMAT, files=self.files)
-        _check_manifest(os.path.join(self.folder, MANIFEST), manifest)
+        check_manifest(os.path.join(self.folder, MANIFEST), manifest)
         write_json(os.path.join(self.folder, MANIFEST), manifest)
-        return Bundle.open(self.folder)
+        Bundle.open(self.folder).release()
 
 
 @contextlib.contextmanager
@@ -265,147 +276,74 @@ def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
 
 @contextlib.contextmanager
 def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
-    """Add to a bundle, or change its manifest: the amended one takes its place when the block ends, or nothing changes.
-    What a device built is kept.
+    """Add to a bundle, or change its manifest: the amended one takes its place in one step when the block ends, or
+    nothing changes. What a device built is kept.
 
     Raises:
         BundleError: the bundle is no longer the one that was opened.
-        UsageError: it cannot be written.
+        UsageError: it cannot be written, or another command writes it.
     """
-    if Bundle.open(bundle.path).manifest != bundle.manifest:
-        raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
-    bundle.verify()
-    with whole_folder(bundle.path, replace=True) as folder:
-        os.rmdir(folder)
-        try:
-            shutil.copytree(bundle.path, folder)
-        except (OSError, shutil.Error) as error:
-            raise UsageError(bundle.path, "cannot be copied ({})".format(error), "make room beside it") from None
-        writer = BundleWriter(folder)
-        writer.files = dict(bundle.manifest["files"])
-        yield writer
+    with claimed(bundle.path, folder=True):
+        if Bundle.open(bundle.path).manifest != bundle.manifest:
+            raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
+        bundle.verify()
+        with whole_folder(bundle.path, replace=True, keep=DEVICE_FOLDERS) as folder:
+            writer = BundleWriter(folder)
+            writer.files = dict(bundle.manifest["files"])
+            try:
+                for name in writer.files:
+                    os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+                    link_or_copy(os.path.join(bundle.path, name), os.path.join(folder, name))
+            except OSError as error:
+                problem = "cannot be copied ({})".format(error.strerror)
+                raise UsageError(bundle.path, problem, "make room beside it") from None
+            yield writer
+            bundle.release()
 
 
-def _load_manifest(path: str) -> Dict[str, Any]:
-    file = os.path.join(path, MANIFEST)
-    if not os.path.isdir(path):
-        raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)")
-    if not os.path.isfile(file):
-        raise BundleError(path, "not a bundle, {} is missing".format(MANIFEST), EXPORT_AGAIN)
+def _state(path: str) -> Optional[Tuple[int, int, int]]:
+    """Another one when the bundle is replaced."""
     try:
-        with open(file, encoding="utf-8") as stream:
-            manifest = json.load(stream)
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(file, "not readable as JSON ({})".format(error), EXPORT_AGAIN) from None
-    if not isinstance(manifest, dict) or "format" not in manifest:
-        raise BundleError(file, "not the manifest of a bundle", EXPORT_AGAIN)
-    if manifest["format"] != FORMAT:
-        remedy = "use the release of tlee that wrote it, or export again with this one"
-        raise BundleError(file, "format {}, this release reads {}".format(manifest["format"], FORMAT), remedy)
-    return manifest
+        status = os.stat(os.path.join(path, MANIFEST))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _check_manifest(file: str, manifest: Dict[str, Any]) -> None:
-    try:
-        import fastjsonschema
-    except ImportError:
-        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson '.[jetson]')"
-        raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
-    try:
-        _validator()(manifest)
-    except fastjsonschema.JsonSchemaException as error:
-        raise BundleError(file, "not a valid manifest: {}".format(error), EXPORT_AGAIN) from None
-    problem = _contradiction(manifest)
-    if problem:
-        raise BundleError(file, "contradicts itself: {}".format(problem), EXPORT_AGAIN)
-
-
-@functools.lru_cache(maxsize=None)
-def _validator() -> Callable[[Dict[str, Any]], Any]:
-    """The schema as a function; making it takes longer than all else that opening a bundle does."""
-    import fastjsonschema
-
-    with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
-        return fastjsonschema.compile(json.load(stream))
-
-
-def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
-    """What a schema cannot say."""
-    model, frames, segments = manifest["model"], manifest["frames"], manifest["segments"]
-    exits = model["branches"] + 1
-    if len(model["labels"]) != model["classes"]:
-        return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
-    if sorted(frames["order"]) != list(range(frames["count"])):
-        return "the frame order is no permutation of {} frames".format(frames["count"])
-    if frames["crop"] > frames["resize"]:
-        return "the crop is larger than the resized frame"
-    needed = ["split{}".format(b) for b in range(exits)] + ["branch{}".format(b) for b in range(exits - 1)]
-    needed += [name for name in ("frm", "gate") if model[name] not in NO_SEGMENT]
-    missing = [name for name in needed if name not in segments]
-    if missing:
-        return "segment {} is missing".format(missing[0])
-    given = [value["name"] for value in segments["head"]["inputs"]]
-    if (model["heads"] == "per_frame") != ("position" in given):
-        return "heads are {}, but the head's inputs are {}".format(model["heads"], ", ".join(given))
-    rule = manifest["exit_rule"]
-    for point in [rule] + list(rule["operating_points"].values()):
-        if any(len(values) != exits for values in point["thresholds"].values()):
-            return "thresholds for another number of exits than {}".format(exits)
-    if manifest["exits"] != exit_costs(model["branches"], segments):
-        return "the costs of the exits are not those of the segments"
-    for name, segment in segments.items():
-        handed = zip(*([value["name"] for value in segment[side][1:]] for side in ("inputs", "outputs")))
-        if name.startswith("split") and segment.get("state", {}) != dict(handed):
-            return "the state of {} is not what follows its first input and output".format(name)
-        if "state" in segment and frames["order"] != sorted(frames["order"]):
-            return "a state is handed from frame to frame, but the frames are not in chronological order"
-    units, composed = manifest["units"], unit_segments(model["branches"], segments)
-    if {name: unit["segments"] for name, unit in units.items()} != composed:
-        return "the units are not those of the segments, one for each exit"
-    return _wrong_forms(manifest)
-
-
-def _wrong_forms(manifest: Dict[str, Any]) -> Optional[str]:
-    graphs = dict(manifest["segments"], **manifest["units"])
-    files = [graph["file"] for graph in graphs.values()]
-    for precision, variant in manifest["variants"].items():
-        strange = sorted((set(variant["forms"]) - set(graphs)) | (set(variant["kept"]) - set(manifest["segments"])))
-        if strange:
-            return "there is a form of {}, but no such segment or unit".format(strange[0])
-        delicate = sorted(set(variant["forms"]) & set(DELICATE))
-        if delicate:
-            return "there is a form of {}, which has to stay in float32".format(delicate[0])
-        if precision == "int8" and any("cache" not in form for form in variant["forms"].values()):
-            return "a form in int8 has no cache"
-        files += [form[key] for form in variant["forms"].values() for key in ("file", "cache") if key in form]
-    unlisted = [name for name in files if name not in manifest["files"]]
-    return "{} is not among the files".format(unlisted[0]) if unlisted else None
-
-
-def _check_files(path: str, manifest: Dict[str, Any]) -> None:
-    inside = os.path.realpath(path) + os.sep
+def _check_files(path: str, folder: HeldFolder, manifest: Dict[str, Any]) -> None:
+    sizes = _sizes(path, folder)
     for name, entry in manifest["files"].items():
         file = os.path.join(path, name)
-        plain = not os.path.isabs(name) and os.path.normpath(name) == name and not name.startswith("..")
-        if not plain or not os.path.realpath(file).startswith(inside):
-            raise BundleError(path, "the path {!r} leaves the bundle".format(name), EXPORT_AGAIN)
-        if not os.path.isfile(file):
+        if name not in sizes:
             raise BundleError(file, "missing", EXPORT_AGAIN)
-        if os.path.getsize(file) != entry["size"]:
-            problem = "{} bytes, the manifest says {}".format(os.path.getsize(file), entry["size"])
-            raise BundleError(file, problem, EXPORT_AGAIN)
-    for extra in sorted(_walk_files(path) - set(manifest["files"]) - {MANIFEST}):
-        raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
+        if sizes[name] != entry["size"]:
+            raise BundleError(file, "{} bytes, the manifest says {}".format(sizes[name], entry["size"]), EXPORT_AGAIN)
+    for extra in sorted(set(sizes) - set(manifest["files"]) - {MANIFEST}):
+        if extra.split("/")[0] not in DEVICE_FOLDERS:
+            raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
 
 
-def _walk_files(path: str) -> Set[str]:
-    found: Set[str] = set()
-    for folder, folders, files in os.walk(path):
-        relative = os.path.relpath(folder, path)
-        if relative == ".":
-            folders[:] = [f for f in folders if f not in DEVICE_FOLDERS]
-        found.update(os.path.normpath(os.path.join(relative, name)) for name in files)
-    return found
+def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
+    """Of every file in the folder. Links are refused: what they name may be anything, and copied with the bundle."""
+    sizes: Dict[str, int] = {}
+    for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
+        if at == ".":  # what is there only while the bundle is amended
+            folders[:] = [name for name in folders if not reserved(name)]
+            names = [name for name in names if not reserved(name)]
+        for name in folders + names:
+            relative = os.path.normpath(os.path.join(at, name))
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:  # of a build at work
+                continue
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
+                raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
+            if stat.S_ISREG(status.st_mode):
+                sizes[relative] = status.st_size
+        if len(sizes) > MAX_FILES or at.count(os.sep) > MAX_DEPTH:
+            raise BundleError(path, "more files or folders than any bundle has", EXPORT_AGAIN)
+    return sizes
 
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:

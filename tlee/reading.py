@@ -27,6 +27,7 @@ def read_bytes(
     remedy: str = CHECK_PATH,
     folder: Optional[int] = None,
     follow: bool = True,
+    subject: Optional[str] = None,
 ) -> bytes:
     """The content of a file.
 
@@ -36,25 +37,27 @@ def read_bytes(
         remedy: what the user should do where it cannot be read.
         folder: a descriptor of the folder that `path` is relative to.
         follow: whether the file may be a link.
+        subject: what errors name; None for the path.
 
     Raises:
         `error`: there is no such file, or it is no plain one, too large, or cannot be read.
     """
+    subject = subject or path
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
     try:
         with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
             status = os.fstat(stream.fileno())
             if stat.S_ISDIR(status.st_mode):
-                raise error(path, "a folder, not a file", remedy)
+                raise error(subject, "a folder, not a file", remedy)
             if not stat.S_ISREG(status.st_mode):
-                raise error(path, "not a plain file", "write its content to one and give that")
+                raise error(subject, "not a plain file", "write its content to one and give that")
             content = stream.read(min(limit, max(status.st_size, 4096)) + 1)
     except OSError as problem:
-        raise error(path, problem.strerror, remedy) from None
+        raise error(subject, problem.strerror, remedy) from None
     except ValueError:  # a zero byte, or half of a surrogate pair
-        raise error(path, "not a name that a file can have", remedy) from None
+        raise error(subject, "not a name that a file can have", remedy) from None
     if max(len(content), status.st_size) > limit:
-        raise error(path, "{:,} bytes, more than the {:,} of any such file".format(status.st_size, limit), remedy)
+        raise error(subject, "{:,} bytes, more than the {:,} of any such file".format(status.st_size, limit), remedy)
     return content
 
 

@@ -46,18 +46,19 @@ def take_place(new: str, place: str, keep: Sequence[str] = ()) -> None:
         finish(place)
 
 
-def link_tree(source: str, target: str) -> None:
-    """A copy of a folder that takes no room where files can have two names: these are replaced, never written to.
-    Raises OSError."""
-
-    def link(file: str, name: str) -> None:
-        try:
-            os.link(file, name)
-        except OSError:
-            shutil.copy2(file, name)
-
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file another name, or copy it where it cannot have two: files are replaced, never written to. Raises
+    OSError."""
     try:
-        shutil.copytree(source, target, symlinks=True, copy_function=link)
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def link_tree(source: str, target: str) -> None:
+    """As `link_or_copy`, of a folder."""
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
     except shutil.Error as error:
         raise OSError(errno.EIO, str(error.args[0][0][2])[:200]) from None  # the first of a list
 
@@ -152,10 +153,7 @@ def _fill(ready: str, place: str) -> None:
         moving, target = os.path.join(ready, INSIDE), os.path.join(place, name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(moving)
-        try:
-            os.link(os.path.join(ready, name), moving)
-        except OSError:
-            shutil.copy2(os.path.join(ready, name), moving)
+        link_or_copy(os.path.join(ready, name), moving)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(moving, target)
     names = set(_files(ready))

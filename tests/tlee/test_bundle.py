@@ -116,11 +116,24 @@ def test_a_path_that_leaves_the_bundle_is_refused(copy, path):
     refuse(copy, "leaves the bundle")
 
 
-def test_a_link_that_leaves_the_bundle_is_refused(copy):
-    target = copy.parent / "tail.onnx"
-    shutil.move(copy / "segments" / "tail.onnx", target)
-    os.symlink(target, copy / "segments" / "tail.onnx")
-    refuse(copy, "leaves the bundle")
+@pytest.mark.parametrize("place", ["segments/tail.onnx", "a", "engines", "segments/a", "engines/a/b", "manifest.json"])
+def test_links_are_refused(copy, place):
+    target, link = copy.parent / "elsewhere", copy / place
+    link.parent.mkdir(exist_ok=True, parents=True)
+    if link.exists():
+        shutil.move(link, target)
+    else:
+        target.mkdir()
+    link.symlink_to(target)
+    refuse(copy, f"{place}: (a link; put the file itself there, or remove it|Too many levels of symbolic links)")
+
+
+def test_pipes_and_depths_are_refused(copy):
+    os.mkfifo(copy / "segments" / "pipe")
+    refuse(copy, "segments/pipe: not a plain file")
+    (copy / "segments" / "pipe").unlink()
+    (copy / "engines" / "/".join("x" * 20)).mkdir(parents=True)
+    refuse(copy, "more files or folders than any bundle has")
 
 
 @pytest.mark.parametrize(

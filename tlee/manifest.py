@@ -1,0 +1,285 @@
+"""The manifest of a bundle: what is in it is checked for form (a JSON Schema), for size, and for contradictions.
+
+Whoever wrote it may be an attacker: nothing in it is believed that can be checked, and no number is larger than what it
+counts can be.
+"""
+
+import functools
+import json
+import os
+import re
+from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Tuple
+
+from tlee.claims import HeldFolder
+from tlee.errors import UNSAFE, BundleError, UsageError
+from tlee.reading import MB, parse_json, read_bytes
+
+FORMAT = 7
+MANIFEST = "manifest.json"
+LIMIT = 8 * MB  # bytes; those of the largest models have 0.3 MB
+NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
+# Always in float32, alone and within units: what they give is compared with thresholds, and these may lie at 0.99999,
+# where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
+DELICATE = ("frm", "head", "gate")
+DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
+MAX_ELEMENTS = 1 << 28  # of one value, a gigabyte; a frame of 4096 x 4096 has a fifth
+EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
+
+PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+Interface = List[Tuple[str, List[int]]]  # names and shapes, in order
+
+
+def load_manifest(path: str, folder: HeldFolder) -> Dict[str, Any]:
+    """The manifest in a bundle, of this release's format and not yet checked.
+
+    Args:
+        path: of the bundle.
+        folder: that one.
+
+    Raises:
+        BundleError: there is none, or it cannot be read.
+    """
+    file = os.path.join(path, MANIFEST)
+    if MANIFEST not in os.listdir(folder.descriptor):
+        raise BundleError(path, "not a bundle, {} is missing".format(MANIFEST), EXPORT_AGAIN)
+    content = read_bytes(MANIFEST, LIMIT, BundleError, EXPORT_AGAIN, folder.descriptor, follow=False, subject=file)
+    try:
+        manifest = parse_json(content)
+    except ValueError as error:
+        raise BundleError(file, "not readable as JSON ({})".format(error), EXPORT_AGAIN) from None
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise BundleError(file, "not the manifest of a bundle", EXPORT_AGAIN)
+    if manifest["format"] != FORMAT:
+        remedy = "use the release of tlee that wrote it, or export again with this one"
+        raise BundleError(file, "format {}, this release reads {}".format(manifest["format"], FORMAT), remedy)
+    return manifest
+
+
+def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
+    """Refuse a manifest that is none, or that no export writes.
+
+    Raises:
+        BundleError: names `file` and what is wrong.
+        UsageError: fastjsonschema, which checks it, is not installed.
+    """
+    try:
+        import fastjsonschema
+    except ImportError:
+        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson '.[jetson]')"
+        raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
+    unsafe = next((text for text in _texts(manifest) if UNSAFE.search(text)), None)
+    if unsafe is not None:
+        raise BundleError(file, "control characters in {!r}".format(unsafe[:80]), "rename what it names, export again")
+    try:
+        _validator()(manifest)
+    except fastjsonschema.JsonSchemaException as error:
+        raise BundleError(file, "not a valid manifest: {}".format(error), EXPORT_AGAIN) from None
+    problem = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_forms(manifest)
+    if problem:
+        raise BundleError(file, "contradicts itself: {}".format(problem), EXPORT_AGAIN)
+
+
+def unit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
+    """Of each unit, one per exit, the segments that it is composed of, in order.
+
+    Example:
+        >>> unit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
+        ['tail', 'head', 'gate']
+    """
+    shared = [name for name in ("neck",) + DELICATE if name in segments]
+    own = ["branch{}".format(b) for b in range(branches)] + ["tail"]
+    return {"exit{}".format(b): [name] + shared for b, name in enumerate(own)}
+
+
+def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """What reaching each exit of a frame costs, from the manifest's segments.
+
+    Returns:
+        For each exit its `segment`; `backbone_macs` of the splits up to it; `macs` and `parameters` of all that has
+        run when the frame leaves there: these splits and every exit so far, each with neck, FRM, head and gate.
+    """
+
+    def total(key: str, names: List[str]) -> int:
+        return sum(segments[name][key] for name in names if name in segments)
+
+    exits: List[Dict[str, Any]] = []
+    shared = ["neck"] + list(DELICATE)
+    for b in range(branches + 1):
+        splits = ["split{}".format(i) for i in range(b + 1)]
+        own = (["branch{}".format(i) for i in range(branches)] + ["tail"])[: b + 1]
+        exits.append(
+            {
+                "segment": own[-1],
+                "backbone_macs": total("macs", splits),
+                "macs": total("macs", splits + own) + (b + 1) * total("macs", shared),
+                "parameters": total("parameters", splits + own + shared),
+            }
+        )
+    return exits
+
+
+def graph_files(manifest: Dict[str, Any]) -> List[str]:
+    """The files that are ONNX graphs."""
+    graphs = list(manifest["segments"].values()) + list(manifest["units"].values())
+    forms = [form for variant in manifest["variants"].values() for form in variant["forms"].values()]
+    return sorted({entry["file"] for entry in graphs + forms})
+
+
+@functools.lru_cache(maxsize=None)
+def _validator() -> Callable[[Dict[str, Any]], Any]:
+    """The schema as a function; making it takes longer than all else that opening a bundle does."""
+    import fastjsonschema
+
+    with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
+        return fastjsonschema.compile(json.load(stream))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in it, keys too."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            rest += value.keys()
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+
+
+def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
+    """What a schema cannot say."""
+    model, frames, segments = manifest["model"], manifest["frames"], manifest["segments"]
+    exits = model["branches"] + 1
+    for name in manifest["files"]:
+        if not PLAIN_PATH.fullmatch(name):
+            return "the path {!r} leaves the bundle, or is no plain one".format(name)
+        if name.split("/")[0] in DEVICE_FOLDERS + (MANIFEST,):
+            return "{} is listed among the files".format(name)
+    if len(model["labels"]) != model["classes"]:
+        return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
+    if sorted(frames["order"]) != list(range(frames["count"])):
+        return "the frame order is no permutation of {} frames".format(frames["count"])
+    if frames["crop"] > frames["resize"]:
+        return "the crop is larger than the resized frame"
+    needed = ["split{}".format(b) for b in range(exits)] + ["branch{}".format(b) for b in range(exits - 1)]
+    needed += [name for name in ("frm", "gate") if model[name] not in NO_SEGMENT]
+    missing = [name for name in needed if name not in segments]
+    if missing:
+        return "segment {} is missing".format(missing[0])
+    strange = sorted(set(segments) - set(needed) - {"tail", "neck", "head"})
+    if strange:
+        return "segment {} has no place in the model".format(strange[0])
+    given = [value["name"] for value in segments["head"]["inputs"]]
+    if (model["heads"] == "per_frame") != ("position" in given):
+        return "heads are {}, but the head's inputs are {}".format(model["heads"], ", ".join(given))
+    rule = manifest["exit_rule"]
+    for point in [rule] + list(rule["operating_points"].values()):
+        if any(len(values) != exits for values in point["thresholds"].values()):
+            return "thresholds for another number of exits than {}".format(exits)
+    if manifest["exits"] != exit_costs(model["branches"], segments):
+        return "the costs of the exits are not those of the segments"
+    if manifest["exits"][-1]["backbone_macs"] == 0:
+        return "the backbone computes nothing"
+    for name, segment in segments.items():
+        handed = zip(*([value["name"] for value in segment[side][1:]] for side in ("inputs", "outputs")))
+        if name.startswith("split") and segment.get("state", {}) != dict(handed):
+            return "the state of {} is not what follows its first input and output".format(name)
+        if "state" in segment and frames["order"] != sorted(frames["order"]):
+            return "a state is handed from frame to frame, but the frames are not in chronological order"
+    units, composed = manifest["units"], unit_segments(model["branches"], segments)
+    if {name: unit["segments"] for name, unit in units.items()} != composed:
+        return "the units are not those of the segments, one for each exit"
+    return None
+
+
+def _wrong_interface(manifest: Dict[str, Any]) -> Optional[str]:
+    """A graph that does not take and give what its place in the chain asks for."""
+    segments = manifest["segments"]
+    graphs = dict(segments, **manifest["units"])
+    for name, graph in graphs.items():
+        for side in ("inputs", "outputs"):
+            values = graph[side]
+            if len({value["name"] for value in values}) != len(values):
+                return "two {} of {} have one name".format(side, name)
+            large = [value["name"] for value in values if _size(value["shape"]) > MAX_ELEMENTS]
+            if large:
+                return "{} of {} has more than {:,} numbers".format(large[0], name, MAX_ELEMENTS)
+    for name, (inputs, outputs) in _interfaces(manifest).items():
+        for side, wanted in (("inputs", inputs), ("outputs", outputs)):
+            found = [(value["name"], value["shape"]) for value in graphs[name][side]]
+            if found != wanted:
+                return "the {} of {} are {}, not {}".format(side, name, _shown(found), _shown(wanted))
+    return None
+
+
+def _interfaces(manifest: Dict[str, Any]) -> Dict[str, Tuple[Interface, Interface]]:
+    """Inputs and outputs of all segments and units, as the design has them. What a model chooses is taken from where it
+    is made: maps from the splits, the length of a feature from the tail."""
+    model, segments = manifest["model"], manifest["segments"]
+    maps = [segments["split{}".format(b)]["outputs"][0]["shape"] for b in range(model["branches"] + 1)]
+    feature = [1, model["feature_size"]]
+    raw = segments["tail"]["outputs"][0]["shape"] if "neck" in segments else feature
+    crop = manifest["frames"]["crop"]
+    z, previous, logits = ("z", feature), ("previous", feature), ("logits", [1, model["classes"]])
+    position = [_one("position")] if model["heads"] == "per_frame" else []
+    found: Dict[str, Tuple[Interface, Interface]] = {
+        "neck": ([("feature", raw)], [("projection", feature)]),
+        "frm": ([("feature", feature), previous], [z]),
+        "head": ([z, _one("temperature")] + position, [logits, _one("confidence")]),
+        "gate": ([z, previous] + position, [_one("score")]),
+    }
+    found = {name: interface for name, interface in found.items() if name in segments}
+    before: Tuple[str, List[int]] = ("frame", [1, crop, crop, 3])
+    gated, reused = "gate" in segments, "frm" in segments
+    placed = [_one("position")] if reused or position else []
+    for b, shape in enumerate(maps):
+        x = ("x{}".format(b), shape)
+        state = segments["split{}".format(b)]["inputs"][1:]
+        after = [value["name"] for value in segments["split{}".format(b)]["outputs"][1:]]
+        own = "branch{}".format(b) if b < model["branches"] else "tail"
+        found["split{}".format(b)] = (
+            [before] + [(value["name"], value["shape"]) for value in state],
+            [x] + [(name, value["shape"]) for name, value in zip(after, state)],
+        )
+        found[own] = ([x], [("feature", raw)])
+        found["exit{}".format(b)] = (
+            [x] + [previous] * (gated or reused) + placed + [_one("temperature")],
+            [z, logits, _one("confidence")] + [_one("score")] * gated,
+        )
+        before = x
+    return found
+
+
+def _one(name: str) -> Tuple[str, List[int]]:
+    return name, [1, 1]
+
+
+def _size(shape: List[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _shown(values: Interface) -> str:
+    return ", ".join("{} ({})".format(name, " ".join(map(str, shape))) for name, shape in values[:6])
+
+
+def _wrong_forms(manifest: Dict[str, Any]) -> Optional[str]:
+    graphs = dict(manifest["segments"], **manifest["units"])
+    files = [graph["file"] for graph in graphs.values()]
+    for precision, variant in manifest["variants"].items():
+        strange = sorted((set(variant["forms"]) - set(graphs)) | (set(variant["kept"]) - set(manifest["segments"])))
+        if strange:
+            return "there is a form of {}, but no such segment or unit".format(strange[0])
+        delicate = sorted(set(variant["forms"]) & set(DELICATE))
+        if delicate:
+            return "there is a form of {}, which has to stay in float32".format(delicate[0])
+        if precision == "int8" and any("cache" not in form for form in variant["forms"].values()):
+            return "a form in int8 has no cache"
+        files += [form[key] for form in variant["forms"].values() for key in ("file", "cache") if key in form]
+    unlisted = [name for name in files if name not in manifest["files"]]
+    return "{} is not among the files".format(unlisted[0]) if unlisted else None
