@@ -17,7 +17,7 @@ commands = ["bench", "build", "doctor", "info", "run"]
 if sys.version_info >= (3, 10):
     commands += ["calibrate", "convert", "eval", "export", "train", "tune"]
 
-cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "fastjsonschema>=2.14"]
+cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1"]
 workstation = cpu + [
     "torch>=2.6",
     "torchvision>=0.21",
@@ -73,7 +73,6 @@ setup(
         # OpenCV and TensorRT come with JetPack and must not be pulled from the registry.
         # install/jetpack*.txt pin these; install/jetson.sh installs what they pin.
         "jetson": [
-            "fastjsonschema>=2.14",
             "pycuda>=2022.1; python_version<'3.9'",
             "cuda-bindings>=12.8,<13; python_version>='3.9'",
             "jetson-stats>=4.0",

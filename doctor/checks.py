@@ -8,7 +8,7 @@ from tlee.doctor.machine import Machine
 
 Check = Callable[[Machine], Iterator[Finding]]
 BASE: List[Check] = [system.board, system.system, system.python, system.tlee, system.groups]
-LIBRARIES: List[Check] = [libraries.numpy, libraries.opencv, libraries.fastjsonschema, libraries.cuda]
+LIBRARIES: List[Check] = [libraries.numpy, libraries.opencv, libraries.cuda]
 LIBRARIES += [libraries.tensorrt, libraries.onnxruntime, libraries.engines]
 SPEED: List[Check] = [system.memory, system.swap, system.disk, system.power]
 OTHERS: List[Check] = [system.camera, system.jtop, system.docker]

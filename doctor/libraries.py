@@ -52,16 +52,6 @@ def opencv(machine: Machine) -> Iterator[Finding]:
         yield Finding(OK, "OpenCV", text)
 
 
-def fastjsonschema(machine: Machine) -> Iterator[Finding]:
-    found = machine.libraries["fastjsonschema"]
-    if "problem" in found:
-        text = found["problem"] + ": no bundle can be opened"
-        severity = MISSING if found.get("missing") else WRONG
-        yield Finding(severity, "fastjsonschema", text, _install(machine, found, "fastjsonschema"))
-    else:
-        yield Finding(OK, "fastjsonschema", found["version"])
-
-
 def cuda(machine: Machine) -> Iterator[Finding]:
     found = machine.libraries["cuda"]
     parts = ["toolkit " + machine.cuda] if machine.cuda else []

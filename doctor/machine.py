@@ -18,7 +18,7 @@ from tlee.doctor import probe, probes
 
 # NVIDIA's Debian packages: of JetPack, TensorRT and its Python bindings, OpenCV.
 PACKAGES = ("nvidia-jetpack", "libnvinfer8", "libnvinfer10", "python3-libnvinfer", "libopencv-python")
-LIBRARIES = ("numpy", "fastjsonschema", "cv2", "onnxruntime", "tensorrt", "cuda")
+LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "cuda")
 SYSTEM = "usr/lib/python3"  # where Debian packages put Python's modules, followed by a minor release in some
 GPU_CLOCKS = "sys/class/devfreq/*.g[apv]*"  # Nano 57000000.gpu, Xavier 17000000.gv11b, Orin 17000000.gpu or .ga10b
 UNIT = "etc/systemd/system/jtop.service"

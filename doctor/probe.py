@@ -18,10 +18,6 @@ def numpy() -> Found:
     return _module("numpy")
 
 
-def fastjsonschema() -> Found:
-    return {"version": importlib.import_module("fastjsonschema").VERSION}
-
-
 def cv2() -> Found:
     built = importlib.import_module("cv2").getBuildInformation()
     return dict(_module("cv2"), gstreamer=bool(re.search(r"GStreamer: +YES", built)))

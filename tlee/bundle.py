@@ -107,7 +107,7 @@ class Bundle:
 
         Raises:
             BundleError: the folder is no bundle, not what its manifest says, or has graphs that no export writes.
-            UsageError: fastjsonschema, which checks the manifest, is not installed.
+            UsageError: its replacement was broken off and would have to be finished, and it cannot be written.
         """
         path = os.fspath(path)
         deadline = time.monotonic() + PATIENCE

@@ -8,11 +8,12 @@ import functools
 import json
 import os
 import re
-from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Optional, Tuple
 
 from tlee.claims import HeldFolder
-from tlee.errors import UNSAFE, BundleError, UsageError
+from tlee.errors import UNSAFE, BundleError
 from tlee.reading import MB, parse_json, read_bytes
+from tlee.schema import problem
 
 FORMAT = 7
 MANIFEST = "manifest.json"
@@ -61,23 +62,16 @@ def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
 
     Raises:
         BundleError: names `file` and what is wrong.
-        UsageError: fastjsonschema, which checks it, is not installed.
     """
-    try:
-        import fastjsonschema
-    except ImportError:
-        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson '.[jetson]')"
-        raise UsageError(file, "fastjsonschema, which checks it, is not installed", remedy) from None
     unsafe = next((text for text in _texts(manifest) if UNSAFE.search(text)), None)
     if unsafe is not None:
         raise BundleError(file, "control characters in {!r}".format(unsafe[:80]), "rename what it names, export again")
-    try:
-        _validator()(manifest)
-    except fastjsonschema.JsonSchemaException as error:
-        raise BundleError(file, "not a valid manifest: {}".format(error), EXPORT_AGAIN) from None
-    problem = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_forms(manifest)
-    if problem:
-        raise BundleError(file, "contradicts itself: {}".format(problem), EXPORT_AGAIN)
+    wrong = problem(manifest, _schema())
+    if wrong:
+        raise BundleError(file, "not a valid manifest: {}".format(wrong), EXPORT_AGAIN)
+    wrong = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_forms(manifest)
+    if wrong:
+        raise BundleError(file, "contradicts itself: {}".format(wrong), EXPORT_AGAIN)
 
 
 def unit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
@@ -127,12 +121,9 @@ def graph_files(manifest: Dict[str, Any]) -> List[str]:
 
 
 @functools.lru_cache(maxsize=None)
-def _validator() -> Callable[[Dict[str, Any]], Any]:
-    """The schema as a function; making it takes longer than all else that opening a bundle does."""
-    import fastjsonschema
-
+def _schema() -> Dict[str, Any]:
     with open(os.path.join(os.path.dirname(__file__), "manifest.schema.json"), encoding="utf-8") as stream:
-        return fastjsonschema.compile(json.load(stream))
+        return json.load(stream)  # type: ignore[no-any-return]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -149,7 +149,7 @@ wheels36() {
     rm -rf "$ROOT/wheels"
     "$HOST/pip" download -q --no-deps --only-binary=:all: -d "$ROOT/wheels" --python-version 3.6 --implementation cp \
         --abi cp36m --abi abi3 --abi none --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 \
-        numpy==1.19.5 onnxruntime==1.10.0 opencv-python-headless==4.5.1.48 fastjsonschema==2.14.4 protobuf==3.19.6 \
+        numpy==1.19.5 onnxruntime==1.10.0 opencv-python-headless==4.5.1.48 protobuf==3.19.6 \
         flatbuffers==2.0 pip==21.3.1 setuptools==59.6.0 wheel==0.37.1 || die "wheels for Python 3.6 cannot be loaded"
 }
 

@@ -138,7 +138,7 @@ jetpack() { # NAME ROOT MODULES [buildah's options]: what JetPack's images can s
     shift 3
     image "$name" "$name" "$root"
     common "$name"
-    within "$name" "$@" -- python -c "import platform, cv2, numpy, tensorrt, jtop, fastjsonschema, $modules; import tlee.runtime, tlee.engines.cli; print('Python', platform.python_version(), 'OpenCV', cv2.__version__, 'NumPy', numpy.__version__, 'GStreamer', [l.split()[1] for l in cv2.getBuildInformation().splitlines() if 'GStreamer' in l])" ||
+    within "$name" "$@" -- python -c "import platform, cv2, numpy, tensorrt, jtop, $modules; import tlee.runtime, tlee.engines.cli; print('Python', platform.python_version(), 'OpenCV', cv2.__version__, 'NumPy', numpy.__version__, 'GStreamer', [l.split()[1] for l in cv2.getBuildInformation().splitlines() if 'GStreamer' in l])" ||
         die "$name: a module is missing"
     answer=$(within "$name" -- sh -c 'ls /opt/tlee/lib/python3.*/site-packages | grep -iE "^(numpy|opencv|cv2|tensorrt)"' || :)
     [ -z "$answer" ] || die "$name: has its own $answer"

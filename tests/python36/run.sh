@@ -9,7 +9,7 @@ PYTHON36=${1:?a Python 3.6} HOST=${2:?the folder bin of a virtual environment}
 "$PYTHON36" -c 'import sys; exit(sys.version_info[:2] != (3, 6))' ||
     { echo "test-device: $PYTHON36: no Python 3.6; make test-device PYTHON36=/path/to/python3.6" >&2; exit 1; }
 
-PINS="opencv-python-headless==4.1.0.25 fastjsonschema==2.14.4 pytest==7.0.1"
+PINS="opencv-python-headless==4.1.0.25 pytest==7.0.1"
 # Tests of parts that need neither ONNX Runtime nor a bundle, and are written so that Python 3.6 and NumPy 1.13 can run them.
 TESTS=(tests/tlee/test_{calibration_cache,costs,files,frames,inference,policy}.py tests/engines/test_{memory,store}.py)
 TESTS+=(tests/benchmarks/development/test_timing.py tests/benchmarks/power/test_{rapl,recorder,sources}.py)
