@@ -298,6 +298,8 @@ def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
                 problem = "cannot be copied ({})".format(error.strerror)
                 raise UsageError(bundle.path, problem, "make room beside it") from None
             yield writer
+            if not os.path.isfile(os.path.join(folder, MANIFEST)):
+                raise RuntimeError("an amended bundle has to be finished")
             bundle.release()
 
 

@@ -201,8 +201,9 @@ def _lock(name: str) -> int:
 
 def _tidy(place: str) -> None:
     """Remove what killed writers left of a place that this process has locked."""
-    left = re.compile(re.escape(_prefix(place)) + r"\w{8}\.part")
-    with contextlib.suppress(OSError):
-        for name in os.listdir(_room(place)):
-            if left.fullmatch(name):
-                remove(os.path.join(_room(place), name))
+    for room, prefix in ((_room(place), _prefix(place)), (place, INSIDE)):
+        left = re.compile(re.escape(prefix) + r"\w{8}\.part")
+        with contextlib.suppress(OSError):
+            for name in os.listdir(room):
+                if left.fullmatch(name):
+                    remove(os.path.join(room, name))

@@ -5,6 +5,8 @@ import re
 # Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+LONGEST = 1000  # characters of what is wrong: libraries quote whole files
+
 
 def printable(text: object) -> str:
     r"""Text of any origin as one line that a terminal shows and does not obey: what is unsafe is escaped.
@@ -23,7 +25,10 @@ class TleeError(Exception):
         self.subject = str(subject)
         self.problem = str(problem)
         self.remedy = remedy
-        said = " ".join("{}: {}; {}".format(printable(subject), problem, remedy).split())
+        text = str(problem)
+        if len(text) > LONGEST:
+            text = text[:LONGEST] + " ..."
+        said = " ".join("{}: {}; {}".format(printable(subject), text, remedy).split())
         super().__init__(printable(said))
 
 

@@ -38,10 +38,9 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
         UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
     """
     path = os.fspath(path)
-    encoding = None if "b" in mode else "utf-8"
     if is_stream(path):
         with _said(path):
-            stream = open(path, mode, encoding=encoding)  # noqa: SIM115 - closed below, where its errors are told
+            stream = _open(path, mode)
         with contextlib.closing(_Stream(stream, path)) as said:
             yield said
         return
@@ -49,7 +48,7 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
         with _said(path):
             temporary = temporary_file(place)
         try:
-            stream = open(temporary, mode, encoding=encoding)  # noqa: SIM115
+            stream = _open(temporary, mode)
             try:
                 with contextlib.closing(_Stream(stream, path)) as said:
                     yield said
@@ -72,7 +71,7 @@ def growing_file(path: str) -> Iterator[IO[Any]]:
     """
     path = os.fspath(path)
     with _said(path):
-        stream = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        stream = _open(path, "a")
     with contextlib.closing(_Stream(stream, path)) as said:
         if not is_stream(path):
             _lock(stream, path)
@@ -112,9 +111,9 @@ def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> 
 
 def write_json(path: str, value: object) -> None:
     """Write `value` as indented JSON with a stable key order."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     with whole_file(path) as stream:
-        json.dump(value, stream, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        stream.write("\n")
+        stream.write(text + "\n")
 
 
 def sha256(content: bytes) -> str:
@@ -129,6 +128,11 @@ def sha256_of(path: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _open(path: str, mode: str) -> IO[Any]:
+    # Names that are no UTF-8 are written with the bytes that are none escaped, as JSON takes them.
+    return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", errors="backslashreplace")
 
 
 class _Stream:

@@ -85,7 +85,7 @@ def read_json(
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings can be written again.
+    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings are text.
 
     Raises:
         ValueError: it is not JSON, or not such.
@@ -95,7 +95,7 @@ def parse_json(content: bytes) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number, **exact)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files that are no UTF-8
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeEncodeError:

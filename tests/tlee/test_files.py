@@ -1,11 +1,19 @@
 """Files and folders appear whole or not at all."""
 
+import errno
 import os
+import shutil
+import stat
+import subprocess
+import sys
 
 import pytest
 
+from tlee.bundle import Bundle
+from tlee.claims import claimed
 from tlee.errors import UsageError
-from tlee.files import growing_file, whole_file, whole_folder
+from tlee.files import growing_file, whole_file, whole_folder, write_json
+from tlee.reading import read_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -89,3 +97,204 @@ def test_a_folder_gives_way_only_when_told(tmp_path):
     with whole_folder(str(tmp_path / "a"), replace=True) as folder:
         open(os.path.join(folder, "new"), "w").close()
     assert os.listdir(tmp_path / "a") == ["new"] and os.listdir(tmp_path) == ["a"]
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a.txt").symlink_to(tmp_path / "elsewhere" / "b.txt")
+    for text in ("new", "newer"):  # the file is there only the second time
+        with whole_file(str(tmp_path / "a.txt")) as stream:
+            stream.write(text)
+        assert (tmp_path / "a.txt").is_symlink() and (tmp_path / "elsewhere" / "b.txt").read_text() == text
+    assert not left(tmp_path) and not left(tmp_path / "elsewhere")
+
+
+def test_a_folder_through_a_link_is_replaced_where_it_is(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    with whole_folder(str(tmp_path / "link"), replace=True) as folder:
+        open(os.path.join(folder, "new"), "w").close()
+    assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "there") == ["new"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o755])
+def test_a_file_keeps_its_mode(tmp_path, mode):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.txt").chmod(mode)
+    with whole_file(str(tmp_path / "a.txt")) as stream:
+        stream.write("new")
+    assert (tmp_path / "a.txt").stat().st_mode & 0o7777 == mode
+
+
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with whole_file(str(tmp_path / "a.txt")):
+            pass
+        with whole_folder(str(tmp_path / "b")):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
+
+
+def test_devices_and_pipes_are_written_to(tmp_path):
+    with whole_file("/dev/null") as stream:
+        stream.write("x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(UsageError, match="/dev/full: cannot be written .No space left"), whole_file("/dev/full") as s:
+        s.write("x")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with whole_file(str(tmp_path / "pipe")) as stream:
+        stream.write("through")
+    assert os.read(reader, 100) == b"through" and os.listdir(tmp_path) == ["pipe"]
+    os.close(reader)
+
+
+def test_an_open_descriptor_is_written_to(tmp_path):
+    with open(tmp_path / "a.txt", "w+") as file:
+        with whole_file(f"/dev/fd/{file.fileno()}") as stream:
+            stream.write("through")
+        file.seek(0)
+        assert file.read() == "through"
+
+
+def test_a_file_that_cannot_be_replaced_gets_the_content(tmp_path, monkeypatch):
+    """As one that is mounted into a container: its name cannot be given to another."""
+    (tmp_path / "a.txt").write_text("old, and longer")
+    inode = (tmp_path / "a.txt").stat().st_ino
+
+    def replace(source, target):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "replace", replace)
+    with whole_file(str(tmp_path / "a.txt")) as stream:
+        stream.write("new")
+    assert (tmp_path / "a.txt").read_text() == "new" and (tmp_path / "a.txt").stat().st_ino == inode
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_errors_of_others_stay_theirs(tmp_path):
+    with pytest.raises(BrokenPipeError), whole_file(str(tmp_path / "a.txt")):
+        raise BrokenPipeError(32, "Broken pipe")
+    assert os.listdir(tmp_path) == []
+
+
+def test_names_that_are_no_text_can_be_written(tmp_path):
+    write_json(str(tmp_path / "a.json"), {"name": os.fsdecode(b"a\xff")})
+    assert read_json(str(tmp_path / "a.json")) == {"name": os.fsdecode(b"a\xff")}
+
+
+def elsewhere(code, *arguments):
+    """Python in another process, up to its first line."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+CLAIM = """
+import sys
+from tlee.claims import claimed
+from tlee.files import whole_file, growing_file, whole_folder
+with {}(sys.argv[1]) as stream:
+    {}
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["whole_file", "growing_file", "whole_folder"])
+def test_the_second_writer_is_refused_and_nothing_is_left_of_the_first(tmp_path, kind):
+    place = tmp_path / "a"
+    other = elsewhere(CLAIM.format(kind, "pass" if kind == "whole_folder" else "stream.write('{\"half')"), place)
+    opened = {"whole_file": whole_file, "growing_file": growing_file, "whole_folder": whole_folder}[kind]
+    try:
+        with pytest.raises(UsageError, match="a: another command is writing it; wait until"), opened(str(place)):
+            pytest.fail("two writers")
+    finally:
+        other.kill()
+        other.communicate()
+    if kind != "growing_file":
+        assert len(left(tmp_path)) == 2  # the lock and what was being written
+    with opened(str(place)):
+        pass
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_only_what_is_left_of_the_same_name_is_removed(tmp_path):
+    others = [".a.settings", ".a.12345678", ".ab.12345678.part", ".a.txt.12345678.part.bak", "a.txt.part", ".a.txt.old"]
+    for name in (*others, ".a.txt.12345678.part"):
+        (tmp_path / name).write_text("")
+    with whole_file(str(tmp_path / "a.txt")):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "a.txt"])
+
+
+def test_a_claim_says_before_the_work_what_is_in_the_way(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for place, said in ((tmp_path / "none" / "a", "No such file"), (tmp_path / "folder", "Is a directory")):
+        with pytest.raises(UsageError, match=f"cannot be written .{said}"), claimed(str(place)):
+            pytest.fail("claimed")
+    with claimed(str(tmp_path / "a.txt")), claimed(str(tmp_path / "a.txt")), whole_file(str(tmp_path / "a.txt")):
+        pass  # nested
+    with claimed("/dev/null"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"a": 1}\n', '{"a": 1}\n'),
+        ('{"a": 1}\n{"a": ', '{"a": 1}\n'),
+        ('{"a": 1}', '{"a": 1}\n'),
+        ("a note", "a note\n"),
+        ("", ""),
+    ],
+)
+def test_results_are_appended_on_lines_of_their_own(tmp_path, before, after):
+    (tmp_path / "a.jsonl").write_text(before)
+    with growing_file(str(tmp_path / "a.jsonl")) as stream:
+        stream.write('{"a": 2}\n')
+    assert (tmp_path / "a.jsonl").read_text() == after + '{"a": 2}\n'
+
+
+def bind_mounts():
+    """Whether this user may mount; containers and most machines of continuous integration say no."""
+    return shutil.which("unshare") and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not bind_mounts(), reason="mounting needs root")
+def test_what_is_mounted_is_amended_inside(tmp_path, small_bundle):
+    """As a container has it: a file and a bundle of the host's, neither of which can be renamed."""
+    host, container = tmp_path / "host", tmp_path / "container"
+    host.mkdir()
+    container.mkdir()
+    (host / "r.json").write_text("old")
+    shutil.copytree(small_bundle, host / "b.tlee")
+    (container / "r.json").touch()
+    (container / "b.tlee").mkdir()
+    (tmp_path / "work.py").write_text(
+        "import sys\n"
+        "from test_bundle_faults import amended\n"
+        "from tlee.files import write_json\n"
+        "write_json(sys.argv[1] + '/r.json', {'new': 1})\n"
+        "amended(sys.argv[1] + '/b.tlee', 'fast')\n"
+        "amended(sys.argv[1] + '/b.tlee', 'slow')\n"
+    )
+    mounts = " && ".join(f"mount --bind {host}/{name} {container}/{name}" for name in ("r.json", "b.tlee"))
+    script = f"{mounts} && exec {sys.executable} {tmp_path}/work.py {container}"
+    tests = os.path.dirname(__file__)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])}
+    run = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert read_json(str(host / "r.json")) == {"new": 1}
+    Bundle.open(host / "b.tlee").verify()
+    assert list(Bundle.open(host / "b.tlee").manifest["exit_rule"]["operating_points"]) == ["slow"]
+    assert not left(host / "b.tlee") and not left(host) and not left(container)
