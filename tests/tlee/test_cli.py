@@ -1,5 +1,7 @@
 """How commands end, and what they say when they fail."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -55,3 +57,99 @@ def test_a_missing_library_is_one_line():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr == "tlee-export: torch: not installed; pip install '.[workstation]' in tlee's folder\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "memory: there is not enough"),
+        (OSError(24, "Too many open files", "a.mp4"), "a.mp4: Too many open files; let this process open more files"),
+        (OSError(28, "No space left on device"), "system: No space left on device; make room"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "let this user start more processes"),
+        (RuntimeError("can't start new thread"), "system: no new thread; let this user start more"),
+    ],
+)
+def test_what_the_system_does_not_give_is_a_line(capsys, error, said):
+    assert cli.run("tlee-run", raising(error)) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("tlee-run: ") and said in line and line.count("\n") == 1
+
+
+def test_names_are_shown_and_not_obeyed(capsys):
+    cli.run("tlee-run", raising(InputError("a\x1b[2J\nb\u202e.mp4", "is \x07 broken", "mend it")))
+    assert capsys.readouterr().err == "tlee-run: a\\x1b[2J\\nb\\u202e.mp4: is \\x07 broken; mend it\n"
+    assert cli.table([["name"], ["a\x1b[2J\nb"]]) == ["name", "a\\x1b[2J\\nb"]
+
+
+def test_a_line_is_no_longer_than_people_read():
+    assert len(str(InputError("a.mp4", "x" * 100000, "mend it"))) < 1100
+
+
+MAIN = "import sys; from tlee import cli; cli.main('tlee-run', lambda arguments: {})"
+
+
+def main(body, redirection="", **keywords):
+    """A command as a process of a shell's, with its output redirected."""
+    script = f'exec "$0" -c "$1" {redirection}'
+    command = ["bash", "-c", script, sys.executable, MAIN.format(body)]
+    return subprocess.run(command, capture_output=True, text=True, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("<&- >&-", "Bad file descriptor")],
+)
+@pytest.mark.parametrize("body", ["print('x')", "print('x', flush=True)", "print('x' * 100000)"])
+def test_output_that_cannot_be_written_is_a_line(redirection, said, body):
+    ended = main(body, redirection)
+    line = f"tlee-run: standard output: cannot be written ({said}); give it room, or another place\n"
+    assert (ended.returncode, ended.stderr) == (1, line)
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
+    ended = main(f"print(open('{tmp_path}/a', 'w').fileno(), file=sys.stderr)", ">&- <&-")
+    assert int(ended.stderr.splitlines()[0]) > 2
+    assert main("1 // 1", ">&- 2>&- <&-").returncode == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    body = f"[print(i) for i in range(100000)] and open('{tmp_path}/a', 'w').close()"
+    ended = main(body, "| head -n 1")
+    assert (ended.stdout, ended.stderr) == ("0\n", "") and (tmp_path / "a").exists()  # the work was done to the end
+
+
+def test_standard_error_that_cannot_be_written_changes_nothing():
+    for place in ("2>/dev/full", "2>&-"):
+        assert main("cli.report('tlee-run', 'x') or print(1)", place).stdout == "1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("body", ["signal.pause()", "converts()"])
+def test_a_request_to_end_ends_in_a_line(number, body):
+    """Also where a library makes another error of the interruption, as those do that are being imported."""
+    code = (
+        "import signal, sys\nfrom tlee import cli\n"
+        "def converts():\n    try: signal.pause()\n    except BaseException: raise ImportError('numpy')\n"
+        f"cli.main('tlee-run', lambda arguments: print('ready', flush=True) or {body})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate()[1] == "tlee-run: interrupted\n" and process.returncode == 130
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGHUP)"
+    ended = main(f"exec('{code}')", "", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_an_interruption_while_the_first_library_loads_is_a_line(tmp_path):
+    (tmp_path / "numpy.py").write_text("print('ready', flush=True)\nimport signal\nsignal.pause()\n")
+    code = "import sys; sys.argv[0] = 'bin/tlee-run'; from tlee.commands import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **pipes)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "tlee-run: interrupted\n" and process.returncode == 130
