@@ -4,12 +4,13 @@ A device has no reference model: it holds its engines against these. `tlee.expor
 """
 
 import os
-from typing import Dict, Iterator, List, Tuple
+from typing import IO, Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
 from tlee.bundle import EXPORT_AGAIN, Bundle
 from tlee.errors import BundleError
+from tlee.reading import parsed
 
 FOLDER = "activations"
 # Values that each exit has of its own: in the file `<value>.<exit>.npy`. Those of the splits have names of their own.
@@ -39,16 +40,25 @@ class Activations:
     def of(self, graph: str) -> Iterator[Tuple[Values, Values]]:
         """Inputs and expected outputs of a segment or unit by their names, sample after sample; of one that all exits
         share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
-        entry = self._bundle.graph(graph)
+        kind = "units" if graph in self._bundle.units else "segments"
+        entry = self._bundle.manifest[kind][graph]
         for sample in range(self._samples):
             for b in exits_of(graph, self._bundle.exits):
                 if graph == "frm" and not self._value("position.{}".format(b))[sample].any():
                     continue
                 inputs, outputs = (
-                    {name: np.array(self._value(self._recorded_as(graph, name, b))[sample]) for name in side}
-                    for side in (entry.inputs, entry.outputs)
+                    {value["name"]: self._sample(sample, graph, value, b) for value in entry[side]}
+                    for side in ("inputs", "outputs")
                 )
                 yield inputs, outputs
+
+    def _sample(self, sample: int, graph: str, value: Dict[str, Any], exit: int) -> np.ndarray:
+        recorded = self._recorded_as(graph, value["name"], exit)
+        array = np.array(self._value(recorded)[sample])
+        if array.shape != tuple(value["shape"]):
+            problem = "recorded {} of {} is {}, not {}".format(value["name"], graph, array.shape, tuple(value["shape"]))
+            raise BundleError(self._bundle.path, problem, EXPORT_AGAIN)
+        return array
 
     def _recorded_as(self, graph: str, name: str, exit: int) -> str:
         if graph == "frm" and name == "feature" and "neck" in self._bundle.segments:
@@ -59,17 +69,20 @@ class Activations:
         """Of all samples; mapped, not read: a board has little memory."""
         if name not in self._arrays:
             file = "{}/{}.npy".format(FOLDER, name)
-            path = os.path.join(self._bundle.path, file)
-            self._bundle.read_file(file)
-            try:
-                values = np.lib.format.open_memmap(path, mode="r")  # which unpickles nothing
-            except (OSError, ValueError) as error:
-                raise BundleError(path, "no recorded activations ({})".format(error), EXPORT_AGAIN) from None
-            if values.dtype != np.float32 or values.shape[:1] != (self._samples,):
-                problem = "{} of {}, not float32 of {} samples".format(values.shape, values.dtype, self._samples)
-                raise BundleError(path, problem, EXPORT_AGAIN)
-            self._arrays[name] = values
+            with self._bundle.open_file(file) as stream:
+                self._arrays[name] = self._mapped(os.path.join(self._bundle.path, file), stream)
         return self._arrays[name]
+
+    def _mapped(self, path: str, stream: IO[bytes]) -> np.ndarray:
+        def array() -> np.ndarray:
+            if np.lib.format.read_magic(stream) != (1, 0):  # later ones have headers without a bound
+                raise ValueError("another version of NumPy's format")
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+            if dtype != np.float32 or shape[:1] != (self._samples,) or by_columns:
+                raise ValueError("{} of {}, not float32 of {} samples".format(shape, dtype, self._samples))
+            return np.memmap(stream, dtype, "r", stream.tell(), shape)
+
+        return parsed(path, array, "recorded activations", EXPORT_AGAIN, BundleError)
 
 
 def exits_of(graph: str, exits: int) -> List[int]:

@@ -9,11 +9,11 @@ import os
 import shutil
 import stat
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, Any, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError
-from tlee.files import sha256, whole_folder, write_json
+from tlee.files import sha256, sha256_of_stream, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.manifest import (
     DELICATE,
@@ -27,7 +27,7 @@ from tlee.manifest import (
     unit_segments,
 )
 from tlee.policy import Thresholds
-from tlee.reading import read_bytes
+from tlee.reading import opened
 from tlee.replacing import link_or_copy, settled
 
 __all__ = [  # with what of the manifest others need
@@ -180,25 +180,37 @@ class Bundle:
 
     def read_file(self, name: str) -> bytes:
         """The content of a file that the manifest lists. Raises BundleError as `read` does."""
+        with self._opened(name) as stream:
+            content = stream.read()
+        self._check(name, sha256(content))
+        return content
+
+    @contextlib.contextmanager
+    def open_file(self, name: str) -> Iterator[IO[bytes]]:
+        """As `read_file`, open at its beginning: for what need not be in memory at once."""
+        with self._opened(name) as stream:
+            self._check(name, sha256_of_stream(stream))
+            stream.seek(0)
+            yield stream
+
+    def _opened(self, name: str) -> ContextManager[IO[bytes]]:
         path = os.path.join(self.path, name)
         if name not in self.manifest["files"]:
             raise BundleError(path, "not in the bundle", EXPORT_AGAIN)
-        entry = self.manifest["files"][name]
-        relative, folder = self._place(name)
-        content = read_bytes(relative, entry["size"], BundleError, EXPORT_AGAIN, folder, follow=False, subject=path)
-        if sha256(content) != entry["sha256"]:
-            raise BundleError(path, "altered since the bundle was written", EXPORT_AGAIN)
-        return content
-
-    def _place(self, name: str) -> Tuple[str, Optional[int]]:
-        """A file, and the descriptor of the folder that its path is relative to."""
         held = self._folder.descriptor if self._folder else None
-        return (os.path.join(self.path, name) if held is None else name), held
+        relative = path if held is None else name
+        size = self.manifest["files"][name]["size"]
+        return opened(relative, size, BundleError, EXPORT_AGAIN, held, follow=False, subject=path)
+
+    def _check(self, name: str, digest: str) -> None:
+        if digest != self.manifest["files"][name]["sha256"]:
+            raise BundleError(os.path.join(self.path, name), "altered since the bundle was written", EXPORT_AGAIN)
 
     def verify(self) -> None:
         """Check the content of every file. Raises BundleError as `read` does."""
         for name in self.manifest["files"]:
-            self.read_file(name)
+            with self.open_file(name):
+                pass
 
     def thresholds(self, point: Optional[str] = None) -> Thresholds:
         """The exit rule's thresholds, or those of a named operating point.

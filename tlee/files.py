@@ -123,10 +123,15 @@ def sha256(content: bytes) -> str:
 
 def sha256_of(path: str) -> str:
     """As `sha256` of a file's content, which need not fit into memory."""
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+        return sha256_of_stream(stream)
+
+
+def sha256_of_stream(stream: IO[bytes]) -> str:
+    """As `sha256` of what a stream still gives, which need not fit into memory."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(MB), b""):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -4,20 +4,63 @@ or bytes.
 What is wrong is one of our errors, whatever a parser raised.
 """
 
+import contextlib
 import json
 import math
 import os
 import re
 import stat
-from typing import Any, Callable, Optional, Type
+from typing import IO, Any, Callable, Iterator, Optional, Type
 
 from tlee.errors import TleeError, UsageError
 
 MB = 1 << 20
 JSON_LIMIT = 64 * MB  # of our own JSON: reports with every raw sample have some 5
 CHECK_PATH = "check the path"
+_TOO_LARGE = "{:,} bytes, more than the {:,} of any such file"
 _ODD_NUMBER = re.compile(r"[0-9]{19}|[eE]\+?[0-9]{3}")  # those that may exceed 64 bits
 _LARGEST = 2**63
+
+
+@contextlib.contextmanager
+def opened(
+    path: str,
+    limit: int,
+    error: Type[TleeError] = UsageError,
+    remedy: str = CHECK_PATH,
+    folder: Optional[int] = None,
+    follow: bool = True,
+    subject: Optional[str] = None,
+) -> Iterator[IO[bytes]]:
+    """A file, open for reading.
+
+    Args:
+        limit: bytes that it has, at most.
+        error: the class of what is raised.
+        remedy: what the user should do where it cannot be read.
+        folder: a descriptor of the folder that `path` is relative to.
+        follow: whether the file may be a link.
+        subject: what errors name; None for the path.
+
+    Raises:
+        `error`: there is no such file, or it is no plain one, too large, or cannot be read.
+    """
+    subject = subject or path
+    if "\0" in path:
+        raise error(subject, "not a name that a file can have", remedy)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
+    try:
+        with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if stat.S_ISDIR(status.st_mode):
+                raise error(subject, "a folder, not a file", remedy)
+            if not stat.S_ISREG(status.st_mode):
+                raise error(subject, "not a plain file", "write its content to one and give that")
+            if status.st_size > limit:
+                raise error(subject, _TOO_LARGE.format(status.st_size, limit), remedy)
+            yield stream
+    except OSError as problem:
+        raise error(subject, problem.strerror or problem, remedy) from None
 
 
 def read_bytes(
@@ -29,35 +72,11 @@ def read_bytes(
     follow: bool = True,
     subject: Optional[str] = None,
 ) -> bytes:
-    """The content of a file.
-
-    Args:
-        limit: bytes, at most.
-        error: the class of what is raised.
-        remedy: what the user should do where it cannot be read.
-        folder: a descriptor of the folder that `path` is relative to.
-        follow: whether the file may be a link.
-        subject: what errors name; None for the path.
-
-    Raises:
-        `error`: there is no such file, or it is no plain one, too large, or cannot be read.
-    """
-    subject = subject or path
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
-    try:
-        with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if stat.S_ISDIR(status.st_mode):
-                raise error(subject, "a folder, not a file", remedy)
-            if not stat.S_ISREG(status.st_mode):
-                raise error(subject, "not a plain file", "write its content to one and give that")
-            content = stream.read(min(limit, max(status.st_size, 4096)) + 1)
-    except OSError as problem:
-        raise error(subject, problem.strerror, remedy) from None
-    except ValueError:  # a zero byte, or half of a surrogate pair
-        raise error(subject, "not a name that a file can have", remedy) from None
-    if max(len(content), status.st_size) > limit:
-        raise error(subject, "{:,} bytes, more than the {:,} of any such file".format(status.st_size, limit), remedy)
+    """The content of a file. Arguments and errors are those of `opened`."""
+    with opened(path, limit, error, remedy, folder, follow, subject) as stream:
+        content = stream.read(min(limit, max(os.fstat(stream.fileno()).st_size, 4096)) + 1)
+    if len(content) > limit:
+        raise error(subject or path, _TOO_LARGE.format(len(content), limit), remedy)
     return content
 
 

@@ -62,7 +62,7 @@ def test_files_are_checked_when_they_are_needed(small_bundle, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"no array", "no recorded activations"), (None, r"\(4, 1\) of float64, not float32 of 4 samples")],
+    [(b"no array", "not recorded activations"), (None, r"\(4, 1\) of float64, not float32 of 4 samples")],
 )
 def test_what_is_no_array_of_the_samples_is_refused(small_bundle, tmp_path, content, match):
     copy = shutil.copytree(small_bundle, tmp_path / "copy.tlee")
