@@ -41,7 +41,7 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
     if is_stream(path):
         with _said(path):
             stream = _open(path, mode)
-        with contextlib.closing(_Stream(stream, path)) as said:
+        with _own(stream, path) as said:
             yield said
         return
     with claimed(path) as place:
@@ -50,7 +50,7 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
         try:
             stream = _open(temporary, mode)
             try:
-                with contextlib.closing(_Stream(stream, path)) as said:
+                with _own(stream, path) as said:
                     yield said
             except KeyboardInterrupt:
                 if lines:
@@ -72,7 +72,7 @@ def growing_file(path: str) -> Iterator[IO[Any]]:
     path = os.fspath(path)
     with _said(path):
         stream = _open(path, "a")
-    with contextlib.closing(_Stream(stream, path)) as said:
+    with _own(stream, path) as said:
         if not is_stream(path):
             _lock(stream, path)
             _end_lines(path, path)
@@ -138,6 +138,11 @@ def sha256_of_stream(stream: IO[bytes]) -> str:
 def _open(path: str, mode: str) -> IO[Any]:
     # Names that are no UTF-8 are written with the bytes that are none escaped, as JSON takes them.
     return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", errors="backslashreplace")
+
+
+def _own(stream: IO[Any], path: str) -> Any:
+    """That stream as one that tells its own errors, closed at the end of a block."""
+    return contextlib.closing(_Stream(stream, path))
 
 
 class _Stream:

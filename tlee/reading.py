@@ -10,7 +10,7 @@ import math
 import os
 import re
 import stat
-from typing import IO, Any, Callable, Iterator, Optional, Type
+from typing import IO, Any, Callable, Dict, Iterator, Optional, Type
 
 from tlee.errors import TleeError, UsageError
 
@@ -110,7 +110,9 @@ def parse_json(content: bytes) -> Any:
         ValueError: it is not JSON, or not such.
     """
     text = content.decode("utf-8")
-    exact = {"parse_int": _integer, "parse_float": _finite} if _ODD_NUMBER.search(text) else {}
+    exact: Dict[str, Any] = {}
+    if _ODD_NUMBER.search(text):
+        exact = {"parse_int": _integer, "parse_float": _finite}
     try:
         value = json.loads(text, parse_constant=_no_number, **exact)
         if "\\u" in text:
