@@ -1,0 +1,119 @@
+"""Protobuf by hand, as far as ONNX files need it: the device has no onnx package.
+
+Nothing is copied but names, so a file of any size may be mapped. A tag is a field's number times eight plus how its
+value is stored.
+"""
+
+from typing import Any, Dict, Iterator, Sequence, Set, Tuple
+
+NUMBER, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5  # how
+CUT_OFF = "cut off, or not an ONNX model"
+CONTINUED = bytes(range(128, 256))  # a number goes on behind such a byte
+Field = Tuple[int, int]  # where its bytes start and end; of a number the number, and 0
+LONGEST_NAME = 2**10  # bytes
+LONGEST_LIST = 10000  # fields of one kind in a message: nodes, tensors
+# What ONNX calls fields that are refused, by message and number.
+REFUSED = {
+    ("model", 14): "metadata",
+    ("model", 20): "training",
+    ("model", 25): "functions",
+    ("graph", 14): "quantisation notes",
+    ("graph", 15): "sparse tensors",
+    ("tensor", 3): "segments",
+    ("tensor", 6): "strings",
+}
+
+
+class GraphError(ValueError):
+    """Why a graph is refused, in one line."""
+
+
+def number(data: Any, at: int) -> Tuple[int, int]:
+    """A number of several bytes, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            break
+        shift += 7
+        if shift > 63:
+            raise GraphError("a number of more than ten bytes")
+    if value >> 64:
+        raise GraphError("a number of more than 64 bits")
+    return value, at
+
+
+def fields(data: Any, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
+    """Tag, and a `Field`, of each field of a message; they have to be in order, as whatever writes them does."""
+    before = 0
+    while at < end:
+        tag = data[at]
+        at += 1
+        if tag > 127:
+            tag, at = number(data, at - 1)
+        if tag < before:
+            raise GraphError("fields out of order")
+        before, kind = tag, tag & 7
+        if kind in (BYTES, NUMBER):
+            value = data[at]
+            at += 1
+            if value > 127:
+                value, at = number(data, at - 1)
+            if kind == NUMBER:
+                yield tag, value, 0
+            else:
+                start, at = at, at + value
+                if at <= end:
+                    yield tag, start, at
+        elif kind in (FOUR_BYTES, EIGHT_BYTES):
+            start, at = at, at + (4 if kind == FOUR_BYTES else 8)
+            if at <= end:
+                yield tag, start, at
+        else:
+            raise GraphError(CUT_OFF)
+        if at > end:
+            raise GraphError(CUT_OFF)
+
+
+def message(data: Any, at: int, end: int, what: str, single: Set[int], several: Sequence[int] = ()) -> Dict[int, Any]:
+    """The fields of a message by their tags: those of `single`, and as lists those of `several`.
+
+    Raises:
+        GraphError: it is cut off, holds another field, or one of `single` twice; says so of `what`.
+    """
+    found: Dict[int, Any] = {tag: [] for tag in several}
+    for tag, start, stop in fields(data, at, end):
+        if tag in single and tag not in found:
+            found[tag] = (start, stop)
+        elif tag in several:
+            found[tag].append((start, stop))
+            if len(found[tag]) > LONGEST_LIST:
+                raise GraphError("a {} with more than {} of field {}".format(what, LONGEST_LIST, tag >> 3))
+        else:
+            known = REFUSED.get((what, tag >> 3), "field {}".format(tag >> 3))
+            raise GraphError("a {} with {}{}".format(what, known, " twice" if tag in found else ""))
+    return found
+
+
+def text(data: Any, field: Field) -> str:
+    """A name. Raises GraphError, or UnicodeDecodeError where it is not UTF-8."""
+    if field[1] - field[0] > LONGEST_NAME:
+        raise GraphError("a name of {} bytes".format(field[1] - field[0]))
+    return bytes(data[field[0] : field[1]]).decode("utf-8")
+
+
+def tags(kind: int, *numbers: int) -> Set[int]:
+    """Of fields that are stored in one way."""
+    return {8 * number + kind for number in numbers}
+
+
+def signed(number: int) -> int:
+    """A number as it is meant where it can be negative."""
+    return number - 2**64 if number >> 63 else number
+
+
+def shown(name: str) -> str:
+    """A name for a message: on one line, not too long."""
+    return repr(name if len(name) < 80 else name[:76] + "...")
