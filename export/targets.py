@@ -12,8 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from tlee.errors import UsageError
-from tlee.graphs import check_graph
-from tlee.protobuf import GraphError
+from tlee.graphs import GraphError, check_graph
 
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}

@@ -19,7 +19,7 @@ from tlee.operators import (
     ONE_FLOAT,
     ONE_INT,
     OPERATORS,
-    POINTWISE,
+    OPTIONAL,
     RANK,
     TEXT,
     VIDEOS,
@@ -53,7 +53,7 @@ LARGEST_FILE = 2**31 - 1  # bytes: what protobuf reads
 LONGEST_PART, LONGEST_NODE = 2**12, 2**16  # bytes; a part is what nodes, and values, have in common
 ELEMENTS = 2**26  # numbers in a value, for one video: VGG-16's first map at 1024 x 1024 pixels
 LIVE = 2**27  # in all values that are needed at one time
-WORK = 2**38  # multiply-accumulates, for one video: VGG-16 at 896 x 896 pixels
+WORK = 2**38  # for one video, as `tlee.operators` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
 ITEM_SIZES = {FLOAT: 4, HALF: 2, INT8: 1, INT64: 8}  # bytes, of the types that stored tensors may have
 POSITION = "position"  # the input that picks a frame's own weights
 
@@ -281,11 +281,11 @@ class _Graph:
         work = folded = 0
         for i, node in enumerate(nodes):
             try:
-                kind, shapes, macs = self._result(node)
+                kind, shapes, extra = self._result(node)
                 counts = [self._define(name, (kind, shape)) for name, shape in zip(node.outputs, shapes)]
                 if max(map(len, shapes)) > RANK:
                     raise GraphError("a value of more than {} dimensions".format(RANK))
-                work += macs + POINTWISE * sum(counts)
+                work += extra + OPERATORS[node.operator].cost * sum(counts)
                 if self._constant.issuperset(node.inputs):  # computed when the graph is opened, and kept
                     self._constant.update(node.outputs)
                     folded += sum(counts)
@@ -296,7 +296,7 @@ class _Graph:
                 if live > LIVE or folded > 2 * weights + LARGEST_NUMBER:  # a Q/DQ pair makes two of a weight
                     raise GraphError("with it too many numbers are in use")
                 if work > WORK:
-                    raise GraphError("with it more than {} multiply-accumulates".format(WORK))
+                    raise GraphError("with it the graph computes more than any export")
             except GraphError as error:
                 raise GraphError("{} {}: {}".format(node.operator, shown("".join(node.outputs[:1])), error)) from None
             for name in set(node.inputs + node.outputs) - self._constant:
@@ -309,13 +309,14 @@ class _Graph:
             raise GraphError("{} inputs".format(len(node.inputs)))
         if len(node.outputs) != 1 and (node.operator != "Split" or not node.outputs):
             raise GraphError("{} outputs".format(len(node.outputs)))
-        for name in node.inputs:
-            if name not in self._values and (name or node.operator != "Clip"):
+        for i, name in enumerate(node.inputs):
+            left_out = not name and i >= operator.least and node.operator in OPTIONAL
+            if name not in self._values and not left_out:
                 raise GraphError("nothing before it gives {}".format(shown(name)))
         node.values = [self._values.get(name) for name in node.inputs]
-        kind, shapes, macs = operator.rule(node)
-        self._check_integers(node, kind)
-        return kind, shapes, macs
+        made = operator.rule(node)
+        self._check_integers(node, made[0])
+        return made
 
     def _check_integers(self, node: Node, kind: int) -> None:
         """The only integers that are computed are the number of a frame."""

@@ -6,7 +6,12 @@ from tlee.protobuf import GraphError
 
 RANK = 8  # dimensions of a value, at most
 LARGEST_NUMBER = 2**16  # in an attribute
-POINTWISE = 8  # multiply-accumulates that computing and writing one number takes as long as
+# What computing one number takes in ONNX Runtime on a core, in multiply-accumulates of a large convolution: where it
+# computes many at once, where it looks for each operand, and where it goes number by number.
+FAST, SPREAD, SLOW = 32, 256, 1024
+CALL = 2**14  # what computing one matrix or group takes at least
+NARROW = 16  # rows or columns below which multiplying takes as long as with these
+TAP = 128  # what reading one number under a pool's window takes
 # Stands for the number of videos: above all sizes, so that no other dimension and no product of some is like it.
 VIDEOS = 2**31 - 1
 FLOAT, INT8, INT32, INT64, BOOL, HALF = 1, 3, 6, 7, 9, 10
@@ -15,7 +20,7 @@ ONE_FLOAT, ONE_INT, TEXT, INTS = 1, 2, 3, 7  # kinds of attributes
 
 Shape = Tuple[int, ...]
 Value = Tuple[int, Shape]  # type and shape
-Made = Tuple[int, List[Shape], int]  # type and shapes of a node's outputs, and its multiply-accumulates
+Made = Tuple[int, List[Shape], int]  # type and shapes of a node's outputs, and what it takes beside writing these
 
 
 def shape_shown(shape: Shape) -> str:
@@ -88,7 +93,14 @@ def _identity(node: Node) -> Made:
 
 
 def _broadcast(node: Node) -> Made:
-    return node.kind(), [_broadcast_shape([value[1] for value in node.values])], 0
+    shapes = [value[1] for value in node.values]
+    made = _broadcast_shape(shapes)
+    return node.kind(), [made], 0 if all(shape in (made, ()) for shape in shapes) else SPREAD * count(made)
+
+
+def _multiplied(macs: int, matrices: int, narrowest: int) -> int:
+    """What so many multiply-accumulates take: in narrow matrices each takes longer."""
+    return macs * max(1, NARROW // narrowest) + matrices * CALL
 
 
 def _broadcast_shape(shapes: List[Shape]) -> Shape:
@@ -118,8 +130,6 @@ def _where(node: Node) -> Made:
 def _clip(node: Node) -> Made:
     if any(value and value[1] for value in node.values[1:]):
         raise GraphError("its bounds are not single numbers")
-    if node.values[0] is None:
-        raise GraphError("nothing before it gives ''")
     return _same(node)
 
 
@@ -168,7 +178,7 @@ def _reduce(node: Node) -> Made:
     if node.values[0][0] not in FLOATS:
         raise GraphError("of a type that no export writes")
     left = [1 if i in axes else size for i, size in enumerate(shape) if keep or i not in axes]
-    return node.values[0][0], [tuple(left)], POINTWISE * count(shape)
+    return node.values[0][0], [tuple(left)], SLOW // 2 * count(shape)
 
 
 def _concat(node: Node) -> Made:
@@ -228,7 +238,8 @@ def _slice(node: Node) -> Made:
     shape, (starts, ends, *more) = list(node.shape(0)), [node.numbers(i) for i in range(1, len(node.values))]
     axes = _axes(more[0] if more else range(len(starts)), len(shape))
     steps = more[1] if len(more) > 1 else [1] * len(axes)
-    if not len(starts) == len(ends) == len(axes) == len(steps) or min(steps) < 1:
+    lengths = {len(starts), len(ends), len(axes), len(steps)}
+    if len(lengths) > 1 or 0 in steps or max(map(abs, steps)) > LARGEST_NUMBER:
         raise GraphError("its starts, ends and steps do not fit")
     for start, stop, axis, step in zip(starts, ends, axes, steps):
         size = shape[axis]
@@ -256,6 +267,13 @@ def _split(node: Node) -> Made:
     return _view_of_part(node, shape)[0], parts, 0
 
 
+def _expand(node: Node) -> Made:
+    wanted = tuple(node.numbers(1))
+    if min(wanted) < 1 or VIDEOS in wanted:
+        raise GraphError("to {}".format(wanted))
+    return _view_of_part(node, _broadcast_shape([node.shape(0), wanted]))
+
+
 def _gather(node: Node) -> Made:
     (kind, shape), (indices_kind, indices) = node.values
     axis = _axis(node.attributes.get("axis", 0), len(shape))
@@ -267,10 +285,12 @@ def _gather(node: Node) -> Made:
 
 
 def _pad(node: Node) -> Made:
-    shape, pads = node.shape(0), node.numbers(1)
-    if node.attributes.get("mode", "constant") != "constant" or len(pads) != 2 * len(shape) or min(pads) < 0:
-        raise GraphError("by {}".format(pads))
-    if len(node.values) > 2 and node.values[2] != (node.values[0][0], ()):
+    shape, pads, mode = node.shape(0), node.numbers(1), node.attributes.get("mode", "constant")
+    if len(pads) != 2 * len(shape) or min(pads) < 0 or mode not in ("constant", "edge", "reflect"):
+        raise GraphError("{} by {}".format(mode, pads))
+    if mode == "reflect" and any(pad >= size for pad, size in zip(pads, shape + shape)):
+        raise GraphError("reflects more than there is, {}".format(pads))
+    if len(node.values) > 2 and node.values[2] not in (None, (node.values[0][0], ())):
         raise GraphError("with something that is not a number")
     around = [pads[i] + pads[i + len(shape)] for i in range(len(shape))]
     if shape[0] == VIDEOS and around[0]:
@@ -303,7 +323,8 @@ def _conv(node: Node) -> Made:
     if list(node.attributes.get("kernel_shape", weight[2:])) != list(weight[2:]):
         raise GraphError("its kernel is not that of its weights")
     made = shape[:1] + weight[:1] + _windows(node, shape[2:], weight[2:])
-    return node.kind(), [made], count(made) * _product(weight[1:])
+    narrowest = min(weight[0] // group, _product(made[2:]))
+    return node.kind(), [made], _multiplied(count(made) * _product(weight[1:]), group, narrowest)
 
 
 def _pool(node: Node) -> Made:
@@ -313,14 +334,14 @@ def _pool(node: Node) -> Made:
     if any(pad >= size for pad, size in zip(node.attributes.get("pads", ()), list(kernel) * 2)):
         raise GraphError("its border is wider than its kernel")
     made = shape[:2] + _windows(node, shape[2:], kernel)
-    return node.kind(), [made], POINTWISE * count(made) * _product(kernel)
+    return node.kind(), [made], TAP * count(made) * _product(kernel)
 
 
 def _global_pool(node: Node) -> Made:
     shape = node.shape(0)
     if len(shape) < 3:
         raise GraphError("of {}".format(shape_shown(shape)))
-    return node.kind(), [shape[:2] + (1,) * (len(shape) - 2)], POINTWISE * count(shape)
+    return node.kind(), [shape[:2] + (1,) * (len(shape) - 2)], FAST * count(shape)
 
 
 def _gemm(node: Node) -> Made:
@@ -331,7 +352,7 @@ def _gemm(node: Node) -> Made:
     made = a[0], b[1]
     if a[1] != b[0] or (len(node.values) > 2 and _broadcast_shape([made, node.shape(2)]) != made):
         raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
-    return node.kind(), [made], count(made) * a[1]
+    return node.kind(), [made], _multiplied(count(made) * a[1], 1, 1 if a[0] == VIDEOS else min(made))
 
 
 def _matmul(node: Node) -> Made:
@@ -339,7 +360,8 @@ def _matmul(node: Node) -> Made:
     if min(len(a), len(b)) < 2 or a[-1] != b[-2] or a[-1] == VIDEOS:
         raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
     made = _broadcast_shape([a[:-2], b[:-2]]) + (a[-2], b[-1])
-    return node.kind(), [made], count(made) * a[-1]
+    rows = 1 if a[-2] == VIDEOS else a[-2]
+    return node.kind(), [made], _multiplied(count(made) * a[-1], count(made[:-2]), min(rows, b[-1]))
 
 
 def _quantise(node: Node) -> Made:
@@ -359,12 +381,14 @@ def _quantised(node: Node, kind: int, to: int) -> Made:
 
 
 class Operator(NamedTuple):
-    """What exports write: from how many inputs to how many, the attributes by their kinds, and what it gives."""
+    """What exports write: what it gives, from how many inputs to how many it takes, its attributes by their kinds, and
+    what writing each number takes."""
 
     rule: Callable[[Node], Made]
     least: int
     most: int
     attributes: Dict[str, int]
+    cost: int = FAST
 
 
 WINDOW = {"kernel_shape": INTS, "pads": INTS, "strides": INTS, "dilations": INTS}
@@ -374,20 +398,9 @@ GEMM = {"alpha": ONE_FLOAT, "beta": ONE_FLOAT, "transA": ONE_INT, "transB": ONE_
 AXIS, ALPHA, EPSILON = {"axis": ONE_INT}, {"alpha": ONE_FLOAT}, {"epsilon": ONE_FLOAT}
 MANY = 64  # inputs
 NONE: Dict[str, int] = {}
-POINTWISE_OF_ONE = (
-    "Abs",
-    "Erf",
-    "Exp",
-    "Log",
-    "Neg",
-    "Reciprocal",
-    "Relu",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Tanh",
-)
+QUICK = ("Abs", "Neg", "Reciprocal", "Relu", "Sigmoid", "Tanh")
+GRADUAL = ("Erf", "Exp", "Log", "Softplus", "Softsign", "Sqrt")
+OPTIONAL = ("Clip", "Pad")  # their last inputs may be left out before others
 VIEWS = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 # All that exports of this project's models write, and what other plain networks for pictures need. Nothing here makes a
 # size from a value, chooses what to run, or runs again.
@@ -395,39 +408,44 @@ OPERATORS = {
     "AveragePool": Operator(_pool, 1, 1, dict(POOL, count_include_pad=ONE_INT)),
     "BatchNormalization": Operator(_normalise, 5, 5, dict(EPSILON, momentum=ONE_FLOAT)),
     "Cast": Operator(_cast, 1, 1, {"to": ONE_INT}),
-    "Celu": Operator(_same, 1, 1, ALPHA),
+    "Celu": Operator(_same, 1, 1, ALPHA, SLOW),
     "Clip": Operator(_clip, 1, 3, NONE),
     "Concat": Operator(_concat, 1, MANY, AXIS),
     "Conv": Operator(_conv, 2, 3, dict(WINDOW, group=ONE_INT)),
     "DequantizeLinear": Operator(_dequantise, 3, 3, AXIS),
-    "Elu": Operator(_same, 1, 1, ALPHA),
+    "Elu": Operator(_same, 1, 1, ALPHA, SLOW),
+    "Expand": Operator(_expand, 2, 2, NONE, SLOW),
     "Flatten": Operator(_flatten, 1, 1, AXIS),
-    "Gather": Operator(_gather, 2, 2, AXIS),
+    "Gather": Operator(_gather, 2, 2, AXIS, SLOW),
     "Gemm": Operator(_gemm, 2, 3, GEMM),
     "HardSigmoid": Operator(_same, 1, 1, dict(ALPHA, beta=ONE_FLOAT)),
     "Identity": Operator(_identity, 1, 1, NONE),
-    "InstanceNormalization": Operator(_normalise, 3, 3, EPSILON),
+    "InstanceNormalization": Operator(_normalise, 3, 3, EPSILON, SLOW),
     "LeakyRelu": Operator(_same, 1, 1, ALPHA),
-    "LogSoftmax": Operator(_softmax, 1, 1, AXIS),
+    "LogSoftmax": Operator(_softmax, 1, 1, AXIS, SLOW),
     "MatMul": Operator(_matmul, 2, 2, NONE),
     "MaxPool": Operator(_pool, 1, 1, POOL),
     "PRelu": Operator(_prelu, 2, 2, NONE),
-    "Pad": Operator(_pad, 2, 3, {"mode": TEXT}),
+    "Pad": Operator(_pad, 2, 3, {"mode": TEXT}, SLOW),
     "QuantizeLinear": Operator(_quantise, 3, 3, AXIS),
-    "ReduceSum": Operator(_reduce, 2, 2, {"keepdims": ONE_INT}),
+    "ReduceSum": Operator(_reduce, 2, 2, {"keepdims": ONE_INT}, SLOW),
     "Reshape": Operator(_reshape, 2, 2, NONE),
-    "Selu": Operator(_same, 1, 1, {"alpha": ONE_FLOAT, "gamma": ONE_FLOAT}),
-    "Slice": Operator(_slice, 3, 5, NONE),
-    "Softmax": Operator(_softmax, 1, 1, AXIS),
-    "Split": Operator(_split, 1, 2, AXIS),
+    "Selu": Operator(_same, 1, 1, {"alpha": ONE_FLOAT, "gamma": ONE_FLOAT}, SLOW),
+    "Slice": Operator(_slice, 3, 5, NONE, SLOW),
+    "Softmax": Operator(_softmax, 1, 1, AXIS, SLOW),
+    "Split": Operator(_split, 1, 2, AXIS, SLOW),
     "Squeeze": Operator(_squeeze, 2, 2, NONE),
-    "Transpose": Operator(_transpose, 1, 1, {"perm": INTS}),
+    "Transpose": Operator(_transpose, 1, 1, {"perm": INTS}, SLOW),
     "Unsqueeze": Operator(_unsqueeze, 2, 2, NONE),
-    "Where": Operator(_where, 3, 3, NONE),
+    "Where": Operator(_where, 3, 3, NONE, SLOW),
 }
-OPERATORS.update({name: Operator(_same, 1, 1, NONE) for name in POINTWISE_OF_ONE})
-OPERATORS.update({name: Operator(_broadcast, 2, 2, NONE) for name in ("Add", "Sub", "Mul", "Div", "Pow")})
+OPERATORS.update({name: Operator(_same, 1, 1, NONE) for name in QUICK})
+OPERATORS.update({name: Operator(_same, 1, 1, NONE, SLOW) for name in GRADUAL})
+OPERATORS.update({name: Operator(_broadcast, 2, 2, NONE) for name in ("Add", "Sub", "Mul", "Div")})
+OPERATORS["Pow"] = Operator(_broadcast, 2, 2, NONE, SLOW)
 OPERATORS.update({name: Operator(_broadcast, 1, MANY, NONE) for name in ("Max", "Min")})
 OPERATORS.update({name: Operator(_compare, 2, 2, NONE) for name in ("Greater", "Less", "Equal")})
-OPERATORS.update({name: Operator(_reduce, 1, 1, REDUCE) for name in ("ReduceMax", "ReduceMean", "ReduceMin")})
-OPERATORS.update({name: Operator(_global_pool, 1, 1, NONE) for name in ("GlobalAveragePool", "GlobalMaxPool")})
+OPERATORS.update(
+    {name: Operator(_reduce, 1, 1, REDUCE, SLOW) for name in ("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin")}
+)
+OPERATORS.update({name: Operator(_global_pool, 1, 1, NONE, SLOW) for name in ("GlobalAveragePool", "GlobalMaxPool")})

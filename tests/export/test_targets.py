@@ -15,7 +15,8 @@ def graph_of(operator, opset=13, kind=TensorProto.FLOAT, domain="", **attributes
     node = helper.make_node(operator, ["x"], ["y"], name="layer7", domain=domain, **attributes)
     values = [helper.make_tensor_value_info(name, kind, [1, 4]) for name in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("own", 1)])
+    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=7)
 
 
 @pytest.fixture(scope="module")
