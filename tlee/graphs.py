@@ -53,6 +53,7 @@ LARGEST_FILE = 2**31 - 1  # bytes: what protobuf reads
 LONGEST_PART, LONGEST_NODE = 2**12, 2**16  # bytes; a part is what nodes, and values, have in common
 ELEMENTS = 2**26  # numbers in a value, for one video: VGG-16's first map at 1024 x 1024 pixels
 LIVE = 2**27  # in all values that are needed at one time
+SMALL = 2**20  # numbers that may be shared by any nodes
 WORK = 2**38  # for one video, as `tlee.operators` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
 ITEM_SIZES = {FLOAT: 4, HALF: 2, INT8: 1, INT64: 8}  # bytes, of the types that stored tensors may have
 POSITION = "position"  # the input that picks a frame's own weights
@@ -278,7 +279,7 @@ class _Graph:
     def _check_nodes(self, nodes: List[Node], outputs: List[str], live: int, weights: int) -> None:
         last = {name: i for i, node in enumerate(nodes) for name in node.inputs}
         last.update(dict.fromkeys(outputs, len(nodes)))
-        work = folded = 0
+        work = folded = used = 0
         for i, node in enumerate(nodes):
             try:
                 kind, shapes, extra = self._result(node)
@@ -293,8 +294,13 @@ class _Graph:
                     raise GraphError("too large, {}".format(shape_shown(shapes[0])))
                 else:
                     live += sum(counts)
-                if live > LIVE or folded > 2 * weights + LARGEST_NUMBER:  # a Q/DQ pair makes two of a weight
+                if live > LIVE:
                     raise GraphError("with it too many numbers are in use")
+                # A Q/DQ pair makes two of a weight, and three nodes read these. What many nodes share, ONNX Runtime may
+                # copy for each, such as to fold a batch norm into it.
+                used += sum([count(self._values[name][1]) for name in node.inputs if name in self._constant])
+                if folded > 2 * weights + SMALL or used > 4 * weights + SMALL:
+                    raise GraphError("with it too many nodes share their weights")
                 if work > WORK:
                     raise GraphError("with it the graph computes more than any export")
             except GraphError as error:

@@ -10,7 +10,7 @@ LARGEST_NUMBER = 2**16  # in an attribute
 # computes many at once, where it looks for each operand, and where it goes number by number.
 FAST, SPREAD, SLOW = 32, 256, 1024
 CALL = 2**14  # what computing one matrix or group takes at least
-NARROW = 16  # rows or columns below which multiplying takes as long as with these
+NARROW = 32  # rows or columns below which multiplying takes as long as with these
 TAP = 128  # what reading one number under a pool's window takes
 # Stands for the number of videos: above all sizes, so that no other dimension and no product of some is like it.
 VIDEOS = 2**31 - 1
@@ -98,9 +98,9 @@ def _broadcast(node: Node) -> Made:
     return node.kind(), [made], 0 if all(shape in (made, ()) for shape in shapes) else SPREAD * count(made)
 
 
-def _multiplied(macs: int, matrices: int, narrowest: int) -> int:
-    """What so many multiply-accumulates take: in narrow matrices each takes longer."""
-    return macs * max(1, NARROW // narrowest) + matrices * CALL
+def _multiplied(macs: int, matrices: int, rows: int, columns: int) -> int:
+    """What so many multiply-accumulates take: where a matrix is narrow each takes longer."""
+    return macs * max(1, NARROW // rows) * max(1, NARROW // columns) + matrices * CALL
 
 
 def _broadcast_shape(shapes: List[Shape]) -> Shape:
@@ -323,8 +323,8 @@ def _conv(node: Node) -> Made:
     if list(node.attributes.get("kernel_shape", weight[2:])) != list(weight[2:]):
         raise GraphError("its kernel is not that of its weights")
     made = shape[:1] + weight[:1] + _windows(node, shape[2:], weight[2:])
-    narrowest = min(weight[0] // group, _product(made[2:]))
-    return node.kind(), [made], _multiplied(count(made) * _product(weight[1:]), group, narrowest)
+    macs = count(made) * _product(weight[1:])
+    return node.kind(), [made], _multiplied(macs, group, weight[0] // group, _product(made[2:]))
 
 
 def _pool(node: Node) -> Made:
@@ -352,7 +352,7 @@ def _gemm(node: Node) -> Made:
     made = a[0], b[1]
     if a[1] != b[0] or (len(node.values) > 2 and _broadcast_shape([made, node.shape(2)]) != made):
         raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
-    return node.kind(), [made], _multiplied(count(made) * a[1], 1, 1 if a[0] == VIDEOS else min(made))
+    return node.kind(), [made], _multiplied(count(made) * a[1], 1, 1 if a[0] == VIDEOS else a[0], b[1])
 
 
 def _matmul(node: Node) -> Made:
@@ -361,7 +361,7 @@ def _matmul(node: Node) -> Made:
         raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
     made = _broadcast_shape([a[:-2], b[:-2]]) + (a[-2], b[-1])
     rows = 1 if a[-2] == VIDEOS else a[-2]
-    return node.kind(), [made], _multiplied(count(made) * a[-1], count(made[:-2]), min(rows, b[-1]))
+    return node.kind(), [made], _multiplied(count(made) * a[-1], count(made[:-2]), rows, b[-1])
 
 
 def _quantise(node: Node) -> Made:
