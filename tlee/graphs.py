@@ -187,6 +187,7 @@ class _Graph:
         self._data, self._frames = data, frames
         self._fields = message(data, start, end, "graph", GRAPH_FIELDS, GRAPH_LISTS)
         self._values: Dict[str, Value] = {}
+        self._counts: Dict[str, int] = {}  # of numbers in them
         self._stored: Dict[str, Field] = {}  # where tensors' data lie
         self._constant: Set[str] = set()  # what follows from stored tensors alone
         self._positions: Set[str] = set()  # the input of that name, in whatever shape and type
@@ -195,7 +196,7 @@ class _Graph:
         for start, end in self._fields[INITIALIZER]:
             self._read_tensor(start, end)
         self._constant.update(self._stored)
-        weights = sum(count(shape) for _, shape in self._values.values())
+        weights = sum(self._counts.values())
         live = 0
         for field in self._fields[INPUT]:
             name, (kind, shape) = self._value_info(field)
@@ -232,7 +233,8 @@ class _Graph:
         if not name or name in self._values:
             raise GraphError("the value {} twice".format(shown(name)))
         self._values[name] = value
-        return count(value[1])
+        self._counts[name] = count(value[1])
+        return self._counts[name]
 
     def _value_info(self, field: Field) -> Tuple[str, Value]:
         fields = message(self._data, field[0], field[1], "value", {FIRST, SECOND} | tags(BYTES, 3))
@@ -298,7 +300,7 @@ class _Graph:
                     raise GraphError("with it too many numbers are in use")
                 # A Q/DQ pair makes two of a weight, and three nodes read these. What many nodes share, ONNX Runtime may
                 # copy for each, such as to fold a batch norm into it.
-                used += sum([count(self._values[name][1]) for name in node.inputs if name in self._constant])
+                used += sum([self._counts[name] for name in node.inputs if name in self._constant])
                 if folded > 2 * weights + SMALL or used > 4 * weights + SMALL:
                     raise GraphError("with it too many nodes share their weights")
                 if work > WORK:
@@ -307,7 +309,7 @@ class _Graph:
                 raise GraphError("{} {}: {}".format(node.operator, shown("".join(node.outputs[:1])), error)) from None
             for name in set(node.inputs + node.outputs) - self._constant:
                 if last.get(name, i) == i and name:
-                    live -= count(self._values[name][1])
+                    live -= self._counts[name]
 
     def _result(self, node: Node) -> Made:
         operator = OPERATORS[node.operator]

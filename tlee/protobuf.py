@@ -4,9 +4,9 @@ Nothing is copied but names, so a file of any size may be mapped. A tag is a fie
 value is stored.
 """
 
-from typing import Any, Dict, Iterator, Sequence, Set, Tuple
+from typing import Any, Dict, Sequence, Set, Tuple
 
-NUMBER, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5  # how
+NUMBER, BYTES, FOUR_BYTES = 0, 2, 5  # how
 CUT_OFF = "cut off, or not an ONNX model"
 CONTINUED = bytes(range(128, 256))  # a number goes on behind such a byte
 Field = Tuple[int, int]  # where its bytes start and end; of a number the number, and 0
@@ -45,56 +45,54 @@ def number(data: Any, at: int) -> Tuple[int, int]:
     return value, at
 
 
-def fields(data: Any, at: int, end: int) -> Iterator[Tuple[int, int, int]]:
-    """Tag, and a `Field`, of each field of a message; they have to be in order, as whatever writes them does."""
+def message(data: Any, at: int, end: int, what: str, single: Set[int], several: Sequence[int] = ()) -> Dict[int, Any]:
+    """The fields of a message by their tags: those of `single`, and as lists those of `several`.
+
+    They have to be in the order of their numbers, as whatever writes them puts them.
+
+    Raises:
+        GraphError: it is cut off, holds another field, or one of `single` twice; says so of `what`.
+    """
+    found: Dict[int, Any] = {tag: [] for tag in several}
     before = 0
     while at < end:
         tag = data[at]
         at += 1
         if tag > 127:
             tag, at = number(data, at - 1)
-        if tag < before:
-            raise GraphError("fields out of order")
+        if tag < before or (tag == before and tag in single):
+            raise GraphError("fields out of order, or one twice")
         before, kind = tag, tag & 7
         if kind in (BYTES, NUMBER):
             value = data[at]
             at += 1
             if value > 127:
                 value, at = number(data, at - 1)
-            if kind == NUMBER:
-                yield tag, value, 0
-            else:
-                start, at = at, at + value
-                if at <= end:
-                    yield tag, start, at
-        elif kind in (FOUR_BYTES, EIGHT_BYTES):
-            start, at = at, at + (4 if kind == FOUR_BYTES else 8)
-            if at <= end:
-                yield tag, start, at
+            field = (value, 0)
+            if kind == BYTES:
+                field = (at, at + value)
+                at += value
+        elif kind == FOUR_BYTES:
+            field = (at, at + 4)
+            at += 4
         else:
-            raise GraphError(CUT_OFF)
+            raise GraphError(_unwritten(what, tag))
         if at > end:
             raise GraphError(CUT_OFF)
-
-
-def message(data: Any, at: int, end: int, what: str, single: Set[int], several: Sequence[int] = ()) -> Dict[int, Any]:
-    """The fields of a message by their tags: those of `single`, and as lists those of `several`.
-
-    Raises:
-        GraphError: it is cut off, holds another field, or one of `single` twice; says so of `what`.
-    """
-    found: Dict[int, Any] = {tag: [] for tag in several}
-    for tag, start, stop in fields(data, at, end):
-        if tag in single and tag not in found:
-            found[tag] = (start, stop)
-        elif tag in several:
-            found[tag].append((start, stop))
+        if tag in single:
+            found[tag] = field
+        elif tag in found:
+            found[tag].append(field)
             if len(found[tag]) > LONGEST_LIST:
                 raise GraphError("a {} with more than {} of field {}".format(what, LONGEST_LIST, tag >> 3))
         else:
-            known = REFUSED.get((what, tag >> 3), "field {}".format(tag >> 3))
-            raise GraphError("a {} with {}{}".format(what, known, " twice" if tag in found else ""))
+            raise GraphError(_unwritten(what, tag))
     return found
+
+
+def _unwritten(what: str, tag: int) -> str:
+    known = REFUSED.get((what, tag >> 3), "a field {} of kind {}".format(tag >> 3, tag & 7))
+    return "a {} with {}, which no export writes".format(what, known)
 
 
 def text(data: Any, field: Field) -> str:
