@@ -1,5 +1,5 @@
-"""Opens and runs the graphs of a folder in ONNX Runtime, for test_graphs.py. Names each, and ends with an error where one
-takes more than 10 seconds or 2 GB are not enough."""
+"""Opens and runs the graphs of a folder in ONNX Runtime, for test_graphs.py. Names each, and ends with an error
+where one takes more than 10 seconds or 2 GB are not enough."""
 
 import faulthandler
 import resource
