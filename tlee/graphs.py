@@ -50,7 +50,9 @@ from tlee.protobuf import (
 OPSETS = range(13, 18)
 IR_VERSIONS = (7, 8)  # those of these opsets
 LARGEST_FILE = 2**31 - 1  # bytes: what protobuf reads
-LONGEST_PART, LONGEST_NODE = 2**12, 2**16  # bytes; a part is what nodes, and values, have in common
+LONGEST_PART, LONGEST_NODE = 2**12, 2**14  # bytes; a part is what nodes, and values, have in common
+MOST_NAMES = 50000  # of inputs and outputs of all nodes
+LONGEST_INDICES = 2**13  # bytes, of sizes, axes or indices
 ELEMENTS = 2**26  # numbers in a value, for one video: VGG-16's first map at 1024 x 1024 pixels
 LIVE = 2**27  # in all values that are needed at one time
 SMALL = 2**20  # numbers that may be shared by any nodes
@@ -118,7 +120,7 @@ def _operation(content: bytes) -> Tuple[str, Dict[str, Any]]:
     fields = message(content, 0, len(content), "node", tags(BYTES, 4, 6, 7), (5 * 8 + BYTES,))
     operator = text(content, fields.get(4 * 8 + BYTES, (0, 0)))
     if operator not in OPERATORS or text(content, fields.get(7 * 8 + BYTES, (0, 0))):
-        raise GraphError("the operator {}, which no export writes".format(shown(operator)))
+        raise GraphError("the operator {}, which no bundle may hold".format(shown(operator)))
     attributes: Dict[str, Any] = {}
     for start, end in fields[5 * 8 + BYTES]:
         name, value = _attribute(content, start, end, operator)
@@ -138,7 +140,7 @@ def _attribute(content: bytes, start: int, end: int, operator: str) -> Tuple[str
     name = text(content, fields.get(8 + BYTES, (0, 0)))
     kind = fields.get(20 * 8, (0, 0))[0]
     if OPERATORS[operator].attributes.get(name) != kind:
-        raise GraphError("{} with the attribute {}, which no export writes".format(operator, shown(name)))
+        raise GraphError("{} with the attribute {}, which no bundle may hold".format(operator, shown(name)))
     stored = [tag for tag in HOLDS.values() if tag in fields]
     if stored != [HOLDS[kind]] if kind in HOLDS else stored:
         raise GraphError("{}: the attribute {} is not what it says".format(operator, name))
@@ -208,8 +210,7 @@ class _Graph:
             if live > ELEMENTS:
                 raise GraphError("the input {} is too large, {}".format(shown(name), shape_shown(shape)))
         outputs = [self._value_info(field) for field in self._fields[OUTPUT]]
-        nodes = [self._node(start, end) for start, end in self._fields[NODE]]
-        self._check_nodes(nodes, [name for name, _ in outputs], live, weights)
+        self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
         if len({name for name, _ in outputs}) < len(outputs):
             raise GraphError("an output twice")
         for name, value in outputs + [self._value_info(field) for field in self._fields[VALUE_INFO]]:
@@ -221,7 +222,7 @@ class _Graph:
     def numbers(self, name: str) -> List[int]:
         """What a stored tensor of sizes or axes holds."""
         start, end = self._stored.get(name, (0, 0))
-        if start == end or self._values[name][0] != INT64 or end - start > LARGEST_NUMBER:
+        if start == end or self._values[name][0] != INT64 or end - start > LONGEST_INDICES:
             raise GraphError("its sizes or axes are not stored as such")
         return list(struct.unpack("<{}q".format((end - start) // 8), self._data[start:end]))
 
@@ -250,7 +251,7 @@ class _Graph:
             raise GraphError("the tensor {} lies in another file".format(shown(name)))
         kind = fields.get(DATA_TYPE, (0, 0))[0]
         if kind not in ITEM_SIZES:
-            raise GraphError("the tensor {} is of a type that no export writes".format(shown(name)))
+            raise GraphError("the tensor {} is of a type that no bundle may hold".format(shown(name)))
         shape = _bounded(tuple([size for size, _ in fields[DIMS]]))
         expected = self._define(name, (kind, shape))
         stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in fields]
@@ -263,6 +264,15 @@ class _Graph:
         if not whole or (stored == [INT32_DATA] and kind != INT8):
             raise GraphError("the tensor {} does not hold {} numbers".format(shown(name), shape_shown(shape)))
         self._stored[name] = (start, end)
+
+    def _nodes(self) -> List[Node]:
+        nodes, names = [], 0
+        for start, end in self._fields[NODE]:
+            nodes.append(self._node(start, end))
+            names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
+            if names > MOST_NAMES:
+                raise GraphError("nodes with more than {} inputs and outputs".format(MOST_NAMES))
+        return nodes
 
     def _node(self, start: int, end: int) -> Node:
         data = bytes(self._data[start:end]) if end - start <= LONGEST_NODE else b""
@@ -304,7 +314,7 @@ class _Graph:
                 if folded > 2 * weights + SMALL or used > 4 * weights + SMALL:
                     raise GraphError("with it too many nodes share their weights")
                 if work > WORK:
-                    raise GraphError("with it the graph computes more than any export")
+                    raise GraphError("with it the graph computes too much")
             except GraphError as error:
                 raise GraphError("{} {}: {}".format(node.operator, shown("".join(node.outputs[:1])), error)) from None
             for name in set(node.inputs + node.outputs) - self._constant:

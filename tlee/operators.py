@@ -82,7 +82,7 @@ def _same(node: Node) -> Made:
 def _view(node: Node, shape: Shape) -> Made:
     kind = node.values[0][0]
     if kind not in FLOATS + INDICES:
-        raise GraphError("of a type that no export writes")
+        raise GraphError("of a type that no bundle may hold")
     if VIDEOS in shape[1:] or (VIDEOS in node.shape(0)) != (VIDEOS in shape) or count(shape) != count(node.shape(0)):
         raise GraphError("from {} to {}".format(shape_shown(node.shape(0)), shape_shown(shape)))
     return kind, [shape], 0
@@ -142,7 +142,7 @@ def _prelu(node: Node) -> Made:
 def _cast(node: Node) -> Made:
     kind, to = node.values[0][0], node.attributes.get("to")
     if to not in FLOATS + INDICES or kind not in FLOATS + (BOOL,):
-        raise GraphError("from or to a type that no export writes")
+        raise GraphError("from or to a type that no bundle may hold")
     return to, [node.shape(0)], 0
 
 
@@ -176,7 +176,7 @@ def _reduce(node: Node) -> Made:
     stored = node.numbers(1) if len(node.values) > 1 else node.attributes.get("axes", range(len(shape)))
     axes, keep = _axes(stored, len(shape)), node.attributes.get("keepdims", 1)
     if node.values[0][0] not in FLOATS:
-        raise GraphError("of a type that no export writes")
+        raise GraphError("of a type that no bundle may hold")
     left = [1 if i in axes else size for i, size in enumerate(shape) if keep or i not in axes]
     return node.values[0][0], [tuple(left)], SLOW // 2 * count(shape)
 
@@ -253,7 +253,7 @@ def _slice(node: Node) -> Made:
 
 def _view_of_part(node: Node, shape: Sequence[int]) -> Made:
     if node.values[0][0] not in FLOATS:
-        raise GraphError("of a type that no export writes")
+        raise GraphError("of a type that no bundle may hold")
     return node.values[0][0], [tuple(shape)], 0
 
 
@@ -278,8 +278,9 @@ def _gather(node: Node) -> Made:
     (kind, shape), (indices_kind, indices) = node.values
     axis = _axis(node.attributes.get("axis", 0), len(shape))
     if indices_kind not in INDICES or kind not in FLOATS or shape[axis] == VIDEOS:
-        raise GraphError("of types that no export writes")
-    if node.stored(1) and not all(-shape[axis] <= index < shape[axis] for index in node.numbers(1)):
+        raise GraphError("of types that no bundle may hold")
+    chosen = node.numbers(1) if node.stored(1) else [0]
+    if min(chosen) < -shape[axis] or max(chosen) >= shape[axis]:
         raise GraphError("an index is not among {}".format(shape[axis]))
     return kind, [shape[:axis] + indices + shape[axis + 1 :]], 0
 

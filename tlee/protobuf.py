@@ -92,7 +92,7 @@ def message(data: Any, at: int, end: int, what: str, single: Set[int], several: 
 
 def _unwritten(what: str, tag: int) -> str:
     known = REFUSED.get((what, tag >> 3), "a field {} of kind {}".format(tag >> 3, tag & 7))
-    return "a {} with {}, which no export writes".format(what, known)
+    return "a {} with {}, which no bundle may hold".format(what, known)
 
 
 def text(data: Any, field: Field) -> str:

@@ -59,6 +59,14 @@ def test_a_type_that_is_not_taken_is_refused():
         check_operators("head", graph_of("Abs", kind=TensorProto.DOUBLE), "jetpack5")
 
 
+def test_what_no_device_would_open_is_refused():
+    with pytest.raises(UsageError) as caught:
+        check_operators("exit1", graph_of("Ceil"), "workstation")
+    assert str(caught.value) == (
+        "unit exit1: the operator 'Ceil', which no bundle may hold; replace that layer of the model"
+    )
+
+
 def test_operators_of_other_domains_are_refused():
     with pytest.raises(UsageError, match="is a Relu, which TensorRT"):
         check_operators("head", graph_of("Relu", domain="own"), "workstation")
