@@ -11,6 +11,7 @@ CUT_OFF = "cut off, or not an ONNX model"
 CONTINUED = bytes(range(128, 256))  # a number goes on behind such a byte
 Field = Tuple[int, int]  # where its bytes start and end; of a number the number, and 0
 LONGEST_NAME = 2**10  # bytes
+LONGEST_REASON = 200
 LONGEST_LIST = 10000  # fields of one kind in a message: nodes, tensors
 # What ONNX calls fields that are refused, by message and number.
 REFUSED = {
@@ -25,7 +26,10 @@ REFUSED = {
 
 
 class GraphError(ValueError):
-    """Why a graph is refused, in one line."""
+    """Why a graph is refused, in one line of at most `LONGEST_REASON` characters."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 3] + "...")
 
 
 def number(data: Any, at: int) -> Tuple[int, int]:

@@ -51,7 +51,7 @@ def refused(content, words):
     content = content if isinstance(content, bytes) else content.SerializeToString()
     with pytest.raises(GraphError, match=words) as caught:
         check_graph(content)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 200
 
 
 def altered(change):
@@ -307,6 +307,7 @@ TOO_MUCH = {
         "do not fit",
     ),
     "axes out of range": (chain([("Softmax", None, {"axis": 7})]), "axis 7 of 2"),
+    "axes without number": (chain([("ReduceMean", None, {"axes": [1] * 900})]), r"its axes are \[1, .*\.\.\.$"),
     "an axis twice": (chain([("ReduceMean", None, {"axes": [1, -1]})]), "its axes are"),
     "whole numbers computed": (
         model([node("Add", ["a", "a"], ["b"]), node("Relu", ["x"], ["y"])], constants=[ints("a", [1])]),
