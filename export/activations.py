@@ -13,7 +13,7 @@ from tlee.activations import FOLDER, OF_EXITS, Activations, difference
 from tlee.bundle import Bundle, BundleWriter
 from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
-from tlee.runtime.onnx_session import open_session
+from tlee.runtime.onnx_session import open_session, run_session
 
 SAMPLES = 4
 Values = dict[str, np.ndarray]
@@ -78,7 +78,7 @@ def deviation(activations: Activations, name: str, form: bytes, threads: int | N
     """The largest `tlee.activations.difference` of a form's outputs from the recorded ones."""
     session, largest = open_session(form, threads), 0.0
     for inputs, outputs in activations.of(name):
-        found = session.run(list(outputs), inputs)
+        found = run_session(session, name, list(outputs), inputs)
         largest = max(largest, *(difference(key, outputs[key], got) for key, got in zip(outputs, found)))
     return largest
 

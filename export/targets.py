@@ -1,4 +1,4 @@
-"""Whether TensorRT on the board takes a segment: its parser's operators, by JetPack.
+"""Whether a device takes a segment: its TensorRT's operators, by JetPack, and what `tlee.graphs` lets into a bundle.
 
 `tensorrt_operators.json` lists what each release's parser takes, with types.
 """
@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto
 
 from tlee.errors import UsageError
+from tlee.graphs import GraphError, check_graph
 
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}
@@ -34,18 +35,20 @@ REMEDIES = {
     "GroupNormalization": "use batch norm",
     "Resize": "give it fixed scales",
 }
-OTHER_REMEDY = "replace that layer of the model, or export for a newer JetPack with --target"
+REPLACE = "replace that layer of the model"
+OTHER_REMEDY = f"{REPLACE}, or export for a newer JetPack with --target"
 
 
 def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
-    """Refuse a model that the target's TensorRT cannot parse.
+    """Refuse a model that the target's TensorRT cannot parse, or that no device would open.
 
     Args:
         name: of the segment or unit.
         target: a key of `TARGETS`.
 
     Raises:
-        UsageError: an operator, one of its types, or the opset is not supported; names segment, node and operator.
+        UsageError: an operator, one of its types, or the opset is not supported, or a shape does not follow from those
+            of the inputs; names segment, node and operator.
     """
     subject = f"{'unit' if name.startswith('exit') else 'segment'} {name}"
     release = TARGETS[target]
@@ -65,6 +68,10 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
         if found not in operators[node.op_type]:
             problem = f"{where} of {found}, which TensorRT {release} ({target}) does not take"
             raise UsageError(subject, problem, "let the model compute in float32")
+    try:
+        check_graph(model.SerializeToString())
+    except GraphError as error:
+        raise UsageError(subject, error, REPLACE) from None
 
 
 def _operators(release: str) -> dict[str, list[str]]:

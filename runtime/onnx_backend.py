@@ -4,6 +4,7 @@ them.
 On a GPU a frame goes up, and confidence and score come down; all else stays there.
 """
 
+import os
 import time
 from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -12,7 +13,7 @@ import numpy as np
 
 from tlee.bundle import Bundle, Segment
 from tlee.runtime.backend import ANSWERS, FRAMES, Backend, Turns
-from tlee.runtime.onnx_session import GPU, import_onnxruntime, open_graphs
+from tlee.runtime.onnx_session import GPU, import_onnxruntime, open_graphs, run_failed
 
 NAMES = {"ort-tensorrt": "TensorRT", "cuda": "CUDA", "cpu": "CPU"}  # for people
 ALIGNMENT = 64  # bytes, of arrays: what vector instructions load at once
@@ -95,7 +96,7 @@ class OnnxBackend(Backend):
     Raises:
         UsageError: ONNX Runtime is not installed, or not for this provider, or the bundle has no forms in this
             precision.
-        BundleError: a graph is altered, or no model that ONNX Runtime takes.
+        BundleError: a graph is altered, or no model that ONNX Runtime takes; from `run`, one that fails while it runs.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class OnnxBackend(Backend):
         batch = 1 if rows == 1 else None
         sessions = open_graphs(bundle, names, provider, precision, threads, shared_pool, batch)
         self._graphs = {name: self._prepare(bundle, name, session) for name, session in sessions.items()}
+        self._path = lambda graph: os.path.join(bundle.path, bundle.file_of(graph, precision))  # for errors
         self._frames: Deque[Any] = deque()
         shape = bundle.manifest["segments"]["split0"]["inputs"][0]["shape"]
         self._frames.extend(self.empty(shape) for _ in range(FRAMES))
@@ -146,7 +148,10 @@ class OnnxBackend(Backend):
     def run(self, graph: str, *inputs: AnyValue, rows: int = 1) -> List[AnyValue]:
         session, turns = self._graphs[graph]
         outputs: Any = turns.next(inputs)
-        session.run_with_iobinding(outputs.binding(session, inputs, rows))
+        try:
+            session.run_with_iobinding(outputs.binding(session, inputs, rows))
+        except Exception as error:
+            raise run_failed(self._path(graph), error) from None
         return outputs
 
     def wait(self) -> List[List[float]]:

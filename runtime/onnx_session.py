@@ -15,6 +15,7 @@ PROVIDERS = {
 }
 NEEDS = {"ort-tensorrt": "CUDA, cuDNN and TensorRT", "cuda": "CUDA and cuDNN"}
 GPU = 0  # the device's number
+TYPES = {"float32": "tensor(float)"}  # as ONNX Runtime calls them
 HAS_TF32 = (1, 18)  # the first release that can be told not to compute float32 in TF32
 
 
@@ -103,15 +104,33 @@ def _open_graph(
     except TleeError:
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
-        said = (str(error).splitlines() or [type(error).__name__])[0][:160]
         if len(providers) > 1:
-            raise _refused(providers, "{} cannot be opened on it ({})".format(name, said)) from None
-        problem = "not a model that ONNX Runtime takes ({})".format(said)
+            raise _refused(providers, "{} cannot be opened on it ({})".format(name, first_line(error))) from None
+        problem = "not a model that ONNX Runtime takes ({})".format(first_line(error))
         raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, "export again") from None
     if session.get_providers()[0] != first:  # ONNX Runtime goes on without one whose libraries are missing
         raise _refused(providers, "its libraries cannot be loaded")
     _check_interface(bundle, name, session)
     return session
+
+
+def run_session(session: Any, subject: str, names: Sequence[str], inputs: Dict[str, Any]) -> List[Any]:
+    """Outputs of a session by their names. Raises BundleError, about the subject, where ONNX Runtime fails."""
+    try:
+        return session.run(list(names), inputs)
+    except Exception as error:
+        raise run_failed(subject, error) from None
+
+
+def run_failed(path: str, error: Exception) -> BundleError:
+    """For what ONNX Runtime raises while a graph runs: classes of its own that have no public base."""
+    problem = "ONNX Runtime failed while running it ({})".format(first_line(error))
+    return BundleError(path, problem, "free memory if that is what lacks, else export again")
+
+
+def first_line(error: Exception) -> str:
+    """What ONNX Runtime says, as part of a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _check_available(ort: Any, provider: str) -> None:
@@ -159,8 +178,8 @@ def _refused(providers: Sequence[Tuple[str, Dict[str, Any]]], problem: str) -> U
 def _check_interface(bundle: Bundle, name: str, session: Any) -> None:
     entry: Dict[str, Any] = dict(bundle.manifest["segments"], **bundle.manifest["units"])[name]
     for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        said = [(v["name"], v["shape"]) for v in entry[side]]
-        if [(v.name, [1 if size == BATCH else size for size in v.shape]) for v in found] != said:
+        said = [(v["name"], v["shape"], TYPES.get(v["dtype"])) for v in entry[side]]
+        if [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in found] != said:
             problem = "its {} are not those of the manifest".format(side)
             raise BundleError(os.path.join(bundle.path, entry["file"]), problem, "export again")
 

@@ -5,6 +5,7 @@ a path that leaves the bundle. Nothing in a bundle is unpickled or run.
 """
 
 import contextlib
+import mmap
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError
 from tlee.files import sha256, sha256_of_stream, whole_folder, write_json
 from tlee.frames import FrameSpec
+from tlee.graphs import GraphError, check_graph
 from tlee.manifest import (
     DELICATE,
     DEVICE_FOLDERS,
@@ -23,6 +25,7 @@ from tlee.manifest import (
     MANIFEST,
     check_manifest,
     exit_costs,
+    graph_files,
     load_manifest,
     unit_segments,
 )
@@ -131,7 +134,10 @@ class Bundle:
         manifest = load_manifest(path, folder)
         check_manifest(os.path.join(path, MANIFEST), manifest)
         _check_files(path, folder, manifest)
-        return cls(path, manifest, folder)
+        bundle = cls(path, manifest, folder)
+        for name in graph_files(manifest):
+            bundle._check_stored_graph(name)
+        return bundle
 
     def release(self) -> None:
         """Let go of the folder as it was opened, so that it can be removed once another has taken its place."""
@@ -159,7 +165,10 @@ class Bundle:
             BundleError: the content is not the one that was exported.
             UsageError: the bundle has no forms of this precision.
         """
-        return self.read_file(self.file_of(name, precision))
+        file = self.file_of(name, precision)
+        content = self.read_file(file)
+        self._check_graph(file, content)
+        return content
 
     def file_of(self, name: str, precision: str = "fp32") -> str:
         """The file that `read` reads, relative to the bundle. Raises UsageError as that does."""
@@ -201,6 +210,25 @@ class Bundle:
         relative = path if held is None else name
         size = self.manifest["files"][name]["size"]
         return opened(relative, size, BundleError, EXPORT_AGAIN, held, follow=False, subject=path)
+
+    def _check_stored_graph(self, name: str) -> None:
+        """Without reading its weights."""
+        try:
+            with self._opened(name) as stream:
+                if self.manifest["files"][name]["size"] == 0:  # which cannot be mapped
+                    raise BundleError(os.path.join(self.path, name), "the file is empty", EXPORT_AGAIN)
+                with contextlib.closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as content:
+                    self._check_graph(name, content)
+        except BundleError:
+            with self.open_file(name):  # says so if it is another than was written
+                raise
+
+    def _check_graph(self, name: str, content: Any) -> None:
+        try:
+            check_graph(content, self.frames.length)
+        except GraphError as error:
+            problem = "not a graph that tlee-export writes ({})".format(error)
+            raise BundleError(os.path.join(self.path, name), problem, EXPORT_AGAIN) from None
 
     def _check(self, name: str, digest: str) -> None:
         if digest != self.manifest["files"][name]["sha256"]:

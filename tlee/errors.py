@@ -41,7 +41,7 @@ class InputError(TleeError):
 
 
 class SegmentError(TleeError):
-    """A segment computed something that is not a number."""
+    """A segment computed something that is not a number, or no probability where it should be one."""
 
 
 class BundleError(TleeError):

@@ -10,6 +10,8 @@ from tlee.errors import SegmentError
 from tlee.policy import Action, Decision, ExitPolicy
 
 NOT_A_NUMBER = "the {} at frame {}, exit {} is not a number"
+NOT_A_SHARE = "the {} at frame {}, exit {} is {:g}, not between 0 and 1"
+ROUNDING = 1e-3  # beyond 0 and 1, in half precision
 
 
 class ExitValues(NamedTuple):
@@ -99,10 +101,10 @@ class Walk:
         """Take in what the exit computed, decide, and move on.
 
         Raises:
-            SegmentError: its confidence or score is NaN or infinite.
+            SegmentError: its confidence or score is NaN, or not between 0 and 1.
         """
         t, b = self.frame, self.exit
-        _check_finite(values, t, b)
+        check_shares(values, t, b)
         decision = self.policy.decide(t, b, values.confidence, values.score)
         self.previous = values.z
         if decision.action is Action.VIDEO_DONE:
@@ -125,7 +127,7 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
             is needed.
 
     Raises:
-        SegmentError: a confidence or score is NaN or infinite.
+        SegmentError: a confidence or score is NaN, or not between 0 and 1.
     """
     stages.begin()
     video = Walk(policy)
@@ -142,11 +144,13 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
             return
 
 
-def _check_finite(values: ExitValues, t: int, b: int) -> None:
+def check_shares(values: ExitValues, t: int, b: int) -> None:
+    """Hold confidence and score of frame `t` and exit `b` to be probabilities. Raises SegmentError."""
     for name, value in (("confidence", values.confidence), ("gate score", values.score)):
-        if value is not None and not math.isfinite(value):
+        if value is not None and not -ROUNDING <= value <= 1 + ROUNDING:
+            problem = NOT_A_SHARE if math.isfinite(value) else NOT_A_NUMBER
             raise SegmentError(
                 "segment {}".format("head" if name == "confidence" else "gate"),
-                NOT_A_NUMBER.format(name, t, b),
+                problem.format(name, t, b, value),
                 "check the input for damage and export the bundle again from a sound checkpoint",
             )

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from tlee.errors import SegmentError, UsageError
-from tlee.runtime.onnx_session import open_session
+from tlee.runtime.onnx_session import open_session, run_session
 
 METHODS = ("minmax", "entropy", "percentile")
 # Below it a scale would be 0 in half precision. A tensor that is 0 in every sample gets it, too: 0 stays 0.
@@ -36,6 +36,7 @@ def tensor_ranges(
     Raises:
         UsageError: no samples, an unknown method, no percentile.
         SegmentError: a value is not finite; names the tensor.
+        BundleError: ONNX Runtime cannot run it.
     """
     if method not in METHODS:
         raise UsageError("calibration method", f"{method!r} is none", f"choose one of {', '.join(METHODS)}")
@@ -63,7 +64,7 @@ def _observe(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> Iterator
     floats = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
     names = [name for name in names if name in floats]
     for sample in samples:
-        yield {**sample, **dict(zip(names, session.run(names, sample)))}
+        yield {**sample, **dict(zip(names, run_session(session, observed.graph.name, names, sample)))}
 
 
 def _largest(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -18,7 +18,7 @@ import numpy as np
 from tlee.calibration.thresholds.policies import Policies, uniform
 from tlee.errors import SegmentError
 from tlee.evaluation.replay import RepeatingChain
-from tlee.inference import NOT_A_NUMBER
+from tlee.inference import NOT_A_NUMBER, check_shares
 
 CHUNK = 10_000  # states whose logits are in memory at once
 
@@ -130,7 +130,7 @@ def record(chain: RepeatingChain, clip: np.ndarray, references: Policies, frames
         references: policies whose walks through the video are recorded in full, and are no guesses then.
 
     Raises:
-        SegmentError: a confidence or score is not a number.
+        SegmentError: a logit is not a number, or a score not between 0 and 1.
     """
     recorder = _Recorder(chain, clip, Policies.joined([uniform(exits), references]), frames, exits)
     recorder.grow(0, (None, chain.first_state()), np.arange(len(recorder.policies)))
@@ -175,8 +175,9 @@ class _Recorder:
             values = chain.exit(b, x, previous, frame=t, gated=0 < t < self.frames - 1)
             logits.append(chain.array(values.logits)[0])
             scores.append(np.nan if values.score is None else values.score)
-            if not np.isfinite(logits[b]).all() or (values.score is not None and not np.isfinite(values.score)):
-                raise SegmentError("segment head", NOT_A_NUMBER.format("confidence or score", t, b), "check the input")
+            check_shares(values, t, b)
+            if not np.isfinite(logits[b]).all():
+                raise SegmentError("segment head", NOT_A_NUMBER.format("confidence", t, b), "check the input")
             previous = chain.kept(values.z)
             afters.append((previous, chain.state()))
         tree.logits.append(np.stack(logits))

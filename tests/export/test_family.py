@@ -17,6 +17,7 @@ from tlee.activations import Activations
 from tlee.bundle import Bundle
 from tlee.export.activations import deviation
 from tlee.export.exporter import export_bundle
+from tlee.graphs import check_graph
 from tlee.models.backbones import BACKBONES
 from tlee.models.checkpoint import save_checkpoint
 from tlee.models.config import Config
@@ -61,8 +62,10 @@ def check(bundle: Bundle, folder: Path) -> None:
     for name in bundle.manifest["variants"]["fp16"]["forms"]:
         assert deviation(activations, name, bundle.read(name, "fp16"), threads=1) < HALF_PRECISION, name
     bundle = add_int8(bundle)
-    built = {job.source for job in rtx.build_all(bundle, folder)}
-    assert built == {file for file in bundle.manifest["files"] if file.endswith(".onnx")}
+    graphs = {file for file in bundle.manifest["files"] if file.endswith(".onnx")}
+    for file in graphs:
+        check_graph(bundle.read_file(file), bundle.frames.length)
+    assert {job.source for job in rtx.build_all(bundle, folder)} == graphs
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)

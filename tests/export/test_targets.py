@@ -15,7 +15,8 @@ def graph_of(operator, opset=13, kind=TensorProto.FLOAT, domain="", **attributes
     node = helper.make_node(operator, ["x"], ["y"], name="layer7", domain=domain, **attributes)
     values = [helper.make_tensor_value_info(name, kind, [1, 4]) for name in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("own", 1)])
+    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=7)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,14 @@ def test_a_newer_opset_is_refused_for_the_nano():
 def test_a_type_that_is_not_taken_is_refused():
     with pytest.raises(UsageError, match="is a Abs of another type, .* let the model compute in float32"):
         check_operators("head", graph_of("Abs", kind=TensorProto.DOUBLE), "jetpack5")
+
+
+def test_what_no_device_would_open_is_refused():
+    with pytest.raises(UsageError) as caught:
+        check_operators("exit1", graph_of("Ceil"), "workstation")
+    assert str(caught.value) == (
+        "unit exit1: the operator 'Ceil', which no bundle may hold; replace that layer of the model"
+    )
 
 
 def test_operators_of_other_domains_are_refused():

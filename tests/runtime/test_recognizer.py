@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from conftest import CLIPS, small_model, write_clip
@@ -155,12 +156,37 @@ def test_wrong_use_is_refused(small_bundle, recognizer):
         recognizer.recognize(np.zeros((4, 8, 8, 3), np.uint8))
 
 
-def test_a_segment_that_is_no_onnx_is_one_line(tmp_path, small_bundle, capfd):
-    copy = shutil.copytree(small_bundle, tmp_path / "copy.tlee")
-    (copy / "units" / "exit1.onnx").write_bytes(b"no model")
+def with_file(bundle, copy, name, content):
+    """A copy of a bundle with another file, whose hash is right."""
+    shutil.copytree(bundle, copy)
+    (copy / name).write_bytes(content)
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"]["units/exit1.onnx"] = {"size": 8, "sha256": sha256(b"no model")}
+    manifest["files"][name] = {"size": len(content), "sha256": sha256(content)}
     (copy / "manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def test_a_graph_that_fails_while_it_runs_is_one_line(recognizer, small_bundle, capfd):
+    backend = recognizer._backend
+    with pytest.raises(BundleError) as caught:
+        backend.run("split1", backend.value(np.zeros((1, 2, 3, 3), np.float32)))
+    assert str(caught.value).startswith(f"{small_bundle}/segments/split1.onnx: ONNX Runtime failed while running it (")
+    assert "\n" not in str(caught.value) and capfd.readouterr() == ("", "")
+
+
+def test_values_of_another_type_than_the_manifest_says_are_one_line(tmp_path, small_bundle):
+    unit = onnx.load(small_bundle / "units" / "exit1.onnx")
+    unit.graph.node.append(onnx.helper.make_node("Cast", ["confidence"], ["double"], to=onnx.TensorProto.DOUBLE))
+    for node in list(unit.graph.node)[:-1]:
+        node.output[:] = ["single" if name == "confidence" else name for name in node.output]
+    unit.graph.node[-1].input[0], unit.graph.node[-1].output[0] = "single", "confidence"
+    next(v for v in unit.graph.output if v.name == "confidence").type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    with pytest.raises(BundleError, match="exit1.onnx: "):
+        Recognizer.load(with_file(small_bundle, tmp_path / "a.tlee", "units/exit1.onnx", unit.SerializeToString()))
+
+
+def test_a_segment_that_is_no_onnx_is_one_line(tmp_path, small_bundle, capfd):
+    copy = with_file(small_bundle, tmp_path / "copy.tlee", "units/exit1.onnx", b"no model")
     with pytest.raises(BundleError, match="exit1.onnx: not a model that ONNX Runtime takes"):
         Recognizer.load(copy)
     assert capfd.readouterr() == ("", "")

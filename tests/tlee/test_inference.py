@@ -79,6 +79,23 @@ def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
     assert all(steps[-1].decision.action is Action.VIDEO_DONE for steps in found)
 
 
+@pytest.mark.parametrize(
+    ("confidence", "score", "words"),
+    [
+        (237.58, None, "the confidence at frame 0, exit 0 is 237.58, not between 0 and 1"),
+        (-0.1, None, "the confidence at frame 0, exit 0 is -0.1, not between 0 and 1"),
+        (0.5, 1.5, "the gate score at frame 0, exit 0 is 1.5, not between 0 and 1"),
+    ],
+)
+def test_what_is_no_probability_is_an_error(confidence, score, words):
+    with pytest.raises(SegmentError, match=words):
+        Walk(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, confidence, score))
+
+
+def test_a_probability_may_be_rounded_beyond_one():
+    Walk(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, 1.0005, -0.0005))
+
+
 def test_after_an_answer_that_is_not_a_number_it_is_where_it_was():
     way = Walk(ExitPolicy(3, THRESHOLDS))
     with pytest.raises(SegmentError, match="the confidence at frame 0, exit 0 is not a number"):

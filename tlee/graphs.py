@@ -1,0 +1,351 @@
+"""Whether an ONNX graph is one that an export writes.
+
+What else a graph may hold can name other files, never end, or take all memory; whoever wrote a bundle may have meant it
+to. Nothing is run, and weights are not read: only their sizes count.
+"""
+
+import functools
+import struct
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from tlee.operators import (
+    FLOAT,
+    HALF,
+    INDICES,
+    INT8,
+    INT64,
+    INTS,
+    LARGEST_NUMBER,
+    ONE_FLOAT,
+    ONE_INT,
+    OPERATORS,
+    OPTIONAL,
+    RANK,
+    TEXT,
+    VIDEOS,
+    VIEWS,
+    Made,
+    Node,
+    Shape,
+    Value,
+    count,
+    shape_shown,
+)
+from tlee.protobuf import (
+    BYTES,
+    CONTINUED,
+    CUT_OFF,
+    FOUR_BYTES,
+    NUMBER,
+    Field,
+    GraphError,
+    message,
+    number,
+    shown,
+    signed,
+    tags,
+    text,
+)
+
+OPSETS = range(13, 18)
+IR_VERSIONS = (7, 8)  # those of these opsets
+LARGEST_FILE = 2**31 - 1  # bytes: what protobuf reads
+LONGEST_PART, LONGEST_NODE = 2**12, 2**14  # bytes; a part is what nodes, and values, have in common
+MOST_NAMES = 50000  # of inputs and outputs of all nodes
+LONGEST_INDICES = 2**13  # bytes, of sizes, axes or indices
+ELEMENTS = 2**26  # numbers in a value, for one video: VGG-16's first map at 1024 x 1024 pixels
+LIVE = 2**27  # in all values that are needed at one time
+SMALL = 2**20  # numbers that may be shared by any nodes
+WORK = 2**38  # for one video, as `tlee.operators` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
+ITEM_SIZES = {FLOAT: 4, HALF: 2, INT8: 1, INT64: 8}  # bytes, of the types that stored tensors may have
+POSITION = "position"  # the input that picks a frame's own weights
+
+
+def check_graph(content: Any, frames: Optional[int] = None) -> None:
+    """Refuse an ONNX model that is not of the kind that exports write.
+
+    Such a model stores all tensors itself, computes with the operators of `OPERATORS` on float32 and float16 (int8
+    between Q/DQ pairs), each node after those that it reads, and every shape follows from those of its inputs, of
+    which the first dimension may be the number of videos. Sizes and work are bounded.
+
+    Args:
+        content: bytes, or a memoryview or mmap of them; is not kept.
+        frames: how many a video has; weights of which each frame has its own must be for at least as many.
+
+    Raises:
+        GraphError: it is not; says why.
+    """
+    with memoryview(content) as data:
+        if len(data) > LARGEST_FILE:
+            raise GraphError("larger than {} bytes".format(LARGEST_FILE))
+        try:
+            _Graph(data, *_graph_of(data), frames=frames).check()
+        except IndexError:
+            raise GraphError(CUT_OFF) from None
+        except UnicodeDecodeError:
+            raise GraphError("a name is not UTF-8") from None
+
+
+IR_VERSION, GRAPH, OPSET = 1 * 8, 7 * 8 + BYTES, 8 * 8 + BYTES
+MODEL_FIELDS = tags(NUMBER, 1, 5) | tags(BYTES, 2, 3, 4, 6, 7)  # versions, producer, domain, doc string, graph
+NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO = (8 * number + BYTES for number in (1, 5, 11, 12, 13))
+GRAPH_FIELDS, GRAPH_LISTS = tags(BYTES, 2, 10), (NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO)
+DIMS, DATA_TYPE, FLOAT_DATA, INT32_DATA, TENSOR_NAME, RAW_DATA = 8, 16, 34, 42, 66, 74
+EXTERNAL, LOCATION = 13 * 8 + BYTES, 14 * 8
+TENSOR_FIELDS = {DATA_TYPE, FLOAT_DATA, INT32_DATA, TENSOR_NAME, RAW_DATA, LOCATION} | tags(BYTES, 12)
+NODE_NAME = 3 * 8 + BYTES
+FIRST, SECOND, NUMBER_1, NUMBER_2 = 1 * 8 + BYTES, 2 * 8 + BYTES, 1 * 8, 2 * 8  # in messages of two fields
+
+
+def _graph_of(data: memoryview) -> Field:
+    """Where the graph of a model lies."""
+    model = message(data, 0, len(data), "model", MODEL_FIELDS, (OPSET,))
+    if GRAPH not in model:
+        raise GraphError(CUT_OFF)
+    if model.get(IR_VERSION, (None,))[0] not in IR_VERSIONS:
+        raise GraphError("its IR version is not one of {}".format(", ".join(map(str, IR_VERSIONS))))
+    if len(model[OPSET]) != 1:
+        raise GraphError("operators of {} domains, not of one".format(len(model[OPSET])))
+    opset = message(data, model[OPSET][0][0], model[OPSET][0][1], "opset", {FIRST, NUMBER_2})
+    if FIRST in opset and text(data, opset[FIRST]):
+        raise GraphError("operators of the domain {}".format(shown(text(data, opset[FIRST]))))
+    if opset.get(NUMBER_2, (0,))[0] not in OPSETS:
+        raise GraphError("its opset is not one of {} to {}".format(OPSETS[0], OPSETS[-1]))
+    return model[GRAPH]
+
+
+@functools.lru_cache(maxsize=4096)
+def _operation(content: bytes) -> Tuple[str, Dict[str, Any]]:
+    """Operator and attributes of a node, from the end of its message: few differ."""
+    fields = message(content, 0, len(content), "node", tags(BYTES, 4, 6, 7), (5 * 8 + BYTES,))
+    operator = text(content, fields.get(4 * 8 + BYTES, (0, 0)))
+    if operator not in OPERATORS or text(content, fields.get(7 * 8 + BYTES, (0, 0))):
+        raise GraphError("the operator {}, which no bundle may hold".format(shown(operator)))
+    attributes: Dict[str, Any] = {}
+    for start, end in fields[5 * 8 + BYTES]:
+        name, value = _attribute(content, start, end, operator)
+        if name in attributes:
+            raise GraphError("{} with {} twice".format(operator, name))
+        attributes[name] = value
+    return operator, attributes
+
+
+ATTRIBUTE_FIELDS = {8 + BYTES, 16 + FOUR_BYTES, 24, 32 + BYTES, 13 * 8 + BYTES, 20 * 8}
+HOLDS = {ONE_FLOAT: 16 + FOUR_BYTES, ONE_INT: 24, TEXT: 32 + BYTES}
+
+
+def _attribute(content: bytes, start: int, end: int, operator: str) -> Tuple[str, Any]:
+    ints = 8 * 8
+    fields = message(content, start, end, "{} attribute".format(operator), ATTRIBUTE_FIELDS, (ints,))
+    name = text(content, fields.get(8 + BYTES, (0, 0)))
+    kind = fields.get(20 * 8, (0, 0))[0]
+    if OPERATORS[operator].attributes.get(name) != kind:
+        raise GraphError("{} with the attribute {}, which no bundle may hold".format(operator, shown(name)))
+    stored = [tag for tag in HOLDS.values() if tag in fields]
+    if stored != [HOLDS[kind]] if kind in HOLDS else stored:
+        raise GraphError("{}: the attribute {} is not what it says".format(operator, name))
+    if (kind == INTS) != bool(fields[ints]):
+        raise GraphError("{}: the attribute {} is not what it says".format(operator, name))
+    if kind == TEXT:
+        return name, text(content, fields[HOLDS[TEXT]])
+    if kind == ONE_FLOAT:
+        return name, struct.unpack_from("<f", content, fields[HOLDS[ONE_FLOAT]][0])[0]
+    numbers = [signed(number) for number, _ in (fields[ints] if kind == INTS else [fields[HOLDS[ONE_INT]]])]
+    if any(abs(number) > LARGEST_NUMBER for number in numbers):
+        raise GraphError("{}: {} is beyond {}".format(operator, name, LARGEST_NUMBER))
+    return name, numbers if kind == INTS else numbers[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _tensor_type(content: bytes) -> Value:
+    """Type and shape of a value, from its TypeProto; the number of videos is `VIDEOS`."""
+    start, end = message(content, 0, len(content), "type", {FIRST}).get(FIRST, (0, 0))
+    fields = message(content, start, end, "tensor type", {NUMBER_1, SECOND})
+    if not {NUMBER_1, SECOND} <= set(fields):
+        raise GraphError("a value without a type or shape")
+    sizes = []
+    dimensions = message(content, fields[SECOND][0], fields[SECOND][1], "shape", set(), (FIRST,))[FIRST]
+    for i, (start, end) in enumerate(dimensions):
+        size = message(content, start, end, "dimension", {NUMBER_1, SECOND})
+        if len(size) != 1 or (SECOND in size and (i > 0 or not text(content, size[SECOND]))):
+            raise GraphError("a value with a free dimension other than its first")
+        sizes.append(_bounded((size[NUMBER_1][0],))[0] if NUMBER_1 in size else VIDEOS)
+    if len(sizes) > RANK:
+        raise GraphError("a value of {} dimensions".format(len(sizes)))
+    return fields[NUMBER_1][0], tuple(sizes)
+
+
+def _bounded(shape: Shape) -> Shape:
+    """A shape as it is stored."""
+    if len(shape) > RANK or not all(0 < size < VIDEOS for size in shape):
+        raise GraphError("the shape {}".format(shape_shown(shape)))
+    return shape
+
+
+class _Graph:
+    """A graph's tables, and what is known of its values while its nodes are gone through."""
+
+    def __init__(self, data: memoryview, start: int, end: int, frames: Optional[int]) -> None:
+        self._data, self._frames = data, frames
+        self._fields = message(data, start, end, "graph", GRAPH_FIELDS, GRAPH_LISTS)
+        self._values: Dict[str, Value] = {}
+        self._counts: Dict[str, int] = {}  # of numbers in them
+        self._stored: Dict[str, Field] = {}  # where tensors' data lie
+        self._constant: Set[str] = set()  # what follows from stored tensors alone
+        self._positions: Set[str] = set()  # the input of that name, in whatever shape and type
+
+    def check(self) -> None:
+        for start, end in self._fields[INITIALIZER]:
+            self._read_tensor(start, end)
+        self._constant.update(self._stored)
+        weights = sum(self._counts.values())
+        live = 0
+        for field in self._fields[INPUT]:
+            name, (kind, shape) = self._value_info(field)
+            if kind != FLOAT:
+                raise GraphError("the input {} is not float32".format(shown(name)))
+            if name == POSITION:
+                self._positions.add(name)
+            live += self._define(name, (kind, shape))
+            if live > ELEMENTS:
+                raise GraphError("the input {} is too large, {}".format(shown(name), shape_shown(shape)))
+        outputs = [self._value_info(field) for field in self._fields[OUTPUT]]
+        self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
+        if len({name for name, _ in outputs}) < len(outputs):
+            raise GraphError("an output twice")
+        for name, value in outputs + [self._value_info(field) for field in self._fields[VALUE_INFO]]:
+            if self._values.get(name) != value:
+                raise GraphError("{} is not of the type and shape that the graph says".format(shown(name)))
+        if any(value[0] != FLOAT for _, value in outputs):
+            raise GraphError("an output that is not float32")
+
+    def numbers(self, name: str) -> List[int]:
+        """What a stored tensor of sizes or axes holds."""
+        start, end = self._stored.get(name, (0, 0))
+        if start == end or self._values[name][0] != INT64 or end - start > LONGEST_INDICES:
+            raise GraphError("its sizes or axes are not stored as such")
+        return list(struct.unpack("<{}q".format((end - start) // 8), self._data[start:end]))
+
+    def stores(self, name: str) -> bool:
+        return name in self._stored
+
+    def _define(self, name: str, value: Value) -> int:
+        """Take in a new value. Returns how many numbers it has."""
+        if not name or name in self._values:
+            raise GraphError("the value {} twice".format(shown(name)))
+        self._values[name] = value
+        self._counts[name] = count(value[1])
+        return self._counts[name]
+
+    def _value_info(self, field: Field) -> Tuple[str, Value]:
+        fields = message(self._data, field[0], field[1], "value", {FIRST, SECOND} | tags(BYTES, 3))
+        start, end = fields.get(SECOND, (0, 0))
+        if end - start > LONGEST_PART:
+            raise GraphError("a type of {} bytes".format(end - start))
+        return text(self._data, fields.get(FIRST, (0, 0))), _tensor_type(bytes(self._data[start:end]))
+
+    def _read_tensor(self, start: int, end: int) -> None:
+        fields = message(self._data, start, end, "tensor", TENSOR_FIELDS, (DIMS, EXTERNAL))
+        name = text(self._data, fields.get(TENSOR_NAME, (0, 0)))
+        if fields[EXTERNAL] or fields.get(LOCATION, (0, 0))[0]:
+            raise GraphError("the tensor {} lies in another file".format(shown(name)))
+        kind = fields.get(DATA_TYPE, (0, 0))[0]
+        if kind not in ITEM_SIZES:
+            raise GraphError("the tensor {} is of a type that no bundle may hold".format(shown(name)))
+        shape = _bounded(tuple([size for size, _ in fields[DIMS]]))
+        expected = self._define(name, (kind, shape))
+        stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in fields]
+        start, end = fields[stored[0]] if len(stored) == 1 else (0, 0)
+        if stored == [INT32_DATA] and kind == INT8:  # as numbers, of which only the last byte is below 128
+            ends = bytes(self._data[start:end]).translate(None, CONTINUED)
+            whole = len(ends) == expected and self._data[end - 1] < 128
+        else:
+            whole = end - start == expected * ITEM_SIZES[kind] and (stored == [RAW_DATA] or kind == FLOAT)
+        if not whole or (stored == [INT32_DATA] and kind != INT8):
+            raise GraphError("the tensor {} does not hold {} numbers".format(shown(name), shape_shown(shape)))
+        self._stored[name] = (start, end)
+
+    def _nodes(self) -> List[Node]:
+        nodes, names = [], 0
+        for start, end in self._fields[NODE]:
+            nodes.append(self._node(start, end))
+            names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
+            if names > MOST_NAMES:
+                raise GraphError("nodes with more than {} inputs and outputs".format(MOST_NAMES))
+        return nodes
+
+    def _node(self, start: int, end: int) -> Node:
+        data = bytes(self._data[start:end]) if end - start <= LONGEST_NODE else b""
+        names: Dict[int, List[str]] = {FIRST: [], SECOND: [], NODE_NAME: []}
+        at, end, tag = 0, len(data), 0
+        while at < end and data[at] in names and data[at] >= tag:
+            tag, size, at = data[at], data[at + 1], at + 2
+            if size > 127:
+                size, at = number(data, at - 1)
+            names[tag].append(data[at : at + size].decode("utf-8"))
+            at += size
+        if not 0 < end - at <= LONGEST_PART or len(names[NODE_NAME]) > 1:
+            raise GraphError(CUT_OFF)
+        return Node(self, names[FIRST], names[SECOND], _operation(data[at:]))
+
+    def _check_nodes(self, nodes: List[Node], outputs: List[str], live: int, weights: int) -> None:
+        last = {name: i for i, node in enumerate(nodes) for name in node.inputs}
+        last.update(dict.fromkeys(outputs, len(nodes)))
+        work = folded = used = 0
+        for i, node in enumerate(nodes):
+            try:
+                kind, shapes, extra = self._result(node)
+                counts = [self._define(name, (kind, shape)) for name, shape in zip(node.outputs, shapes)]
+                if max(map(len, shapes)) > RANK:
+                    raise GraphError("a value of more than {} dimensions".format(RANK))
+                work += extra + OPERATORS[node.operator].cost * sum(counts)
+                if self._constant.issuperset(node.inputs):  # computed when the graph is opened, and kept
+                    self._constant.update(node.outputs)
+                    folded += sum(counts)
+                elif max(counts) > ELEMENTS:
+                    raise GraphError("too large, {}".format(shape_shown(shapes[0])))
+                else:
+                    live += sum(counts)
+                if live > LIVE:
+                    raise GraphError("with it too many numbers are in use")
+                # A Q/DQ pair makes two of a weight, and three nodes read these. What many nodes share, ONNX Runtime may
+                # copy for each, such as to fold a batch norm into it.
+                used += sum([self._counts[name] for name in node.inputs if name in self._constant])
+                if folded > 2 * weights + SMALL or used > 4 * weights + SMALL:
+                    raise GraphError("with it too many nodes share their weights")
+                if work > WORK:
+                    raise GraphError("with it the graph computes too much")
+            except GraphError as error:
+                raise GraphError("{} {}: {}".format(node.operator, shown("".join(node.outputs[:1])), error)) from None
+            for name in set(node.inputs + node.outputs) - self._constant:
+                if last.get(name, i) == i and name:
+                    live -= self._counts[name]
+
+    def _result(self, node: Node) -> Made:
+        operator = OPERATORS[node.operator]
+        if not operator.least <= len(node.inputs) <= operator.most:
+            raise GraphError("{} inputs".format(len(node.inputs)))
+        if len(node.outputs) != 1 and (node.operator != "Split" or not node.outputs):
+            raise GraphError("{} outputs".format(len(node.outputs)))
+        for i, name in enumerate(node.inputs):
+            left_out = not name and i >= operator.least and node.operator in OPTIONAL
+            if name not in self._values and not left_out:
+                raise GraphError("nothing before it gives {}".format(shown(name)))
+        node.values = [self._values.get(name) for name in node.inputs]
+        made = operator.rule(node)
+        self._check_integers(node, made[0])
+        return made
+
+    def _check_integers(self, node: Node, kind: int) -> None:
+        """The only integers that are computed are the number of a frame."""
+        first = node.inputs[0]
+        if first in self._positions and (node.operator in VIEWS or node.operator == "Cast"):
+            self._positions.add(node.outputs[0])
+        elif kind in INDICES:
+            raise GraphError("computes integers")
+        if node.operator == "Gather" and node.inputs[1] not in self._stored:
+            chosen = self._values[first][1][0]
+            if first not in self._stored or node.inputs[1] not in self._positions or node.attributes.get("axis", 0):
+                raise GraphError("its indices are computed")
+            if self._frames is not None and chosen < self._frames:
+                raise GraphError("holds weights of {} frames, a video has {}".format(chosen, self._frames))
