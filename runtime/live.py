@@ -1,6 +1,8 @@
 """Live sources, read as they come: cameras, network streams, or a video file in place of one."""
 
+import os
 import re
+import stat
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -48,6 +50,7 @@ class LiveSource:
 
     def __init__(self, address: str) -> None:
         target, gstreamer = capture_target(address)
+        _check_kind(address, target)
         cv2 = cv2_module()
         self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
         if not self._capture.isOpened():
@@ -114,6 +117,17 @@ class LiveSource:
             if not self._capture.grab():
                 raise StreamEnd
             self.position += 1
+
+
+def _check_kind(address: str, target: str) -> None:
+    """Refuse what OpenCV would wait for without end, or read without end."""
+    try:
+        mode = os.stat(target).st_mode
+    except (OSError, ValueError):  # an address of the network, a pipeline, or nothing that can be opened
+        return
+    device = stat.S_ISCHR(mode) and not address.startswith("file://")
+    if not stat.S_ISREG(mode) and not device:
+        raise InputError(address, "neither a camera nor a plain file", "give a camera, a stream, or a video file")
 
 
 def is_live(address: str) -> bool:

@@ -11,7 +11,7 @@ import time
 import unicodedata
 from typing import Any, Callable, List, Optional, Sequence
 
-from tlee.errors import TleeError, printable
+from tlee.errors import TleeError, not_imported, printable
 from tlee.files import keep_lines
 
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -80,6 +80,8 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
+    if isinstance(error, ImportError):
+        return str(not_imported(error.name or "library", "", error, ""))
     if isinstance(error, MemoryError):
         return "memory: there is not enough; close other programs, add swap, or give this one smaller work"
     if isinstance(error, OSError):
