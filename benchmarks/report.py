@@ -7,6 +7,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 from tlee.errors import UsageError
 from tlee.files import whole_file
+from tlee.reading import JSON_LIMIT, read_bytes
 
 FORMAT = 1
 PROGRAM = "tlee-bench"
@@ -119,10 +120,10 @@ def load_report(path: str) -> Dict[str, Any]:
         UsageError: there is no such file, it is damaged, or it is no report that this release reads.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            report = json.load(stream, parse_constant=_refuse)
-    except OSError as error:
-        raise UsageError(path, "cannot be read ({})".format(error.strerror), REMEDY) from None
+        text = read_bytes(path, JSON_LIMIT, remedy=REMEDY).decode("utf-8")
+        report = json.loads(text, parse_constant=_refuse, parse_int=_integer)
+        if "\\u" in text:  # half of a surrogate pair could not be written to a page
+            json.dumps(report, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise UsageError(path, "is not JSON (nested too deep)", REMEDY) from None
     except ValueError as error:  # bytes that are no UTF-8, too
@@ -147,6 +148,10 @@ class _Unfit(Exception):
 
 def _refuse(constant: str) -> None:
     raise ValueError("{} is no number".format(constant))
+
+
+def _integer(text: str) -> float:
+    return int(text) if len(text) < 1000 else math.inf  # what takes long to read is no measurement
 
 
 def _check(value: Any, shape: Shape, where: Tuple[object, ...]) -> None:

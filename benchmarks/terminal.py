@@ -33,7 +33,7 @@ def marks(report: Report) -> List[str]:
         for mode in report["modes"]
         if not mode["warm_up"]["steady"]
     ]
-    if report["environment"]["others"] > BUSY:
+    if (report["environment"]["others"] or 0) > BUSY:
         found.append("other programs kept {others:.1f} cores busy".format(**report["environment"]))
     return found
 

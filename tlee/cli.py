@@ -3,15 +3,16 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import sys
 import threading
 import time
 import unicodedata
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
-from tlee.errors import TleeError, not_imported, printable
+from tlee.errors import UNSAFE, TleeError, not_imported, printable
 from tlee.files import keep_lines
 
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -32,6 +33,19 @@ def report(program: str, error: object) -> None:
     sys.stderr.write("{}: {}\n".format(program, printable(error)))
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """On standard output, whatever names of files and classes they hold."""
+    print("\n".join(map(printable, lines)))
+
+
+def print_json(value: object) -> None:
+    """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    print(
+        "\n".join(UNSAFE.sub(lambda found: "\\u{:04x}".format(ord(found.group())), line) for line in text.split("\n"))
+    )
+
+
 class StatusLine:
     """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
 
@@ -40,7 +54,7 @@ class StatusLine:
 
     def show(self, text: str) -> None:
         if self._shown:
-            sys.stderr.write("\r\033[K" + text)
+            sys.stderr.write("\r\033[K" + printable(text))
             sys.stderr.flush()
 
     def clear(self) -> None:
