@@ -115,7 +115,7 @@ def test_alone_each_is_an_answer_or_one_line(alone):
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-@pytest.mark.parametrize("seed", [*range(6), *[pytest.param(seed, marks=pytest.mark.full) for seed in range(6, 200)]])
+@pytest.mark.parametrize("seed", [*range(3), *[pytest.param(seed, marks=pytest.mark.full) for seed in range(3, 200)]])
 def test_in_any_mixture_each_is_answered_as_alone_and_in_order(lively, alone, seed, elsewhere):
     drawn = random.Random(seed)
     names = drawn.choices(list(INPUTS), k=40)
@@ -283,7 +283,7 @@ def test_after_an_interrupt_at_any_moment_it_answers_as_before(lively, rows, els
     with BatchRecognizer(lively, backend, exit_policy("gm", 4, NEVER), rows) as recognizer:
         expected = [answered(answer) for answer in recognizer.recognize(clips())]
         moments = 0
-        for countdown in range(1, 400, 7):
+        for countdown in range(1, 400, 17):
             backend.countdown = countdown
             try:
                 list(recognizer.recognize(clips()))
@@ -291,7 +291,7 @@ def test_after_an_interrupt_at_any_moment_it_answers_as_before(lively, rows, els
             except KeyboardInterrupt:
                 moments += 1
             assert [answered(answer) for answer in recognizer.recognize(clips())] == expected
-        assert moments > 10
+        assert moments > 5
 
 
 def test_so_does_one_that_takes_one_at_a_time(lively, singly):
