@@ -72,9 +72,6 @@ def run(
     """
     try:
         return command(arguments) or OK
-    except TleeError as error:
-        report(program, error)
-        return WRONG_USE
     except KeyboardInterrupt:
         report(program, "interrupted")
         return INTERRUPTED
@@ -82,6 +79,9 @@ def run(
         if _interrupted:  # libraries that are being imported make other errors of it
             report(program, "interrupted")
             return INTERRUPTED
+        if isinstance(error, TleeError):
+            report(program, error)
+            return WRONG_USE
         line = _of_system(program, error)
         if line is None:
             raise
