@@ -13,6 +13,9 @@ FORMAT = 1
 PROGRAM = "tlee-bench"
 REMEDY = "choose a report that `tlee-bench --json` wrote"
 
+LARGEST = 1e30  # of a measurement, in any unit: products and ratios of several are still finite
+MOST_EXITS = 1000  # of a model
+
 Shape = Any  # see _check
 
 
@@ -183,13 +186,14 @@ def _is(value: Any, kind: str) -> bool:
         return False
     if kind == WHOLE:
         return isinstance(value, int) and value >= 0
-    return abs(value) < 1e300 and math.isfinite(value)  # whole numbers of JSON have any length
+    return value == 0 or 1 / LARGEST < abs(value) < LARGEST  # whole numbers of JSON have any length
 
 
 def _check_lists(report: Dict[str, Any]) -> None:
     """What belongs together is equally long, and points to what is there."""
     videos = len(report["load"]["videos"])
     _expect(report["modes"], ("modes",), "a list with at least one mode")
+    _expect(report["bundle"]["exits"] <= MOST_EXITS, ("bundle", "exits"), "at most {}".format(MOST_EXITS))
     for m, mode in enumerate(report["modes"]):
         where: Tuple[object, ...] = ("modes", m)
         for b, block in enumerate(mode["blocks"]):
