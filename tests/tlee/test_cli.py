@@ -1,5 +1,6 @@
 """How commands end, and what they say when they fail."""
 
+import json
 import subprocess
 import sys
 
@@ -55,3 +56,26 @@ def test_a_missing_library_is_one_line():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr == "tlee-export: torch: not installed; pip install '.[workstation]' in tlee's folder\n"
+
+
+def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_interrupted", [2])
+    for error in (InputError("a", "b", "c"), ImportError(), RuntimeError()):
+        assert cli.run("tlee-run", raising(error)) == 130
+        assert capsys.readouterr().err == "tlee-run: interrupted\n"
+
+
+def test_a_library_for_which_memory_lacks_is_no_missing_one(capsys):
+    error = ImportError("libx.so: failed to map segment from shared object")
+    assert cli.run("tlee-run", raising(error)) == 2
+    assert "not enough memory to import it" in capsys.readouterr().err
+
+
+def test_what_is_printed_is_not_obeyed(capsys):
+    cli.print_lines(["a\x1b[2J", "b\nc"])
+    cli.print_json({"ö": ["\u009b2J", "\x1b", "d\u2028e"]})
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert lines[:2] == ["a\\x1b[2J", "b\\nc"]
+    assert "ö" in said and json.loads("\n".join(lines[2:])) == {"ö": ["\u009b2J", "\x1b", "d\u2028e"]}
+    assert not set(said) & set("\x1b\u009b\u2028")
