@@ -7,7 +7,7 @@ from time import perf_counter, sleep
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from tlee.benchmarks import cold, energy, graphs, measure, statistics
-from tlee.benchmarks.environment import machine, others_seconds, system, versions
+from tlee.benchmarks.environment import cores, machine, others_seconds, system, versions
 from tlee.benchmarks.modes import Mode, chosen_modes, plain_mode
 from tlee.benchmarks.power.recorder import Recorder
 from tlee.benchmarks.power.sources import open_source
@@ -87,7 +87,7 @@ class Bench:
             items, sustained = self._measured(opened, modes, block, source is not None)
             backend, units, libraries = opened.backend, opened.units, versions(LIBRARIES)
         seconds = perf_counter() - begun
-        others = round(max(0.0, others_seconds() - busy) / seconds, 2)
+        others = cores(busy, others_seconds(), seconds)
         watts = idle["watts"] if idle else None
         done = [mode for mode in modes if mode.blocks]
         report["seconds"] = seconds

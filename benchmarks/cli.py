@@ -60,11 +60,11 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
         status.clear()
     for note in bench.notes:
         cli.report(PROGRAM, note)
-    _finish(options, report)
+    failed = _finish(options, report)
     if bench.interrupted:
         cli.report(PROGRAM, "interrupted, this is what was measured until then")
         return cli.INTERRUPTED
-    return cli.OK if len(videos) == len(found) else cli.INPUT_FAILED
+    return failed or (cli.OK if len(videos) == len(found) else cli.INPUT_FAILED)
 
 
 def _estimate(options: argparse.Namespace, bundle: Bundle) -> int:
@@ -72,7 +72,7 @@ def _estimate(options: argparse.Namespace, bundle: Bundle) -> int:
     estimated = estimate.estimate(bundle, options.estimate, options.precision)
     videos = find_videos(options.inputs, bundle.labels)
     results = _results(options, bundle, videos) if videos else []
-    print("\n".join(estimate.lines(bundle, estimated, results)))
+    cli.print_lines(estimate.lines(bundle, estimated, results))
     if options.json:
         write_json(options.json, estimated.as_json())
     if options.profile:
@@ -123,23 +123,34 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
-    """Show a report, and write what was asked for."""
-    print("\n".join(terminal.lines(report)))
-    if options.json:
-        save_report(options.json, report)
-    if options.page:
-        from tlee.benchmarks.page import page  # matplotlib takes a second to load, and may be missing
+    """Show a report, and write what was asked for, whatever becomes of the others: a measurement took long."""
+    cli.print_lines(terminal.lines(report))
+    writers = [(options.json, save_report), (options.page, _save_page), (options.profile, _save_profile)]
+    failed = cli.OK
+    for path, write in writers:
+        try:
+            if path:
+                write(path, report)
+        except UsageError as error:
+            cli.report(PROGRAM, error)
+            failed = cli.WRONG_USE
+    return failed
 
-        _write(options.page, page(report))
-    if options.profile:
-        write_json(options.profile, profile(report))
-    return cli.OK
+
+def _save_page(path: str, report: Dict[str, Any]) -> None:
+    from tlee.benchmarks.page import page  # matplotlib takes a second to load, and may be missing
+
+    _write(path, page(report))
+
+
+def _save_profile(path: str, report: Dict[str, Any]) -> None:
+    write_json(path, profile(report))
 
 
 def _compare(options: argparse.Namespace) -> int:
     before, after = options.compare
     found = compare.compare(load_report(before), load_report(after), (before, after), options.margin)
-    print("\n".join(compare.lines(found)))
+    cli.print_lines(compare.lines(found))
     if options.json:
         write_json(options.json, found)
     if options.page:

@@ -35,7 +35,12 @@ def _run(arguments: Sequence[str]) -> Dict[str, float]:
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
-    said, complaint = process.communicate()
+    try:
+        said, complaint = process.communicate()
+    finally:
+        if process.poll() is None:  # interrupted
+            process.kill()
+            process.wait()
     if process.returncode:
         last = complaint.strip().splitlines()[-1:] or ["status {}".format(process.returncode)]
         raise UsageError(PROGRAM, last[0].replace(PROGRAM + ": ", ""), "or leave it out (--cold 0)")

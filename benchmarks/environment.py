@@ -12,11 +12,19 @@ Numbers = Dict[str, Any]
 PACKAGES = {"nvidia-jetpack": "jetpack", "libnvinfer8": "tensorrt", "libnvinfer10": "tensorrt"}  # Debian's
 
 
-def others_seconds() -> float:
-    """Seconds that cores were busy so far with other programs than this and its children that have ended."""
-    with open("/proc/stat", encoding="utf-8") as stream:
-        user, nice, system = map(int, stream.readline().split()[1:4])
+def others_seconds() -> Optional[float]:
+    """Seconds that cores were busy so far with other programs than this and its children that have ended; None where
+    the system does not say."""
+    try:
+        user, nice, system = map(int, board.read("proc/stat").split()[1:4])
+    except ValueError:
+        return None
     return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def cores(before: Optional[float], after: Optional[float], seconds: float) -> Optional[float]:
+    """That others kept busy between two answers of `others_seconds`; None where that is not known."""
+    return None if before is None or after is None else round(max(0.0, after - before) / seconds, 2)
 
 
 def machine(threads: Optional[int] = None) -> Numbers:

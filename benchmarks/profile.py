@@ -14,10 +14,12 @@ def profile(report: Dict[str, Any]) -> Dict[str, Any]:
     """Mean milliseconds, and gross millijoules where power was measured, of each graph and of reading a frame.
 
     Raises:
-        UsageError: the graphs were not measured.
+        UsageError: the graphs were not measured, or the report does not say what they compute.
     """
     if not report["graphs"]:
         raise UsageError("profile", "the graphs were not measured", "let the measurement come to its end")
+    if not all(isinstance(part.get("macs"), int) for part in report["graphs"]):
+        raise UsageError("profile", "the report does not say what its graphs compute", "measure anew")
     environment = report["environment"]
     return {
         "format": FORMAT,

@@ -7,10 +7,14 @@ from typing import Any, Dict, Sequence, Tuple
 
 from tlee.errors import UsageError
 from tlee.files import whole_file
+from tlee.reading import JSON_LIMIT, read_bytes
 
 FORMAT = 1
 PROGRAM = "tlee-bench"
 REMEDY = "choose a report that `tlee-bench --json` wrote"
+
+LARGEST = 1e30  # of a measurement, in any unit: products and ratios of several are still finite
+MOST_EXITS = 1000  # of a model
 
 Shape = Any  # see _check
 
@@ -119,10 +123,10 @@ def load_report(path: str) -> Dict[str, Any]:
         UsageError: there is no such file, it is damaged, or it is no report that this release reads.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            report = json.load(stream, parse_constant=_refuse)
-    except OSError as error:
-        raise UsageError(path, "cannot be read ({})".format(error.strerror), REMEDY) from None
+        text = read_bytes(path, JSON_LIMIT, remedy=REMEDY).decode("utf-8")
+        report = json.loads(text, parse_constant=_refuse, parse_int=_integer)
+        if "\\u" in text:  # half of a surrogate pair could not be written to a page
+            json.dumps(report, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise UsageError(path, "is not JSON (nested too deep)", REMEDY) from None
     except ValueError as error:  # bytes that are no UTF-8, too
@@ -147,6 +151,10 @@ class _Unfit(Exception):
 
 def _refuse(constant: str) -> None:
     raise ValueError("{} is no number".format(constant))
+
+
+def _integer(text: str) -> float:
+    return int(text) if len(text) < 1000 else math.inf  # what takes long to read is no measurement
 
 
 def _check(value: Any, shape: Shape, where: Tuple[object, ...]) -> None:
@@ -178,13 +186,14 @@ def _is(value: Any, kind: str) -> bool:
         return False
     if kind == WHOLE:
         return isinstance(value, int) and value >= 0
-    return abs(value) < 1e300 and math.isfinite(value)  # whole numbers of JSON have any length
+    return value == 0 or 1 / LARGEST < abs(value) < LARGEST  # whole numbers of JSON have any length
 
 
 def _check_lists(report: Dict[str, Any]) -> None:
     """What belongs together is equally long, and points to what is there."""
     videos = len(report["load"]["videos"])
     _expect(report["modes"], ("modes",), "a list with at least one mode")
+    _expect(report["bundle"]["exits"] <= MOST_EXITS, ("bundle", "exits"), "at most {}".format(MOST_EXITS))
     for m, mode in enumerate(report["modes"]):
         where: Tuple[object, ...] = ("modes", m)
         for b, block in enumerate(mode["blocks"]):

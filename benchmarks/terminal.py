@@ -33,7 +33,7 @@ def marks(report: Report) -> List[str]:
         for mode in report["modes"]
         if not mode["warm_up"]["steady"]
     ]
-    if report["environment"]["others"] > BUSY:
+    if (report["environment"]["others"] or 0) > BUSY:
         found.append("other programs kept {others:.1f} cores busy".format(**report["environment"]))
     return found
 
@@ -84,7 +84,7 @@ def _others(report: Report) -> List[str]:
         text = "decision at exit {}: median {} ms, p99 {} ms"
         latency = part["latency"]
         found.append(text.format(part["exit"], *(number(latency[key]["value"]) for key in ("median", "p99"))))
-    if report["cold"]:
+    if report["cold"] and report["cold"]["runs"]:
         runs = report["cold"]["runs"]
         means = [number(sum(run[key] for run in runs) / len(runs)) for key in ("total", "start", "load", "first")]
         text = "cold start: first result after {} ms (start {}, load {}, first video {}), mean of {}"

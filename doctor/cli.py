@@ -1,7 +1,6 @@
 """`tlee-doctor`: what a machine has to run bundles, what is missing, and the commands that repair it."""
 
 import argparse
-import json
 import shutil
 import textwrap
 from typing import List, Optional, Sequence
@@ -36,9 +35,9 @@ def command(arguments: Optional[List[str]], root: str = "/") -> int:
     found, runs = findings(machine), backends(machine)
     if options.json:
         shown = [dict(finding._asdict()) for finding in found]
-        print(json.dumps({"findings": shown, "backends": runs}, indent=1, ensure_ascii=False))
+        cli.print_json({"findings": shown, "backends": runs})
     else:
-        print("\n".join(lines(found, runs, shutil.get_terminal_size((100, 24)).columns)))
+        cli.print_lines(lines(found, runs, shutil.get_terminal_size((100, 24)).columns))
     return cli.INPUT_FAILED if any(finding.severity in MUST for finding in found) else cli.OK
 
 

@@ -96,6 +96,7 @@ def _is_missing(error: ImportError, name: str) -> bool:
 
 
 def main() -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see tlee.runtime.onnx_session.import_onnxruntime
     try:
         found = globals()[sys.argv[1]](*sys.argv[2:])
     except Exception as error:  # whatever a library throws at its import

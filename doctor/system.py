@@ -14,6 +14,7 @@ from tlee.engines.memory import MIB, RESERVE
 
 SMALL = 5 << 30  # bytes of memory; boards with less run out of it while they build
 LITTLE_DISK = 1 << 30  # an engine is written before an older one of it goes; VGG-16's take some 500 MB
+UNKNOWN = "not known: the system's /proc cannot be read"
 OVER_THE_AIR = (32, 4)  # the first release of L4T that apt takes to 32.7
 UPDATE = (
     "sudo sed -i 's/ r32\\.[0-9]* / r32.7 /' /etc/apt/sources.list.d/nvidia-l4t-apt-source.list && "
@@ -108,7 +109,9 @@ def _join(machine: Machine, group: str, so: str) -> Tuple[str, str]:
 
 def memory(machine: Machine) -> Iterator[Finding]:
     text = "{} MB, {} MB available".format(machine.memory.total // MIB, machine.memory.available // MIB)
-    if machine.jetson and machine.memory.available < RESERVE:
+    if not machine.memory.total:
+        yield Finding(OK, "memory", UNKNOWN)
+    elif machine.jetson and machine.memory.available < RESERVE:
         text += "; TensorRT needs about {} to build: stop the desktop until the next start".format(RESERVE // MIB)
         yield Finding(ADVICE, "memory", text, "sudo systemctl isolate multi-user.target")
     else:
@@ -118,7 +121,9 @@ def memory(machine: Machine) -> Iterator[Finding]:
 def swap(machine: Machine) -> Iterator[Finding]:
     disk, zram = machine.memory.swap, machine.memory.zram
     text = "{} MB on disk, {} MB of zram".format(disk // MIB, zram // MIB)
-    if machine.jetson and machine.memory.total < SMALL and not disk:
+    if not machine.memory.total:
+        yield Finding(OK, "swap", UNKNOWN)
+    elif machine.jetson and machine.memory.total < SMALL and not disk:
         text += "; zram is memory itself, of no use to builds" if zram else "; builds of large models run out of memory"
         yield Finding(ADVICE, "swap", text, ("sudo systemctl disable nvzramconfig && " if zram else "") + SWAP)
     else:

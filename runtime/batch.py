@@ -7,36 +7,40 @@ OSDI 2022 (iteration-level scheduling), here with splits as the iterations.
 
 import contextlib
 import itertools
+import threading
 import weakref
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, SegmentError, UsageError
+from tlee.frames import FrameSpec
 from tlee.inference import Step
 from tlee.policy import Action, ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
 from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
+from tlee.runtime.background import Background
 from tlee.runtime.batch_chain import BatchChain, Place
 from tlee.runtime.chances import Chances
-from tlee.runtime.clips import Clip, Task, clip_task, windows
+from tlee.runtime.clips import Clip, Reading, Task, clip_task, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import LIKELY, WORKERS, Frames
+from tlee.runtime.prefetch import END, LIKELY, WORKERS, Frames, submitted
 from tlee.runtime.recognizer import bundle_policy
-from tlee.runtime.results import Reporter, Result, Steps
+from tlee.runtime.results import Reporter, Result, Steps, no_frame
 
 Answer = Union[Result, InputError]
+Ending = Union[Result, Exception]  # of one video; what is no `Answer` is raised when its turn comes
 
 
 class _Video:
     """A video under way in its place; `pending` brings a frame that is being read."""
 
-    def __init__(self, number: int, task: Task, place: Place) -> None:
+    def __init__(self, number: int, task: Task, place: Place, spec: FrameSpec) -> None:
         self.number, self.task, self.place = number, task, place
         self.done = Steps()
-        self.frames = Frames(task.frames, lambda frame: frame)
+        self.frames = Frames(Reading(task, spec), lambda frame: frame)
         self.pending: "Optional[Future[Any]]" = None
 
 
@@ -78,8 +82,9 @@ class BatchRecognizer(OnBackend):
         self._prefetch = prefetch and backend.elsewhere
         self._chain = BatchChain(bundle, backend, policy, rows)
         self._reporter, self._chances = Reporter(bundle), Chances()
-        self._readers = ThreadPoolExecutor(WORKERS * rows)
-        self._busy = False
+        self._readers = Background(WORKERS * rows)
+        self._computing, self._beginning = threading.Lock(), threading.Lock()
+        self._under_way: Callable[[], Optional[_Run]] = lambda: None  # weak: what nobody holds any more is over
         self._close = weakref.finalize(self, _close, self._readers, backend)
 
     @classmethod
@@ -108,7 +113,13 @@ class BatchRecognizer(OnBackend):
             return cls(bundle, opened.backend, policy, batch, prefetch, opened.notes)
 
     def close(self) -> None:
-        self._close()
+        """As `OnBackend.close`. Raises UsageError while this computes or reads."""
+        if self._readers.calls_here or not self._computing.acquire(False):
+            raise UsageError("batch recogniser", "closed while it recognises", "take its answers first")
+        try:
+            self._close()
+        finally:
+            self._computing.release()
 
     def recognize(self, clips: Iterable[Clip]) -> Iterator[Answer]:
         """Recognise clips, see `Recognizer.recognize`.
@@ -120,14 +131,16 @@ class BatchRecognizer(OnBackend):
 
         Raises:
             UsageError: this is closed, or already recognises other videos.
+            What `clips` raises, after the answers of the clips before.
         """
-        early: Dict[int, Answer] = {}
+        early: Dict[int, Ending] = {}
         following = 0
-        for number, answer in self._run([iter(clips)] * self.rows, self._prefetch):
-            early[number] = answer
-            while following in early:
-                yield early.pop(following)
-                following += 1
+        with contextlib.closing(self._run([iter(clips)] * self.rows, self._prefetch)) as endings:
+            for number, ending in endings:
+                early[number] = ending
+                while following in early:
+                    yield _answer(early.pop(following))
+                    following += 1
 
     def stream(self, addresses: List[str], seconds: float = 2.0) -> Iterator[Result]:
         """Recognise several live sources window by window, see `Recognizer.stream`; answers as they come.
@@ -145,42 +158,52 @@ class BatchRecognizer(OnBackend):
             raise UsageError("live sources", problem, "load it for as many as there are")
         with contextlib.ExitStack() as stack:
             sources = [stack.enter_context(LiveSource(address)) for address in addresses]
-            for _, answer in self._run([windows(source, self.bundle.frames, seconds) for source in sources], True):
-                if isinstance(answer, InputError):
-                    raise answer
-                yield answer
+            feeds = [windows(source, self.bundle.frames, seconds) for source in sources]
+            with contextlib.closing(self._run(feeds, True)) as endings:
+                for _, ending in endings:
+                    if isinstance(ending, Exception):
+                        raise ending
+                    yield ending
 
-    def _run(self, feeds: List[Iterator[Any]], threads: bool) -> Iterator[Tuple[int, Answer]]:
+    def _run(self, feeds: List[Iterator[Any]], threads: bool) -> "Generator[Tuple[int, Ending], None, None]":
         """Answers by the numbers of the videos, as they come.
 
         Args:
             feeds: for each place the clips or tasks that go there; several places may share one.
             threads: read frames in other threads, while something is computed or another source has nothing yet.
         """
-        if not self._close.alive:
-            raise UsageError("recogniser", "closed", "load another one")
-        if self._busy:
-            problem = "already recognises other videos"
-            raise UsageError("batch recogniser", problem, "take all its answers first, or close what gives them")
-        self._busy = True
-        run = _Run(self, feeds, self._readers if threads else None)
+        run = self._begun(feeds, threads)
         try:
             while not run.over:
-                with self._backend:
-                    answers = run.step()
-                for answer in answers:
-                    yield answer
+                with self._computing:
+                    self._check_open()
+                    with self._backend:
+                        endings = run.step()
+                for ending in endings:
+                    yield ending
         finally:
             run.end()
-            self._busy = False
+            self._under_way = lambda: None
+
+    def _begun(self, feeds: List[Iterator[Any]], threads: bool) -> "_Run":
+        self._check_open()
+        with self._beginning:
+            if self._under_way():
+                problem = "already recognises other videos"
+                raise UsageError("batch recogniser", problem, "take all its answers first, or close what gives them")
+            run = _Run(self, feeds, self._readers if threads else None)
+            self._under_way = weakref.ref(run)
+        return run
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise UsageError("recogniser", "closed", "load another one")
 
 
 class _Run:
     """Videos taken from feeds to their answers."""
 
-    def __init__(
-        self, owner: BatchRecognizer, feeds: List[Iterator[Any]], readers: Optional[ThreadPoolExecutor]
-    ) -> None:
+    def __init__(self, owner: BatchRecognizer, feeds: List[Iterator[Any]], readers: Optional[Background]) -> None:
         self._chain, self._spec = owner._chain, owner.bundle.frames
         self._reporter, self._chances, self._readers = owner._reporter, owner._chances, readers
         self._free = [(Place(row, owner.policy), feed) for row, feed in enumerate(feeds)]
@@ -188,44 +211,51 @@ class _Run:
         self._videos: Dict[int, _Video] = {}  # under way, by row
         self._reading: List[_Video] = []  # of these, those that wait for a frame
         self._numbers = itertools.count()
+        self._chain.drop()  # what a run left that was interrupted while it ended
 
     @property
     def over(self) -> bool:
         return not self._videos and not self._free
 
-    def step(self) -> List[Tuple[int, Answer]]:
+    def step(self) -> List[Tuple[int, Ending]]:
         """Fill places, take frames that were read, and compute one batch."""
-        answers = self._admit() + self._collect()
+        endings = self._admit()
+        endings += self._collect(patient=not endings)
         if self._chain.waiting:
             for place, answer, logits in self._chain.advance():
-                answers += self._take(self._videos[place.row], answer, logits)
-        return answers
+                endings += self._take(self._videos[place.row], answer, logits)
+        return endings
 
     def end(self) -> None:
         """Leave what is under way."""
         self._chain.drop()
-        for video in self._videos.values():
+        while self._videos:
+            _, video = self._videos.popitem()
             video.frames.drop(video.pending)
 
-    def _admit(self) -> List[Tuple[int, Answer]]:
-        failed: List[Tuple[int, Answer]] = []
-        while self._free:
+    def _admit(self) -> List[Tuple[int, Ending]]:
+        """Fill free places, unless it becomes apparent that many clips cannot be opened."""
+        ended: List[Tuple[int, Ending]] = []
+        while self._free and len(ended) < len(self._feeds):
             place, feed = self._free.pop()
             try:
                 item = next(feed)
             except StopIteration:
                 continue  # the place stays empty
+            except Exception as error:
+                ended.append((next(self._numbers), error))
+                continue  # here, too
             number = next(self._numbers)
             try:
                 task = item if isinstance(item, Task) else clip_task(item, self._spec)
-            except InputError as error:
-                failed.append((number, error))
+            except Exception as error:
                 self._free.append((place, feed))
+                ended.append((number, error))
                 continue
             self._chain.begin(place)
-            self._videos[place.row] = video = _Video(number, task, place)
+            self._videos[place.row] = video = _Video(number, task, place, self._spec)
             self._want(video)
-        return failed
+        return ended
 
     def _want(self, video: _Video) -> None:
         self._reading.append(video)
@@ -234,13 +264,14 @@ class _Run:
     def _read(self, video: _Video) -> None:
         """Have the next frame read, if it is not being read already."""
         if video.pending is None and self._readers:
-            video.pending = self._readers.submit(video.frames.next)
+            video.pending = submitted(self._readers, video.frames.next)
 
-    def _collect(self) -> List[Tuple[int, Answer]]:
-        """Hand frames that were read on; waits for one if there is nothing else to do."""
-        if self._readers and self._reading and not self._chain.waiting:
-            wait([video.pending for video in self._reading if video.pending], return_when=FIRST_COMPLETED)
-        failed: List[Tuple[int, Answer]] = []
+    def _collect(self, patient: bool) -> List[Tuple[int, Ending]]:
+        """Hand frames that were read on; if `patient`, wait for one where nothing else is to be done."""
+        reads = [video.pending for video in self._reading if video.pending]
+        if patient and reads and len(reads) == len(self._reading) and not self._chain.waiting:
+            wait(reads, return_when=FIRST_COMPLETED)
+        ended: List[Tuple[int, Ending]] = []
         for video in list(self._reading):
             if video.pending and not video.pending.done():
                 continue
@@ -248,20 +279,31 @@ class _Run:
             pending, video.pending = video.pending, None
             try:
                 frame = pending.result() if pending else video.frames.next()
-            except InputError as error:
-                failed += self._answer(video, error)
             except StreamEnd:
                 self._leave(video)
                 self._free.pop()  # nothing comes after that
+            except Exception as error:
+                ended += self._answer(video, error)
             else:
-                self._chain.put(video.place, frame)
-                if self._chances.of(video.place.walk.frame) >= LIKELY:
-                    self._read(video)
-        return failed
+                ended += self._ended(video) if frame is END else self._put(video, frame)
+        return ended
+
+    def _put(self, video: _Video, frame: np.ndarray) -> List[Tuple[int, Ending]]:
+        self._chain.put(video.place, frame)
+        if self._chances.of(video.place.walk.frame) >= LIKELY:
+            self._read(video)
+        return []
+
+    def _ended(self, video: _Video) -> List[Tuple[int, Ending]]:
+        """The answer of a video that has fewer frames than the model reads."""
+        if not video.done.steps:
+            return self._answer(video, no_frame(video.task))
+        logits = self._chain.left_with(video.place)
+        return self._answer(video, self._reporter.result(video.task, video.done, logits))
 
     def _take(
         self, video: _Video, answer: Union[Step, SegmentError], logits: Optional[np.ndarray]
-    ) -> List[Tuple[int, Answer]]:
+    ) -> List[Tuple[int, Ending]]:
         if isinstance(answer, SegmentError):
             return self._answer(video, InputError(video.task.source, answer.problem, answer.remedy))
         video.done.add(answer, video.place.milliseconds)
@@ -273,9 +315,9 @@ class _Run:
             self._want(video)
         return []
 
-    def _answer(self, video: _Video, answer: Answer) -> List[Tuple[int, Answer]]:
+    def _answer(self, video: _Video, ending: Ending) -> List[Tuple[int, Ending]]:
         self._leave(video)
-        return [(video.number, answer)]
+        return [(video.number, ending)]
 
     def _leave(self, video: _Video) -> None:
         video.frames.drop(video.pending)
@@ -283,6 +325,12 @@ class _Run:
         self._free.append((video.place, self._feeds[video.place.row]))
 
 
-def _close(readers: ThreadPoolExecutor, backend: Backend) -> None:
-    readers.shutdown()
+def _answer(ending: Ending) -> Answer:
+    if isinstance(ending, Exception) and not isinstance(ending, InputError):
+        raise ending
+    return ending
+
+
+def _close(readers: Background, backend: Backend) -> None:
+    readers.close()
     backend.close()

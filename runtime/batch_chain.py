@@ -69,6 +69,7 @@ class BatchChain:
             self._state = [[backend.empty(value.shape) for value in queue.state] for queue in self._queues]
             self._no_state = [[self._zeros(value.shape) for value in queue.state] for queue in self._queues]
             self._left = self._zeros([rows] + size)  # by place, the z that its last frame left with
+            self._logits = backend.empty([rows, bundle.manifest["model"]["classes"]])  # and the logits
             self._position = backend.inbox([rows, 1])
             numbers = [np.full((1, 1), t, np.float32) for t in policy.thresholds.temperature]
             self._temperatures = [backend.value(number) for number in numbers]
@@ -88,6 +89,10 @@ class BatchChain:
         self._backend.copy_row(self._left, place.row, queue.previous, row)
         queue.places.append(place)
         place.milliseconds = 0.0
+
+    def left_with(self, place: Place) -> np.ndarray:
+        """The logits that a video's last frame left with, (K,)."""
+        return self._backend.array(self._logits)[place.row].copy()
 
     @property
     def waiting(self) -> bool:
@@ -155,6 +160,7 @@ class BatchChain:
                 self._enqueue(b + 1, place, x, outputs["z"], i)
             elif isinstance(answer, Step) and not place.walk.done:
                 self._backend.copy_row(outputs["z"], i, self._left, place.row)
+                self._backend.copy_row(outputs["logits"], i, self._logits, place.row)
         return result
 
     def _answer(self, place: Place, i: int, numbers: List[List[float]]) -> Union[Step, SegmentError]:

@@ -8,7 +8,7 @@ from typing import IO, Any, Dict, Iterator, List, Optional
 
 from tlee import cli
 from tlee.bundle import FUSED, Bundle
-from tlee.errors import InputError, UsageError
+from tlee.errors import InputError, UsageError, printable
 from tlee.files import growing_file, whole_file
 from tlee.policy import Thresholds
 from tlee.runtime.backends import add_backend_options
@@ -18,7 +18,9 @@ from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
 
 PROGRAM = "tlee-run"
-COLUMNS = "{:<{width}}  {:<14}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"
+COLUMNS = "{}  {}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"
+LABEL = 14  # columns, at least
+PATIENCE = 1.5  # seconds that a camera or stream may take to come back where the user wants an end
 
 
 def command(arguments: Optional[List[str]]) -> int:
@@ -38,9 +40,11 @@ def command(arguments: Optional[List[str]]) -> int:
         if options.json == "-":
             lines = sys.stdout
         elif options.json:
-            lines = stack.enter_context(growing_file(options.json) if any(live) else whole_file(options.json))
+            output = growing_file(options.json) if any(live) else whole_file(options.json, lines=True)
+            lines = stack.enter_context(output)
         answers = _live(recognizer, options) if any(live) else _files(recognizer, options.inputs)
-        return _show(answers, bundle, max(map(len, options.inputs)), lines)
+        widest = max(cli.columns(printable(source)) for source in options.inputs)
+        return _show(answers, bundle, widest, lines)
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
@@ -86,29 +90,27 @@ def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional
     status = cli.OK
     show_table = lines is not sys.stdout
     if show_table:
-        print(COLUMNS.format("input", "label", "conf.", "frames", "exit", "share", "ms", width=width), flush=True)
-    try:
-        for answer in answers:
-            if isinstance(answer, InputError):
-                cli.report(PROGRAM, answer)
-                status = cli.INPUT_FAILED
-                continue
-            if answer.warning:
-                cli.report(PROGRAM, "{}: {}".format(answer.source, answer.warning))
-            if lines:
-                lines.write(json.dumps(answer.as_json()) + "\n")
-                lines.flush()
-            if show_table:
-                print(_row(answer, bundle, width), flush=True)
-    except KeyboardInterrupt:  # here, so that the results so far are kept
-        cli.report(PROGRAM, "interrupted")
-        return cli.INTERRUPTED
+        print(_columns(["input", "label", "conf.", "frames", "exit", "share", "ms"], width), flush=True)
+    for answer in answers:
+        if isinstance(answer, InputError):
+            cli.report(PROGRAM, answer)
+            status = cli.INPUT_FAILED
+            continue
+        if answer.warning:
+            cli.report(PROGRAM, "{}: {}".format(answer.source, answer.warning))
+        if lines:
+            lines.write(json.dumps(answer.as_json()) + "\n")
+            lines.flush()
+        if show_table:
+            print(_columns(_row(answer, bundle), width), flush=True)
+        if cli.output_failed() and lines in (None, sys.stdout):
+            break  # nobody reads what comes
     return status
 
 
-def _row(result: Result, bundle: Bundle, width: int) -> str:
+def _row(result: Result, bundle: Bundle) -> List[str]:
     tail = bundle.exits - 1
-    return COLUMNS.format(
+    return [
         result.source,
         result.label,
         "{:.1%}".format(result.confidence),
@@ -116,8 +118,12 @@ def _row(result: Result, bundle: Bundle, width: int) -> str:
         "tail" if result.exit_layer == tail else "branch{}".format(result.exit_layer),
         "{:.1%}".format(result.share),
         "{:.1f}".format(result.milliseconds),
-        width=width,
-    )
+    ]
+
+
+def _columns(cells: List[str], width: int) -> str:
+    source, label, *numbers = map(printable, cells)
+    return COLUMNS.format(cli.padded(source, width), cli.padded(label, LABEL), *numbers)
 
 
 def _thresholds(bundle: Bundle, options: argparse.Namespace) -> Thresholds:
@@ -175,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    cli.main(PROGRAM, command)
+    cli.main(PROGRAM, command, PATIENCE)
 
 
 if __name__ == "__main__":

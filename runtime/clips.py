@@ -1,13 +1,15 @@
 """What is to be recognised: clips, and windows of live sources, as frames that are read when they are asked for."""
 
+import contextlib
 import os
 import time
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
+from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec, check_clip
-from tlee.runtime.live import LiveSource
+from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.video import open_clip, read_frames, sampled_order
 
 TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
@@ -38,7 +40,7 @@ def clip_task(clip: Clip, spec: FrameSpec) -> Task:
     """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them; a task is one already.
 
     Raises:
-        InputError: it cannot be opened, or the frames are of another shape or type.
+        InputError: it cannot be opened, or it is none of these, or the frames are of another shape or type.
     """
     if isinstance(clip, Task):
         return clip
@@ -46,11 +48,73 @@ def clip_task(clip: Clip, spec: FrameSpec) -> Task:
     if isinstance(clip, np.ndarray):
         check_clip(clip, spec)
         return Task("frames", iter(clip), list(range(len(clip))), None, start)
+    if not isinstance(clip, (str, os.PathLike)):
+        problem = "{} is no clip".format(type(clip).__name__)
+        raise InputError("clip", problem, "give a path, an array of frames, or a Task")
     path = os.fspath(clip)
-    video = open_clip(path)
-    indices, count = sampled_order(video, spec), video.frame_count
+    try:
+        video = open_clip(path)
+        indices, count = sampled_order(video, spec), video.frame_count
+    except TleeError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
     short = TOO_SHORT.format(count, "" if count == 1 else "s", spec.length) if count < spec.length else None
     return Task(path, _frames_of(video, spec, indices), indices, short, start)
+
+
+class Reading:
+    """The frames of a task, checked; whatever goes wrong with one is an error of that video.
+
+    Example:
+        >>> spec = FrameSpec(4, [0, 1, 2, 3], 36, 32)
+        >>> frames = Reading(Task("mine", iter([np.zeros((32, 32, 3)), None]), [0, 1], None, 0.0), spec)
+        >>> next(frames).shape
+        (32, 32, 3)
+        >>> next(frames)
+        Traceback (most recent call last):
+        ...
+        tlee.errors.InputError: mine: a frame is a NoneType; give arrays of numbers of shape (32, 32, 3)
+    """
+
+    def __init__(self, task: Task, spec: FrameSpec) -> None:
+        self._source, self._given = task.source, task.frames
+        self._shape = (spec.crop, spec.crop, 3)
+        self._frames: Optional[Iterator[Any]] = None
+
+    def __iter__(self) -> "Reading":
+        return self
+
+    def __next__(self) -> np.ndarray:
+        """Raises InputError."""
+        try:
+            if self._frames is None:
+                self._frames = iter(self._given)
+            frame = next(self._frames)
+        except (StopIteration, StreamEnd, TleeError):
+            raise
+        except Exception as error:  # of whoever gave the frames, or of a library that was given a damaged file
+            raise _unreadable(self._source, error) from error
+        if not isinstance(frame, np.ndarray) or frame.shape != self._shape or frame.dtype.kind not in "uif":
+            found = type(frame).__name__
+            if isinstance(frame, np.ndarray):
+                found = "{} array of shape {}".format(frame.dtype, frame.shape)
+            remedy = "give arrays of numbers of shape {}".format(self._shape)
+            raise InputError(self._source, "a frame is a {}".format(found), remedy)
+        return frame
+
+    def close(self) -> None:
+        """Close the file. What fails there is of no interest to anybody who has an answer."""
+        with contextlib.suppress(Exception):
+            getattr(self._given, "close", int)()
+
+
+def _unreadable(source: str, error: Exception) -> InputError:
+    if isinstance(error, MemoryError):
+        return InputError(source, "not enough memory to read it", "close other programs, or add swap")
+    text = (str(error).strip().splitlines() or [""])[0][:160]
+    said = ": ".join(filter(None, [type(error).__name__, text]))
+    return InputError(source, "its frames cannot be read ({})".format(said), "check where they come from")
 
 
 def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[Task]:

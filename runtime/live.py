@@ -1,6 +1,8 @@
 """Live sources, read as they come: cameras, network streams, or a video file in place of one."""
 
+import os
 import re
+import stat
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -17,6 +19,7 @@ CSI_PIPELINE = (
 )
 JETPACKS_OPENCV = "use JetPack's: pip uninstall opencv-python opencv-python-headless"
 LIVE = ("csi://", "v4l2://", "rtsp://", "file://")
+PATIENCE = 0.5  # seconds that closing waits for a frame; those of a camera take some 0.03
 DEFAULT_RATE = 30.0  # frames per second, where the source does not say
 
 
@@ -25,7 +28,8 @@ class StreamEnd(Exception):
 
 
 class LiveSource:
-    """A camera or stream, opened with `with`. Frames may be read by any thread; closing waits for one that reads.
+    """A camera or stream, opened with `with`. Frames may be read by any thread; closing waits for one that
+    reads, but not for one that is stuck: that one closes it when it comes back.
 
     Args:
         address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
@@ -46,6 +50,7 @@ class LiveSource:
 
     def __init__(self, address: str) -> None:
         target, gstreamer = capture_target(address)
+        _check_kind(address, target)
         cv2 = cv2_module()
         self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
         if not self._capture.isOpened():
@@ -63,9 +68,12 @@ class LiveSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._reading:
-            self._windows = -1
-            self._capture.release()
+        self._windows = -1
+        if self._reading.acquire(timeout=PATIENCE):
+            try:
+                self._capture.release()
+            finally:
+                self._reading.release()
 
     def window(self, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
         """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded. The last
@@ -87,13 +95,21 @@ class LiveSource:
             with self._reading:  # of the window before a frame may still be read that is no longer wanted
                 if window != self._windows:
                     raise StreamEnd
-                self.skip_to(first + i * step + step // 2)
-                good, picture = self._capture.read()
-                if not good:
-                    raise StreamEnd
-                indices.append(self.position)
-                self.position += 1
+                picture = self._next(first + i * step + step // 2)
+                indices.append(self.position - 1)
             yield prepare(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec)
+
+    def _next(self, position: int) -> Any:
+        try:
+            self.skip_to(position)
+            good, picture = self._capture.read()
+        finally:
+            if self._windows < 0:  # closed meanwhile
+                self._capture.release()
+        if not good:
+            raise StreamEnd
+        self.position += 1
+        return picture
 
     def skip_to(self, position: int) -> None:
         """Let frames pass. Raises StreamEnd where the source ends before."""
@@ -101,6 +117,17 @@ class LiveSource:
             if not self._capture.grab():
                 raise StreamEnd
             self.position += 1
+
+
+def _check_kind(address: str, target: str) -> None:
+    """Refuse what OpenCV would wait for without end, or read without end."""
+    try:
+        mode = os.stat(target).st_mode
+    except (OSError, ValueError):  # an address of the network, a pipeline, or nothing that can be opened
+        return
+    device = stat.S_ISCHR(mode) and not address.startswith("file://")
+    if not stat.S_ISREG(mode) and not device:
+        raise InputError(address, "neither a camera nor a plain file", "give a camera, a stream, or a video file")
 
 
 def is_live(address: str) -> bool:

@@ -4,7 +4,7 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from tlee.bundle import BATCH, Bundle
-from tlee.errors import BundleError, TleeError, UsageError
+from tlee.errors import BundleError, TleeError, UsageError, not_imported
 from tlee.files import CANNOT_WRITE, sha256
 
 _shared_pool: Optional[int] = None  # its number of threads, once there is one
@@ -222,6 +222,7 @@ def import_onnxruntime() -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
-    except ImportError:
-        raise UsageError("ONNX Runtime", "not installed", "pip install '.[cpu]' in tlee's folder") from None
+    except ImportError as error:
+        remedy = "pip install '.[cpu]' in tlee's folder"
+        raise not_imported("ONNX Runtime", "onnxruntime", error, remedy) from None
     return onnxruntime

@@ -1,9 +1,10 @@
 """The next frame decoded, prepared and uploaded in another thread, while this one is computed."""
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Callable, Iterator, Optional
 
+from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
 from tlee.runtime.chances import Chances
 
@@ -63,7 +64,7 @@ class Prefetch:
 
     def __init__(self, load: Callable[[Any], Any]) -> None:
         self._load = load
-        self._workers = ThreadPoolExecutor(WORKERS)
+        self._workers = Background(WORKERS)
         self._chances = Chances()
 
     def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
@@ -79,7 +80,7 @@ class Prefetch:
                 if loaded is END:
                     return
                 likely = self._chances.of(t) >= LIKELY
-                pending = self._submit(video.next) if likely else None
+                pending = submitted(self._workers, video.next) if likely else None
                 wanted = False
                 try:
                     yield Loaded(loaded)
@@ -90,12 +91,19 @@ class Prefetch:
         finally:
             video.drop(pending)
 
-    def _submit(self, read: Callable[[], Any]) -> "Optional[Future[Any]]":
-        try:
-            return self._workers.submit(read)
-        except RuntimeError:  # Python is ending
-            return None
+    @property
+    def reads_here(self) -> bool:
+        """Whether this thread is one that makes frames ready."""
+        return self._workers.calls_here
 
     def close(self) -> None:
-        """Wait until nothing is being loaded any more."""
-        self._workers.shutdown()
+        """End its threads; one that is stuck in reading loads nothing any more."""
+        self._workers.close()
+
+
+def submitted(workers: Background, read: Callable[[], Any]) -> "Optional[Future[Any]]":
+    """What brings a frame; None where there is no thread for it, and whoever wants it reads it."""
+    try:
+        return workers.submit(read)
+    except RuntimeError:
+        return None

@@ -1,5 +1,6 @@
 """The recogniser: opens a bundle once, then answers for video after video."""
 
+import contextlib
 import threading
 import weakref
 from typing import Any, Iterator, Optional
@@ -11,10 +12,10 @@ from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
 from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
 from tlee.runtime.chain import Chain, chain_of
-from tlee.runtime.clips import Clip, Task, clip_task, windows
+from tlee.runtime.clips import Clip, Reading, Task, clip_task, windows
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.prefetch import Prefetch
-from tlee.runtime.results import Reporter, Result, Steps, TraceStep
+from tlee.runtime.results import Reporter, Result, Steps, TraceStep, no_frame
 
 
 class Recognizer(OnBackend):
@@ -42,7 +43,7 @@ class Recognizer(OnBackend):
         self.bundle, self.policy = bundle, policy
         self._chain, self._backend = chain, chain.backend
         self._reporter = Reporter(bundle)
-        self._lock = threading.Lock()
+        self._lock, self._owner = threading.Lock(), 0  # the thread that recognises
         # Where the CPU computes, a frame made ready meanwhile would cost as much as it saves.
         self._prefetch = Prefetch(chain.load) if prefetch and self._backend.elsewhere else None
         self._close = weakref.finalize(self, _close, self._prefetch, None)
@@ -89,7 +90,7 @@ class Recognizer(OnBackend):
         return recognizer
 
     def close(self) -> None:
-        with self._lock:
+        with self._alone():
             self._close()
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:
@@ -102,7 +103,7 @@ class Recognizer(OnBackend):
 
         Raises:
             InputError: the clip cannot be read, or a segment gave NaN for it.
-            UsageError: this is closed.
+            UsageError: this is closed, or it is asked from within the frames of a video that it recognises.
         """
         return self._recognize(clip_task(clip, self.bundle.frames), self._prefetch, trace)
 
@@ -138,22 +139,38 @@ class Recognizer(OnBackend):
 
     def _recognize(self, task: Task, prefetch: Optional[Prefetch], trace: bool) -> Result:
         done = Steps()
-        with self._lock:
+        with self._alone():
             if not self._close.alive:
                 raise UsageError("recogniser", "closed", "load another one")
-            frames: Iterator[Any] = prefetch(task.frames) if prefetch else task.frames
+            reading = Reading(task, self.bundle.frames)
+            frames: Iterator[Any] = prefetch(reading) if prefetch else reading
             try:
                 with self._backend:
                     for step in walk(self._chain, frames, self.policy):
                         done.add(step, self._backend.milliseconds())
                         if trace:  # now: the next steps use the same buffers
                             done.trace.append(self._traced(step))
+                    if not done.steps:
+                        raise no_frame(task)
                     logits = self._chain.array(done.steps[-1].values.logits)[0]
             except SegmentError as error:
                 raise InputError(task.source, error.problem, error.remedy) from None
             finally:
                 getattr(frames, "close", int)()
         return self._reporter.result(task, done, logits)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While another thread recognises, this one waits; but not for itself, nor a reading thread for its reader."""
+        reads = self._prefetch is not None and self._prefetch.reads_here
+        if reads or (self._lock.locked() and self._owner == threading.get_ident()):
+            raise UsageError("recogniser", "asked from within the frames that it reads", "load another one for that")
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = 0
 
     def _traced(self, step: Step) -> TraceStep:
         values, (action, reason) = step.values, step.decision

@@ -7,8 +7,12 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.costs import Costs, frame_ends
+from tlee.errors import InputError
 from tlee.inference import Step
+from tlee.policy import Action
 from tlee.runtime.clips import Task
+
+ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
 
 
 class TraceStep(NamedTuple):
@@ -78,6 +82,7 @@ class Reporter:
         self._labels = bundle.labels
         self._costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
         self._full_macs = self._costs.full(bundle.frames.length)
+        self._length = bundle.frames.length
 
     def result(self, task: Task, done: Steps, logits: np.ndarray) -> Result:
         """The answer of a video whose last step has just come, with that one's logits, (K,)."""
@@ -95,11 +100,23 @@ class Reporter:
             macs=macs,
             share=macs / float(self._full_macs),
             milliseconds=1000 * (time.perf_counter() - task.start),
-            warning=task.warning,
+            warning=self._warning(task, last),
             trace=done.trace or None,
         )
+
+    def _warning(self, task: Task, last: Step) -> Optional[str]:
+        ended = last.decision.action is not Action.VIDEO_DONE
+        notes = [task.warning] if task.warning else []
+        notes += [ENDED.format(last.frame + 1, self._length)] if ended else []
+        return "; ".join(notes) or None
+
+
+def no_frame(task: Task) -> InputError:
+    """The error of a video whose frames end before the first one."""
+    return InputError(task.source, "it gave no frame", "give one that has some")
 
 
 def _frame(task: Task, step: Step, milliseconds: float) -> Frame:
     reason = step.decision.reason.value
-    return Frame(task.indices[step.frame], step.exit, reason, step.values.confidence, milliseconds)
+    index = task.indices[step.frame] if step.frame < len(task.indices) else step.frame
+    return Frame(index, step.exit, reason, step.values.confidence, milliseconds)

@@ -3,12 +3,17 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import sys
-from typing import Any, Callable, List, Optional, Sequence
+import threading
+import time
+import unicodedata
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
-from tlee.errors import TleeError, printable
+from tlee.errors import UNSAFE, TleeError, not_imported, printable
+from tlee.files import keep_lines
 
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Commands that need the extra of that name.
@@ -28,6 +33,19 @@ def report(program: str, error: object) -> None:
     sys.stderr.write("{}: {}\n".format(program, printable(error)))
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """On standard output, whatever names of files and classes they hold."""
+    print("\n".join(map(printable, lines)))
+
+
+def print_json(value: object) -> None:
+    """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    print(
+        "\n".join(UNSAFE.sub(lambda found: "\\u{:04x}".format(ord(found.group())), line) for line in text.split("\n"))
+    )
+
+
 class StatusLine:
     """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
 
@@ -36,7 +54,7 @@ class StatusLine:
 
     def show(self, text: str) -> None:
         if self._shown:
-            sys.stderr.write("\r\033[K" + text)
+            sys.stderr.write("\r\033[K" + printable(text))
             sys.stderr.flush()
 
     def clear(self) -> None:
@@ -54,9 +72,6 @@ def run(
     """
     try:
         return command(arguments) or OK
-    except TleeError as error:
-        report(program, error)
-        return WRONG_USE
     except KeyboardInterrupt:
         report(program, "interrupted")
         return INTERRUPTED
@@ -64,6 +79,9 @@ def run(
         if _interrupted:  # libraries that are being imported make other errors of it
             report(program, "interrupted")
             return INTERRUPTED
+        if isinstance(error, TleeError):
+            report(program, error)
+            return WRONG_USE
         line = _of_system(program, error)
         if line is None:
             raise
@@ -76,6 +94,8 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
+    if isinstance(error, ImportError):
+        return str(not_imported(error.name or "library", "", error, ""))
     if isinstance(error, MemoryError):
         return "memory: there is not enough; close other programs, add swap, or give this one smaller work"
     if isinstance(error, OSError):
@@ -86,7 +106,9 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     return None
 
 
+WATCH = "watch"  # name of a thread
 _interrupted: List[int] = []  # signals that this process was to end by
+_ended: List[int] = []  # the command's status, once it has one
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -124,11 +146,21 @@ def output_failed() -> bool:
     return isinstance(sys.stdout, _Output) and sys.stdout.error is not None
 
 
-def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) -> None:
+def main(
+    program: str, command: Callable[[Optional[List[str]]], Optional[int]], patience: Optional[float] = None
+) -> None:
     """Run a command as a process: as `run`, with file names of any kind printable, output that fails a line of its own,
-    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C."""
+    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C.
+
+    Args:
+        patience: seconds after an interrupt at which the process ends even if a call into a library has not come back,
+            with the lines of `whole_file` so far.
+    """
     _own_streams()
     _own_signals()
+    if patience is not None:
+        with contextlib.suppress(OSError, RuntimeError):  # no descriptor or thread left: then it waits
+            _watch(program, patience)
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
@@ -136,7 +168,29 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
         status = run(program, command)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
-    sys.exit(_said_all(program) or status)
+    _ended.append(status)
+    status = _said_all(program) or status
+    if patience is not None and any(t.daemon and t.name != WATCH for t in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(status)  # threads that are stuck in a library do not survive its taking down
+    sys.exit(status)
+
+
+def _watch(program: str, patience: float) -> None:
+    """A thread that ends the process in time."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        time.sleep(patience)
+        keep_lines()
+        if not _ended:
+            report(program, "interrupted")
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=wait, name=WATCH, daemon=True).start()
+    signal.set_wakeup_fd(writing)  # written to when a signal comes, not when Python handles it
 
 
 def _own_streams() -> None:
@@ -203,7 +257,24 @@ def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
         ['name  MACs', 'tail    12']
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    right = [align[i : i + 1] == "r" for i in range(len(widths))]
-    padded = [[c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right)] for row in cells]
-    return ["  ".join(row).rstrip() for row in padded]
+    widths = [max(columns(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return ["  ".join(map(padded, row, widths, align.ljust(len(widths)))).rstrip() for row in cells]
+
+
+def padded(text: str, width: int, align: str = "l") -> str:
+    """Text with blanks to so many columns of a terminal; `align` as in `table`."""
+    blanks = " " * (width - columns(text))
+    return blanks + text if align == "r" else text + blanks
+
+
+def columns(text: str) -> int:
+    """Of a terminal, that a text takes.
+
+    Example:
+        >>> columns("clip"), columns("動画")
+        (4, 4)
+    """
+    if len(text) == len(text.encode("utf-8", "replace")):  # ASCII
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)

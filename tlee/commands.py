@@ -4,6 +4,9 @@ import importlib
 import os
 import signal
 import sys
+from typing import Any, List
+
+from tlee import cli
 
 MODULES = {
     "tlee-bench": "tlee.benchmarks.cli",
@@ -31,4 +34,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    importlib.import_module(MODULES[program]).main()
+    modules: List[Any] = []
+    failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))
+    if failed:
+        sys.exit(failed)
+    modules[0].main()

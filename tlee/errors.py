@@ -36,6 +36,16 @@ class UsageError(TleeError):
     """A command or function was asked for something that cannot be."""
 
 
+def not_imported(library: str, module: str, error: ImportError, remedy: str) -> UsageError:
+    """What to say where `import module` fails: it is not there, or what it needs is not, such as memory."""
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return UsageError(library, "not installed", remedy)
+    said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
+    if "failed to map segment" in said or "annot allocate memory" in said:
+        return UsageError(library, "not enough memory to import it", "close other programs, or add swap")
+    return UsageError(library, "cannot be imported ({})".format(said), "see what tlee-doctor says of it")
+
+
 class InputError(TleeError):
     """One video, folder or image cannot be recognised; the other inputs can."""
 

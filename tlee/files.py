@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from typing import IO, Any, Iterator, Sequence
+from typing import IO, Any, Dict, Iterator, Sequence, Tuple
 
 from tlee.claims import (
     BUSY,
@@ -20,9 +20,11 @@ from tlee.claims import (
     temporary_file,
     temporary_folder,
 )
-from tlee.errors import UsageError
+from tlee.errors import TleeError, UsageError
 from tlee.reading import MB
 from tlee.replacing import finish, take_place
+
+_lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files whose complete lines are results
 
 
 @contextlib.contextmanager
@@ -47,6 +49,8 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
     with claimed(path) as place:
         with _said(path):
             temporary = temporary_file(place)
+        if lines:
+            _lines[temporary] = place, path
         try:
             stream = _open(temporary, mode)
             try:
@@ -59,7 +63,16 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
                 raise
             _rename(temporary, place, path)
         finally:
+            _lines.pop(temporary, None)
             remove(temporary)
+
+
+def keep_lines() -> None:
+    """As an interrupt of every `whole_file` of lines: for a process that ends while its main thread is stuck."""
+    for temporary, (place, path) in list(_lines.items()):
+        with contextlib.suppress(OSError, TleeError):
+            _end_lines(temporary, path)
+            _rename(temporary, place, path)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """`tlee-info BUNDLE`: what is in a bundle."""
 
 import argparse
-import json
 from typing import List, Optional
 
 from tlee import cli
@@ -112,9 +111,9 @@ def command(arguments: Optional[List[str]]) -> None:
     bundle = Bundle.open(options.bundle)
     bundle.verify()
     if options.json:
-        print(json.dumps(bundle.manifest, indent=1, sort_keys=True, ensure_ascii=False))
+        cli.print_json(bundle.manifest)
     else:
-        print("\n".join(describe(bundle)))
+        cli.print_lines(describe(bundle))
 
 
 def main() -> None:

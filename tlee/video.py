@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tlee.errors import InputError, UsageError
+from tlee.errors import InputError, not_imported
 from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
@@ -19,6 +19,7 @@ VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts
 COUNT_SLACK = 0.05
 # A seek decodes from a key frame that lies before (some 50 frames in usual files): up to here, going on is cheaper.
 FORWARD = 32
+ROOM = 128 << 20  # bytes that decoding a video of usual size may take
 DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
 
 
@@ -44,6 +45,7 @@ class VideoFile:
         _check_file(path)
         self._capture = _capture(path)
         if not self._capture.isOpened():
+            _check_memory(path)
             raise InputError(path, "not a video that can be decoded, or its end is missing", DAMAGED)
         self._position = 0  # of the next frame that a plain read gives
         self._last: Optional[Tuple[int, np.ndarray]] = None
@@ -200,10 +202,23 @@ def sampled_indices(clip: Any, spec: FrameSpec, stated: Optional[int] = None) ->
 def _check_file(path: str) -> None:
     if not os.path.exists(path):
         raise InputError(path, "no such file or folder", "check the path")
-    if not os.path.isfile(path) or not os.access(path, os.R_OK):
-        raise InputError(path, "not a readable file", "give a video file or a folder of pictures")
+    if not os.path.isfile(path):  # a pipe that nobody writes to would be waited for
+        raise InputError(path, "not a plain file", "give a video file or a folder of pictures")
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:  # of OpenCV one hears only that it does not open
+        raise InputError(path, "cannot be opened ({})".format(error.strerror), "see whether you may read it") from None
     if os.path.getsize(path) == 0:
         raise InputError(path, "the file is empty", "copy or record it again")
+
+
+def _check_memory(path: str) -> None:
+    """Tell a want of memory, of which OpenCV says nothing, from a damaged file."""
+    try:
+        bytearray(ROOM)
+    except MemoryError:
+        raise InputError(path, "not enough memory to decode it", "close other programs, or add swap") from None
 
 
 def cv2_module() -> Any:
@@ -213,9 +228,9 @@ def cv2_module() -> Any:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
     try:
         import cv2
-    except ImportError:
+    except ImportError as error:
         remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson it comes with JetPack)"
-        raise UsageError("OpenCV", "not installed", remedy) from None
+        raise not_imported("OpenCV", "cv2", error, remedy) from None
     return cv2
 
 

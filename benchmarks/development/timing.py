@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks.environment import Numbers, machine, others_seconds, versions
+from tlee.benchmarks.environment import Numbers, cores, machine, others_seconds, versions
 from tlee.errors import UsageError
 from tlee.files import whole_file, write_json
 
@@ -96,7 +96,7 @@ class Report:
         lines = self.result["results"]
         self.result["versions"].update(versions(self._libraries))
         seconds = time.perf_counter() - self._start
-        self.result["others"] = round(max(0.0, (others_seconds() - self._others) / seconds), 2)
+        self.result["others"] = cores(self._others, others_seconds(), seconds) or 0.0
         rows = [["", *lines[0]["parts"], "value", "25 %", "75 %", "runs", "goal"]]
         for line in lines:
             value = line["value"]

@@ -1,5 +1,6 @@
 """How commands end, and what they say when they fail."""
 
+import json
 import os
 import signal
 import subprocess
@@ -153,3 +154,26 @@ def test_an_interruption_while_the_first_library_loads_is_a_line(tmp_path):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate()[1] == "tlee-run: interrupted\n" and process.returncode == 130
+
+
+def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_interrupted", [2])
+    for error in (InputError("a", "b", "c"), ImportError(), RuntimeError()):
+        assert cli.run("tlee-run", raising(error)) == 130
+        assert capsys.readouterr().err == "tlee-run: interrupted\n"
+
+
+def test_a_library_for_which_memory_lacks_is_no_missing_one(capsys):
+    error = ImportError("libx.so: failed to map segment from shared object")
+    assert cli.run("tlee-run", raising(error)) == 2
+    assert "not enough memory to import it" in capsys.readouterr().err
+
+
+def test_what_is_printed_is_not_obeyed(capsys):
+    cli.print_lines(["a\x1b[2J", "b\nc"])
+    cli.print_json({"ö": ["\u009b2J", "\x1b", "d\u2028e"]})
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert lines[:2] == ["a\\x1b[2J", "b\\nc"]
+    assert "ö" in said and json.loads("\n".join(lines[2:])) == {"ö": ["\u009b2J", "\x1b", "d\u2028e"]}
+    assert not set(said) & set("\x1b\u009b\u2028")
