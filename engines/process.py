@@ -75,7 +75,7 @@ def _started(action: str, folder: str) -> Iterator[Tuple["subprocess.Popen[bytes
 
 def _heard(said: IO[bytes], answers: IO[bytes], waiting: Callable[[], None]) -> Tuple[bytes, bytes]:
     """What a worker said last, and its answer, once it has closed both pipes."""
-    heard = {said: b"", answers: b""}
+    heard = {said: bytearray(), answers: bytearray()}
     with selectors.DefaultSelector() as selector:
         for pipe in heard:
             selector.register(pipe, selectors.EVENT_READ)
@@ -85,9 +85,10 @@ def _heard(said: IO[bytes], answers: IO[bytes], waiting: Callable[[], None]) -> 
                 part = os.read(pipe.fileno(), BLOCK)
                 if not part:
                     selector.unregister(pipe)
-                heard[pipe] = (heard[pipe] + part)[-ANSWER if pipe is answers else -BLOCK :]
+                heard[pipe] += part
+                del heard[pipe][: -ANSWER if pipe is answers else -BLOCK]
             waiting()
-    return heard[said], heard[answers]
+    return bytes(heard[said]), bytes(heard[answers])
 
 
 def _ended(status: int, said: str, request: Dict[str, Any]) -> EngineError:

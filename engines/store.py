@@ -26,7 +26,7 @@ from tlee.reading import JSON_LIMIT, MB, parse_json, read_bytes
 FORMAT = 2
 RECORD, TIMING, TEMPORARY, SUFFIX = "engines.json", "timing.cache", ".building-", ".engine"
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
-FOREIGN = "of another machine or user"
+FOREIGN = "of another machine or user, or damaged"
 ELSEWHERE = "choose a folder that you may write to and that has room, with --engine-dir"
 BUILDING, WAIT = "another tlee-build is at work here", "wait until it is done"
 BUILD_AGAIN = "build it again with tlee-build"
@@ -48,11 +48,13 @@ def read_recorded(recorded: Recorded) -> bytes:
     Raises:
         EngineError: it is not what was recorded, or no plain file.
     """
-    if not os.path.lexists(recorded.file) or os.lstat(recorded.file).st_size == recorded.bytes:
+    if not os.path.lexists(recorded.file):
+        raise EngineError(recorded.file, MISSING, BUILD_AGAIN)
+    if os.lstat(recorded.file).st_size == recorded.bytes:
         content = read_bytes(recorded.file, recorded.bytes, EngineError, BUILD_AGAIN, follow=False)
         if sha256(content) == recorded.sha256:
             return content
-    raise EngineError(recorded.file, "altered since it was built", BUILD_AGAIN)
+    raise EngineError(recorded.file, ALTERED, BUILD_AGAIN)
 
 
 class EngineStore:

@@ -11,19 +11,11 @@ import sys
 import time
 
 import pytest
-from boards import COMMAND, ENGINES, NANO_KEY, record, table, tlee_build
+from boards import COMMAND, ENGINES, NANO_KEY, PATIENCE, hanging, record, table, tlee_build, until, without, workers
 from doubles.environment import environment
 
 from tlee.engines.store import READY, TIMING, UNCHECKED, EngineStore
 from tlee.errors import EngineError
-
-
-def without(bundle, *graphs):
-    """Remove finished engines, so that they must be built again."""
-    store = EngineStore(str(bundle / "engines" / NANO_KEY))
-    for file in [file for file in store.entries if file.split(".")[0] in graphs]:
-        store.remove(file)
-    return bundle
 
 
 def built_now(result) -> set[str]:
@@ -60,36 +52,6 @@ def test_an_engine_that_answers_wrongly_is_not_used(nano):
     assert not any(file in files for files in store.active.values())
     with pytest.raises(EngineError, match="failed its check"):
         store.read(file)
-
-
-PATIENCE = 300  # seconds, for what comes on any machine, however busy
-
-
-@contextlib.contextmanager
-def hanging(bundle):
-    """tlee-build in the middle of the last missing engine."""
-    inside = bundle.parent / "inside"
-    env = {**environment("8.2", fault="hang:x1"), "TLEE_DOUBLE_HANGS": str(inside)}
-    process = subprocess.Popen([*COMMAND, str(bundle)], env=env, stderr=subprocess.PIPE, text=True)
-    try:
-        until(inside.exists, process)
-        assert "split0" in record(bundle)
-        yield process, workers(process.pid)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(condition, process):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
-
-
-def workers(parent: int) -> list[int]:
-    with open(f"/proc/{parent}/task/{parent}/children") as stream:
-        return [int(pid) for pid in stream.read().split()]
 
 
 def gone(pid: int) -> bool:
@@ -183,7 +145,7 @@ def test_engines_of_another_device_are_named_and_never_used(nano):
     shutil.rmtree(nano / "engines" / "tensorrt-8.6.1-orin-8.7")
     (nano / "engines" / NANO_KEY).rename(nano / "engines" / "tensorrt-8.6.1-orin-8.7")  # passed off as this device's
     result = tlee_build(nano, release="8.6", device="orin", fault="none")
-    assert "orin-8.7: engines of another machine or user; built again" in result.stderr
+    assert "orin-8.7: engines of another machine or user, or damaged; built again" in result.stderr
     assert {cells[-1] for cells in table(result).values()} == {"not built"}
 
 

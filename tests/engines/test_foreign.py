@@ -12,7 +12,7 @@ from tlee.engines.store import RECORD, EngineStore
 from tlee.errors import EngineError, TleeError
 from tlee.runtime import Recognizer
 
-THEIRS = "of another machine or user"
+THEIRS = "of another machine or user, or damaged"
 
 
 @pytest.fixture
@@ -137,5 +137,5 @@ def test_an_altered_engine_is_not_loaded_between_the_check_and_the_run(nano, loa
         return real(store, file)
 
     monkeypatch.setattr(EngineStore, "read", exchanged)
-    with pytest.raises(TleeError, match="altered since it was built"):
+    with pytest.raises(TleeError, match="engine: altered; build it again"):
         Recognizer.load(str(nano), backend="tensorrt")
