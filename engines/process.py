@@ -44,8 +44,8 @@ def run(action: str, folder: str, request: Dict[str, Any], waiting: Callable[[],
         raise _ended(status, said.decode("utf-8", "replace"), request)
     try:
         result = parse_json(answer)
-    except ValueError as error:
-        raise EngineError(subject, "TensorRT's process gave no readable answer ({})".format(error), REPORT) from None
+    except ValueError as problem:
+        raise EngineError(subject, "TensorRT's process gave no readable answer ({})".format(problem), REPORT) from None
     if "error" in result:
         error = result["error"]
         kind = EngineError if error["of_engine"] else UsageError
@@ -77,11 +77,11 @@ def _heard(said: IO[bytes], answers: IO[bytes], waiting: Callable[[], None]) -> 
     """What a worker said last, and its answer, once it has closed both pipes."""
     heard = {said: bytearray(), answers: bytearray()}
     with selectors.DefaultSelector() as selector:
-        for pipe in heard:
-            selector.register(pipe, selectors.EVENT_READ)
+        selector.register(said, selectors.EVENT_READ)
+        selector.register(answers, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select(TICK):
-                pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
+                pipe = answers if key.fileobj is answers else said
                 part = os.read(pipe.fileno(), BLOCK)
                 if not part:
                     selector.unregister(pipe)

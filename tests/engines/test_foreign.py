@@ -2,16 +2,25 @@
 
 import json
 import os
+import random
 import re
 import shutil
 
 import pytest
 from boards import NANO_KEY, table, tlee_build
 
+from tlee.bundle import Bundle
+from tlee.engines import process, worker
+from tlee.engines.builder import Builder, find_machine
+from tlee.engines.cuda import Gpu
+from tlee.engines.inventory import clean, rows
+from tlee.engines.jobs import Request
 from tlee.engines.store import RECORD, EngineStore
 from tlee.errors import EngineError, TleeError
 from tlee.runtime import Recognizer
+from tlee.runtime.engines import find_engines
 
+GPU = ("NVIDIA Tegra X1", (5, 3), True, 2 << 30, 4 << 30)
 THEIRS = "of another machine or user, or damaged"
 
 
@@ -29,7 +38,7 @@ def no_engine_is_loaded(monkeypatch):
     monkeypatch.setattr("tlee.engines.releases.TensorRT.deserialize", loaded)
 
 
-@pytest.mark.parametrize("another", [False, True], ids=["no key", "another key"])
+@pytest.mark.parametrize("another", [False, pytest.param(True, marks=pytest.mark.full)], ids=["no key", "another key"])
 def test_they_are_named_and_built_again(received, tmp_path, another):
     if another:
         (tmp_path / "own").mkdir()
@@ -112,6 +121,56 @@ def test_a_record_that_names_files_elsewhere_reaches_nothing(received, tmp_path)
     assert (cleaned.returncode, cleaned.stderr) == (0, "") and "\x1b" not in cleaned.stdout
     assert list(folder.iterdir()) == [] and precious.read_bytes() == b"mine"
     assert tlee_build(received).returncode == 0
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    """The kinds of damage and forgery that keep a record nearly right, and plain noise."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 5, 50))):
+        place, kind = rng.randrange(len(data) + 1), rng.randrange(6)
+        if kind == 0 and place < len(data):
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            del data[place : place + rng.choice((1, 2, 30, 10**6))]
+        elif kind == 2:
+            data[place:place] = rng.choice(
+                (b"9" * 40, b"[" * 3000, b"\\ud800", b"../", b"null", b"1e999", b"\0", b"\xff")
+            )
+        elif kind == 3:
+            data[place:place] = data[place // 2 : place // 2 + rng.randrange(200)]
+        elif kind == 4:
+            values = (b"true", b"-1", b"[]", b"{}", b'""', b"NaN", b"99999999999999999999")
+            data = bytearray(
+                bytes(data).replace(rng.choice((b'"an', b"1", b"null", b'"', b"{")), rng.choice(values), 1)
+            )
+        else:
+            data = data[:place] + bytes(rng.randrange(256) for _ in range(rng.randrange(20)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.full)])
+def test_mutated_records_are_believed_by_nothing_that_reads_them(nano, load, monkeypatch, count):
+    load("8.2", "nano")
+    monkeypatch.setattr(process, "run", lambda action, folder, request, *_: worker.ACTIONS[action](folder, request))
+    bundle, folder, rng = Bundle.open(str(nano)), str(nano / "engines"), random.Random(count)
+    file, machine, gpu = nano / "engines" / NANO_KEY / RECORD, find_machine("tensorrt"), Gpu(*GPU)
+    content = file.read_bytes()
+    with monkeypatch.context() as patch:
+        no_engine_is_loaded(patch)
+        for number in range(count):
+            file.write_bytes(mutate(content, rng))
+            if file.read_bytes() == content:
+                continue
+            assert EngineStore(str(file.parent)).distrust == THEIRS
+            assert [row[-1] for row in rows(bundle, folder, machine)[1:]] == [THEIRS] * 4
+            with pytest.raises(EngineError, match=THEIRS):
+                find_engines(bundle, folder, gpu)
+            if number % 100 == 0:
+                copy = shutil.copytree(nano, nano.parent / str(number) / nano.name)
+                assert len(list(clean(Bundle.open(str(copy)), str(copy / "engines"), machine))) == 6
+    said: list[str] = []
+    results = Builder(bundle, folder, "tensorrt", None, said.append).build(Request())
+    assert all(result.new and result.state == "ready" for result in results) and len(said) == 1
 
 
 def test_hundreds_of_devices_are_named_in_a_short_line(received, load):

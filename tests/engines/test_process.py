@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from boards import COMMAND, ENGINES, NANO_KEY, PATIENCE, hanging, table, tlee_build, without
+from boards import ENGINES, NANO_KEY, PATIENCE, hanging, table, tlee_build, without
 from doubles.environment import environment
 
 from tlee.bundle import Bundle
@@ -44,6 +45,7 @@ def test_nothing_is_built_into_a_bundle_that_another_command_writes(board, tmp_p
     assert not (board / "engines").exists()
 
 
+@pytest.mark.full
 def test_nobody_amends_a_bundle_while_engines_are_built_into_it(nano):
     without(nano, "split0", "split1")
     with hanging(nano):
@@ -143,15 +145,16 @@ def test_a_build_ended_at_any_moment_leaves_nothing_that_is_half_done(nano, numb
     without(nano, *ENGINES)
     rng, store = random.Random(number), EngineStore(str(nano / "engines" / NANO_KEY))
     for _ in range(20):
-        command = [*COMMAND, str(nano)]
+        command = [Path(sys.executable).with_name("tlee-build"), nano]  # as users start it: its first imports are heard
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, env=environment("8.2"), text=True, **silent) as build:
             time.sleep(rng.uniform(0.0, 8.0))
             build.send_signal(number)
             said = build.stderr.read()
             status = build.wait(PATIENCE)
-        assert "Traceback" not in said or status in (-signal.SIGTERM, -signal.SIGINT)  # before the command began
-        assert status in (0, 130, -number), (status, said)
+        assert status in (0, 130, -number) or status == -signal.SIGINT and said == "tlee-build: interrupted\n"
+        # Python itself starts up for a moment in which a signal has its own way.
+        assert "Traceback" not in said or "site" in said, said
         store = EngineStore(str(nano / "engines" / NANO_KEY))
         assert store.distrust is None and {store.state(file) for file in store.entries} <= {READY, UNCHECKED}
         if len(store.entries) == len(ENGINES):
