@@ -28,11 +28,11 @@ COPY --from=builder /opt/tlee /opt/tlee
 COPY docker/entrypoint.sh docker/healthcheck.sh /usr/local/bin/
 # Cameras belong to the group video.
 RUN useradd --uid 1000 --create-home --groups video tlee \
-    && install -d -o tlee -g tlee /bundle /engines /output /run/tlee
-ENV PATH=/opt/tlee/bin:$PATH PYTHONUNBUFFERED=1 ENGINE_DIR=none
+    && install -d -o tlee -g tlee /bundle /engines /key /output /run/tlee
+ENV PATH=/opt/tlee/bin:$PATH PYTHONUNBUFFERED=1 TLEE_ENGINE_KEY=/key/engine.key ENGINE_DIR=none
 USER 1000
 WORKDIR /home/tlee
-VOLUME ["/bundle", "/engines", "/output"]
+VOLUME ["/bundle", "/engines", "/key", "/output"]
 # Python ends cleanly on this one; SIGTERM would kill it before the camera is given back.
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=30s --timeout=10s --retries=3 CMD ["healthcheck.sh"]

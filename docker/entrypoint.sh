@@ -12,6 +12,7 @@
 #
 #   BUNDLE_DIR       the bundle (/bundle)
 #   ENGINE_DIR       the engines (/engines); none: build none, run on ONNX Runtime
+#   TLEE_ENGINE_KEY  the key that engines are signed with (/key/engine.key, on a volume of its own)
 #   OUTPUT           file that results are appended to as JSON lines (/output/results.jsonl); -: standard output
 #   STATE            file that tells healthcheck.sh what goes on (/run/tlee/state)
 set -eu

@@ -41,11 +41,11 @@ COPY --from=builder /opt/tlee /opt/tlee
 COPY docker/entrypoint.sh docker/healthcheck.sh /usr/local/bin/
 # Cameras and the GPU's device nodes belong to the group video.
 RUN useradd --uid 1000 --create-home --groups video tlee \
-    && install -d -o tlee -g tlee /bundle /engines /output /run/tlee
-ENV PATH=/opt/tlee/bin:$PATH PYTHONUNBUFFERED=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
+    && install -d -o tlee -g tlee /bundle /engines /key /output /run/tlee
+ENV PATH=/opt/tlee/bin:$PATH PYTHONUNBUFFERED=1 TLEE_ENGINE_KEY=/key/engine.key NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all
 USER 1000
 WORKDIR /home/tlee
-VOLUME ["/bundle", "/engines", "/output"]
+VOLUME ["/bundle", "/engines", "/key", "/output"]
 # Python ends cleanly on this one; SIGTERM would kill it before the camera is given back.
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=30s --timeout=10s --retries=3 CMD ["healthcheck.sh"]

@@ -1,18 +1,19 @@
 """Bundle to engines: what is missing is built, each in a process of its own, then checked and recorded."""
 
+import contextlib
 import os
-import tempfile
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.bundle import Bundle
+from tlee.claims import BUSY, claimed
 from tlee.engines import process
 from tlee.engines.check import tolerance
 from tlee.engines.jobs import Job, Machine, Request, plan
 from tlee.engines.memory import MIB, RESERVE, available, workspace
 from tlee.engines.progress import Progress
-from tlee.engines.store import READY, UNCHECKED, EngineStore, stores
+from tlee.engines.store import ELSEWHERE, READY, UNCHECKED, WAIT, EngineStore, Recorded, stores
 from tlee.engines.worker import ENGINE, TIMING
-from tlee.errors import EngineError
+from tlee.errors import BundleError, EngineError, UsageError
 
 
 class Result(NamedTuple):
@@ -40,8 +41,27 @@ def find_machine(target: str) -> Machine:
     Raises:
         UsageError: TensorRT or a GPU is missing.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        return Machine(**process.run("describe", folder, {"target": target}))
+    return Machine(**process.run("describe", "", {"target": target}))
+
+
+@contextlib.contextmanager
+def holding(bundle: Bundle, engine_dir: str) -> Iterator[None]:
+    """Around changes of engines that lie in their bundle: nobody amends it meanwhile, by which they would be lost.
+
+    Raises:
+        UsageError: another command writes it, or it cannot be written.
+        BundleError: it was amended since it was opened.
+    """
+    inside = os.path.realpath(engine_dir).startswith(os.path.realpath(bundle.path) + os.sep)
+    with contextlib.ExitStack() as held:
+        if inside:
+            try:
+                held.enter_context(claimed(bundle.path, folder=True))
+            except UsageError as error:
+                raise UsageError(bundle.path, error.problem, WAIT if error.problem == BUSY else ELSEWHERE) from None
+            if Bundle.open(bundle.path).manifest != bundle.manifest:
+                raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was built")
+        yield
 
 
 class Builder:
@@ -67,13 +87,14 @@ class Builder:
         failed, these are the ones that the bundle runs on from now.
 
         Raises:
-            UsageError: see `tlee.engines.jobs.plan`; or the folder cannot be written.
-            BundleError: the bundle is damaged.
+            UsageError: see `tlee.engines.jobs.plan`; or the folder cannot be written, or another command writes it, or
+                the bundle that it is in.
+            BundleError: the bundle is damaged, or was changed meanwhile.
         """
         jobs = plan(self._bundle, self.machine, request)
         for note in self.machine.notes:
             self._tell(note)
-        with self.store.building() as folder:
+        with holding(self._bundle, self._engine_dir), self.store.building() as folder:
             self._name_the_unfit(jobs)
             found = [Result(job, self._state(job)) for job in jobs]
             missing = [result.job for result in found if result.state not in (READY, UNCHECKED)]
@@ -116,8 +137,7 @@ class Builder:
         )
 
     def _check(self, job: Job, folder: str, waiting: Callable[[], None]) -> None:
-        recorded = self.store.entries[job.file]["sha256"]
-        engine = {"engine": self.store.path(job.file), "sha256": recorded, "batch": job.batch}
+        engine = {"engine": self.store.recorded(job.file), "batch": job.batch}
         found = process.run("check", folder, dict(self._request(job), **engine), waiting)
         allowed = tolerance(self._bundle, job.graph, job.precision)
         worst = max(found["differences"], key=lambda name: found["differences"][name])
@@ -148,7 +168,7 @@ class Builder:
         """Bytes of memory that a build can have."""
         return available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
 
-    def _timing(self) -> Optional[str]:
+    def _timing(self) -> Optional[Recorded]:
         try:
             return self.store.timing()
         except EngineError as error:
@@ -157,10 +177,12 @@ class Builder:
 
     def _name_the_unfit(self, jobs: List[Job]) -> None:
         """Say which engines are there and will not be used, and why."""
+        if self.store.distrust:
+            self._tell("{}: engines {}; built again".format(self.store.folder, self.store.distrust))
         for other in stores(self._engine_dir):
             if os.path.basename(other.folder) != self.machine.key:
-                text = "{}: engines of another device or TensorRT than {}; not used here"
-                self._tell(text.format(other.folder, self.machine.key))
+                why = other.distrust or "of another device or TensorRT than {}".format(self.machine.key)
+                self._tell("{}: engines {}; not used here".format(other.folder, why))
         for job in jobs:
             for file, entry in sorted(self.store.entries.items()):
                 if file == job.file:

@@ -12,7 +12,7 @@ from tlee.engines.jobs import CACHES, FORMS, PRECISIONS, Machine, Request
 from tlee.engines.layers import summary
 from tlee.engines.memory import MIB
 from tlee.engines.releases import MODULES
-from tlee.errors import UsageError
+from tlee.errors import UsageError, printable
 
 PROGRAM = "tlee-build"
 
@@ -26,7 +26,7 @@ def command(arguments: Optional[List[str]]) -> int:
         return cli.OK
     if options.clean:
         for line in clean(bundle, engine_dir, _machine(options.target)):
-            print(line)
+            print(printable(line))
         return cli.OK
     request = Request(
         options.precision,
@@ -126,7 +126,7 @@ def _report(builder: Builder, results: List[Result], with_layers: bool) -> List[
     lines = ["{}, {}".format(machine.tensorrt, place)] + cli.table(table, "llrrlrrl")
     if machine.gpu is None:
         lines.append("not checked: run the same on the machine with the GPU before you rely on them")
-    return lines + (details if with_layers else []) + ["written: {}".format(builder.store.folder)]
+    return lines + (details if with_layers else []) + ["written: {}".format(printable(builder.store.folder))]
 
 
 def main() -> None:

@@ -4,19 +4,22 @@ import os
 from typing import Iterator, List, NamedTuple, Optional
 
 from tlee.bundle import Bundle
+from tlee.engines.builder import holding
 from tlee.engines.jobs import Machine
-from tlee.engines.store import READY, UNCHECKED, EngineStore, stores
+from tlee.engines.store import READY, SUFFIX, UNCHECKED, EngineStore, stores
 
 OUTDATED, ELSEWHERE = "of another export or calibration", "of another device or TensorRT"
+UNRECORDED = "not recorded"
 
 
 class Listed(NamedTuple):
-    """A recorded engine. `state`: one of `tlee.engines.store`'s, OUTDATED, ELSEWHERE, or of which other bundle."""
+    """An engine. `state`: one of `tlee.engines.store`'s, OUTDATED, ELSEWHERE, UNRECORDED, of which other bundle, or why
+    the record is not believed."""
 
     store: EngineStore
     file: str
     state: str
-    own: bool  # of this bundle
+    own: bool  # of this bundle, as far as known
 
 
 def listed(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Iterator[Listed]:
@@ -24,6 +27,9 @@ def listed(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Itera
     hashes = {entry["sha256"] for entry in bundle.manifest["files"].values()}
     for store in stores(engine_dir):
         elsewhere = machine is not None and os.path.basename(store.folder) != machine.key
+        for file in store.strays():
+            if file.endswith(SUFFIX):
+                yield Listed(store, file, store.distrust or UNRECORDED, True)
         for file, entry in sorted(store.entries.items()):
             identity = entry["identity"]
             if entry["bundle"] != bundle.name:
@@ -38,31 +44,39 @@ def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[Li
     """Of a table, its head first."""
     table = [["device", "engine", "precision", "size", "state"]]
     for one in listed(bundle, engine_dir, machine):
-        entry = one.store.entries[one.file]
-        identity, size = entry["identity"], "{:.2f} MB".format(entry["bytes"] / 1e6)
-        precision, batch = identity["precision"], identity.get("batch", 1)  # older records have none
-        text = precision if batch == 1 else "{}, up to {} videos".format(precision, batch)
-        cells = [os.path.basename(one.store.folder), identity["graph"], text, size]
-        table.append(cells + [_state(one, bundle)])
+        table.append([os.path.basename(one.store.folder)] + _described(one) + [_state(one, bundle)])
     return table
 
 
+def _described(one: Listed) -> List[str]:
+    """Name, precision and size; of an engine that no record describes its file's name alone."""
+    if one.file not in one.store.entries:
+        return [one.file, "", ""]
+    entry = one.store.entries[one.file]
+    precision, batch = entry["identity"]["precision"], entry["identity"]["batch"]
+    text = precision if batch == 1 else "{}, up to {} videos".format(precision, batch)
+    return [entry["identity"]["graph"], text, "{:.2f} MB".format(entry["bytes"] / 1e6)]
+
+
 def clean(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Iterator[str]:
-    """Remove the bundle's engines that cannot be used here, and files that no record names; yields a line for each.
+    """Remove the bundle's engines that cannot be used here, and files that no record names, or none that is believed;
+    yields a line for each.
 
     Raises:
-        UsageError: another build is at work, or the folder cannot be written.
+        UsageError: another command writes there, or the folder cannot be written.
+        BundleError: the bundle was changed since it was opened.
     """
-    unfit = [one for one in listed(bundle, engine_dir, machine) if one.own and one.state not in (READY, UNCHECKED)]
-    for store in stores(engine_dir):
-        with store.building():
-            for one in unfit:
-                if one.store.folder == store.folder:
-                    store.remove(one.file)
-                    yield "removed {}: {}".format(store.path(one.file), one.state)
-            for name in store.strays():
-                os.unlink(store.path(name))
-                yield "removed {}: not recorded".format(store.path(name))
+    with holding(bundle, engine_dir):
+        unfit = [one for one in listed(bundle, engine_dir, machine) if one.own and one.state not in (READY, UNCHECKED)]
+        for store in stores(engine_dir):
+            with store.alone():
+                for one in unfit:
+                    if one.store.folder == store.folder and one.file in store.entries:
+                        store.remove(one.file)
+                        yield "removed {}: {}".format(store.path(one.file), one.state)
+                for name in store.strays():
+                    store.discard(name)
+                    yield "removed {}: {}".format(store.path(name), store.distrust or UNRECORDED)
 
 
 def _state(one: Listed, bundle: Bundle) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Dict
 
+from tlee.errors import UsageError
+
 MIB = 1 << 20
 # What TensorRT needs beside a layer's scratch: CUDA, its kernels' libraries, the weights twice. Public reports from
 # Jetson Nanos say 600 MB to 1 GB.
@@ -11,10 +13,18 @@ MEMINFO = "/proc/meminfo"
 
 
 def available(path: str = MEMINFO) -> int:
-    """Bytes of memory that programs can get without swapping, as Linux estimates it."""
-    with open(path) as stream:
-        lines: Dict[str, str] = dict(line.split(":", 1) for line in stream if ":" in line)
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    """Bytes of memory that programs can get without swapping, as Linux estimates it.
+
+    Raises:
+        UsageError: Linux does not say.
+    """
+    try:
+        with open(path) as stream:
+            lines: Dict[str, str] = dict(line.split(":", 1) for line in stream if ":" in line)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        problem = "does not say how much memory is free, by which builds are sized"
+        raise UsageError(path, problem, "mount it: mount -t proc proc /proc") from None
 
 
 def workspace(free: int) -> int:

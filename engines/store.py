@@ -1,24 +1,60 @@
 """Built engines on disk: one folder per device, with a record of every engine in it.
 
 An engine file is code that TensorRT runs, so only files whose SHA-256 is recorded are ever read, and only if it is
-still theirs. Files and record appear whole or not at all; a file that the record does not name is as good as not there.
+still theirs; and only a record that this user signed on this machine is believed (`tlee.engines.key`): engines that
+came with a bundle are not. Nothing else in a folder is even parsed.
+
+Files and record appear whole or not at all; a file that the record does not name is as good as not there.
 """
 
 import contextlib
-import fcntl
+import errno
+import hashlib
+import hmac
 import json
 import os
-import shutil
+import stat
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+from tlee.claims import BUSY, claimed, remove
+from tlee.engines.key import find_key, own_key, signature
 from tlee.errors import EngineError, UsageError
-from tlee.files import CANNOT_WRITE, sha256_of, write_json
+from tlee.files import CANNOT_WRITE, sha256, sha256_of, whole_file
+from tlee.reading import JSON_LIMIT, MB, parse_json, read_bytes
 
-FORMAT = 1
-RECORD, TIMING, LOCK, TEMPORARY = "engines.json", "timing.cache", ".lock", ".building-"
+FORMAT = 2
+RECORD, TIMING, TEMPORARY, SUFFIX = "engines.json", "timing.cache", ".building-", ".engine"
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
+FOREIGN = "of another machine or user, or damaged"
 ELSEWHERE = "choose a folder that you may write to and that has room, with --engine-dir"
+BUILDING, WAIT = "another tlee-build is at work here", "wait until it is done"
+BUILD_AGAIN = "build it again with tlee-build"
+HEAD = '{{"signature": "{}",\n'  # of a record; what follows is signed
+HEAD_SIZE = len(HEAD.format("0" * 64))
+
+
+class Recorded(NamedTuple):
+    """A file, and what its content is."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+def read_recorded(recorded: Recorded) -> bytes:
+    """The content of a file, read once.
+
+    Raises:
+        EngineError: it is not what was recorded, or no plain file.
+    """
+    if not os.path.lexists(recorded.file):
+        raise EngineError(recorded.file, MISSING, BUILD_AGAIN)
+    if os.lstat(recorded.file).st_size == recorded.bytes:
+        content = read_bytes(recorded.file, recorded.bytes, EngineError, BUILD_AGAIN, follow=False)
+        if sha256(content) == recorded.sha256:
+            return content
+    raise EngineError(recorded.file, ALTERED, BUILD_AGAIN)
 
 
 class EngineStore:
@@ -32,9 +68,10 @@ class EngineStore:
             name), `sha256`, `bytes`, `seconds` and `workspace` of its build, and once it was checked `check`
             (`differences`, `tolerance`, `passed`) and `layers`.
         active: by bundle the files of the engines that its last complete build chose, in the order of the chain.
+        distrust: why nothing that is recorded here is believed, and all of the above is empty; None if it is.
 
     Raises:
-        EngineError: the record is damaged.
+        UsageError, EngineError: there is a record that cannot be read, or the user's key cannot be used.
     """
 
     def __init__(self, folder: str) -> None:
@@ -42,11 +79,34 @@ class EngineStore:
         self._load()
 
     def _load(self) -> None:
-        record = _read_record(self.path(RECORD))
-        self.machine: Dict[str, Any] = record["machine"]
-        self.entries: Dict[str, Dict[str, Any]] = record["engines"]
-        self.active: Dict[str, List[str]] = record["active"]
-        self._timing: Optional[str] = record["timing"]
+        self.distrust: Optional[str] = None
+        self._key: Optional[bytes] = None
+        record = self._read_record() if os.path.lexists(self.path(RECORD)) else {}
+        self.machine: Dict[str, Any] = record.get("machine", {})
+        self.entries: Dict[str, Dict[str, Any]] = record.get("engines", {})
+        self.active: Dict[str, List[str]] = record.get("active", {})
+        self._timing: Optional[Dict[str, Any]] = record.get("timing")
+
+    def _read_record(self) -> Dict[str, Any]:
+        """Signature first: of a record that somebody else wrote, nothing is parsed."""
+        path, remedy = self.path(RECORD), "see that this user may read it, or remove it"
+        self._key, self.distrust = find_key(), FOREIGN
+        status = os.lstat(path)
+        if self._key is None or not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
+            return {}
+        content = read_bytes(path, JSON_LIMIT, EngineError, remedy, follow=False)
+        if not hmac.compare_digest(content[:HEAD_SIZE], self._head(self._key, content[HEAD_SIZE:])):
+            return {}
+        record: Dict[str, Any] = parse_json(content)
+        if record["format"] != FORMAT:
+            self.distrust = "recorded in format {}, this release reads {}".format(record["format"], FORMAT)
+            return {}
+        self.distrust = None
+        return record
+
+    def _head(self, key: bytes, signed: bytes) -> bytes:
+        device = os.path.basename(os.path.abspath(self.folder))
+        return HEAD.format(signature(key, device, signed)).encode("ascii")
 
     def path(self, file: str) -> str:
         """Of a file of this device."""
@@ -55,13 +115,17 @@ class EngineStore:
     def state(self, file: str) -> str:
         """Of a recorded engine: READY, UNCHECKED, FAILED its check, ALTERED or MISSING."""
         entry = self.entries[file]
-        if not os.path.isfile(self.path(file)):
+        if not os.path.lexists(self.path(file)):
             return MISSING
-        if sha256_of(self.path(file)) != entry["sha256"]:
+        if not _holds(self.recorded(file)):
             return ALTERED
         if entry["check"] is None:
             return UNCHECKED
         return READY if entry["check"]["passed"] else FAILED
+
+    def recorded(self, file: str) -> Recorded:
+        """What is recorded of an engine's content."""
+        return Recorded(self.path(file), self.entries[file]["bytes"], self.entries[file]["sha256"])
 
     def read(self, file: str) -> bytes:
         """The content of an engine that is READY.
@@ -69,50 +133,67 @@ class EngineStore:
         Raises:
             EngineError: it is not.
         """
-        state = self.state(file) if file in self.entries else MISSING
-        if state != READY:
-            raise EngineError(self.path(file), state, "build it again with tlee-build")
-        with open(self.path(file), "rb") as stream:
-            return stream.read()
+        check = self.entries[file]["check"] if file in self.entries else None
+        if check is None or not check["passed"]:
+            state = self.state(file) if file in self.entries else MISSING
+            raise EngineError(self.path(file), state, BUILD_AGAIN)
+        return read_recorded(self.recorded(file))
 
-    def timing(self) -> Optional[str]:
-        """The timing cache's file, if there is one.
+    def timing(self) -> Optional[Recorded]:
+        """The timing cache, if there is one.
 
         Raises:
             EngineError: it is not what was recorded.
         """
         if self._timing is None:
             return None
-        if not os.path.isfile(self.path(TIMING)) or sha256_of(self.path(TIMING)) != self._timing:
+        recorded = Recorded(self.path(TIMING), **self._timing)
+        if not _holds(recorded):
             raise EngineError(self.path(TIMING), "altered or truncated", "not used, layers are timed again")
-        return self.path(TIMING)
+        return recorded
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else changes this folder meanwhile, what was recorded is read anew, and what killed builds left is
+        gone.
+
+        Raises:
+            UsageError: the folder cannot be written, or somebody else is at it.
+        """
+        if os.path.islink(self.folder):
+            raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
+        with contextlib.ExitStack() as held:
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+                held.enter_context(claimed(self.folder, folder=True))
+            except OSError as error:
+                raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
+            except UsageError as error:
+                said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, ELSEWHERE)
+                raise UsageError(self.folder, *said) from None
+            self._load()
+            for name in _names(self.folder):
+                if name.startswith(TEMPORARY):
+                    remove(self.path(name))
+            yield
 
     @contextlib.contextmanager
     def building(self) -> Iterator[str]:
-        """A temporary folder to build in, and nobody else builds here meanwhile.
+        """As `alone`, with a temporary folder to build in. A record that is not believed gives way to a new one.
 
         Raises:
-            UsageError: the folder cannot be written, or somebody else does.
+            UsageError: as `alone`, or there can be no key to sign with.
         """
-        try:
-            os.makedirs(self.folder, exist_ok=True)
-            lock = open(self.path(LOCK), "w")  # noqa: SIM115 - held as long as the block lasts
-        except OSError as error:
-            raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
-        with lock:
+        with self.alone():
+            self._key = self._own_key()
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(self.folder, "another tlee-build is at work here", "wait until it is done") from None
-            self._load()  # another one may have come to its end since
-            for name in os.listdir(self.folder):  # of builds that were killed
-                if name.startswith(TEMPORARY):
-                    shutil.rmtree(self.path(name), ignore_errors=True)
-            folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
+                folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
+            except OSError as error:
+                raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
             try:
                 yield folder
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
     def put(self, file: str, built: str, timing: Optional[str], entry: Dict[str, Any], machine: Dict[str, Any]) -> None:
         """Take a built engine in.
@@ -122,11 +203,11 @@ class EngineStore:
             entry: what is to be recorded, but its size and SHA-256.
         """
         self.machine = machine
-        self.entries[file] = dict(entry, sha256=sha256_of(built), bytes=os.path.getsize(built), check=None, layers=None)
-        os.replace(built, self.path(file))
+        self.entries[file] = dict(entry, check=None, layers=None, **_described(built))
+        self._take(built, file)
         if timing:
-            self._timing = sha256_of(timing)
-            os.replace(timing, self.path(TIMING))
+            self._timing = _described(timing)
+            self._take(timing, TIMING)
         self._record()
 
     def record_check(self, file: str, check: Dict[str, Any], layers: List[Dict[str, str]]) -> None:
@@ -144,46 +225,88 @@ class EngineStore:
         self.entries.pop(file, None)
         self.active = {bundle: files for bundle, files in self.active.items() if file not in files}
         self._record()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path(file))
+        self.discard(file)
+
+    def discard(self, name: str) -> None:
+        """Remove what is not recorded. Raises UsageError where that is impossible."""
+        remove(self.path(name))
+        if os.path.lexists(self.path(name)):
+            raise UsageError(self.path(name), "cannot be removed", "see who owns the folder, and remove it yourself")
 
     def strays(self) -> List[str]:
-        """Files that look like engines and that no record names."""
-        return sorted(n for n in os.listdir(self.folder) if n.endswith(".engine") and n not in self.entries)
+        """Files that look like a store's and that no record names."""
+        names = [name for name in _names(self.folder) if name.endswith(SUFFIX) and name not in self.entries]
+        return names + [name for name in (RECORD, TIMING) if self.distrust and os.path.lexists(self.path(name))]
+
+    def _take(self, built: str, name: str) -> None:
+        try:
+            if os.path.isdir(self.path(name)) and not os.path.islink(self.path(name)):
+                self.discard(name)  # which a file cannot take the place of
+            os.replace(built, self.path(name))
+        except OSError as error:
+            raise UsageError(self.path(name), CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
 
     def _record(self) -> None:
         record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
         record.update(active=self.active, timing=self._timing)
+        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)[1:] + "\n"
+        signed, key, path = text.encode("utf-8"), self._key or self._own_key(), self.path(RECORD)
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+            self.discard(RECORD)  # never written through
         try:
-            write_json(self.path(RECORD), record)
+            with whole_file(path, "wb") as stream:
+                stream.write(self._head(key, signed) + signed)
         except UsageError as error:
             raise UsageError(error.subject, error.problem, ELSEWHERE) from None
+
+    def _own_key(self) -> bytes:
+        return own_key(os.path.dirname(os.path.abspath(self.folder)))
 
 
 def stores(folder: str) -> Iterator[EngineStore]:
     """Those of all devices, in the folder that `--engine-dir` names."""
-    if os.path.isdir(folder):
-        for name in sorted(os.listdir(folder)):
-            if os.path.isfile(os.path.join(folder, name, RECORD)):
-                yield EngineStore(os.path.join(folder, name))
+    for device in devices(folder):
+        yield EngineStore(os.path.join(folder, device))
 
 
-def _read_record(path: str) -> Dict[str, Any]:
-    if not os.path.lexists(path):
-        return {"format": FORMAT, "machine": {}, "engines": {}, "active": {}, "timing": None}
-    remedy = "remove the file and build again"
+def devices(folder: str) -> List[str]:
+    """Names of all devices that have engines there, or a record of some."""
+    return [name for name in _names(folder) if any(map(_is_ours, _names(os.path.join(folder, name))))]
+
+
+def _is_ours(name: str) -> bool:
+    return name == RECORD or name.endswith(SUFFIX)
+
+
+def _names(folder: str) -> List[str]:
+    """What a folder holds; nothing where there is none that this user may read."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        if record["format"] != FORMAT:
-            problem = "format {}, this release reads {}".format(record["format"], FORMAT)
-            raise EngineError(path, problem, remedy)
-        for file, entry in record["engines"].items():
-            if os.path.basename(file) != file or not {"identity", "bundle", "sha256", "check"} <= set(entry):
-                raise ValueError("entry {!r}".format(file))
-        for files in record["active"].values():
-            if not set(files) <= set(record["engines"]):
-                raise ValueError("active {!r}".format(files))
-        return dict(record, timing=record["timing"], machine=record["machine"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(path, "damaged ({})".format(error), remedy) from None
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
+            raise
+        return []
+
+
+def _described(file: str) -> Dict[str, Any]:
+    return {"bytes": os.path.getsize(file), "sha256": sha256_of(file)}
+
+
+def _holds(recorded: Recorded) -> bool:
+    """Whether a file's content is what was recorded; it need not fit into memory."""
+    digest = hashlib.sha256()
+    try:
+        descriptor = os.open(recorded.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:  # all others say nothing of the content
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            raise
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != recorded.bytes:
+            return False
+        for block in iter(lambda: os.read(descriptor, MB), b""):
+            digest.update(block)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest() == recorded.sha256

@@ -1,9 +1,9 @@
 """What runs in a process of its own, so that TensorRT's memory comes back and its crashes take nothing along.
 
-    python -m tlee.engines.worker ACTION FOLDER PARENT     # with a JSON object on standard input
+    python -m tlee.engines.worker ACTION FOLDER PARENT ANSWER     # with a JSON object on standard input
 
-ACTION is one of `ACTIONS`; what it returns goes to FOLDER/result.json, and so does a `TleeError`. PARENT is the process
-that wants it: without it there is nothing to do.
+ACTION is one of `ACTIONS`; what it returns goes to the descriptor ANSWER, and so does a `TleeError`. PARENT is the
+process that wants it: without it there is nothing to do.
 `tlee.engines.process` is the other side.
 """
 
@@ -15,16 +15,19 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
+from tlee import cli
 from tlee.bundle import Bundle
 from tlee.engines.check import differences
 from tlee.engines.cuda import Gpu, opened_cuda
 from tlee.engines.jobs import Job
 from tlee.engines.layers import layers
 from tlee.engines.releases import Settings, load
+from tlee.engines.store import Recorded, read_recorded
 from tlee.errors import EngineError, TleeError, UsageError
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, sha256
+from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
 
-ENGINE, TIMING, RESULT = "engine", "timing", "result.json"
+ENGINE, TIMING = "engine", "timing"
+WORST = 1e9  # of differences that are infinite: JSON has no such number
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -54,8 +57,8 @@ def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Build one engine: FOLDER/engine, and FOLDER/timing where the release has a timing cache.
 
     Args:
-        request: `target`; `bundle`, its folder; `job`, the fields of a `Job`; `workspace`, bytes; `timing`, the file
-            of an earlier timing cache or None.
+        request: `target`; `bundle`, its folder; `job`, the fields of a `Job`; `workspace`, bytes; `timing`, what is
+            `Recorded` of an earlier timing cache, or None.
     """
     start, job = time.time(), Job(**request["job"])
     bundle, release = Bundle.open(request["bundle"]), load(request["target"])
@@ -65,7 +68,7 @@ def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
         job.int8,
         tuple(job.fp32_layers),
         bundle.read_file(job.cache) if job.cache else None,
-        _read(request["timing"]) if request["timing"] else None,
+        read_recorded(Recorded(*request["timing"])) if request["timing"] else None,
         job.dla,
         job.batch,
     )
@@ -80,19 +83,18 @@ def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Run an engine on the bundle's recorded activations, and look at its layers.
 
     Args:
-        request: `target`, `bundle`, `graph`; `engine`, a file, with its recorded `sha256`, for up to `batch` videos.
+        request: `target`, `bundle`, `graph`; `engine`, what is `Recorded` of it, for up to `batch` videos.
 
     Returns:
         differences: by output, see `tlee.activations.difference`.
         layers: by name of the layer, what it computes in.
     """
-    content = _read(request["engine"])
-    if sha256(content) != request["sha256"]:
-        raise EngineError(request["engine"], "altered since it was built", "build it again")
+    content = read_recorded(Recorded(*request["engine"]))
     bundle, release = Bundle.open(request["bundle"]), load(request["target"])
     with opened_cuda() as cuda:
         engine = release.deserialize(content)
         found = differences(release, cuda, engine, bundle, request["graph"], request["batch"])
+        found = {name: min(value, WORST) for name, value in found.items()}
         result = {"differences": found, "layers": layers(release.layers(engine))}
         del engine  # before the CUDA context that it was made in
         return result
@@ -111,14 +113,6 @@ def _gpu(target: str) -> Optional[Gpu]:
         raise
 
 
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise EngineError(path, error.strerror, "build it again") from None
-
-
 def _write(path: str, content: Any) -> None:
     try:
         with open(path, "wb") as stream:
@@ -130,17 +124,25 @@ def _write(path: str, content: Any) -> None:
 def main() -> None:
     # Whoever started this may be killed: an orphan would go on taking the board's memory for minutes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    action, folder, parent = sys.argv[1:]
+    action, folder, parent, answer = sys.argv[1:]
     if os.getppid() != int(parent):  # killed before that was asked for
         sys.exit(1)
     try:
         result = ACTIONS[action](folder, json.load(sys.stdin))
     except TleeError as error:
-        own = isinstance(error, EngineError)
-        said = {"subject": error.subject, "problem": error.problem, "remedy": error.remedy, "of_engine": own}
-        result = {"error": said}
-    with open(os.path.join(folder, RESULT), "w", encoding="utf-8") as stream:
+        result = {"error": _said(error)}
+    except MemoryError:
+        result = {"error": _said(EngineError("memory", "ran out", "add swap, or give it less with --workspace MB"))}
+    except OSError as error:
+        remedy = cli.REMEDIES.get(error.errno or 0, "check the path and the system's limits")
+        result = {"error": _said(UsageError(error.filename or "system", error.strerror or error, remedy))}
+    with open(int(answer), "w", encoding="utf-8") as stream:
         json.dump(result, stream)
+
+
+def _said(error: TleeError) -> Dict[str, Any]:
+    own = isinstance(error, EngineError)
+    return {"subject": error.subject, "problem": error.problem, "remedy": error.remedy, "of_engine": own}
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines.cuda import Gpu
 from tlee.engines.jobs import machine_key
 from tlee.engines.releases import MODULES, TensorRT, load
-from tlee.engines.store import EngineStore, stores
-from tlee.errors import EngineError, UsageError
+from tlee.engines.store import EngineStore, devices
+from tlee.errors import EngineError, TleeError, UsageError
 
+NAMED = 3  # of other devices, in a line
 BUILD = "build them here with tlee-build {}"
 
 
@@ -39,7 +40,8 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         UsageError: TensorRT is not installed.
     """
     names: List[str] = []
-    missing: List[UsageError] = []
+    foreign: List[TleeError] = []
+    missing: List[TleeError] = []
     for target in MODULES:
         try:
             release = load(target)  # the next one is not loaded where this one's engines are there
@@ -51,11 +53,14 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         store = EngineStore(os.path.join(folder, key))
         if bundle.name in store.active:
             return _checked(bundle, release, store)
-    if not names:
-        raise missing[0]
-    others = [os.path.basename(store.folder) for store in stores(folder)]
+        if store.distrust:
+            foreign.append(EngineError(store.folder, "engines " + store.distrust, BUILD.format(bundle.path)))
+    if foreign or not names:
+        raise (foreign + missing)[0]
+    others = devices(folder)
     problem = "no engines of {} for {} on this device".format(bundle.name, " or ".join(names))
-    problem += ", only for {}".format(", ".join(others)) if others else ""
+    problem += ", only for {}".format(", ".join(others[:NAMED])) if others else ""
+    problem += " and {} more".format(len(others) - NAMED) if len(others) > NAMED else ""
     raise EngineError(folder, problem, BUILD.format(bundle.path))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from doubles.environment import environment
 
 from tlee.engines.jobs import Machine
+from tlee.engines.store import EngineStore
 
 NANO = Machine(
     tensorrt="TensorRT 8.2.1",
@@ -36,6 +39,7 @@ RTX = ORIN._replace(
 
 ENGINES = ["split0", "split1", "exit0", "exit1"]
 NANO_KEY = "tensorrt-8.2.1.8-nvidia-tegra-x1-5.3"
+PATIENCE = 300  # seconds, for what comes on any machine, however busy
 COMMAND = [sys.executable, "-m", "tlee.engines.cli"]
 # The same, but that engines are built and checked in the same process: each of their own takes a while to start.
 IN_ONE = """
@@ -73,3 +77,38 @@ def table(result) -> dict[str, list[str]]:
     """The cells that are printed of each engine."""
     lines = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     return {cells[0]: cells[1:] for cells in lines if cells[0] in ENGINES}
+
+
+def without(bundle, *graphs):
+    """Remove finished engines, so that they must be built again."""
+    store = EngineStore(str(bundle / "engines" / NANO_KEY))
+    for file in [file for file in store.entries if file.split(".")[0] in graphs]:
+        store.remove(file)
+    return bundle
+
+
+@contextlib.contextmanager
+def hanging(bundle):
+    """tlee-build in the middle of the last missing engine."""
+    inside = bundle.parent / "inside"
+    env = {**environment("8.2", fault="hang:x1"), "TLEE_DOUBLE_HANGS": str(inside)}
+    process = subprocess.Popen([*COMMAND, str(bundle)], env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        until(inside.exists, process)
+        assert "split0" in record(bundle)
+        yield process, workers(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(condition, process):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+
+
+def workers(parent: int) -> list[int]:
+    with open(f"/proc/{parent}/task/{parent}/children") as stream:
+        return [int(pid) for pid in stream.read().split()]

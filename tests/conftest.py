@@ -104,6 +104,14 @@ def own_pools():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def key_of_tests(tmp_path_factory):
+    """Engines are signed with a key of the tests, in this process and in those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEE_ENGINE_KEY", str(tmp_path_factory.mktemp("key") / "engine.key"))
+        yield
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
     """For tests that look at a report, but not at its plots: those take a second and more."""

@@ -75,7 +75,7 @@ image() { # NAME DOCKERFILE ROOT
         { tail -n 30 "$WORK/$1.log"; die "docker/$2.Dockerfile"; }
     buildah from --name "$1" "tlee-$1" > /dev/null
     # In this container alone, not the image: buildah mounts folders of its own there, at times over ours.
-    buildah config --volume /bundle- --volume /engines- --volume /output- "$1"
+    buildah config --volume /bundle- --volume /engines- --volume /key- --volume /output- "$1"
     size=$(du -sm "$(buildah mount "$1")" | cut -f1)
     say "$1: built in $((SECONDS - started)) s; $size MB, of which $(du -sm "$3" | cut -f1) MB are the base"
 }

@@ -125,7 +125,7 @@ def test_images_end_alike(path):
     text = joined(path)
     final = text[text.rindex("\nFROM base\n") :]
     assert "USER 1000" in final and "--uid 1000" in final and "--groups video tlee" in final
-    assert 'VOLUME ["/bundle", "/engines", "/output"]' in final
+    assert 'VOLUME ["/bundle", "/engines", "/key", "/output"]' in final
     assert 'ENTRYPOINT ["entrypoint.sh"]' in final and 'CMD ["healthcheck.sh"]' in final
     assert "STOPSIGNAL SIGINT" in final and "PYTHONUNBUFFERED=1" in final
     assert set(re.findall(r"image\.(\w+)=", final)) == {"title", "description", "version", "licenses"}
@@ -169,6 +169,16 @@ def test_the_environment_is_what_the_entrypoint_reads(path):
     for name, value in environment.items():
         assert value.startswith(f"${{{name}:-"), value
     assert set(re.findall(r"\$\{(\w+)", text)) <= HOST | settings()
+
+
+def test_the_key_that_engines_are_signed_with_outlives_a_container_apart_from_them():
+    for path in DOCKERFILES:
+        assert " TLEE_ENGINE_KEY=/key/engine.key" in joined(path) and " /key " in joined(path)
+    for path in COMPOSES:
+        compose = yaml.safe_load(path.read_text())
+        places = {target(volume): volume.split(":")[0] for volume in compose["services"]["tlee"]["volumes"]}
+        if "/engines" in places:
+            assert places["/key"] == "key" != places["/engines"] and "key" in compose["volumes"]
 
 
 @of(COMPOSES)

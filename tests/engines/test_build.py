@@ -1,6 +1,5 @@
 """tlee-build on boards: whole builds with each release of TensorRT, on doubles of their Python interfaces."""
 
-import json
 import re
 import shutil
 
@@ -142,11 +141,14 @@ def test_clean_removes_what_cannot_be_used_here_and_nothing_else(nano, built):
     stray, altered = nano / "engines" / NANO_KEY / "old.engine", next((nano / "engines" / NANO_KEY).glob("split0.*"))
     stray.write_bytes(b"from nowhere")
     altered.write_bytes(b"x")
-    shutil.copytree(built / "engines" / NANO_KEY, nano / "engines" / NANO_KEY.replace("nvidia-tegra-x1", "another"))
+    another = nano / "engines" / NANO_KEY.replace("nvidia-tegra-x1", "another")
+    shutil.copytree(built / "engines" / NANO_KEY, another)  # the record is for the first device
     cleaned = tlee_build(nano, "--clean")
-    assert cleaned.returncode == 0 and cleaned.stdout.count("removed ") == 6
+    assert cleaned.returncode == 0 and cleaned.stderr == ""
+    assert cleaned.stdout.count("removed ") == 8 and cleaned.stdout.count(", or damaged\n") == 6
     kept = {path.name.split(".")[0] for path in nano.glob("engines/*/*.engine")}
     assert kept == {"split1", "exit0", "exit1"} and len(list(nano.glob("engines/*/*.engine"))) == 3
+    assert list(another.iterdir()) == [] and {cells[1] for cells in table(tlee_build(nano)).values()} != {"before"}
 
 
 def test_without_tensorrt_engines_are_listed_and_those_of_other_devices_left(nano):
@@ -158,11 +160,10 @@ def test_without_tensorrt_engines_are_listed_and_those_of_other_devices_left(nan
 
 def test_engines_of_another_export_are_named_not_used_and_cleaned(nano, exported):
     other = Bundle.open(str(nano))
-    with open(nano / "engines" / NANO_KEY / "engines.json") as stream:
-        recorded = json.load(stream)
-    (old,) = [file for file in recorded["engines"] if file.startswith("split0")]
-    recorded["engines"][old]["identity"]["source"] = "0" * 64
-    (nano / "engines" / NANO_KEY / "engines.json").write_text(json.dumps(recorded))
+    store = EngineStore(str(nano / "engines" / NANO_KEY))
+    (old,) = [file for file in store.entries if file.startswith("split0")]
+    store.entries[old]["identity"]["source"] = "0" * 64
+    store.activate("small", store.active["small"])
     result = tlee_build(other.path, fault="none:x0")
     assert re.search(rf"{re.escape(old)}: .*; built again", result.stderr) and result.returncode == 1
     assert "of another export or calibration" in tlee_build(nano, "--list").stdout

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, Clock, enliven, small_model, write_clip
 
+from tlee.engines.store import EngineStore
 from tlee.errors import EngineError, UsageError
 from tlee.export.exporter import export_bundle
 from tlee.files import sha256
@@ -315,8 +316,9 @@ def damaged_record(load, home):
 def no_engine(load, home):
     load("8.2", "nano")
     (file,) = (home / "engines").glob("*/split1.*.engine")
-    record = file.with_name("engines.json")
-    record.write_text(record.read_text().replace(sha256(file.read_bytes()), sha256(b"no engine")))
+    store = EngineStore(str(file.parent))
+    store.entries[file.name].update(sha256=sha256(b"no engine"), bytes=len(b"no engine"))
+    store.activate("small", store.active["small"])
     file.write_bytes(b"no engine")
 
 
@@ -341,7 +343,7 @@ REFUSED = [
     (of_another_tensorrt, EngineError, rf"no engines of small .*{ONLY}; {BUILD}"),
     (altered, EngineError, r"split1\.fp32\.\w+\.engine: altered; build it again with tlee-build"),
     (one_is_gone, EngineError, r"split1\.fp32\.\w+\.engine: missing; build it again with tlee-build"),
-    (damaged_record, EngineError, r"engines\.json: damaged \(.*\); remove the file and build again"),
+    (damaged_record, EngineError, rf"x1-5\.3: engines of another machine or user, or damaged; {BUILD}"),
     (no_engine, EngineError, r"TensorRT 8\.2\.1\.8: does not take the engine: .*; build it again here"),
     (no_tensorrt, UsageError, r"tensorrt: not installed; it comes with JetPack"),
     (no_gpu, UsageError, r"GPU: CUDA finds none \(.*no CUDA-capable device.*\); look whether"),
