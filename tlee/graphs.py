@@ -5,6 +5,7 @@ to. Nothing is run, and weights are not read: only their sizes count.
 """
 
 import functools
+import re
 import struct
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -58,6 +59,7 @@ LIVE = 2**27  # in all values that are needed at one time
 SMALL = 2**20  # numbers that may be shared by any nodes
 WORK = 2**38  # for one video, as `tlee.operators` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
 ITEM_SIZES = {FLOAT: 4, HALF: 2, INT8: 1, INT64: 8}  # bytes, of the types that stored tensors may have
+PLAIN_NAME = re.compile("[A-Za-z0-9_.-]{0,200}")
 POSITION = "position"  # the input that picks a frame's own weights
 
 
@@ -89,6 +91,7 @@ def check_graph(content: Any, frames: Optional[int] = None) -> None:
 IR_VERSION, GRAPH, OPSET = 1 * 8, 7 * 8 + BYTES, 8 * 8 + BYTES
 MODEL_FIELDS = tags(NUMBER, 1, 5) | tags(BYTES, 2, 3, 4, 6, 7)  # versions, producer, domain, doc string, graph
 NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO = (8 * number + BYTES for number in (1, 5, 11, 12, 13))
+GRAPH_NAME = 2 * 8 + BYTES
 GRAPH_FIELDS, GRAPH_LISTS = tags(BYTES, 2, 10), (NODE, INITIALIZER, INPUT, OUTPUT, VALUE_INFO)
 DIMS, DATA_TYPE, FLOAT_DATA, INT32_DATA, TENSOR_NAME, RAW_DATA = 8, 16, 34, 42, 66, 74
 EXTERNAL, LOCATION = 13 * 8 + BYTES, 14 * 8
@@ -195,6 +198,8 @@ class _Graph:
         self._positions: Set[str] = set()  # the input of that name, in whatever shape and type
 
     def check(self) -> None:
+        if not PLAIN_NAME.fullmatch(text(self._data, self._fields.get(GRAPH_NAME, (0, 0)))):
+            raise GraphError("the graph's name is not plain")  # libraries call files by it
         for start, end in self._fields[INITIALIZER]:
             self._read_tensor(start, end)
         self._constant.update(self._stored)

@@ -108,6 +108,7 @@ HOLDS = {
     "training": (lambda m: m.training_info.add(), "training"),
     "metadata": (lambda m: m.metadata_props.add(key="ort_config", value="{}"), "metadata"),
     "quantisation notes": (lambda m: m.graph.quantization_annotation.add(), "quantisation notes"),
+    "a name that leads elsewhere": (lambda m: setattr(m.graph, "name", "../../engines/a"), "name is not plain"),
     "two domains": (lambda m: m.opset_import.add(domain="com.microsoft", version=1), "2 domains"),
     "no domain": (lambda m: m.ClearField("opset_import"), "0 domains"),
     "another domain": (lambda m: setattr(m.opset_import[0], "domain", "com.microsoft"), "domain 'com.microsoft'"),
