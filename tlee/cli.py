@@ -2,22 +2,34 @@
 
 import contextlib
 import errno
+import functools
 import io
 import os
+import re
 import signal
 import sys
+import time
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee.errors import TleeError, printable
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask a process to end
 OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Commands that need the extra of that name.
 WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
+MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
+# As libraries say it.
+NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
+LOADER = (
+    "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
+    "(--workers; in a training --set data.workers=N)"
+)
 REMEDIES = {
     errno.EMFILE: "let this process open more files (ulimit -n)",
     errno.ENFILE: "close other programs: the system's table of open files is full",
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
     errno.ENOMEM: "close other programs, or add swap",
     errno.EAGAIN: "let this user start more processes (ulimit -u)",
 }
@@ -61,7 +73,8 @@ def run(
         report(program, "interrupted")
         return INTERRUPTED
     except Exception as error:
-        if _interrupted:  # libraries that are being imported make other errors of it
+        # Libraries make other errors of it, or see first that their own processes were told to end.
+        if _interrupted or "killed by signal: Terminated" in str(error):
             report(program, "interrupted")
             return INTERRUPTED
         line = _of_system(program, error)
@@ -77,21 +90,61 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         extra = "workstation" if program in WORKSTATION else "cpu"
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
     if isinstance(error, MemoryError):
-        return "memory: there is not enough; close other programs, add swap, or give this one smaller work"
+        return MEMORY
     if isinstance(error, OSError):
         remedy = REMEDIES.get(error.errno or 0, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
+    return _in_words(str(error))
+
+
+def _in_words(text: str) -> Optional[str]:
+    """The same of errors that libraries tell in words of their own."""
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+        found = re.search(r"killed by signal: ([^.]*)", text)
+        return LOADER.format(found.group(1) if found else "by itself")
+    if any(words in text.lower() for words in NO_MEMORY):
+        return MEMORY
+    for code, remedy in REMEDIES.items():
+        if os.strerror(code) in text:
+            return "system: {}; {}".format(os.strerror(code), remedy)
     return None
 
 
-_interrupted: List[int] = []  # signals that this process was to end by
+_interrupted: List[float] = []  # when this process was told to end
+SAME_REQUEST = 1.0  # seconds: what starts commands passes on what the terminal has sent already
 
 
-def _interrupt(number: int, frame: object) -> None:
-    _interrupted.append(number)
-    raise KeyboardInterrupt
+def _interrupt(program: str, owner: int, number: int, frame: Any) -> None:
+    if os.getpid() != owner:  # forked by a library: the process that forked it ends it
+        if number != signal.SIGINT:
+            os._exit(128 + number)
+        return
+    now = time.monotonic()
+    if not _importing(frame):
+        if not _interrupted:
+            _interrupted.append(now)
+            raise KeyboardInterrupt
+        if now - _interrupted[0] < SAME_REQUEST:
+            return
+    _end(program)
+
+
+def _importing(frame: Any) -> bool:
+    """Whether a library is being imported, which would make another error of an exception, or none."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _end(program: str) -> None:
+    """End at once: what is half-written has a temporary name, which the next run removes."""
+    with contextlib.suppress(OSError):
+        os.write(2, "{}: interrupted\n".format(program).encode())
+    os._exit(INTERRUPTED)
 
 
 class _Output(io.TextIOWrapper):
@@ -128,7 +181,7 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
     """Run a command as a process: as `run`, with file names of any kind printable, output that fails a line of its own,
     and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C."""
     _own_streams()
-    _own_signals()
+    _own_signals(program)
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
@@ -136,7 +189,11 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
         status = run(program, command)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
-    sys.exit(_said_all(program) or status)
+    status = _said_all(program) or status
+    for number in SIGNALS:  # while Python and its libraries clean up
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: os._exit(status))
+    sys.exit(status)
 
 
 def _own_streams() -> None:
@@ -154,10 +211,20 @@ def _own_streams() -> None:
         setattr(sys, name, _Output(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
 
 
-def _own_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def _own_signals(program: str) -> None:
+    handler = functools.partial(_interrupt, program, os.getpid())
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
-            signal.signal(number, _interrupt)
+            signal.signal(number, handler)
+    shown = getattr(sys, "unraisablehook", None)  # of Python 3.8
+
+    def swallowed(error: Any) -> None:
+        if isinstance(error.exc_value, KeyboardInterrupt):  # in a finaliser, say, which cannot raise
+            _end(program)
+        shown(error)
+
+    if shown:
+        sys.unraisablehook = swallowed  # novm
 
 
 def _said_all(program: str) -> int:

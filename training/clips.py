@@ -9,6 +9,7 @@ import copy
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,15 @@ class Batch(NamedTuple):
     targets: Tensor
     entry: Tensor
     unreadable: Tensor
+
+    def __reduce__(self) -> Any:
+        # Through a pipe, not in shared memory as tensors go: containers have little of that, whoever runs out of it is
+        # killed or waits for ever, and every tensor there takes an open file.
+        return _batch, tuple(tensor.numpy() for tensor in self)
+
+
+def _batch(*arrays: np.ndarray) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
 
 
 class Kept(NamedTuple):
@@ -231,6 +241,7 @@ def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
         clips,
         batch_sampler=order,
         num_workers=workers,
+        collate_fn=_collate,
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),
@@ -240,7 +251,11 @@ def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
 def evaluation_batches(clips: Clips, batch: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     """Every video once, in the listing's order; of several processes each takes its part."""
     mine = [(0, i) for i in range(rank, len(clips), world)]
-    return DataLoader(clips, batch, sampler=mine, num_workers=workers, worker_init_fn=start_worker)
+    return DataLoader(clips, batch, sampler=mine, num_workers=workers, collate_fn=_collate, worker_init_fn=start_worker)
+
+
+def _collate(items: list[Batch]) -> Batch:
+    return Batch(*map(torch.stack, zip(*items)))
 
 
 def readable_batches(
@@ -263,8 +278,11 @@ def readable_batches(
 
 
 def start_worker(worker: int) -> None:
-    """Decode in one thread, since there is a worker for every core, and leave Ctrl-C to the process that is asked."""
+    """Decode in one thread, since there is a worker for every core; leave Ctrl-C to the process that is asked; end
+    where a batch cannot be sent, for which that process would wait."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[method-assign]
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
     cv2_module().setNumThreads(0)
 
