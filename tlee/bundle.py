@@ -279,8 +279,10 @@ def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
         os.rmdir(folder)
         try:
             shutil.copytree(bundle.path, folder)
-        except (OSError, shutil.Error) as error:
-            raise UsageError(bundle.path, "cannot be copied ({})".format(error), "make room beside it") from None
+        except OSError as error:
+            # shutil's own error lists every file.
+            said = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            raise UsageError(bundle.path, "cannot be copied ({})".format(said), "make room beside it") from None
         writer = BundleWriter(folder)
         writer.files = dict(bundle.manifest["files"])
         yield writer

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import time
+import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee.errors import TleeError, printable
@@ -182,6 +183,8 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
     and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C."""
     _own_streams()
     _own_signals(program)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
