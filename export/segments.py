@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
+import onnxslim
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from tlee.export.batch import free_batch
 from tlee.export.per_frame import FrameClassifier, FrameGate
 from tlee.models.backbones.backbone import run_modules
 from tlee.models.model import Tlee
-from tlee.runtime.onnx_session import import_onnxruntime
 
 OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
 NEXT = "_next"  # behind the name of a state: its value for the next frame
@@ -183,19 +183,12 @@ def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
             input_names=list(segment.inputs),
             output_names=list(segment.outputs),
         )
-    model = _slim(onnx.load_model_from_string(content.getvalue()))
+    model = onnxslim.slim(onnx.load_model_from_string(content.getvalue()))
     _scale_by_weights(model.graph)
     _enter_in_blocks(model.graph)
     free_batch(segment.name, model)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _slim(model: onnx.ModelProto) -> onnx.ModelProto:
-    import_onnxruntime()  # onnxslim imports it, too, and would let it report to its maker
-    import onnxslim
-
-    return onnxslim.slim(model)
 
 
 def _scale_by_weights(graph: onnx.GraphProto) -> None:

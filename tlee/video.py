@@ -207,15 +207,17 @@ def _check_file(path: str) -> None:
 
 
 def cv2_module() -> Any:
-    """OpenCV, imported when it is first needed. Raises UsageError where it is not installed."""
+    """OpenCV, imported when it is first needed. Raises UsageError where it is not installed or cannot be loaded."""
     # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
     try:
         import cv2
-    except ImportError:
+    except ModuleNotFoundError:
         remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson it comes with JetPack)"
         raise UsageError("OpenCV", "not installed", remedy) from None
+    except ImportError as error:
+        raise UsageError("OpenCV", "cannot be loaded ({})".format(error), "mend that, or install it anew") from None
     return cv2
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
-from tlee.errors import InputError
+from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 from tlee.training.config import AugmentConfig
 from tlee.training.datasets import Listing
@@ -28,6 +28,10 @@ from tlee.video import cv2_module, open_clip, sampled_indices
 
 ASPECTS = (3 / 4, 4 / 3)  # of random crops, width to height
 READABLE = -1
+NO_PROCESSES = (
+    "give this system a /dev/shm of a megabyte (docker run --shm-size 64m), memory and open files, or decode without "
+    "(--workers 0; in a training --set data.workers=0)"
+)
 Key = tuple[int, int]  # epoch and number of the entry
 
 
@@ -235,9 +239,23 @@ class Shuffled(Sampler[list[Key]]):
             yield [(self._epoch, int(i)) for i in part[self._rank :: self._world]]
 
 
+class Batches(DataLoader):
+    """A data loader that says what it lacks.
+
+    Raises:
+        UsageError: when iterated, its processes cannot be started.
+    """
+
+    def __iter__(self) -> Any:
+        try:
+            return super().__iter__()
+        except OSError as error:
+            raise UsageError("processes that decode", f"cannot be started ({error.strerror})", NO_PROCESSES) from None
+
+
 def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
     """Batches of one process's parts of the steps; workers live on from epoch to epoch."""
-    return DataLoader(
+    return Batches(
         clips,
         batch_sampler=order,
         num_workers=workers,
@@ -251,7 +269,7 @@ def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
 def evaluation_batches(clips: Clips, batch: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     """Every video once, in the listing's order; of several processes each takes its part."""
     mine = [(0, i) for i in range(rank, len(clips), world)]
-    return DataLoader(clips, batch, sampler=mine, num_workers=workers, collate_fn=_collate, worker_init_fn=start_worker)
+    return Batches(clips, batch, sampler=mine, num_workers=workers, collate_fn=_collate, worker_init_fn=start_worker)
 
 
 def _collate(items: list[Batch]) -> Batch:
