@@ -101,7 +101,7 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
-    return _in_words(str(error))
+    return _in_words("{}\n{}".format(error.__cause__ or "", error))
 
 
 def _in_words(text: str) -> Optional[str]:
