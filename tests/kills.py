@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,18 @@ def works(command: Sequence[str], places: Sequence[Path]) -> None:
     assert ended.status == 0, ended
     left = [path for place in places for path in place.glob(".*")]
     assert not left, (left, ended)
+
+
+@contextlib.contextmanager
+def claimed_elsewhere(place: Path) -> Iterator[None]:
+    """While another process writes a folder."""
+    code = "import sys, tlee.claims as c\nwith c.claimed(sys.argv[1], folder=True): print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        yield
+        process.communicate(b"\n")
 
 
 def _until(command: Sequence[str], ending: Callable[[subprocess.Popen], object], environment: dict[str, str]) -> Ended:

@@ -1,5 +1,6 @@
 """What all commands share: how errors are reported, how tables look."""
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -191,6 +192,7 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
     and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C."""
     _own_streams()
     _own_signals(program)
+    atexit.register(_on_signals, signal.SIG_IGN)  # last of all; then Python would let them kill it
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
     if program in DRAWING:
@@ -203,10 +205,14 @@ def main(program: str, command: Callable[[Optional[List[str]]], Optional[int]]) 
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
     status = _said_all(program) or status
-    for number in SIGNALS:  # while Python and its libraries clean up
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: os._exit(status))
+    _on_signals(lambda number, frame: os._exit(status))  # while threads and libraries end
     sys.exit(status)
+
+
+def _on_signals(handler: Any) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            signal.signal(number, handler)
 
 
 def _lacking(program: str) -> int:
@@ -252,10 +258,7 @@ def _own_fonts() -> None:
 
 
 def _own_signals(program: str) -> None:
-    handler = functools.partial(_interrupt, program, os.getpid())
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
-            signal.signal(number, handler)
+    _on_signals(functools.partial(_interrupt, program, os.getpid()))
 
     def swallowed(error: Any) -> None:
         # In a finaliser, say, of something that a library could not make; the error itself is told elsewhere.

@@ -154,7 +154,7 @@ def limited(limit, value, *arguments, **environment):
 @pytest.mark.parametrize(
     ("limit", "value", "said"),
     [
-        (resource.RLIMIT_NOFILE, 8, "Too many open files; let this process open more files (ulimit -n)"),
+        (resource.RLIMIT_NOFILE, 8, "Too many open files"),
         (resource.RLIMIT_AS, 1 << 30, "memory: there is not enough"),
         (resource.RLIMIT_FSIZE, 500, "cannot be written (File too large)"),
         (resource.RLIMIT_FSIZE, 60_000, "cannot be written (File too large)"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import lines, same_models
+from kills import claimed_elsewhere
 
 from tlee.errors import CheckpointError, UsageError
 from tlee.models.checkpoint import load_checkpoint
@@ -107,6 +108,22 @@ def test_a_finished_run_resumes_to_nothing(arguments, finished, whole, plots):
 def test_a_run_is_not_overwritten(arguments, finished):
     with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
         cli.command(arguments("run")[:-1])
+
+
+def test_two_trainings_do_not_share_a_folder(arguments, tmp_path):
+    with claimed_elsewhere(tmp_path / "run"), pytest.raises(UsageError, match="run: another command is writing it"):
+        cli.command(arguments("run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_no_foreign_file_and_goes(arguments, finished, whole):
+    for name in (".state.safetensors.lock", ".best.safetensors.abcd1234.part", "tensorboard/events.out.tfevents.1"):
+        (finished / name).write_bytes(b"torn")
+    with open(finished / "metrics.jsonl", "a") as stream:
+        stream.write('{"event": "st')
+    cli.command(arguments("run"))
+    assert lines(finished) == lines(whole)
+    assert not list(finished.glob(".*"))
 
 
 def test_another_configuration_is_not_taken_for_the_same_run(arguments, finished):
