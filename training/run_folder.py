@@ -18,12 +18,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from tlee.claims import claimed, reserved
@@ -39,6 +39,8 @@ OWN = (CONFIG, METRICS, STATE, BEST, LAST, TENSORBOARD, LOSS_PLOT, ACCURACY_PLOT
 HEADER = "tlee-state"
 MODEL, MOMENTUM = "model.", "momentum."
 START_AGAIN = "remove the folder and start again"
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Progress(BaseModel):
@@ -53,16 +55,16 @@ class Progress(BaseModel):
         metrics: length of metrics.jsonl, bytes.
     """
 
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    epochs: int = 0
-    steps: int = 0
-    loss: float = 0.0
-    best: float | None = None
-    waited: int = 0
-    seconds: float = 0.0
-    metrics: int = 0
+    stage: Count = 0
+    epoch: Count = 0
+    step: Count = 0
+    epochs: Count = 0
+    steps: Count = 0
+    loss: Number = 0.0
+    best: Number | None = None
+    waited: Count = 0
+    seconds: Number = 0.0
+    metrics: Count = 0
 
 
 class RunFolder:
