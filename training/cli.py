@@ -43,7 +43,8 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
     from tlee.training.run_folder import RunFolder
     from tlee.training.train import read_data
 
-    rank_zero_only.rank = 0 if launch.first else 1  # whether it speaks; it would read any launcher's variables
+    # Whether it speaks; by itself it would read any launcher's variables.
+    rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
     config = load(options.config, options.set, launch.first)
     check_parts(options.config, config)
     data = read_data(config)

@@ -91,7 +91,7 @@ class Recording:
             if self._file.write(content) == len(content):
                 return
         except OSError as error:
-            problem = error.strerror
+            problem = error.strerror or problem
         remedy = "make room there, or set TMPDIR to a folder that has some"
         raise UsageError(tempfile.gettempdir(), CANNOT_WRITE.format(problem), remedy)
 
