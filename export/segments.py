@@ -177,7 +177,7 @@ def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
         torch.onnx.export(
             segment.module,
             segment.example(),
-            content,  # type: ignore[arg-type] - a stream, too, where dynamo is off
+            content,  # type: ignore[arg-type]  # a stream, too, where dynamo is off
             dynamo=False,  # the dynamo exporter cannot write opset 13
             opset_version=OPSET,
             input_names=list(segment.inputs),
