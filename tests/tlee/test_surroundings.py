@@ -145,7 +145,8 @@ def limited(limit, value, *arguments, **environment):
         if limit is not None:
             resource.setrlimit(limit, (value, value))
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    # Python keeps compiled modules that it could write a part of only.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **environment}
     ended = subprocess.run(command(*arguments), capture_output=True, text=True, preexec_fn=begin, env=environment)
     return ended.returncode, ended.stderr
 
