@@ -6,6 +6,7 @@ All chance comes from (seed, epoch, number of the entry), so an example is the s
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from tlee.video import cv2_module, open_clip, sampled_indices
 
 ASPECTS = (3 / 4, 4 / 3)  # of random crops, width to height
 READABLE = -1
+PR_SET_PDEATHSIG = 1  # of Linux
 NO_PROCESSES = (
     "give this system a /dev/shm of a megabyte (docker run --shm-size 64m), memory and open files, or decode without "
     "(--workers 0; in a training --set data.workers=0)"
@@ -297,7 +299,8 @@ def readable_batches(
 
 def start_worker(worker: int) -> None:
     """Decode in one thread, since there is a worker for every core; leave Ctrl-C to the process that is asked; end
-    where a batch cannot be sent, for which that process would wait."""
+    where a batch cannot be sent, for which that process would wait; end with that process, however it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it would wait for ever until its batches are taken
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -66,6 +67,17 @@ def test_a_batch_that_cannot_be_sent_is_not_waited_for(listing, capsys, monkeypa
     monkeypatch.setattr("tlee.training.clips._collate", lambda items: items[0])
     status = cli.run("tlee-eval", lambda _: len(list(evaluation_batches(Large(listing, SPEC), 1, 1))))
     assert status == 2 and "a process that decodes them ended" in capsys.readouterr().err
+
+
+def test_loader_processes_end_with_the_one_that_started_them(listing, tmp_path):
+    read, write = os.pipe()
+    if not (parent := os.fork()):
+        batches = iter(evaluation_batches(Clips(listing, FrameSpec(4, frame_order(4), 300, 300)), 1, 1))
+        next(batches)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.close(write)
+    os.waitpid(parent, 0)
+    assert select.select([read], [], [], 10)[0] and os.read(read, 1) == b""  # nobody has the other end any more
 
 
 def test_batches_need_no_shared_memory(listing, monkeypatch):
