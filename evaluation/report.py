@@ -33,7 +33,7 @@ from typing import Any
 from tlee.errors import UsageError
 from tlee.evaluation.page import page
 from tlee.evaluation.results import DIGITS, Evaluation
-from tlee.files import whole_folder
+from tlee.files import whole_file, whole_folder
 
 FORMAT = 1
 JSON = "report.json"
@@ -70,16 +70,22 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
 
 
 def write_report(folder: Path, evaluation: Evaluation, report: dict[str, Any]) -> None:
-    """Write the three files of a report, made by `report_of`, into a folder."""
-    _write(folder / JSON, json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write the three files of a report, made by `report_of`, into a folder. Raises UsageError: it has no room."""
+    write_text(folder / JSON, json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
     lines = (json.dumps(line, allow_nan=False, ensure_ascii=False) for line in video_lines(evaluation))
-    _write(folder / "videos.jsonl", "".join(line + "\n" for line in lines))
-    _write(folder / "index.html", page(report))
+    write_text(folder / "videos.jsonl", "".join(line + "\n" for line in lines))
+    write_text(folder / "index.html", page(report))
 
 
-def _write(path: Path, text: str) -> None:
-    # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+def write_text(path: Path, text: str) -> None:
+    """Write one file of a report.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    with whole_file(str(path), "wb") as stream:
+        # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
+        stream.write(text.encode("utf-8", errors="backslashreplace"))
 
 
 def video_lines(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

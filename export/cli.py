@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tlee import cli
+from tlee.claims import claimed
 from tlee.info import describe
 
 PROGRAM = "tlee-export"
@@ -53,19 +54,20 @@ def command(arguments: list[str] | None) -> None:
     if options.config:
         config, warnings = load_model_config(options.config)
         warn(PROGRAM, options.config, warnings)
-    model = load_model(options.checkpoint, config)
-    if options.labels:
-        names = read_names(options.labels, model.config.model.classes)
-        model.config = model.config.model_copy(update={"labels": names})
-    bundle = export_bundle(
-        plain(model) if options.plain else model,
-        options.output,
-        options.checkpoint,
-        verified=not options.no_verify,
-        replace=options.replace,
-        target=options.target,
-        forms=options.forms,
-    )
+    with claimed(options.output, folder=True):
+        model = load_model(options.checkpoint, config)
+        if options.labels:
+            names = read_names(options.labels, model.config.model.classes)
+            model.config = model.config.model_copy(update={"labels": names})
+        bundle = export_bundle(
+            plain(model) if options.plain else model,
+            options.output,
+            options.checkpoint,
+            verified=not options.no_verify,
+            replace=options.replace,
+            target=options.target,
+            forms=options.forms,
+        )
     print("\n".join(describe(bundle)))
     print(f"written: {options.output}")
 

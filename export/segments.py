@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -170,19 +170,20 @@ def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
     Raises:
         UsageError: a layer computes for one video only.
     """
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+    content = io.BytesIO()
+    with warnings.catch_warnings():
         # torch announces the end of the exporter that alone can write opset 13.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             segment.module,
             segment.example(),
-            file.name,
+            content,  # type: ignore[arg-type]  # a stream, too, where dynamo is off
             dynamo=False,  # the dynamo exporter cannot write opset 13
             opset_version=OPSET,
             input_names=list(segment.inputs),
             output_names=list(segment.outputs),
         )
-        model = onnxslim.slim(onnx.load(file.name))
+    model = onnxslim.slim(onnx.load_model_from_string(content.getvalue()))
     _scale_by_weights(model.graph)
     _enter_in_blocks(model.graph)
     free_batch(segment.name, model)

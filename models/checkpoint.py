@@ -35,8 +35,9 @@ def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object
         HEADER: json.dumps({"version": __version__, "config": model.config.model_dump(), "training": training or {}})
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    content = safetensors.torch.save(tensors, header)
     with whole_file(os.fspath(path), "wb") as stream:
-        stream.write(safetensors.torch.save(tensors, header))
+        stream.write(content)
 
 
 def load_checkpoint(path: str | Path) -> Tlee:

@@ -2,35 +2,43 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
-import signal
+import re
+import stat
 import sys
-import threading
-import time
+import tempfile
 import unicodedata
+import warnings
 from typing import Any, Callable, Iterable, List, Optional, Sequence
 
+from tlee import process
 from tlee.errors import UNSAFE, TleeError, not_imported, printable
-from tlee.files import keep_lines
+from tlee.process import INTERRUPTED, output_failed, report
 
-OK, INPUT_FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+__all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
+
+OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
 WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
+MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
+# As libraries say it.
+NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
+LOADER = (
+    "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
+    "(--workers; in a training --set data.workers=N)"
+)
+# Commands that draw plots, with matplotlib.
+DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
 REMEDIES = {
     errno.EMFILE: "let this process open more files (ulimit -n)",
     errno.ENFILE: "close other programs: the system's table of open files is full",
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
     errno.ENOMEM: "close other programs, or add swap",
     errno.EAGAIN: "let this user start more processes (ulimit -u)",
 }
-
-
-def report(program: str, error: object) -> None:
-    """One line on standard error."""
-    sys.stderr.write("{}: {}\n".format(program, printable(error)))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -76,7 +84,8 @@ def run(
         report(program, "interrupted")
         return INTERRUPTED
     except Exception as error:
-        if _interrupted:  # libraries that are being imported make other errors of it
+        # Libraries make other errors of it, or see first that their own processes were told to end.
+        if process.interrupted or "killed by signal: Terminated" in str(error):
             report(program, "interrupted")
             return INTERRUPTED
         if isinstance(error, TleeError):
@@ -97,53 +106,30 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, ImportError):
         return str(not_imported(error.name or "library", "", error, ""))
     if isinstance(error, MemoryError):
-        return "memory: there is not enough; close other programs, add swap, or give this one smaller work"
+        return MEMORY
     if isinstance(error, OSError):
         remedy = REMEDIES.get(error.errno or 0, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
+    return _in_words("{}\n{}".format(error.__cause__ or "", error))
+
+
+def _in_words(text: str) -> Optional[str]:
+    """The same of errors that libraries tell in words of their own."""
+    if "in DataLoader worker process" in text:  # with the traceback of an error of ours or of a library
+        text = text.strip().splitlines()[-1]
+        if text.startswith("tlee.errors."):
+            return text.partition(": ")[2]
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+        found = re.search(r"killed by signal: ([^.]*)", text)
+        return LOADER.format(found.group(1) if found else "by itself")
+    if any(words in text.lower() for words in NO_MEMORY):
+        return MEMORY
+    for code, remedy in REMEDIES.items():
+        if os.strerror(code) in text:
+            return "system: {}; {}".format(os.strerror(code), remedy)
     return None
-
-
-WATCH = "watch"  # name of a thread
-_interrupted: List[int] = []  # signals that this process was to end by
-_ended: List[int] = []  # the command's status, once it has one
-
-
-def _interrupt(number: int, frame: object) -> None:
-    _interrupted.append(number)
-    raise KeyboardInterrupt
-
-
-class _Output(io.TextIOWrapper):
-    """Standard output or error: one that fails is told at the end, and stops nothing else that a command does.
-
-    Attributes:
-        error: what went wrong first.
-    """
-
-    error: Optional[OSError] = None
-
-    def write(self, text: str) -> int:
-        if self.error is None:
-            try:
-                return super().write(text)
-            except OSError as error:
-                self.error = error
-        return len(text)
-
-    def flush(self) -> None:
-        if self.error is None:
-            try:
-                super().flush()
-            except OSError as error:
-                self.error = error
-
-
-def output_failed() -> bool:
-    """Whether nobody gets what is written to standard output any more: a command that writes nothing else may stop."""
-    return isinstance(sys.stdout, _Output) and sys.stdout.error is not None
 
 
 def main(
@@ -153,72 +139,58 @@ def main(
     and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C.
 
     Args:
-        patience: seconds after an interrupt at which the process ends even if a call into a library has not come back,
-            with the lines of `whole_file` so far.
+        patience: see `tlee.process.watch`; None to wait for a call into a library however long it takes.
     """
-    _own_streams()
-    _own_signals()
+    process.own_streams()
+    process.own_signals(program)
     if patience is not None:
-        with contextlib.suppress(OSError, RuntimeError):  # no descriptor or thread left: then it waits
-            _watch(program, patience)
+        process.watch(program, patience)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
+    if program in DRAWING:
+        _own_fonts()
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     try:
-        status = run(program, command)
+        status = _lacking(program) or run(program, command)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
-    _ended.append(status)
-    status = _said_all(program) or status
-    if patience is not None and any(t.daemon and t.name != WATCH for t in threading.enumerate()):
-        sys.stderr.flush()
-        os._exit(status)  # threads that are stuck in a library do not survive its taking down
-    sys.exit(status)
+    process.end(_said_all(program) or status)
 
 
-def _watch(program: str, patience: float) -> None:
-    """A thread that ends the process in time."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-
-    def wait() -> None:
-        os.read(reading, 1)
-        time.sleep(patience)
-        keep_lines()
-        if not _ended:
-            report(program, "interrupted")
-        os._exit(INTERRUPTED)
-
-    threading.Thread(target=wait, name=WATCH, daemon=True).start()
-    signal.set_wakeup_fd(writing)  # written to when a signal comes, not when Python handles it
+def _lacking(program: str) -> int:
+    """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
+    if program not in WORKSTATION or not sys.platform.startswith("linux") or os.path.exists("/proc/cpuinfo"):
+        return OK
+    # They would go on, and complain of it in a line for every layer.
+    problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
+    report(program, problem + "; mount it (mount -t proc proc /proc)")
+    return WRONG_USE
 
 
-def _own_streams() -> None:
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:  # closed: the next file that is opened would get its number
-            nowhere = os.open(os.devnull, os.O_RDWR if name == "stderr" else os.O_RDONLY)
-            os.dup2(nowhere, number)
-            if nowhere != number:
-                os.close(nowhere)
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
-    for name in ("stdout", "stderr"):
-        # A name may hold what the terminal's encoding cannot (ASCII in many containers): shown escaped.
-        stream = getattr(sys, name)
-        encoding, lines = stream.encoding, stream.isatty() or name == "stderr"
-        setattr(sys, name, _Output(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
-
-
-def _own_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
-            signal.signal(number, _interrupt)
+def _own_fonts() -> None:
+    """Keep matplotlib's list of fonts out of the home of a user who has none of its folders there."""
+    home = os.path.expanduser("~")
+    kept = [
+        os.environ.get("XDG_" + kind.upper() + "_HOME", os.path.join(home, "." + kind)) for kind in ("cache", "config")
+    ]
+    if "MPLCONFIGDIR" in os.environ or any(os.path.isdir(os.path.join(folder, "matplotlib")) for folder in kept):
+        return
+    with contextlib.suppress(OSError):
+        folder = os.path.join(tempfile.gettempdir(), "tlee-matplotlib-{}".format(os.getuid()))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        found = os.lstat(folder)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and nobody else's
+            os.environ["MPLCONFIGDIR"] = folder
 
 
 def _said_all(program: str) -> int:
     """INPUT_FAILED, and a line, where standard output could not be written; not where its reader has seen enough."""
     output = sys.stdout
     output.flush()
-    error = output.error if isinstance(output, _Output) else None
+    error = output.error if isinstance(output, process.Output) else None
     if error is None:
         return OK
     with contextlib.suppress(OSError):  # for what is left in its buffer

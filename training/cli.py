@@ -7,59 +7,87 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tlee import cli
 from tlee.errors import TleeError, UsageError
+from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch, launch_of
+
+if TYPE_CHECKING:
+    from tlee.training.config import TrainingConfig
+    from tlee.training.run_folder import RunFolder
+    from tlee.training.train import Data
 
 PROGRAM = "tlee-train"
 
 
 def command(arguments: list[str] | None) -> int | None:
     options = _parser().parse_args(arguments)
-    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
-    from lightning_fabric.utilities import rank_zero_only
-
-    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes
+    launch = launch_of(os.environ, options.devices, options.nodes)
     try:
-        _train(options, first)
+        _train(options, launch)
     except TleeError:
-        if first:
+        if launch.first:
             raise
         return cli.WRONG_USE  # the first process has said it
     return None
 
 
-def _train(options: argparse.Namespace, first: bool) -> None:
-    import torch
-    from lightning_fabric import Fabric
+def _train(options: argparse.Namespace, launch: Launch) -> None:
+    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from lightning_fabric.utilities import rank_zero_only
 
     from tlee.models.model import check_parts
-    from tlee.training.run_folder import BEST, RunFolder
-    from tlee.training.train import Trainer, read_data
+    from tlee.training.run_folder import RunFolder
+    from tlee.training.train import read_data
 
-    config = load(options.config, options.set, first)
+    # Whether it speaks; by itself it would read any launcher's variables.
+    rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
+    config = load(options.config, options.set, launch.first)
     check_parts(options.config, config)
     data = read_data(config)
-    folder = RunFolder(options.output, writes=first)
-    if first:
-        for note in [*data.train.notes, *(n for n in data.val.notes if n not in data.train.notes)]:
-            cli.report(PROGRAM, note)
-        folder.create(config, options.resume)
+    folder = RunFolder(options.output, writes=launch.first)
+    with folder.claimed():
+        if launch.first:
+            for note in [*data.train.notes, *(n for n in data.val.notes if n not in data.train.notes)]:
+                cli.report(PROGRAM, note)
+            folder.create(config, options.resume)
+        _run(options, launch, config, data, folder)
+
+
+def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, data: Data, folder: RunFolder) -> None:
+    import torch
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import environments
+
+    from tlee.training.run_folder import BEST
+    from tlee.training.train import Trainer
+
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
-    devices, nodes = processes(options, os.environ)
+    warnings.filterwarnings("ignore", "The `srun` command is available")
+    known = {
+        TORCHRUN: environments.TorchElasticEnvironment,
+        SRUN: environments.SLURMEnvironment,
+        ALONE: environments.LightningEnvironment,
+    }
     accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=config.precision)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=launch.devices,
+        num_nodes=launch.nodes,
+        precision=config.precision,
+        plugins=[known[launch.way]()],
+    )
     fabric.launch()
     try:
         Trainer(config, data, folder, fabric).run()
     except torch.OutOfMemoryError:
         remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
         raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
-    if first:
+    if launch.first:
         print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
@@ -110,16 +138,6 @@ def _set(content: dict[str, Any], change: str) -> None:
         equals = ""
     if not equals:
         raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")
-
-
-def processes(options: argparse.Namespace, environment: Any) -> tuple[int | str, int]:
-    """Devices per machine and number of machines: as asked for, else as torchrun or SLURM started us."""
-    local, world = environment.get("LOCAL_WORLD_SIZE"), environment.get("WORLD_SIZE")
-    if local and world:
-        return int(local), int(world) // int(local)
-    if "SLURM_NTASKS_PER_NODE" in environment and "SLURM_PROCID" in environment:
-        return int(environment["SLURM_NTASKS_PER_NODE"]), int(environment.get("SLURM_NNODES", 1))
-    return options.devices or "auto", options.nodes
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,9 +6,11 @@ All chance comes from (seed, epoch, number of the entry), so an example is the s
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
-from tlee.errors import InputError
+from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 from tlee.training.config import AugmentConfig
 from tlee.training.datasets import Listing
@@ -27,6 +29,11 @@ from tlee.video import cv2_module, open_clip, sampled_indices
 
 ASPECTS = (3 / 4, 4 / 3)  # of random crops, width to height
 READABLE = -1
+PR_SET_PDEATHSIG = 1  # of Linux
+NO_PROCESSES = (
+    "give this system a /dev/shm of a megabyte (docker run --shm-size 64m), memory and open files, or decode without "
+    "(--workers 0; in a training --set data.workers=0)"
+)
 Key = tuple[int, int]  # epoch and number of the entry
 
 
@@ -44,6 +51,15 @@ class Batch(NamedTuple):
     targets: Tensor
     entry: Tensor
     unreadable: Tensor
+
+    def __reduce__(self) -> Any:
+        # Through a pipe, not in shared memory as tensors go: containers have little of that, whoever runs out of it is
+        # killed or waits for ever, and every tensor there takes an open file.
+        return _batch, tuple(tensor.numpy() for tensor in self)
+
+
+def _batch(*arrays: np.ndarray) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
 
 
 class Kept(NamedTuple):
@@ -225,12 +241,27 @@ class Shuffled(Sampler[list[Key]]):
             yield [(self._epoch, int(i)) for i in part[self._rank :: self._world]]
 
 
+class Batches(DataLoader):
+    """A data loader that says what it lacks.
+
+    Raises:
+        UsageError: when iterated, its processes cannot be started.
+    """
+
+    def __iter__(self) -> Any:
+        try:
+            return super().__iter__()
+        except OSError as error:
+            raise UsageError("processes that decode", f"cannot be started ({error.strerror})", NO_PROCESSES) from None
+
+
 def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
     """Batches of one process's parts of the steps; workers live on from epoch to epoch."""
-    return DataLoader(
+    return Batches(
         clips,
         batch_sampler=order,
         num_workers=workers,
+        collate_fn=_collate,
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),
@@ -240,7 +271,11 @@ def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:
 def evaluation_batches(clips: Clips, batch: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     """Every video once, in the listing's order; of several processes each takes its part."""
     mine = [(0, i) for i in range(rank, len(clips), world)]
-    return DataLoader(clips, batch, sampler=mine, num_workers=workers, worker_init_fn=start_worker)
+    return Batches(clips, batch, sampler=mine, num_workers=workers, collate_fn=_collate, worker_init_fn=start_worker)
+
+
+def _collate(items: list[Batch]) -> Batch:
+    return Batch(*map(torch.stack, zip(*items)))
 
 
 def readable_batches(
@@ -263,8 +298,12 @@ def readable_batches(
 
 
 def start_worker(worker: int) -> None:
-    """Decode in one thread, since there is a worker for every core, and leave Ctrl-C to the process that is asked."""
+    """Decode in one thread, since there is a worker for every core; leave Ctrl-C to the process that is asked; end
+    where a batch cannot be sent, for which that process would wait; end with that process, however it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it would wait for ever until its batches are taken
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
     cv2_module().setNumThreads(0)
 

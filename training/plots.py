@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -26,8 +27,10 @@ def plot_run(folder: RunFolder) -> None:
         axes.set_xlabel("epoch, over all stages")
         axes.grid(alpha=0.3)
         axes.legend(loc="best")
+        picture = BytesIO()
+        figure.savefig(picture, dpi=120, format="png")
         with whole_file(str(folder.path / name), "wb") as stream:
-            figure.savefig(stream, dpi=120, format="png")
+            stream.write(picture.getvalue())
 
 
 def _loss(axes: Axes, epochs: list[dict[str, Any]]) -> None:

@@ -13,20 +13,23 @@ It holds:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from tlee.claims import claimed, reserved
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, whole_file
+from tlee.training.board import Board
 from tlee.training.config import TrainingConfig
 
 CONFIG, METRICS, STATE = "config.yml", "metrics.jsonl", "state.safetensors"
@@ -36,6 +39,8 @@ OWN = (CONFIG, METRICS, STATE, BEST, LAST, TENSORBOARD, LOSS_PLOT, ACCURACY_PLOT
 HEADER = "tlee-state"
 MODEL, MOMENTUM = "model.", "momentum."
 START_AGAIN = "remove the folder and start again"
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Progress(BaseModel):
@@ -50,16 +55,16 @@ class Progress(BaseModel):
         metrics: length of metrics.jsonl, bytes.
     """
 
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    epochs: int = 0
-    steps: int = 0
-    loss: float = 0.0
-    best: float | None = None
-    waited: int = 0
-    seconds: float = 0.0
-    metrics: int = 0
+    stage: Count = 0
+    epoch: Count = 0
+    step: Count = 0
+    epochs: Count = 0
+    steps: Count = 0
+    loss: Number = 0.0
+    best: Number | None = None
+    waited: Count = 0
+    seconds: Number = 0.0
+    metrics: Count = 0
 
 
 class RunFolder:
@@ -73,10 +78,27 @@ class RunFolder:
     def __init__(self, path: str | Path, writes: bool = True) -> None:
         self.path = Path(path)
         self.writes = writes
-        self._board: Any = None
+        self._board: Board | None = None
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Be the only training that writes here, until the block ends; its other processes need nothing for that.
+
+        Raises:
+            UsageError: another one does, or the folder cannot be written.
+        """
+        if not self.writes:
+            yield
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+        with claimed(str(self.path), folder=True):
+            yield
 
     def create(self, config: TrainingConfig, resume: bool) -> None:
-        """Make the folder, or see that it holds this run already.
+        """Make the folder, or see that it holds this run already. It has to be claimed.
 
         Raises:
             UsageError: it cannot be written, holds a run and `resume` is false, or one of another configuration.
@@ -88,10 +110,10 @@ class RunFolder:
             if not file.exists() or _as_yaml(config) != file.read_text(encoding="utf-8"):
                 raise UsageError(file, "the run has another configuration", "give this one, or choose another folder")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(exist_ok=True)
             for left in (p for name in OWN for p in self.path.glob(f".{name}.*")):  # a killed run's unfinished files
                 left.unlink()
-            foreign = sorted({p.name for p in self.path.iterdir()} - set(OWN))
+            foreign = sorted(p.name for p in self.path.iterdir() if p.name not in OWN and not reserved(p.name))
         except OSError as error:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         if foreign:
@@ -122,39 +144,38 @@ class RunFolder:
             return
         tensors = {MODEL + name: tensor.contiguous().cpu() for name, tensor in model.items()}
         tensors.update({MOMENTUM + name: tensor.contiguous().cpu() for name, tensor in momentum.items()})
+        content = safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()})
         with whole_file(str(self.path / STATE), "wb") as stream:
-            stream.write(safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()}))
+            stream.write(content)
 
     def open_metrics(self, progress: Progress) -> None:
         """Start the records, or go on with them: what a killed run wrote after its last state is taken back."""
         if not self.writes:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         file = self.path / METRICS
         try:
             file.touch()
             if file.stat().st_size < progress.metrics:
                 raise UsageError(file, "shorter than it was when the run's state was saved", START_AGAIN)
             os.truncate(file, progress.metrics)
+            self._board = Board(self.path / TENSORBOARD, progress.steps)
         except OSError as error:
-            raise UsageError(file, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-        self._board = SummaryWriter(str(self.path / TENSORBOARD), purge_step=progress.steps)
+            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
     def record(self, progress: Progress, event: str, values: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl, and its numbers to TensorBoard."""
-        if not self.writes:
+        if self._board is None:
             return
         line = json.dumps({"event": event, "step": progress.steps, **values}, allow_nan=False) + "\n"
         try:
             with open(self.path / METRICS, "ab") as stream:
                 stream.write(line.encode())
+                stream.flush()
                 progress.metrics = stream.tell()
+            self._board.add(progress.steps, ((f"{event}/{name}", value) for name, value in _scalars(values)))
         except OSError as error:
-            raise UsageError(self.path / METRICS, CANNOT_WRITE.format(error.strerror), "make room") from None
-        for name, value in _scalars(values):
-            self._board.add_scalar(f"{event}/{name}", value, progress.steps)
-        self._board.flush()
+            remedy = "make room, and go on with --resume"
+            raise UsageError(self.path / METRICS, CANNOT_WRITE.format(error.strerror), remedy) from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """All recorded lines."""

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tlee.cli import report
-from tlee.errors import UsageError
-from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.errors import CheckpointError, UsageError
+from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
 from tlee.training.batchnorm import synchronise
@@ -29,7 +29,7 @@ from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, m
 from tlee.training.config import StageConfig, TrainingConfig
 from tlee.training.datasets import Listing, read_listing, split_listing
 from tlee.training.plots import plot_run
-from tlee.training.run_folder import BEST, LAST, Progress, RunFolder
+from tlee.training.run_folder import BEST, LAST, START_AGAIN, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate
 
@@ -121,6 +121,7 @@ class Trainer:
         momentum: dict[str, Tensor] = {}
         if saved:
             self.progress, entries, momentum = saved
+            self._check_state(entries, momentum)
             self.model.load_state_dict(entries)
         else:
             self._say(initialise(self.model, self.config.init))
@@ -133,6 +134,13 @@ class Trainer:
             momentum = {}
         self._finish()
         return self.model.eval()
+
+    def _check_state(self, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+        file, wanted = self.folder.path / STATE, shapes(self.model.state_dict())
+        check_entries(file, wanted, shapes(entries))
+        odd = [name for name, shape in shapes(momentum).items() if wanted.get(name) != shape]
+        if odd:
+            raise CheckpointError(file, f"momentum of something else ({odd[0]})", START_AGAIN)
 
     def _stage(self, config: StageConfig, momentum: dict[str, Tensor]) -> None:
         progress, patience = self.progress, config.patience or math.inf
@@ -164,7 +172,8 @@ class Trainer:
         optimiser = torch.optim.SGD(
             learning.values(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
-        for name, value in momentum.items():
+        for name in momentum.keys() & learning.keys():
+            value = momentum[name]
             optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
         stage_module = StageModule(self.model, config)
         module, wrapped = fabric.setup(stage_module, optimiser)

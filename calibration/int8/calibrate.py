@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +25,9 @@ from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.int8.units import UnitForm, cache_of, clips_to_record, unit_forms
 from tlee.calibration.videos import Parts, VideoReader, check_part
+from tlee.claims import CANNOT_WRITE, CHOOSE_FOLDER, claimed, remove, temporary_folder
 from tlee.errors import BundleError, UsageError
 from tlee.export.activations import add_activations, deviation, record
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.onnx_session import import_onnxruntime
@@ -224,13 +222,15 @@ def _policy(bundle: Bundle, settings: Settings, exits: str) -> Any:
 @contextlib.contextmanager
 def _folder_beside(path: str) -> Iterator[str]:
     """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
-    path = os.path.abspath(path)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{Path(path).name}.", dir=os.path.dirname(path))
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-    with folder as name:
-        yield name
+    with claimed(path, folder=True) as place:
+        try:
+            folder = temporary_folder(place)
+        except OSError as error:
+            raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+        try:
+            yield folder
+        finally:
+            remove(folder)
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from tlee import cli
 from tlee.bundle import Bundle
 from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
+from tlee.claims import claimed
 from tlee.evaluation.arguments import add_data_arguments, listing_of
 
 PROGRAM = "tlee-calibrate"
@@ -37,6 +38,7 @@ def command(arguments: list[str] | None) -> int:
         targets=Targets(options.min_agreement / 100, options.max_accuracy_drop / 100),
     )
     with ExitStack() as stack:
+        stack.enter_context(claimed(bundle.path, folder=True))
         folder: Path | None = None
         if options.output:
             folder = stack.enter_context(report_folder(options.output, options.replace))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 from collections import Counter
@@ -89,7 +90,9 @@ class Recorder(Backend):
     def _keep(self, files: dict[str, str], values: Sequence[Any]) -> None:
         try:
             for file, value in zip(files.values(), values):
-                np.save(file, self._backend.array(value))
+                content = io.BytesIO()  # by itself NumPy does not say why it cannot write
+                np.save(content, self._backend.array(value))
+                Path(file).write_bytes(content.getvalue())
         except OSError as error:
             raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
 

@@ -32,7 +32,7 @@ from tlee.bundle import MANIFEST, Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
 from tlee.calibration.int8.page import page
 from tlee.calibration.videos import VideoReader
-from tlee.evaluation.report import JSON
+from tlee.evaluation.report import JSON, write_text
 from tlee.files import sha256
 
 FORMAT = 1
@@ -93,8 +93,7 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Write both files of a report, made by `report_of`, into a folder."""
     text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     for name, content in ((JSON, text), ("index.html", page(report))):
-        # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
-        (folder / name).write_text(content, encoding="utf-8", errors="backslashreplace")
+        write_text(folder / name, content)
 
 
 def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
 from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
+from tlee.claims import claimed
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of
 
@@ -45,6 +46,7 @@ def command(arguments: list[str] | None) -> int:
     target = Target(options.max_accuracy_drop, options.min_accuracy, cost)
     reader = VideoReader(bundle.frames, options.workers)
     with ExitStack() as stack:
+        stack.enter_context(claimed(bundle.path, folder=True))
         folder: Path | None = None
         if options.output:
             folder = stack.enter_context(report_folder(options.output, options.replace))

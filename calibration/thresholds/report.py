@@ -38,7 +38,7 @@ from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.evaluation.metrics import wilson
-from tlee.evaluation.report import JSON
+from tlee.evaluation.report import JSON, write_text
 from tlee.evaluation.results import rounded
 from tlee.files import sha256, write_json
 from tlee.runtime import Result
@@ -85,7 +85,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
 def write_report(folder: Path, report: dict[str, Any], traced: TraceFile) -> None:
     """Write `report.json`, `index.html` and `trace.npz` into a folder."""
     write_json(str(folder / JSON), report)
-    (folder / "index.html").write_text(page(report), encoding="utf-8", errors="backslashreplace")
+    write_text(folder / "index.html", page(report))
     save_trace(folder / "trace.npz", traced)
 
 

@@ -8,6 +8,8 @@ goes where none of these went, the tree leads to the most similar state, and say
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -16,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tlee.calibration.thresholds.policies import Policies, uniform
-from tlee.errors import SegmentError
+from tlee.claims import CANNOT_WRITE
+from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.replay import RepeatingChain
 from tlee.inference import NOT_A_NUMBER, check_shares
 
@@ -67,24 +70,33 @@ class Recording:
         self._parts: list[tuple[np.ndarray, ...]] = []  # of each video child, known, score
         self._count = 0
         # Logits: too many for memory where classes are. Closed with the recording.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
 
     def __len__(self) -> int:
         """How many videos."""
         return len(self._roots)
 
     def add(self, tree: Tree, labels: tuple[int, ...]) -> None:
-        """Add a video and the classes it has."""
+        """Add a video and the classes it has. Raises UsageError: the disk for temporary files is full."""
         self._roots.append(self._count)
         self._labels.append(labels)
-        self._file.write(np.stack(tree.logits).astype(np.float32).tobytes())
+        self._keep(np.stack(tree.logits).astype(np.float32).tobytes())
         self._count += len(tree.logits)
         arrays = (np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32))
         self._parts.append(arrays)
 
+    def _keep(self, content: bytes) -> None:
+        problem = os.strerror(errno.ENOSPC)
+        try:
+            if self._file.write(content) == len(content):
+                return
+        except OSError as error:
+            problem = error.strerror or problem
+        remedy = "make room there, or set TMPDIR to a folder that has some"
+        raise UsageError(tempfile.gettempdir(), CANNOT_WRITE.format(problem), remedy)
+
     def logits(self) -> np.ndarray:
         """(S, E, K) float32, on disk."""
-        self._file.flush()
         return np.memmap(self._file, np.float32, "r", shape=(self._count, *self._shape))
 
     def labels(self) -> np.ndarray:

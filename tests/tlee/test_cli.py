@@ -157,7 +157,7 @@ def test_an_interruption_while_the_first_library_loads_is_a_line(tmp_path):
 
 
 def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_interrupted", [2])
+    monkeypatch.setattr(cli.process, "interrupted", [2])
     for error in (InputError("a", "b", "c"), ImportError(), RuntimeError()):
         assert cli.run("tlee-run", raising(error)) == 130
         assert capsys.readouterr().err == "tlee-run: interrupted\n"

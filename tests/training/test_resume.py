@@ -1,6 +1,7 @@
 """A killed run goes on as if nothing had happened."""
 
 import contextlib
+import json
 import multiprocessing
 import shutil
 import time
@@ -10,6 +11,9 @@ import pytest
 import torch
 import yaml
 from conftest import lines, same_models
+from kills import claimed_elsewhere
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tlee.errors import CheckpointError, UsageError
 from tlee.models.checkpoint import load_checkpoint
@@ -107,6 +111,42 @@ def test_a_finished_run_resumes_to_nothing(arguments, finished, whole, plots):
 def test_a_run_is_not_overwritten(arguments, finished):
     with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
         cli.command(arguments("run")[:-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"step": -1}, "not the state of a run"),
+        ({"steps": 10**30}, "not the state of a run"),
+        ({"loss": "NaN"}, "not the state of a run"),
+        ({"entry": "model.nothing"}, "of another model: 1 unknown"),
+        ({"entry": "momentum.nothing"}, r"momentum of something else \(nothing\)"),
+    ],
+)
+def test_a_state_that_makes_no_sense_is_refused(arguments, finished, change, said):
+    with safe_open(finished / STATE, framework="pt") as file:
+        header = json.loads(file.metadata()["tlee-state"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    tensors |= {change.pop("entry"): torch.zeros(1)} if "entry" in change else {}
+    save_file(tensors, finished / STATE, {"tlee-state": json.dumps({**header, **change})})
+    with pytest.raises(CheckpointError, match=said):
+        cli.command(arguments("run"))
+
+
+def test_two_trainings_do_not_share_a_folder(arguments, tmp_path):
+    with claimed_elsewhere(tmp_path / "run"), pytest.raises(UsageError, match="run: another command is writing it"):
+        cli.command(arguments("run"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_no_foreign_file_and_goes(arguments, finished, whole):
+    for name in (".state.safetensors.lock", ".best.safetensors.abcd1234.part", "tensorboard/events.out.tfevents.1"):
+        (finished / name).write_bytes(b"torn")
+    with open(finished / "metrics.jsonl", "a") as stream:
+        stream.write('{"event": "st')
+    cli.command(arguments("run"))
+    assert lines(finished) == lines(whole)
+    assert not list(finished.glob(".*"))
 
 
 def test_another_configuration_is_not_taken_for_the_same_run(arguments, finished):

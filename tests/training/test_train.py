@@ -307,19 +307,6 @@ def test_a_setting_that_is_none_is_refused(train, change):
         train(arguments=["--set", change])
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, ("auto", 1)),
-        ({"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "3"}, (2, 3)),
-    ],
-)
-def test_processes_are_those_that_torchrun_or_slurm_started(environment, expected):
-    options = cli._parser().parse_args(["a.yml", "-o", "run"])
-    assert cli.processes(options, environment) == expected
-
-
 def test_a_model_with_branches_starts_from_a_published_one_without_them(tmp_path):
     parts = {**SMALL["model"], "neck": 24}
     frameexit = small_model(seed=7, model={**parts, "branches": 0, "heads": "per_frame", "gate": "eg"})

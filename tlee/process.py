@@ -1,0 +1,161 @@
+"""What a command does with its process: standard streams that may fail, and signals that ask it to end."""
+
+import atexit
+import contextlib
+import functools
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any, List, Optional
+
+from tlee.errors import printable
+from tlee.files import keep_lines
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask a process to end
+INTERRUPTED = 130  # the status of a process that one of them ended
+WATCH = "watch"  # name of a thread
+SAME_REQUEST = 1.0  # seconds: what starts commands passes on what the terminal has sent already
+interrupted: List[float] = []  # when this process was told to end
+_ended: List[int] = []  # the command's status, once it has one
+
+
+def report(program: str, error: object) -> None:
+    """One line on standard error."""
+    sys.stderr.write("{}: {}\n".format(program, printable(error)))
+
+
+class Output(io.TextIOWrapper):
+    """Standard output or error: one that fails is told at the end, and stops nothing else that a command does.
+
+    Attributes:
+        error: what went wrong first.
+    """
+
+    error: Optional[OSError] = None
+
+    def write(self, text: str) -> int:
+        if self.error is None:
+            try:
+                return super().write(text)
+            except OSError as error:
+                self.error = error
+        return len(text)
+
+    def flush(self) -> None:
+        if self.error is None:
+            try:
+                super().flush()
+            except OSError as error:
+                self.error = error
+
+
+def output_failed() -> bool:
+    """Whether nobody gets what is written to standard output any more: a command that writes nothing else may stop."""
+    return isinstance(sys.stdout, Output) and sys.stdout.error is not None
+
+
+def own_streams() -> None:
+    """Give this process standard streams that it can write to, whatever its caller closed and names hold."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed: the next file that is opened would get its number
+            nowhere = os.open(os.devnull, os.O_RDWR if name == "stderr" else os.O_RDONLY)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+    for name in ("stdout", "stderr"):
+        # A name may hold what the terminal's encoding cannot (ASCII in many containers): shown escaped.
+        stream = getattr(sys, name)
+        encoding, lines = stream.encoding, stream.isatty() or name == "stderr"
+        setattr(sys, name, Output(stream.detach(), encoding, "backslashreplace", line_buffering=lines))
+
+
+def own_signals(program: str) -> None:
+    """Let Ctrl-C, SIGTERM and a terminal that goes away end this process in one line, whatever it is at."""
+    atexit.register(_on_signals, signal.SIG_IGN)  # last of all; then Python would let them kill it
+    _on_signals(functools.partial(_interrupt, program, os.getpid()))
+
+    def swallowed(error: Any) -> None:
+        # In a finaliser, say, of something that a library could not make; the error itself is told elsewhere.
+        if isinstance(error.exc_value, KeyboardInterrupt):
+            _end(program)
+
+    if hasattr(sys, "unraisablehook"):  # of Python 3.8
+        sys.unraisablehook = swallowed  # novm
+
+
+def _on_signals(handler: Any) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            signal.signal(number, handler)
+
+
+def _interrupt(program: str, owner: int, number: int, frame: Any) -> None:
+    if os.getpid() != owner:  # forked by a library: the process that forked it ends it
+        if number != signal.SIGINT:
+            os._exit(128 + number)
+        return
+    now = time.monotonic()
+    if not _importing(frame):
+        if not interrupted:
+            interrupted.append(now)
+            raise KeyboardInterrupt
+        if now - interrupted[0] < SAME_REQUEST:
+            return
+    _end(program)
+
+
+def _importing(frame: Any) -> bool:
+    """Whether a library is being imported, which would make another error of an exception, or none."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _end(program: str) -> None:
+    """End at once: what is half-written has a temporary name, which the next run removes."""
+    with contextlib.suppress(OSError):
+        os.write(2, "{}: interrupted\n".format(program).encode())
+    os._exit(INTERRUPTED)
+
+
+def watch(program: str, patience: float) -> None:
+    """Let this process end even if a call into a library does not come back.
+
+    Args:
+        patience: seconds after a request to end; then complete lines of `whole_file` are kept.
+    """
+    try:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing)  # written to when a signal comes, not when Python handles it
+        threading.Thread(target=_wait, args=(program, patience, reading), name=WATCH, daemon=True).start()
+    except (OSError, RuntimeError):  # no descriptor or thread left: then it waits
+        pass
+
+
+def _wait(program: str, patience: float, reading: int) -> None:
+    os.read(reading, 1)
+    time.sleep(patience)
+    keep_lines()
+    if not _ended:
+        report(program, "interrupted")
+    os._exit(INTERRUPTED)
+
+
+def end(status: int) -> None:
+    """End this process. What is still stuck in a library does not survive its taking down."""
+    _ended.append(status)
+    _on_signals(lambda number, frame: os._exit(status))  # while threads and libraries end
+    threads = [thread.name for thread in threading.enumerate() if thread.daemon]
+    if WATCH in threads and len(threads) > 1:
+        sys.stderr.flush()
+        os._exit(status)
+    if interrupted:
+        exec("")  # else Python, which saw the interrupt pass through such a call, would kill itself with SIGINT
+    sys.exit(status)
