@@ -17,6 +17,8 @@ from tlee.models.config import Config
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES, FrameExitGate
 
+MAX_PARAMETERS = 400_000_000  # 1.6 GB; VGG-16, the largest backbone, has 140 million
+
 
 class Normalise(nn.Module):
     """Frames as the device gives them to what the backbone reads."""
@@ -112,16 +114,21 @@ class Tlee(nn.Module):
 
 
 def check_parts(path: str | Path, config: Config) -> Tlee:
-    """Whether the parts that a configuration file names fit together: the model, without its weights.
+    """Whether the parts that a configuration file names fit together, and into memory: the model, without its weights.
 
     Raises:
         UsageError: they do not; names the file.
     """
     try:
         with torch.device("meta"):
-            return Tlee(config)
+            model = Tlee(config)
     except UsageError as error:
         raise UsageError(path, error.problem, error.remedy) from None
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count > MAX_PARAMETERS:
+        problem = f"a model of {count:,} parameters, more than the {MAX_PARAMETERS:,} that are built here"
+        raise UsageError(path, problem, "correct its numbers (width, neck, classes)")
+    return model
 
 
 class TorchStages(Stages):

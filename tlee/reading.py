@@ -9,7 +9,7 @@ import math
 import os
 import re
 import stat
-from typing import Any, Callable, Optional, Type
+from typing import Any, BinaryIO, Callable, Optional, Type
 
 from tlee.errors import TleeError, UsageError
 
@@ -40,22 +40,44 @@ def read_bytes(
     Raises:
         `error`: there is no such file, or it is no plain one, too large, or cannot be read.
     """
+    with open_plain(path, error, remedy, folder, follow) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            content = stream.read(min(limit, max(size, 4096)) + 1)
+        except OSError as problem:
+            raise error(path, problem.strerror, remedy) from None
+    check_size(path, max(len(content), size), limit, error, remedy)
+    return content
+
+
+def open_plain(
+    path: str,
+    error: Type[TleeError] = UsageError,
+    remedy: str = CHECK_PATH,
+    folder: Optional[int] = None,
+    follow: bool = True,
+) -> BinaryIO:
+    """A file opened for reading, for what is too large to be read at once. Arguments and errors as of `read_bytes`."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
     try:
-        with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if stat.S_ISDIR(status.st_mode):
-                raise error(path, "a folder, not a file", remedy)
-            if not stat.S_ISREG(status.st_mode):
-                raise error(path, "not a plain file", "write its content to one and give that")
-            content = stream.read(min(limit, max(status.st_size, 4096)) + 1)
+        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     except OSError as problem:
         raise error(path, problem.strerror, remedy) from None
     except ValueError:  # a zero byte, or half of a surrogate pair
         raise error(path, "not a name that a file can have", remedy) from None
-    if max(len(content), status.st_size) > limit:
-        raise error(path, "{:,} bytes, more than the {:,} of any such file".format(status.st_size, limit), remedy)
-    return content
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise error(path, "a folder, not a file", remedy)
+    raise error(path, "not a plain file", "write its content to one and give that")
+
+
+def check_size(path: str, size: int, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH) -> None:
+    """Refuse a file of more bytes than its kind may have. Raises `error`."""
+    if size > limit:
+        raise error(path, "{:,} bytes, more than the {:,} of any such file".format(size, limit), remedy)
 
 
 def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH) -> str:
@@ -64,7 +86,7 @@ def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), remedy) from None
+        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), "save it in UTF-8") from None
 
 
 def read_json(

@@ -9,8 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tlee import cli
 from tlee.errors import TleeError, UsageError
 
@@ -99,14 +97,16 @@ def load(path: str, changes: list[str], tells: bool = False):
 
 
 def _set(content: dict[str, Any], change: str) -> None:
+    from tlee.models.yaml_text import parse_yaml
+
     name, equals, text = change.partition("=")
     *sections, key = name.split(".")
     try:
-        value, place = yaml.safe_load(text), content
+        value, place = parse_yaml(text), content
         for section in sections:
             place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})
         place[int(key) if isinstance(place, list) else key] = value
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, IndexError):
+    except (AttributeError, TypeError, ValueError, IndexError):
         equals = ""
     if not equals:
         raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from tlee.cli import report
 from tlee.errors import UsageError
-from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
 from tlee.training.batchnorm import synchronise
@@ -29,7 +29,7 @@ from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, m
 from tlee.training.config import StageConfig, TrainingConfig
 from tlee.training.datasets import Listing, read_listing, split_listing
 from tlee.training.plots import plot_run
-from tlee.training.run_folder import BEST, LAST, Progress, RunFolder
+from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate
 
@@ -121,6 +121,7 @@ class Trainer:
         momentum: dict[str, Tensor] = {}
         if saved:
             self.progress, entries, momentum = saved
+            check_state(self.folder.path / STATE, self.model, entries, momentum)
             self.model.load_state_dict(entries)
         else:
             self._say(initialise(self.model, self.config.init))
@@ -165,7 +166,8 @@ class Trainer:
             learning.values(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
         for name, value in momentum.items():
-            optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
+            if name in learning:
+                optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
         stage_module = StageModule(self.model, config)
         module, wrapped = fabric.setup(stage_module, optimiser)
         return Work(
@@ -346,6 +348,13 @@ def initialise(model: Tlee, init: str) -> str:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")
     model.load_state_dict(fitting, strict=False)
     return f"starting from {file}: {len(fitting)} of the model's {len(own)} entries"
+
+
+def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+    """Refuse a saved state that is not this model's. Raises CheckpointError."""
+    own = shapes(model.state_dict())
+    check_entries(path, own, shapes(entries))
+    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum))
 
 
 def best_checkpoint(init: str | Path) -> Path:
