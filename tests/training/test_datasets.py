@@ -510,14 +510,14 @@ def test_a_source_that_is_missing_is_named(tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_source_of_the_other_kind_is_named(tmp_path, format):
     source = write(tmp_path / "source", "text") if format == "folders" else tmp_path
-    with pytest.raises(UsageError, match=f"{source}: .*(Not|Is) a directory"):
+    with pytest.raises(UsageError, match=f"{source}: .*(Not a directory|a folder, not a file)"):
         read_listing(format, source)
 
 
 @pytest.mark.parametrize("format", CLASSES)
 def test_a_source_that_is_no_utf8_is_named(tmp_path, format):
     source = write(tmp_path / "list", "größe 3 0", encoding="latin-1")
-    with pytest.raises(UsageError, match="list: not UTF-8 text"):
+    with pytest.raises(UsageError, match="list: not text in UTF-8"):
         read_listing(format, source)
 
 
