@@ -72,7 +72,7 @@ def _estimate(options: argparse.Namespace, bundle: Bundle) -> int:
     estimated = estimate.estimate(bundle, options.estimate, options.precision)
     videos = find_videos(options.inputs, bundle.labels)
     results = _results(options, bundle, videos) if videos else []
-    print("\n".join(estimate.lines(bundle, estimated, results)))
+    cli.show(*estimate.lines(bundle, estimated, results))
     if options.json:
         write_json(options.json, estimated.as_json())
     if options.profile:
@@ -124,7 +124,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
     """Show a report, and write what was asked for."""
-    print("\n".join(terminal.lines(report)))
+    cli.show(*terminal.lines(report))
     if options.json:
         save_report(options.json, report)
     if options.page:
@@ -139,7 +139,7 @@ def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
 def _compare(options: argparse.Namespace) -> int:
     before, after = options.compare
     found = compare.compare(load_report(before), load_report(after), (before, after), options.margin)
-    print("\n".join(compare.lines(found)))
+    cli.show(*compare.lines(found))
     if options.json:
         write_json(options.json, found)
     if options.page:

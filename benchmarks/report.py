@@ -2,13 +2,16 @@
 part that is missing. Nothing is computed here."""
 
 import json
-import math
 from typing import Any, Dict, Sequence, Tuple
 
+from tlee.benchmarks.timed import PARTS
 from tlee.errors import UsageError
 from tlee.files import whole_file
+from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 1
+LIMIT = JSON_LIMIT
+LARGEST = 1e12  # of any number: milliseconds of 30 years, bytes of a terabyte
 PROGRAM = "tlee-bench"
 REMEDY = "choose a report that `tlee-bench --json` wrote"
 
@@ -45,12 +48,13 @@ MODE = {
     "rate": {"videos": NUMBER, "frames": NUMBER},
     "exits": [[WHOLE]],
     "answers": {"accuracy": Maybe(NUMBER), "of": Maybe(TEXT), "share": NUMBER, "frames": NUMBER},
-    "parts": {"*": NUMBER},
+    "parts": {name: NUMBER for name in PARTS},
     "overlapped": FLAG,
     "energy": Maybe(ENERGY),
 }
 GRAPH = {
     "name": TEXT,
+    "macs": WHOLE,
     "milliseconds": [NUMBERS],
     "latency": LATENCY,
     "energy": Maybe({"gross": NUMBER, "net": Maybe(NUMBER), "watts": NUMBER}),
@@ -118,19 +122,15 @@ def load_report(path: str) -> Dict[str, Any]:
     Raises:
         UsageError: there is no such file, it is damaged, or it is no report that this release reads.
     """
+    content = read_bytes(path, LIMIT, UsageError, REMEDY)
     try:
-        with open(path, encoding="utf-8") as stream:
-            report = json.load(stream, parse_constant=_refuse)
-    except OSError as error:
-        raise UsageError(path, "cannot be read ({})".format(error.strerror), REMEDY) from None
-    except RecursionError:
-        raise UsageError(path, "is not JSON (nested too deep)", REMEDY) from None
+        report = parse_json(content)
     except ValueError as error:  # bytes that are no UTF-8, too
         raise UsageError(path, "is not JSON ({})".format(error), REMEDY) from None
     if not isinstance(report, dict) or report.get("program") != PROGRAM:
         raise UsageError(path, "is not a report of tlee-bench", REMEDY)
     if report.get("format") != FORMAT:
-        problem = "has format {}, this release reads {}".format(report.get("format"), FORMAT)
+        problem = "has format {}, this release reads {}".format(str(report.get("format"))[:20], FORMAT)
         raise UsageError(path, problem, "measure anew, or compare with the release of tlee that wrote it")
     try:
         _check(report, REPORT, ())
@@ -143,10 +143,6 @@ def load_report(path: str) -> Dict[str, Any]:
 class _Unfit(Exception):
     def __init__(self, where: Sequence[object], expected: str) -> None:
         super().__init__("{} is not {}".format(".".join(map(str, where)), expected))
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError("{} is no number".format(constant))
 
 
 def _check(value: Any, shape: Shape, where: Tuple[object, ...]) -> None:
@@ -176,9 +172,7 @@ def _is(value: Any, kind: str) -> bool:
         return isinstance(value, str if kind == TEXT else bool)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    if kind == WHOLE:
-        return isinstance(value, int) and value >= 0
-    return abs(value) < 1e300 and math.isfinite(value)  # whole numbers of JSON have any length
+    return abs(value) <= LARGEST and (kind != WHOLE or isinstance(value, int) and value >= 0)
 
 
 def _check_lists(report: Dict[str, Any]) -> None:
@@ -198,6 +192,7 @@ def _check_lists(report: Dict[str, Any]) -> None:
         energy = mode["energy"]
         same = energy is None or len(energy["blocks"]) == len(mode["blocks"])
         _expect(same, where + ("energy", "blocks"), "as long as blocks")
+    _expect(report["cold"] is None or report["cold"]["runs"], ("cold", "runs"), "a list with at least one run")
     for g, graph in enumerate(report["graphs"]):
         times = [time for block in graph["milliseconds"] for time in block]
         _expect(times and min(times) >= 0, ("graphs", g, "milliseconds"), "from 0 on throughout, with a run")

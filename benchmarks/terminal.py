@@ -33,7 +33,7 @@ def marks(report: Report) -> List[str]:
         for mode in report["modes"]
         if not mode["warm_up"]["steady"]
     ]
-    if report["environment"]["others"] > BUSY:
+    if (report["environment"]["others"] or 0) > BUSY:
         found.append("other programs kept {others:.1f} cores busy".format(**report["environment"]))
     return found
 
@@ -90,9 +90,9 @@ def _others(report: Report) -> List[str]:
         text = "cold start: first result after {} ms (start {}, load {}, first video {}), mean of {}"
         found.append(text.format(*means, len(runs)))
     if report["sustained"]:
-        text = "sustained: {rate:.1f} videos/s, {name}, over {seconds:.0f} s"
+        text = "sustained: {:.1f} videos/s, {}, over {:.0f} s"
         part = report["sustained"]
-        found.append(text.format(seconds=part["end"] - part["start"], **part))
+        found.append(text.format(part["rate"], part["name"], part["end"] - part["start"]))
     return found
 
 

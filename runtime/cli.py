@@ -99,7 +99,7 @@ def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional
                 lines.write(json.dumps(answer.as_json()) + "\n")
                 lines.flush()
             if show_table:
-                print(_row(answer, bundle, width), flush=True)
+                cli.show(_row(answer, bundle, width))
     except KeyboardInterrupt:  # here, so that the results so far are kept
         cli.report(PROGRAM, "interrupted")
         return cli.INTERRUPTED

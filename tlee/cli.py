@@ -28,6 +28,11 @@ def report(program: str, error: object) -> None:
     sys.stderr.write("{}: {}\n".format(program, printable(error)))
 
 
+def show(*lines: str) -> None:
+    """Lines on standard output: names in them may be of any origin."""
+    print("\n".join(printable(line) for line in lines), flush=True)
+
+
 class StatusLine:
     """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
 

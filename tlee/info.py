@@ -114,7 +114,7 @@ def command(arguments: Optional[List[str]]) -> None:
     if options.json:
         print(json.dumps(bundle.manifest, indent=1, sort_keys=True, ensure_ascii=False))
     else:
-        print("\n".join(describe(bundle)))
+        cli.show(*describe(bundle))
 
 
 def main() -> None:

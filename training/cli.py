@@ -58,7 +58,7 @@ def _train(options: argparse.Namespace, first: bool) -> None:
         remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
         raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
     if first:
-        print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
+        cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
 def load(path: str, changes: list[str], tells: bool = False):

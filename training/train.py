@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tlee.cli import report
-from tlee.errors import UsageError
+from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
@@ -309,7 +309,7 @@ class Trainer:
 
     def _say(self, line: str) -> None:
         if self.folder.writes:
-            tqdm.write(line)
+            tqdm.write(printable(line))
 
 
 def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:
