@@ -95,6 +95,8 @@ def read_listing(
     for row in _distinct(source, rows, odd):
         path = _find(row, home, kind.suffix, odd)
         entries.append(Entry(path, tuple(sorted(index[label] for label in row.labels)), row.frames))
+    if format == "folders":
+        odd["files left out, since no class has them, or by their names they are no videos"] = _left_out(source)
     if not entries:
         raise UsageError(source, f"no clips here for {split}", f"give a list with videos of this split, or {FOLDERS}")
     used = _labels(entries)
@@ -209,6 +211,15 @@ def _read_folders(source: Path, split: Split) -> Iterator[Row]:
                     yield Row(f"{label}/{name}", (f"{label}/{name}",), (label,))
     except OSError as error:
         raise UsageError(error.filename, f"no clips here ({error.strerror})", f"give {FOLDERS}") from None
+
+
+def _left_out(source: Path) -> list[str]:
+    """Files that are not read: video files beside the classes, and others than videos in them."""
+    found = [name for name in _names(source) if name.lower().endswith(VIDEOS) and not (source / name).is_dir()]
+    for label in (name for name in _names(source) if (source / name).is_dir()):
+        others = (name for name in _names(source / label) if not name.lower().endswith(VIDEOS))
+        found += [f"{label}/{name}" for name in others if not (source / label / name).is_dir()]
+    return found
 
 
 def _read_list(source: Path, split: Split) -> Iterator[Row]:
