@@ -14,7 +14,7 @@ from tlee import __version__
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import whole_file
 from tlee.models.config import Config, parse_config
-from tlee.models.model import Tlee, check_parts
+from tlee.models.model import Tlee, Unfilled, check_parts
 from tlee.models.tensors import TensorFile
 from tlee.reading import parse_json
 
@@ -54,7 +54,8 @@ def load_checkpoint(path: str | Path) -> Tlee:
         if odd:
             problem = f"entries of another type ({_some([f'{name} {file.dtypes[name]}' for name in odd])})"
             raise CheckpointError(path, problem, "save it again in float32")
-        model = Tlee(config)
+        with Unfilled():
+            model = Tlee(config)
         model.load_state_dict(file.tensors())
     return model.eval()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tlee.errors import UsageError
 from tlee.inference import ExitValues, Stages
@@ -113,6 +115,15 @@ class Tlee(nn.Module):
         return features
 
 
+class Unfilled(TorchFunctionMode):
+    """Within it, layers are made without initial weights: for those that get others at once, or none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def check_parts(path: str | Path, config: Config) -> Tlee:
     """Whether the parts that a configuration file names fit together, and into memory: the model, without its weights.
 
@@ -120,7 +131,7 @@ def check_parts(path: str | Path, config: Config) -> Tlee:
         UsageError: they do not; names the file.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             model = Tlee(config)
     except UsageError as error:
         raise UsageError(path, error.problem, error.remedy) from None

@@ -12,7 +12,7 @@ from tlee.models.backbones import BACKBONES
 from tlee.models.backbones.spec import Rename
 from tlee.models.checkpoint import Shapes, check_entries, shapes
 from tlee.models.config import Config
-from tlee.models.model import Tlee, check_parts
+from tlee.models.model import Tlee, Unfilled, check_parts
 from tlee.models.pickled import read_state
 
 # Our entries to the published names, the first that matches.
@@ -63,10 +63,13 @@ def load_published(path: str | Path, config: Config) -> Tlee:
         CheckpointError: the file cannot be read, holds objects other than tensors and plain values, or is of
             another model: names what differs.
     """
-    names, state = _matched(path, check_parts(path, config))
-    model = Tlee(config)
-    wanted = {names[ours]: shape for ours, shape in shapes(model.state_dict()).items()}
+    state = _read(path)
+    sketch = check_parts(path, config)  # nothing is made of a size that the file has not
+    names = _names(state, sketch)
+    wanted = {names[ours]: shape for ours, shape in shapes(sketch.state_dict()).items()}
     check_entries(path, {**wanted, **unread_entries(config)}, shapes(state))
+    with Unfilled():
+        model = Tlee(config)
     model.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
     return model.eval()
 
@@ -78,7 +81,8 @@ def published_entries(path: str | Path, model: Tlee) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
     """
-    names, state = _matched(path, model)
+    state = _read(path)
+    names = _names(state, model)
     return {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
 
 
@@ -97,13 +101,12 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
     return {name: _rename(_rename(name, rows), PROJECTS[project]) for name in model.state_dict()}
 
 
-def _matched(path: str | Path, model: Tlee) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The names of a model's entries in the layout that a checkpoint has, and the checkpoint's entries."""
-    state = {name: tensor for name, tensor in _read(path).items() if not IMAGENET_CLASSIFIER.match(name)}
+def _names(state: dict[str, Tensor], model: Tlee) -> dict[str, str]:
+    """The names of a model's entries in the layout that a checkpoint has."""
     # Some backbones are in circulation under torchvision's names too.
     backbones = (BACKBONES[model.config.model.backbone].published, ())
     layouts = [published_names(model, backbone, project) for project in PROJECTS for backbone in backbones]
-    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state))), state
+    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state)))
 
 
 def _rename(name: str, rows: tuple[Rename, ...]) -> str:
@@ -123,5 +126,7 @@ def unread_entries(config: Config) -> Shapes:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary in a file; a `module.` that DataParallel put in front of names is taken off."""
-    return {name.removeprefix("module."): tensor for name, tensor in read_state(path).items()}
+    """The state dictionary in a file, without what is never read; a `module.` that DataParallel put in front of names
+    is taken off."""
+    state = {name.removeprefix("module."): tensor for name, tensor in read_state(path).items()}
+    return {name: tensor for name, tensor in state.items() if not IMAGENET_CLASSIFIER.match(name)}

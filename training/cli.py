@@ -109,7 +109,7 @@ def _set(content: dict[str, Any], change: str) -> None:
     except (AttributeError, TypeError, ValueError, IndexError):
         equals = ""
     if not equals:
-        raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")
+        raise UsageError(f"--set {change[:80]}", "cannot be set", "give key=value, as in model.input_size=112")
 
 
 def processes(options: argparse.Namespace, environment: Any) -> tuple[int | str, int]:
