@@ -26,15 +26,13 @@ def parse_yaml(text: str) -> Any:
         ValueError: it is no YAML, or not such; says where.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
         for part in _parts(node):
             _check(part)
         return loader.construct_document(node)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _wrong(mark, f"{error.problem or error.context}") from None
@@ -42,6 +40,25 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error).splitlines()[0]) from None
     except (KeyError, TypeError, AttributeError, IndexError):  # of a value that is none of the type it names
         raise ValueError("a value is not of the type that it names") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops where values are nested too deeply, which takes PyYAML seconds, and then the stack."""
+
+    depth = 0
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= NESTING:
+            raise _wrong(self.get_mark(), "nested too deeply")
+        super().fetch_flow_collection_start(token)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > NESTING:
+            raise _wrong(self.peek_event().start_mark, "nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _parts(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -29,11 +29,11 @@ data:
   name: hmdb51
   num_frames: 10
   path_split: lists/train.txt
-  preprocessing:
+  preprocessing: &same
     resize: 256
     crop_center: 224
     normalize: {mean: [0.4, 0.4, 0.4], std: [0.2, 0.2, 0.2]}
-data_val: {name: hmdb51, num_frames: 10, path_split: lists/val.txt, num_workers: 4}
+data_val: {name: hmdb51, num_frames: 10, path_split: lists/val.txt, num_workers: 4, preprocessing: *same}
 model:
   name: mobilenetv2
   branch_num: 3
@@ -77,9 +77,9 @@ def set_values(folder: Path, count: int) -> Case:
 
     def read(path: Path) -> object:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        return load(str(folder / "own.yml"), [f"model.neck={text}", text, f"stages.0.epochs={text}"])
+        return load(str(folder / "own.yml"), [text])
 
-    return "value", read, texts("stages: [{stage: joint, epochs: 3}]", count)
+    return "value", read, texts("stages=[{stage: joint, epochs: 3, batch: 8}]", count)
 
 
 def published_yaml(folder: Path, count: int) -> Case:

@@ -42,11 +42,12 @@ def read_bytes(
     """
     with open_plain(path, error, remedy, folder, follow) as stream:
         size = os.fstat(stream.fileno()).st_size
+        check_size(path, size, limit, error, remedy)
         try:
             content = stream.read(min(limit, max(size, 4096)) + 1)
         except OSError as problem:
             raise error(path, problem.strerror, remedy) from None
-    check_size(path, max(len(content), size), limit, error, remedy)
+    check_size(path, len(content), limit, error, remedy)
     return content
 
 
