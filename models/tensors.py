@@ -78,7 +78,7 @@ class TensorFile:
         shape, dtype = self.shapes[name], self.dtypes[name]
         content = torch.empty(torch.Size(shape).numel() * dtype.itemsize, dtype=torch.uint8)
         try:
-            read = self._stream.readinto(memoryview(content.numpy()))  # type: ignore[attr-defined]
+            read = self._stream.readinto(content.numpy())  # type: ignore[attr-defined]
         except OSError as error:
             raise CheckpointError(self._path, error.strerror, "copy it again") from None
         if read != len(content):
@@ -109,7 +109,10 @@ def _metadata(given: Any) -> dict[str, str]:
 
 def _place(name: str, entry: Any) -> tuple[int, int]:
     """Where a tensor begins and ends. Raises ValueError where that is not the place of its shape and type."""
-    shape, place = (entry.get(key) if isinstance(entry, dict) else None for key in ("shape", "data_offsets"))
+    if not isinstance(entry, dict):
+        raise ValueError(f"the entry {name} is none of a tensor")
+    shape: Any = entry.get("shape")
+    place: Any = entry.get("data_offsets")
     if not (_counts(shape) and _counts(place) and len(place) == 2 and entry.get("dtype") in list(DTYPES)):
         raise ValueError(f"the entry {name} is none of a tensor")
     size = DTYPES[entry["dtype"]].itemsize
