@@ -59,6 +59,8 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
     content = read_bytes(path, LIMIT, InputError, REPLACE)
     if content.startswith(b"\xff\xd8") and not _ends(content):
         raise InputError(path, "breaks off", REPLACE)
+    if content.startswith(b"\x89PNG") and _area(content) > PIXELS:
+        raise InputError(path, "more than {:,} pixels".format(PIXELS), REPLACE)
     try:
         with _quiet:
             picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
@@ -67,6 +69,12 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
     if picture is None:
         raise InputError(path, "not a picture that can be decoded", REPLACE)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _area(png: bytes) -> int:
+    """Pixels that it claims, of which a few bytes can make billions: OpenCV's own limit is another where it was imported
+    before `tlee.video`."""
+    return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
 
 
 def _ends(jpeg: bytes) -> bool:

@@ -14,8 +14,9 @@ from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample
 from tlee.pictures import PIXELS, read_picture
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-VIDEOS = tuple(
-    ".mp4 .avi .mkv .mov .webm .m4v .mpg .mpeg .ts .gif .ogv .flv .wmv .mts .m2ts .3gp .3g2 .mjpeg .mjpg".split()
+VIDEOS = (
+    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
+    *(".mts", ".m2ts", ".3gp", ".3g2", ".mjpeg", ".mjpg"),
 )
 # Containers count frames by duration and may be off by a few: past the end, the last frame stands in
 # for this share of the count. More missing is a damaged file.

@@ -103,9 +103,15 @@ def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     header = chunk(b"IHDR", size + b"\x08\x02\0\0\0")
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(90_001))) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match="a.png: more than 134,217,728 pixels"):
+        read_picture(str(tmp_path / "a.png"), cv2)
+    whole = bytearray(cv2.imencode(".bmp", drawn())[1].tobytes())
+    whole[18:26] = struct.pack("<II", 30_000, 30_000)
+    (tmp_path / "a.bmp").write_bytes(whole)
+    (tmp_path / "a.png").unlink()
     code = "import sys\nfrom tlee.video import PictureFolder\nPictureFolder(sys.argv[1]).frame(0)"
     said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
-    assert said.stderr.rstrip().endswith("a.png: not a picture that can be decoded; remove or replace this file")
+    assert said.stderr.rstrip().endswith("a.bmp: not a picture that can be decoded; remove or replace this file")
 
 
 def test_what_is_no_plain_file_is_refused(tmp_path):
