@@ -72,8 +72,8 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
 
 
 def _area(png: bytes) -> int:
-    """Pixels that it claims, of which a few bytes can make billions: OpenCV's own limit is another where it was imported
-    before `tlee.video`."""
+    """Pixels that it claims, of which a few bytes can make billions. OpenCV's own limit is another where a program
+    imports it before `tlee.video`."""
     return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
 
 
