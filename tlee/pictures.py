@@ -57,9 +57,10 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
         InputError: there is no such file, it is no plain file, no picture, breaks off, or has too many pixels.
     """
     content = read_bytes(path, LIMIT, InputError, REPLACE)
-    if content.startswith(b"\xff\xd8") and not _ends(content):
+    jpeg, png = (content.startswith(begin) for begin in (b"\xff\xd8", b"\x89PNG"))
+    if jpeg and not _ends(content) or png and not _png_ends(content):
         raise InputError(path, "breaks off", REPLACE)
-    if content.startswith(b"\x89PNG") and _area(content) > PIXELS:
+    if png and _area(content) > PIXELS:
         raise InputError(path, "more than {:,} pixels".format(PIXELS), REPLACE)
     try:
         with _quiet:
@@ -90,3 +91,13 @@ def _ends(jpeg: bytes) -> bool:
         if marker == _END:
             return True
         place += int.from_bytes(jpeg[place : place + 2], "big")  # over what the marker brings
+
+
+def _png_ends(png: bytes) -> bool:
+    """Whether a PNG's chunks are all there: OpenCV takes memory for what one claims."""
+    place = 8
+    while place + 12 <= len(png):
+        kind, place = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4], "big")
+        if kind == b"IEND":
+            return place <= len(png)
+    return False
