@@ -22,7 +22,7 @@ from reports import example_report
 from tlee import cli
 from tlee.errors import TleeError, printable
 
-QUICK, FULL = 16, 2000
+QUICK, FULL = 10, 2000
 OWN = (EXAMPLES / "digits.yml").read_text(encoding="utf-8")
 PUBLISHED = """
 data:
