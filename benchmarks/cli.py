@@ -72,7 +72,7 @@ def _estimate(options: argparse.Namespace, bundle: Bundle) -> int:
     estimated = estimate.estimate(bundle, options.estimate, options.precision)
     videos = find_videos(options.inputs, bundle.labels)
     results = _results(options, bundle, videos) if videos else []
-    cli.print_lines(estimate.lines(bundle, estimated, results))
+    cli.show(*estimate.lines(bundle, estimated, results))
     if options.json:
         write_json(options.json, estimated.as_json())
     if options.profile:
@@ -124,7 +124,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
     """Show a report, and write what was asked for, whatever becomes of the others: a measurement took long."""
-    cli.print_lines(terminal.lines(report))
+    cli.show(*terminal.lines(report))
     writers = [(options.json, save_report), (options.page, _save_page), (options.profile, _save_profile)]
     failed = cli.OK
     for path, write in writers:
@@ -150,7 +150,7 @@ def _save_profile(path: str, report: Dict[str, Any]) -> None:
 def _compare(options: argparse.Namespace) -> int:
     before, after = options.compare
     found = compare.compare(load_report(before), load_report(after), (before, after), options.margin)
-    cli.print_lines(compare.lines(found))
+    cli.show(*compare.lines(found))
     if options.json:
         write_json(options.json, found)
     if options.page:

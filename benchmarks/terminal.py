@@ -90,9 +90,9 @@ def _others(report: Report) -> List[str]:
         text = "cold start: first result after {} ms (start {}, load {}, first video {}), mean of {}"
         found.append(text.format(*means, len(runs)))
     if report["sustained"]:
-        text = "sustained: {rate:.1f} videos/s, {name}, over {seconds:.0f} s"
+        text = "sustained: {:.1f} videos/s, {}, over {:.0f} s"
         part = report["sustained"]
-        found.append(text.format(seconds=part["end"] - part["start"], **part))
+        found.append(text.format(part["rate"], part["name"], part["end"] - part["start"]))
     return found
 
 

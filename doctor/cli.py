@@ -37,7 +37,7 @@ def command(arguments: Optional[List[str]], root: str = "/") -> int:
         shown = [dict(finding._asdict()) for finding in found]
         cli.print_json({"findings": shown, "backends": runs})
     else:
-        cli.print_lines(lines(found, runs, shutil.get_terminal_size((100, 24)).columns))
+        cli.show(*lines(found, runs, shutil.get_terminal_size((100, 24)).columns))
     return cli.INPUT_FAILED if any(finding.severity in MUST for finding in found) else cli.OK
 
 

@@ -41,11 +41,11 @@ def command(arguments: list[str] | None) -> int:
             cli.report(PROGRAM, error)
         data = {"source": options.data, "format": options.format, "split": options.split, "videos": total}
         report = report_of(evaluation, subject.about(), data)
-        print("\n".join(_lines(report)))
+        cli.show(*_lines(report))
         if folder:
             write_report(folder, evaluation, report)
     if options.output:
-        print(f"written: {os.path.join(options.output, 'index.html')}")
+        cli.show(f"written: {os.path.join(options.output, 'index.html')}")
     return cli.INPUT_FAILED if evaluation.unreadable else cli.OK
 
 

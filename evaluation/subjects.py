@@ -19,7 +19,7 @@ from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
 from tlee.export.exporter import load_model
 from tlee.export.segments import count_macs, segment_modules
-from tlee.files import sha256
+from tlee.files import sha256_of
 from tlee.frames import FrameSpec
 from tlee.inference import ExitValues, Stages
 from tlee.models.config import Config
@@ -47,7 +47,7 @@ class Subject(ABC):
 
     def __init__(self, path: str | Path, content: str | Path) -> None:
         self.path = path
-        self.sha256 = sha256(Path(content).read_bytes())
+        self.sha256 = sha256_of(str(content))
 
     @property
     def gate(self) -> str:

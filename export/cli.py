@@ -68,8 +68,7 @@ def command(arguments: list[str] | None) -> None:
             target=options.target,
             forms=options.forms,
         )
-    print("\n".join(describe(bundle)))
-    print(f"written: {options.output}")
+    cli.show(*describe(bundle), f"written: {options.output}")
 
 
 def main() -> None:

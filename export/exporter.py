@@ -23,7 +23,7 @@ from tlee.export.segments import SegmentModule, count_macs, count_parameters, co
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.units import compose
 from tlee.export.verify import synthetic_clips, verify
-from tlee.files import sha256
+from tlee.files import sha256_of
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
@@ -182,7 +182,7 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
         "segments": segments,
         "provenance": {
             "checkpoint": Path(checkpoint).name,
-            "checkpoint_sha256": sha256(Path(checkpoint).read_bytes()),
+            "checkpoint_sha256": sha256_of(str(checkpoint)),
             "target": target,
             "configuration": config.model_dump(mode="json"),
             "versions": {

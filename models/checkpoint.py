@@ -7,18 +7,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from tlee import __version__
-from tlee.errors import CheckpointError
+from tlee.errors import CheckpointError, UsageError
 from tlee.files import whole_file
-from tlee.models.config import parse_config
-from tlee.models.model import Tlee
+from tlee.models.config import Config, parse_config
+from tlee.models.model import Tlee, Unfilled, check_parts
+from tlee.models.tensors import TensorFile
+from tlee.reading import parse_json
 
 HEADER = "tlee"
-NAMES_SHOWN = 20  # of each kind of difference
+NAMES_SHOWN, NAME_SHOWN = 20, 120  # of each kind of difference, and characters
 Shapes = dict[str, tuple[int, ...]]  # of a state dictionary, by entry
 
 
@@ -46,23 +47,35 @@ def load_checkpoint(path: str | Path) -> Tlee:
     Raises:
         CheckpointError: the file cannot be read, is no checkpoint of ours, or does not fit its configuration.
     """
-    check_readable(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except (safetensors.SafetensorError, OSError) as error:
-        remedy = "give a .safetensors file that tlee-train wrote, or a published .pth.tar with --config"
-        raise CheckpointError(path, f"not a checkpoint ({error})", remedy) from None
-    if HEADER not in header:
+    with TensorFile(path) as file:
+        config = _config(path, file.metadata)
+        sketch = _sketch(path, config).state_dict()  # nothing is made of a size that the file has not
+        check_entries(path, shapes(sketch), file.shapes)
+        odd = [name for name, tensor in sketch.items() if file.dtypes[name] != tensor.dtype]
+        if odd:
+            problem = f"entries of another type ({_some([f'{name} {file.dtypes[name]}' for name in odd])})"
+            raise CheckpointError(path, problem, "save it again in float32")
+        with Unfilled():
+            model = Tlee(config)
+        model.load_state_dict(file.tensors())
+    return model.eval()
+
+
+def _config(path: str | Path, metadata: Mapping[str, str]) -> Config:
+    if HEADER not in metadata:
         raise CheckpointError(path, "safetensors without a tlee configuration", "give a file that tlee-train wrote")
     try:
-        model = Tlee(parse_config(json.dumps(json.loads(header[HEADER])["config"])))
+        about = parse_json(metadata[HEADER].encode())
+        return parse_config(json.dumps(about["config"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(path, f"its configuration does not fit: {error}", "train or save it again") from None
-    check_entries(path, shapes(model.state_dict()), shapes(tensors))
-    model.load_state_dict(tensors)
-    return model.eval()
+
+
+def _sketch(path: str | Path, config: Config) -> Tlee:
+    try:
+        return check_parts(path, config)
+    except UsageError as error:
+        raise CheckpointError(path, f"its configuration does not fit: {error.problem}", error.remedy) from None
 
 
 def shapes(state: Mapping[str, Tensor]) -> Shapes:
@@ -88,13 +101,4 @@ def check_entries(path: str | Path, wanted: Shapes, given: Shapes) -> None:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-
-
-def check_readable(path: str | Path) -> None:
-    try:
-        with open(path, "rb") as stream:
-            if not stream.read(1):
-                raise CheckpointError(path, "the file is empty", "copy or train it again")
-    except OSError as error:
-        raise CheckpointError(path, str(error.strerror), "check the path") from None
+    return ", ".join(name[:NAME_SHOWN] for name in names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UsageError
@@ -16,8 +15,16 @@ from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
+from tlee.models.yaml_text import parse_yaml
 from tlee.policy import Thresholds
+from tlee.reading import MB, parse_json, read_text
 
+# Of files, bytes: 10,000 classes' names are 300 KB, and 512 KB of the worst YAML take some 4 s.
+YAML_LIMIT = MB // 2
+NAMES_LIMIT = 8 * MB
+FAULTS_SHOWN = 5
+NUMBER = re.compile("[0-9]{1,9}")
+NUMBERED = re.compile(r"[0-9]{1,9}\s+\S")
 # Kinetics statistics, as in the published configurations.
 PUBLISHED_MEAN = (0.43216, 0.394666, 0.37645)
 PUBLISHED_STD = (0.22803, 0.22145, 0.216989)
@@ -36,6 +43,19 @@ PUBLISHED_NAMES = {
     "BN_Inception": "bn_inception",
     "BNInception": "bn_inception",
 }
+
+
+# What numbers can mean, with room for every real use: a number beyond would make a model, or a list, that takes for
+# ever or all memory.
+MAX_FRAMES, MAX_SIZE, MAX_CLASSES, MAX_NECK = 1024, 4096, 100_000, 16_384
+MAX_PIXELS = 2**26  # of a video's frames together: 200 MB
+Cut = Annotated[int, Field(ge=1, le=1000)]
+Order = Annotated[list[int], Field(max_length=MAX_FRAMES)]
+Label = Annotated[str, Field(max_length=1000)]
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-4, le=1e4)]
+Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
+PerExit = Annotated[list[Threshold], Field(min_length=1, max_length=4)]
 
 
 class Section(BaseModel):
@@ -67,19 +87,19 @@ class ModelConfig(Section):
     """
 
     backbone: str = "mobilenetv2"
-    width: float = Field(1.0, gt=0)
-    input_size: int = Field(224, ge=32)
+    width: float = Field(1.0, ge=0.01, le=8)
+    input_size: int = Field(224, ge=32, le=MAX_SIZE)
     branches: int = Field(3, ge=0, le=3)
-    cuts: list[int] | None = None
+    cuts: Annotated[list[Cut], Field(max_length=3)] | None = None
     shift: bool = True
     branch: str = "crm"
-    branch_scale: int = Field(1, ge=0)
-    crm_num: int = Field(3, ge=1)
+    branch_scale: int = Field(1, ge=0, le=16)
+    crm_num: int = Field(3, ge=1, le=16)
     frm: str = "max"
     gate: str = "gm"
     heads: Literal["shared", "per_frame"] = "shared"
-    neck: int | None = Field(None, ge=1)
-    classes: int = Field(ge=2)
+    neck: int | None = Field(None, ge=1, le=MAX_NECK)
+    classes: int = Field(ge=2, le=MAX_CLASSES)
 
     @field_validator("backbone", "branch", "frm", "gate", mode="before")
     @classmethod
@@ -124,13 +144,13 @@ class FramesConfig(Section):
         mean, std: statistics of RGB in 0-1 for the normalisation.
     """
 
-    count: int = Field(10, ge=1)
-    order: Literal["coarse", "chronological"] | list[int] | None = None
-    resize: int = Field(224, ge=1)
+    count: int = Field(10, ge=1, le=MAX_FRAMES)
+    order: Literal["coarse", "chronological"] | Order | None = None
+    resize: int = Field(224, ge=1, le=MAX_SIZE)
     sampling: Literal["uniform", "published"] = "uniform"
     interpolation: Literal["area", "bilinear"] = "area"
-    mean: tuple[float, float, float] = PUBLISHED_MEAN
-    std: tuple[float, float, float] = PUBLISHED_STD
+    mean: tuple[Mean, Mean, Mean] = PUBLISHED_MEAN
+    std: tuple[Deviation, Deviation, Deviation] = PUBLISHED_STD
 
     @model_validator(mode="after")
     def _every_frame_once(self) -> FramesConfig:
@@ -144,10 +164,10 @@ class FramesConfig(Section):
 class ExitConfig(Section):
     """Thresholds and temperatures of the exit rule: one number for all exits, or one per exit."""
 
-    first: float | list[float] = 0.9
-    layer: float | list[float] = 0.9
-    gate: float | list[float] = 0.5
-    temperature: float | list[float] = 1.0
+    first: Threshold | PerExit = 0.9
+    layer: Threshold | PerExit = 0.9
+    gate: Threshold | PerExit = 0.5
+    temperature: Threshold | PerExit = 1.0
 
 
 class Config(Section):
@@ -159,14 +179,21 @@ class Config(Section):
         [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
     """
 
-    name: str = Field("tlee", min_length=1)
+    name: str = Field("tlee", min_length=1, max_length=200)
     model: ModelConfig
     frames: FramesConfig = FramesConfig()
     exits: ExitConfig = ExitConfig()
-    labels: list[str] = []
+    labels: Annotated[list[Label], Field(max_length=MAX_CLASSES)] = []
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        if self.frames.count * self.model.input_size**2 > MAX_PIXELS:
+            clip = f"{self.frames.count} frames of {self.model.input_size} x {self.model.input_size}"
+            raise ValueError(f"a video of {clip} pixels is more than {MAX_PIXELS:,} in all")
+        try:
+            self.thresholds()
+        except UsageError as error:
+            raise ValueError(f"exits: {error.subject}: {error.problem}") from None
         if self.labels and len(self.labels) != self.model.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
         if self.frames.resize < self.model.input_size:
@@ -219,11 +246,10 @@ def read_names(path: str | Path, classes: int) -> list[str]:
     Raises:
         UsageError: the file cannot be read, or does not name each of the classes once.
     """
+    text = read_text(os.fspath(path), NAMES_LIMIT)
     try:
-        names = _names(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(path, str(error.strerror), "check the path") from None
-    except (ValueError, AttributeError, TypeError):  # no text, or JSON of something else
+        names = _names(text)
+    except (ValueError, AttributeError, TypeError):  # JSON of something else
         names = []
     if len(names) != classes or len(set(names)) != classes:
         problem = f"not a list of {classes} names ({len(names)} found, {len(set(names))} of them different)"
@@ -233,23 +259,23 @@ def read_names(path: str | Path, classes: int) -> list[str]:
 
 def _names(text: str) -> list[str]:
     if text.lstrip().startswith("{"):
-        rows = [(int(number), name) for name, number in json.loads(text).items()]
-    else:
-        lines = [line.strip() for line in text.split("\n") if line.strip()]
-        if not all(re.match(r"\d+\s+\S", line) for line in lines):
-            return lines
-        rows = [(int(number), name) for number, name in (line.split(maxsplit=1) for line in lines)]
+        given = parse_json(text.encode()).items()
+        if not all(NUMBER.fullmatch(str(number)) for _, number in given):
+            raise ValueError
+        return [name for name, _ in sorted(given, key=lambda row: (int(row[1]), row[0]))]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not all(NUMBERED.match(line) for line in lines):
+        return lines
+    rows = [(int(number), name) for number, name in (line.split(maxsplit=1) for line in lines)]
     return [name for _, name in sorted(rows)]
 
 
-def read_yaml(path: str | Path) -> dict:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys of a YAML file. Raises UsageError as `load_config` does."""
+    text = read_text(os.fspath(path), YAML_LIMIT)
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.safe_load(stream)
-    except OSError as error:
-        raise UsageError(path, str(error.strerror), "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(text)
+    except ValueError as error:
         raise UsageError(path, f"not readable as YAML ({error})", "correct it") from None
     if not isinstance(content, dict):
         raise UsageError(path, "not a configuration (no keys)", "see examples/digits.yml")
@@ -265,16 +291,24 @@ def validated(path: str | Path, content: dict, kind: type[Kind]) -> Kind:
 
 
 def explain(error: ValidationError) -> str:
-    """What a validation found, on one line."""
-    found = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-    return ", ".join(f"{where}: {what}" if where else what for where, what in found)
+    """What a validation found, on one line that is not too long to be read."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in found]
+    lines = [_short(f"{where}: {what}" if where else what) for where, what in said]
+    more = len(lines) - FAULTS_SHOWN
+    return ", ".join(lines[:FAULTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def parse_config(text: str) -> Config:
     """A configuration from the JSON in a checkpoint. Raises ValueError."""
+    content = parse_json(text.encode())
+    if not isinstance(content, dict):
+        raise ValueError("not a configuration")
     try:
-        return Config(**json.loads(text))
+        return Config(**content)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
-    except TypeError:
-        raise ValueError("not a configuration") from None

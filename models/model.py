@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tlee.errors import UsageError
 from tlee.inference import ExitValues, Stages
@@ -16,6 +18,8 @@ from tlee.models.branches import BRANCHES
 from tlee.models.config import Config
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES, FrameExitGate
+
+MAX_PARAMETERS = 400_000_000  # 1.6 GB; VGG-16, the largest backbone, has 140 million
 
 
 class Normalise(nn.Module):
@@ -111,17 +115,31 @@ class Tlee(nn.Module):
         return features
 
 
+class Unfilled(TorchFunctionMode):
+    """Within it, layers are made without initial weights: for those that get others at once, or none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def check_parts(path: str | Path, config: Config) -> Tlee:
-    """Whether the parts that a configuration file names fit together: the model, without its weights.
+    """Whether the parts that a configuration file names fit together, and into memory: the model, without its weights.
 
     Raises:
         UsageError: they do not; names the file.
     """
     try:
-        with torch.device("meta"):
-            return Tlee(config)
+        with torch.device("meta"), Unfilled():
+            model = Tlee(config)
     except UsageError as error:
         raise UsageError(path, error.problem, error.remedy) from None
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count > MAX_PARAMETERS:
+        problem = f"a model of {count:,} parameters, more than the {MAX_PARAMETERS:,} that are built here"
+        raise UsageError(path, problem, "correct its numbers (width, neck, classes)")
+    return model
 
 
 class TorchStages(Stages):

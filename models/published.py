@@ -3,21 +3,17 @@ TSM's online models. Only tensors and plain values are ever unpickled."""
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from tlee.errors import CheckpointError
 from tlee.models.backbones import BACKBONES
 from tlee.models.backbones.spec import Rename
-from tlee.models.checkpoint import Shapes, check_entries, check_readable, shapes
+from tlee.models.checkpoint import Shapes, check_entries, shapes
 from tlee.models.config import Config
-from tlee.models.model import Tlee
+from tlee.models.model import Tlee, Unfilled, check_parts
+from tlee.models.pickled import read_state
 
 # Our entries to the published names, the first that matches.
 NAMES: tuple[Rename, ...] = (
@@ -67,10 +63,13 @@ def load_published(path: str | Path, config: Config) -> Tlee:
         CheckpointError: the file cannot be read, holds objects other than tensors and plain values, or is of
             another model: names what differs.
     """
-    model = Tlee(config)
-    names, state = _matched(path, model)
-    wanted = {names[ours]: shape for ours, shape in shapes(model.state_dict()).items()}
+    state = _read(path)
+    sketch = check_parts(path, config)  # nothing is made of a size that the file has not
+    names = _names(state, sketch)
+    wanted = {names[ours]: shape for ours, shape in shapes(sketch.state_dict()).items()}
     check_entries(path, {**wanted, **unread_entries(config)}, shapes(state))
+    with Unfilled():
+        model = Tlee(config)
     model.load_state_dict({ours: state[theirs] for ours, theirs in names.items()})
     return model.eval()
 
@@ -82,7 +81,8 @@ def published_entries(path: str | Path, model: Tlee) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
     """
-    names, state = _matched(path, model)
+    state = _read(path)
+    names = _names(state, model)
     return {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
 
 
@@ -101,13 +101,12 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
     return {name: _rename(_rename(name, rows), PROJECTS[project]) for name in model.state_dict()}
 
 
-def _matched(path: str | Path, model: Tlee) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The names of a model's entries in the layout that a checkpoint has, and the checkpoint's entries."""
-    state = {name: tensor for name, tensor in _read(path).items() if not IMAGENET_CLASSIFIER.match(name)}
+def _names(state: dict[str, Tensor], model: Tlee) -> dict[str, str]:
+    """The names of a model's entries in the layout that a checkpoint has."""
     # Some backbones are in circulation under torchvision's names too.
     backbones = (BACKBONES[model.config.model.backbone].published, ())
     layouts = [published_names(model, backbone, project) for project in PROJECTS for backbone in backbones]
-    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state))), state
+    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state)))
 
 
 def _rename(name: str, rows: tuple[Rename, ...]) -> str:
@@ -127,18 +126,7 @@ def unread_entries(config: Config) -> Shapes:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary in a file, or that the file is; a `module.` that DataParallel put in front of names is taken
-    off."""
-    check_readable(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong is said below, once
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        remedy = "give a .pth.tar of the published code, saved again with tensors and plain values only"
-        raise CheckpointError(path, f"not a checkpoint that can be read safely ({reason[:120]})", remedy) from None
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(path, "no state_dict of tensors inside", "give a .pth.tar of the published code")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    """The state dictionary in a file, without what is never read; a `module.` that DataParallel put in front of names
+    is taken off."""
+    state = {name.removeprefix("module."): tensor for name, tensor in read_state(path).items()}
+    return {name: tensor for name, tensor in state.items() if not IMAGENET_CLASSIFIER.match(name)}

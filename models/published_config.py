@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -73,7 +73,7 @@ class Preprocessing(PublishedSection):
             value = plain.get(key)
             if value is True:  # switched on, at the default size
                 del plain[key]
-            elif isinstance(value, list | tuple) and len(set(value)) == 1:  # height and width
+            elif isinstance(value, list) and value and all(side == value[0] for side in value):  # height and width
                 plain[key] = value[0]
         if isinstance(plain.get("normalize"), dict):
             plain["normalize"] = [plain["normalize"].get("mean"), plain["normalize"].get("std")]
@@ -164,9 +164,9 @@ class Model(PublishedSection):
     first_threshold: float | None = None
     exit_thresh: float | None = None
     adaptive: Adaptive = Adaptive()
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=100_000)
     useLRSchedule: bool = True
-    schedule: list[int] = []
+    schedule: Annotated[list[int], Field(max_length=1000)] = []
     type: Any = None
     pooling: Pooling = Pooling()
     single_frame_mac: Any = None

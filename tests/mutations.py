@@ -72,10 +72,9 @@ def of_bytes(content: bytes, draw: random.Random) -> bytes:
 def of_value(value: Any, draw: random.Random) -> Any:
     """A value of JSON of which one part, at any depth, is odd, gone, twice there, or of another's kind."""
     value = copy.deepcopy(value)
-    places = list(_places(value))
-    if not places:
+    if not _parts(value):
         return draw.choice(ODD_VALUES)
-    holder, key = draw.choice(places)
+    holder, key = _place(value, draw)
     kind = draw.randrange(8)
     if kind == 0:
         del holder[key]
@@ -84,7 +83,7 @@ def of_value(value: Any, draw: random.Random) -> Any:
     elif kind == 1:
         holder[draw.choice(("", "x", "\x1b[2J", "\ud800", "①"))] = holder.pop(key)
     elif kind == 2:
-        other, place = draw.choice(places)
+        other, place = _place(value, draw)
         holder[key] = copy.deepcopy(other[place])
     elif kind == 3 and isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
         holder[key] = draw.choice((-holder[key], holder[key] + 1, holder[key] * 10**9, holder[key] / 3))
@@ -121,8 +120,14 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every part of a value, as its holder and its key there."""
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield value, key
-        yield from _places(value[key])
+def _place(value: Any, draw: random.Random) -> tuple[Any, Any]:
+    """A part of a value, as its holder and its key there, at any depth: those of a long list no more often."""
+    while True:
+        key = draw.choice(_parts(value))
+        if not _parts(value[key]) or draw.random() < 0.25:
+            return value, key
+        value = value[key]
+
+
+def _parts(value: Any) -> Any:
+    return list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()

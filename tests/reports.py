@@ -157,7 +157,7 @@ def _graph(name: str, draw: np.random.Generator) -> dict[str, Any]:
     times = draw.lognormal(np.log(draw.uniform(0.3, 6)), 0.06, (6, 20))
     energy = {"gross": 5.3 * float(times.mean()), "net": 3.4 * float(times.mean()), "watts": 5.3}
     latency = _latency(times.ravel().tolist(), draw)
-    return {"name": name, "milliseconds": times.tolist(), "latency": latency, "energy": energy}
+    return {"name": name, "macs": 1_000_000, "milliseconds": times.tolist(), "latency": latency, "energy": energy}
 
 
 def _decision(exit: int, draw: np.random.Generator) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import time
-from typing import IO, Any, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError
@@ -30,7 +30,7 @@ from tlee.manifest import (
     unit_segments,
 )
 from tlee.policy import Thresholds
-from tlee.reading import opened
+from tlee.reading import open_plain
 from tlee.replacing import link_or_copy, settled
 
 __all__ = [  # with what of the manifest others need
@@ -51,6 +51,7 @@ PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
 HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make them with tlee-calibrate"}
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
+ALTERED = "altered since the bundle was written"
 MAX_FILES, MAX_DEPTH = 20000, 8
 
 
@@ -202,14 +203,17 @@ class Bundle:
             stream.seek(0)
             yield stream
 
-    def _opened(self, name: str) -> ContextManager[IO[bytes]]:
+    def _opened(self, name: str) -> BinaryIO:
         path = os.path.join(self.path, name)
         if name not in self.manifest["files"]:
             raise BundleError(path, "not in the bundle", EXPORT_AGAIN)
         held = self._folder.descriptor if self._folder else None
-        relative = path if held is None else name
-        size = self.manifest["files"][name]["size"]
-        return opened(relative, size, BundleError, EXPORT_AGAIN, held, follow=False, subject=path)
+        stream = open_plain(path if held is None else name, BundleError, EXPORT_AGAIN, held, follow=False, subject=path)
+        size = os.fstat(stream.fileno()).st_size
+        if size != self.manifest["files"][name]["size"]:
+            stream.close()
+            raise BundleError(path, ALTERED, EXPORT_AGAIN)
+        return stream
 
     def _check_stored_graph(self, name: str) -> None:
         """Without reading its weights."""
@@ -232,7 +236,7 @@ class Bundle:
 
     def _check(self, name: str, digest: str) -> None:
         if digest != self.manifest["files"][name]["sha256"]:
-            raise BundleError(os.path.join(self.path, name), "altered since the bundle was written", EXPORT_AGAIN)
+            raise BundleError(os.path.join(self.path, name), ALTERED, EXPORT_AGAIN)
 
     def verify(self) -> None:
         """Check the content of every file. Raises BundleError as `read` does."""

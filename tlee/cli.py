@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unicodedata
 import warnings
-from typing import Any, Callable, Iterable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
 from tlee.errors import UNSAFE, TleeError, not_imported, printable
@@ -41,17 +41,17 @@ REMEDIES = {
 }
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """On standard output, whatever names of files and classes they hold."""
-    print("\n".join(map(printable, lines)))
-
-
 def print_json(value: object) -> None:
     """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
     print(
         "\n".join(UNSAFE.sub(lambda found: "\\u{:04x}".format(ord(found.group())), line) for line in text.split("\n"))
     )
+
+
+def show(*lines: str) -> None:
+    """Lines on standard output: names in them may be of any origin."""
+    print("\n".join(printable(line) for line in lines), flush=True)
 
 
 class StatusLine:

@@ -113,7 +113,7 @@ def command(arguments: Optional[List[str]]) -> None:
     if options.json:
         cli.print_json(bundle.manifest)
     else:
-        cli.print_lines(describe(bundle))
+        cli.show(*describe(bundle))
 
 
 def main() -> None:

@@ -4,63 +4,20 @@ or bytes.
 What is wrong is one of our errors, whatever a parser raised.
 """
 
-import contextlib
 import json
 import math
 import os
 import re
 import stat
-from typing import IO, Any, Callable, Dict, Iterator, Optional, Type
+from typing import Any, BinaryIO, Callable, Dict, Optional, Type
 
 from tlee.errors import TleeError, UsageError
 
 MB = 1 << 20
 JSON_LIMIT = 64 * MB  # of our own JSON: reports with every raw sample have some 5
 CHECK_PATH = "check the path"
-_TOO_LARGE = "{:,} bytes, more than the {:,} of any such file"
 _ODD_NUMBER = re.compile(r"[0-9]{19}|[eE]\+?[0-9]{3}")  # those that may exceed 64 bits
 _LARGEST = 2**63
-
-
-@contextlib.contextmanager
-def opened(
-    path: str,
-    limit: int,
-    error: Type[TleeError] = UsageError,
-    remedy: str = CHECK_PATH,
-    folder: Optional[int] = None,
-    follow: bool = True,
-    subject: Optional[str] = None,
-) -> Iterator[IO[bytes]]:
-    """A file, open for reading.
-
-    Args:
-        limit: bytes that it has, at most.
-        error: the class of what is raised.
-        remedy: what the user should do where it cannot be read.
-        folder: a descriptor of the folder that `path` is relative to.
-        follow: whether the file may be a link.
-        subject: what errors name; None for the path.
-
-    Raises:
-        `error`: there is no such file, or it is no plain one, too large, or cannot be read.
-    """
-    subject = subject or path
-    if "\0" in path:
-        raise error(subject, "not a name that a file can have", remedy)
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
-    try:
-        with open(os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if stat.S_ISDIR(status.st_mode):
-                raise error(subject, "a folder, not a file", remedy)
-            if not stat.S_ISREG(status.st_mode):
-                raise error(subject, "not a plain file", "write its content to one and give that")
-            if status.st_size > limit:
-                raise error(subject, _TOO_LARGE.format(status.st_size, limit), remedy)
-            yield stream
-    except OSError as problem:
-        raise error(subject, problem.strerror or problem, remedy) from None
 
 
 def read_bytes(
@@ -72,12 +29,63 @@ def read_bytes(
     follow: bool = True,
     subject: Optional[str] = None,
 ) -> bytes:
-    """The content of a file. Arguments and errors are those of `opened`."""
-    with opened(path, limit, error, remedy, folder, follow, subject) as stream:
-        content = stream.read(min(limit, max(os.fstat(stream.fileno()).st_size, 4096)) + 1)
-    if len(content) > limit:
-        raise error(subject or path, _TOO_LARGE.format(len(content), limit), remedy)
+    """The content of a file.
+
+    Args:
+        limit: bytes, at most.
+        error: the class of what is raised.
+        remedy: what the user should do where it cannot be read.
+        folder: a descriptor of the folder that `path` is relative to.
+        follow: whether the file may be a link.
+        subject: what errors name; None for the path.
+
+    Raises:
+        `error`: there is no such file, or it is no plain one, too large, or cannot be read.
+    """
+    subject = subject or path
+    with open_plain(path, error, remedy, folder, follow, subject) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        check_size(subject, size, limit, error, remedy)
+        try:
+            content = stream.read(min(limit, max(size, 4096)) + 1)
+        except OSError as problem:
+            raise error(subject, problem.strerror, remedy) from None
+    check_size(subject, len(content), limit, error, remedy)
     return content
+
+
+def open_plain(
+    path: str,
+    error: Type[TleeError] = UsageError,
+    remedy: str = CHECK_PATH,
+    folder: Optional[int] = None,
+    follow: bool = True,
+    subject: Optional[str] = None,
+) -> BinaryIO:
+    """A file opened for reading, for what is too large to be read at once. Arguments and errors as of `read_bytes`."""
+    subject = subject or path
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
+    try:
+        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
+    except OSError as problem:
+        raise error(subject, problem.strerror, remedy) from None
+    except ValueError:  # a zero byte, or half of a surrogate pair
+        raise error(subject, "not a name that a file can have", remedy) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise error(subject, "a folder, not a file", remedy)
+    raise error(subject, "not a plain file", "write its content to one and give that")
+
+
+def check_size(
+    subject: str, size: int, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH
+) -> None:
+    """Refuse a file of more bytes than its kind may have. Raises `error`."""
+    if size > limit:
+        raise error(subject, "{:,} bytes, more than the {:,} of any such file".format(size, limit), remedy)
 
 
 def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH) -> str:
@@ -86,7 +94,7 @@ def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), remedy) from None
+        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), "save it in UTF-8") from None
 
 
 def read_json(

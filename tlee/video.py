@@ -11,9 +11,13 @@ import numpy as np
 
 from tlee.errors import InputError, not_imported
 from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
+from tlee.pictures import PIXELS, read_picture
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv")
+VIDEOS = (
+    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
+    *(".mts", ".m2ts", ".3gp", ".3g2", ".mjpeg", ".mjpg"),
+)
 # Containers count frames by duration and may be off by a few: past the end, the last frame stands in
 # for this share of the count. More missing is a damaged file.
 COUNT_SLACK = 0.05
@@ -154,13 +158,9 @@ class PictureFolder:
         """Picture `index`, (h, w, 3) uint8 RGB.
 
         Raises:
-            InputError: the file is no picture.
+            InputError: the file is no picture, or breaks off.
         """
-        path = self._files[index]
-        picture = cv2_module().imread(_utf8(path), cv2_module().IMREAD_COLOR)
-        if picture is None:
-            raise InputError(path, "not a picture that can be decoded", "remove or replace this file")
-        return cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
+        return read_picture(self._files[index], cv2_module())
 
 
 def open_clip(path: str) -> Any:
@@ -226,6 +226,7 @@ def cv2_module() -> Any:
     # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXELS))
     try:
         import cv2
     except ImportError as error:
@@ -256,4 +257,4 @@ def _numbers(names: List[str]) -> Dict[int, int]:
 
 
 def _natural(name: str) -> List[Any]:
-    return [int(part) if part.isdigit() else part.lower() for part in re.split("([0-9]+)", name)]
+    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split("([0-9]+)", name))]

@@ -9,8 +9,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tlee import cli
 from tlee.errors import TleeError, UsageError
 from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch, launch_of
@@ -88,7 +86,7 @@ def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, da
         remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
         raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
     if launch.first:
-        print(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
+        cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
 def load(path: str, changes: list[str], tells: bool = False):
@@ -127,17 +125,19 @@ def load(path: str, changes: list[str], tells: bool = False):
 
 
 def _set(content: dict[str, Any], change: str) -> None:
+    from tlee.models.yaml_text import parse_yaml
+
     name, equals, text = change.partition("=")
     *sections, key = name.split(".")
     try:
-        value, place = yaml.safe_load(text), content
+        value, place = parse_yaml(text), content
         for section in sections:
             place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})
         place[int(key) if isinstance(place, list) else key] = value
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, IndexError):
+    except (AttributeError, TypeError, ValueError, IndexError):
         equals = ""
     if not equals:
-        raise UsageError(f"--set {change}", "cannot be set", "give key=value, as in model.input_size=112")
+        raise UsageError(f"--set {change[:80]}", "cannot be set", "give key=value, as in model.input_size=112")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,8 @@ from tlee.models.gates import GATES
 from tlee.training.datasets import FORMATS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+MAX_EPOCHS = 100_000
+Drops = Annotated[list[int], Field(max_length=1000)]
 
 
 class AugmentConfig(Section):
@@ -60,7 +62,7 @@ class DataConfig(Section):
     unreadable: Literal["skip", "fail"] = "skip"
     augment: AugmentConfig = AugmentConfig()
     cache: bool = False
-    workers: int | None = Field(None, ge=0)
+    workers: int | None = Field(None, ge=0, le=1024)
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
@@ -89,20 +91,20 @@ class StageConfig(Section):
     """
 
     stage: Literal["frames", "backbone", "branches", "joint", "gate", "all"]
-    epochs: int = Field(ge=1)
-    batch: int = Field(16, ge=2)
-    accumulate: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(ge=1, le=MAX_EPOCHS)
+    batch: int = Field(16, ge=2, le=65_536)
+    accumulate: int = Field(1, ge=1, le=65_536)
+    learning_rate: float = Field(1e-3, gt=0, le=1e30)
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    schedule: list[int] | Literal["cosine"] = []
-    warmup: float = Field(0, ge=0)
-    clip: float | None = Field(None, gt=0)
+    weight_decay: float = Field(5e-4, ge=0, le=1000)
+    schedule: Drops | Literal["cosine"] = []
+    warmup: float = Field(0, ge=0, le=MAX_EPOCHS)
+    clip: float | None = Field(None, gt=0, le=1e9)
     patience: int | None = Field(None, ge=1)
     distill: float = Field(0, ge=0, le=1)
-    temperature: float = Field(4.0, gt=0)
+    temperature: float = Field(4.0, ge=1e-3, le=1e6)
     freeze_backbone: bool = False
-    b_knob: float = Field(0.05, gt=0)
+    b_knob: float = Field(0.05, gt=0, le=1e6)
 
     @model_validator(mode="after")
     def _consistent(self) -> StageConfig:
@@ -135,10 +137,10 @@ class TrainingConfig(Config):
 
     data: DataConfig
     init: str = "imagenet"
-    stages: list[StageConfig] = Field(PUBLISHED_STAGES, min_length=1)
-    seed: int = Field(0, ge=0)
+    stages: list[StageConfig] = Field(PUBLISHED_STAGES, min_length=1, max_length=20)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
-    save_steps: int = Field(500, ge=1)
+    save_steps: int = Field(500, ge=1, lt=2**63)
 
     @model_validator(mode="before")
     @classmethod

@@ -41,7 +41,7 @@ def command(arguments: list[str] | None) -> None:
     with whole_file(options.output) as stream:
         yaml.safe_dump(keys, stream, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     warn(PROGRAM, options.published, published.warnings())
-    print("\n".join([*lines, f"written: {options.output}"]))
+    cli.show(*lines, f"written: {options.output}")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import random
 import re
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tlee.errors import UsageError
+from tlee.reading import JSON_LIMIT, MB, parse_json, read_text
 from tlee.video import PICTURES, VIDEOS
 
 Split = Literal["train", "val"]
 Odd = dict[str, list[str]]  # what was odd, and where
+LIST_LIMIT = 128 * MB  # of a list in text; that of Kinetics-700, 650,000 videos, has 40 MB
 NUMBER = re.compile("[0-9]{1,9}")
 NUMBERED = re.compile(r"[0-9]{1,9}\s+\S")
 SECONDS = re.compile(r"([0-9]{1,6})(\.0*)?")
@@ -94,6 +95,8 @@ def read_listing(
     for row in _distinct(source, rows, odd):
         path = _find(row, home, kind.suffix, odd)
         entries.append(Entry(path, tuple(sorted(index[label] for label in row.labels)), row.frames))
+    if format == "folders":
+        odd["files left out, since no class has them, or by their names they are no videos"] = _left_out(source)
     if not entries:
         raise UsageError(source, f"no clips here for {split}", f"give a list with videos of this split, or {FOLDERS}")
     used = _labels(entries)
@@ -210,6 +213,15 @@ def _read_folders(source: Path, split: Split) -> Iterator[Row]:
         raise UsageError(error.filename, f"no clips here ({error.strerror})", f"give {FOLDERS}") from None
 
 
+def _left_out(source: Path) -> list[str]:
+    """Files that are not read: video files beside the classes, and others than videos in them."""
+    found = [name for name in _names(source) if name.lower().endswith(VIDEOS) and not (source / name).is_dir()]
+    for label in (name for name in _names(source) if (source / name).is_dir()):
+        others = (name for name in _names(source / label) if not name.lower().endswith(VIDEOS))
+        found += [f"{label}/{name}" for name in others if not (source / label / name).is_dir()]
+    return found
+
+
 def _read_list(source: Path, split: Split) -> Iterator[Row]:
     """Lists of the TSN and TSM projects: `path num_frames label` a line; a path may hold spaces."""
     for number, line in _lines(source):
@@ -301,24 +313,26 @@ def _json_names(path: Path) -> list[tuple[int, str]]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(_text(path, JSON_LIMIT).encode())
+    except ValueError as error:
         raise UsageError(path, f"not JSON ({error})", "copy the file again") from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     # Not splitlines(): that breaks at characters which may stand in a name.
-    lines = ((number, line.strip()) for number, line in enumerate(_text(path).split("\n"), 1))
-    return ((number, line) for number, line in lines if line)
+    text, start, number = _text(path), 0, 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        number += 1
+        line = text[start:end].strip()
+        if line:
+            yield number, line
+        start = end + 1
 
 
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(path, "not UTF-8 text", "save it as UTF-8") from None
-    except OSError as error:
-        raise UsageError(path, error.strerror, "check the path") from None
+def _text(path: Path, limit: int = LIST_LIMIT) -> str:
+    text = read_text(str(path), limit)
     if "\0" in text:
         raise UsageError(path, "not text", "save it as UTF-8")
     return text

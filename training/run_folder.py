@@ -20,15 +20,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import safetensors
 import safetensors.torch
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 
 from tlee.claims import claimed, reserved
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, whole_file
+from tlee.models.config import explain
+from tlee.models.tensors import TensorFile
+from tlee.reading import MB, parse_json, read_bytes, read_text
 from tlee.training.board import Board
 from tlee.training.config import TrainingConfig
 
@@ -38,9 +40,10 @@ LOSS_PLOT, ACCURACY_PLOT = "loss.png", "accuracy.png"
 OWN = (CONFIG, METRICS, STATE, BEST, LAST, TENSORBOARD, LOSS_PLOT, ACCURACY_PLOT)
 HEADER = "tlee-state"
 MODEL, MOMENTUM = "model.", "momentum."
+METRICS_LIMIT = 1024 * MB  # a step has some 150 bytes
 START_AGAIN = "remove the folder and start again"
-Count = Annotated[int, Field(ge=0, lt=2**62)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Accuracies = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
 class Progress(BaseModel):
@@ -60,11 +63,24 @@ class Progress(BaseModel):
     step: Count = 0
     epochs: Count = 0
     steps: Count = 0
-    loss: Number = 0.0
-    best: Number | None = None
+    loss: FiniteFloat = 0.0
+    best: FiniteFloat | None = None
     waited: Count = 0
-    seconds: Number = 0.0
+    seconds: FiniteFloat = 0.0
     metrics: Count = 0
+
+
+class Epoch(BaseModel):
+    """What metrics.jsonl says of one.
+
+    Attributes:
+        val_accuracy: by frames seen and exit.
+    """
+
+    stage: str
+    loss: FiniteFloat
+    val_loss: FiniteFloat
+    val_accuracy: Annotated[list[Accuracies], Field(min_length=1)]
 
 
 class RunFolder:
@@ -107,7 +123,7 @@ class RunFolder:
         if (self.path / STATE).exists():
             if not resume:
                 raise UsageError(self.path, "holds a run already", "go on with --resume, or choose another folder")
-            if not file.exists() or _as_yaml(config) != file.read_text(encoding="utf-8"):
+            if not file.exists() or _as_yaml(config) != read_text(str(file), METRICS_LIMIT):
                 raise UsageError(file, "the run has another configuration", "give this one, or choose another folder")
         try:
             self.path.mkdir(exist_ok=True)
@@ -131,11 +147,13 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            with safetensors.safe_open(file, framework="pt") as stream:
-                progress = Progress(**json.loads(stream.metadata()[HEADER]))
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dictionary)
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(file, f"not the state of a run ({error})", START_AGAIN) from None
+            with TensorFile(file) as stream:
+                progress = Progress(**parse_json(stream.metadata[HEADER].encode()))
+                tensors = stream.tensors()
+        except CheckpointError as error:
+            raise CheckpointError(file, f"not the state of a run ({error.problem})", START_AGAIN) from None
+        except (KeyError, TypeError, ValueError):  # of what is no header of a state
+            raise CheckpointError(file, "not the state of a run (its progress is not there)", START_AGAIN) from None
         return progress, _below(MODEL, tensors), _below(MOMENTUM, tensors)
 
     def save_state(self, progress: Progress, model: Mapping[str, Tensor], momentum: Mapping[str, Tensor]) -> None:
@@ -158,6 +176,7 @@ class RunFolder:
             if file.stat().st_size < progress.metrics:
                 raise UsageError(file, "shorter than it was when the run's state was saved", START_AGAIN)
             os.truncate(file, progress.metrics)
+            self.epochs()  # told now, not when all is trained
             self._board = Board(self.path / TENSORBOARD, progress.steps)
         except OSError as error:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
@@ -178,14 +197,35 @@ class RunFolder:
             raise UsageError(self.path / METRICS, CANNOT_WRITE.format(error.strerror), remedy) from None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All recorded lines."""
-        with open(self.path / METRICS, encoding="utf-8") as stream:
-            return [json.loads(line) for line in stream]
+        """All recorded lines. Raises UsageError where they are damaged."""
+        file = self.path / METRICS
+        lines = read_bytes(str(file), METRICS_LIMIT).splitlines()
+        return [_event(file, number, line) for number, line in enumerate(lines, 1)]
+
+    def epochs(self) -> list[Epoch]:
+        """What was recorded of every epoch so far. Raises UsageError as `metrics`."""
+        try:
+            found = [Epoch(**line) for line in self.metrics() if line["event"] == "epoch"]
+        except ValidationError as error:
+            raise UsageError(self.path / METRICS, f"damaged: {explain(error)}", START_AGAIN) from None
+        if len({len(row) for epoch in found for row in epoch.val_accuracy}) > 1:
+            raise UsageError(self.path / METRICS, "damaged: epochs with other numbers of exits", START_AGAIN)
+        return found
 
     def close(self) -> None:
         """End the records."""
         if self._board:
             self._board.close()
+
+
+def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        content = parse_json(line)
+        if isinstance(content["event"], str):
+            return content
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(file, f"damaged in line {number}", START_AGAIN)
 
 
 def _as_yaml(config: TrainingConfig) -> str:

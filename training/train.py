@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tlee.cli import report
-from tlee.errors import CheckpointError, UsageError
+from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
@@ -29,7 +29,7 @@ from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, m
 from tlee.training.config import StageConfig, TrainingConfig
 from tlee.training.datasets import Listing, read_listing, split_listing
 from tlee.training.plots import plot_run
-from tlee.training.run_folder import BEST, LAST, START_AGAIN, STATE, Progress, RunFolder
+from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate
 
@@ -121,7 +121,7 @@ class Trainer:
         momentum: dict[str, Tensor] = {}
         if saved:
             self.progress, entries, momentum = saved
-            self._check_state(entries, momentum)
+            check_state(self.folder.path / STATE, self.model, entries, momentum)
             self.model.load_state_dict(entries)
         else:
             self._say(initialise(self.model, self.config.init))
@@ -134,13 +134,6 @@ class Trainer:
             momentum = {}
         self._finish()
         return self.model.eval()
-
-    def _check_state(self, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
-        file, wanted = self.folder.path / STATE, shapes(self.model.state_dict())
-        check_entries(file, wanted, shapes(entries))
-        odd = [name for name, shape in shapes(momentum).items() if wanted.get(name) != shape]
-        if odd:
-            raise CheckpointError(file, f"momentum of something else ({odd[0]})", START_AGAIN)
 
     def _stage(self, config: StageConfig, momentum: dict[str, Tensor]) -> None:
         progress, patience = self.progress, config.patience or math.inf
@@ -172,9 +165,9 @@ class Trainer:
         optimiser = torch.optim.SGD(
             learning.values(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
-        for name in momentum.keys() & learning.keys():
-            value = momentum[name]
-            optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
+        for name, value in momentum.items():
+            if name in learning:
+                optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
         stage_module = StageModule(self.model, config)
         module, wrapped = fabric.setup(stage_module, optimiser)
         return Work(
@@ -316,7 +309,7 @@ class Trainer:
 
     def _say(self, line: str) -> None:
         if self.folder.writes:
-            tqdm.write(line)
+            tqdm.write(printable(line))
 
 
 def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:
@@ -355,6 +348,13 @@ def initialise(model: Tlee, init: str) -> str:
         raise UsageError(init, "nothing of this checkpoint fits the model", "give one of the same backbone")
     model.load_state_dict(fitting, strict=False)
     return f"starting from {file}: {len(fitting)} of the model's {len(own)} entries"
+
+
+def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+    """Refuse a saved state that is not this model's. Raises CheckpointError."""
+    own = shapes(model.state_dict())
+    check_entries(path, own, shapes(entries))
+    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum))
 
 
 def best_checkpoint(init: str | Path) -> Path:

@@ -49,8 +49,10 @@ def command(arguments: list[str] | None) -> int:
             write_report(folder, report)
         store(bundle, calibration, manifest_entry(report))
         report_odd(PROGRAM, reader)
-        print("\n".join(_lines(report)))
-    print(f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else ""))
+        cli.show(*_lines(report))
+    cli.show(
+        f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else "")
+    )
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 
 

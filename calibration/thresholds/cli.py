@@ -58,8 +58,10 @@ def command(arguments: list[str] | None) -> int:
         if folder:
             write_report(folder, report, traced)
         store(bundle, report)
-        print("\n".join(_lines(report)))
-    print(f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else ""))
+        cli.show(*_lines(report))
+    cli.show(
+        f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else "")
+    )
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 
 

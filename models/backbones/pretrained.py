@@ -11,8 +11,9 @@ import torch
 import torchvision
 from torch import Tensor
 
-from tlee.errors import UsageError
+from tlee.errors import CheckpointError, UsageError
 from tlee.models.backbones.spec import Rename
+from tlee.models.pickled import read_state
 
 
 def torchvision_weights(name: str, *renames: Rename) -> Callable[[], Mapping[str, Tensor]]:
@@ -27,12 +28,18 @@ def torchvision_weights(name: str, *renames: Rename) -> Callable[[], Mapping[str
 
 def _fetch(name: str, renames: tuple[Rename, ...]) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / Path(weights.url).name
     try:
-        state = weights.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network; or a damaged file
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        if not file.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            hash_prefix = file.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(weights.url, str(file), hash_prefix)
+        state = read_state(file)
+    except (OSError, RuntimeError, ValueError, CheckpointError) as error:  # no network; or a damaged file
+        reason = error.problem if isinstance(error, CheckpointError) else error
         remedy = f"put {weights.url} into {folder}, or train from random weights (init: random)"
-        raise UsageError(name, f"its ImageNet weights cannot be fetched ({error})", remedy) from None
+        raise UsageError(name, f"its ImageNet weights cannot be fetched ({reason})", remedy) from None
     found = {}
     for entry, tensor in state.items():
         for pattern, replacement in renames:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 from tlee.bundle import Bundle, amend_bundle
+from tlee.calibration.thresholds import trace_file
 from tlee.calibration.thresholds.trace import Trace
-from tlee.calibration.thresholds.trace_file import TraceFile, fingerprint, load_trace, save_trace
+from tlee.calibration.thresholds.trace_file import TraceFile, _hash, fingerprint, load_trace, save_trace
 from tlee.calibration.videos import Parts
 from tlee.errors import UsageError
 from tlee.training.datasets import Entry, Listing
+
+DATA = {"format": "folders", "split": "val", "held_out": None, "seed": 0}
 
 
 def listing(folder, count):
@@ -29,7 +33,7 @@ def content():
     score = np.where(rng.random(shape) < 0.5, np.nan, rng.random(shape)).astype(np.float32)
     child, known = rng.integers(0, 40, shape).astype(np.int32), rng.random(shape) < 0.5
     trace = Trace(np.arange(0, 40, 5, np.int32), child, known, rng.random(shape).astype(np.float32), score, known)
-    videos, data = Parts(listing("/a", 8), listing("b/c", 5)), {"source": "/a", "share": 0.5, "held_out": None}
+    videos, data = Parts(listing("/a", 8), listing("b/c", 5)), {"source": "/a", "share": 0.5, **DATA}
     return TraceFile("0" * 64, "fp32", 4, trace, rng.random(3), rng.random((2, 3)), videos, data)
 
 
@@ -122,6 +126,56 @@ def test_other_content_in_a_sound_archive_is_refused(saved, tmp_path, refused):
         assert "damaged: its content is not what was written" in refused(rewritten(saved, tmp_path / "a.npz", change))
 
 
+def hashed(arrays):
+    """The arrays with a head that says so: what only a check of their meaning can tell."""
+    return with_head(arrays, sha256=_hash({name: array for name, array in arrays.items() if name != "head"}))
+
+
+def other(name, value, index=(slice(0, 1),)):
+    def change(arrays):
+        array = arrays[name].copy()
+        array[index] = value
+        return hashed({**arrays, name: array})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other("child", 40),
+        other("child", -1),
+        other("root", 1000),
+        other("confidence", 2),
+        other("confidence", np.nan),
+        other("score", np.inf),
+        other("temperature", 0),
+        other("temperature", np.nan),
+        lambda arrays: hashed({**arrays, "score": arrays["score"].astype(np.float64)}),
+        lambda arrays: hashed({**arrays, "known": arrays["known"][1:]}),
+        lambda arrays: hashed({**arrays, "root": arrays["root"][:0]}),
+        lambda arrays: hashed({**arrays, "root": np.zeros(9, np.int32)}),
+        lambda arrays: hashed({name: array for name, array in arrays.items() if name != "right"}),
+        *(lambda arrays, c=c: with_head(arrays, **c) for c in (
+            {"videos": [[["a\0b", [0], 1]], []]}, {"videos": []}, {"videos": [[["a", [9], 1]] * 8, []]},
+            {"frames": 10**9}, {"data": {}}, {"data": {**DATA, "source": "/a", "share": 0.5, "seed": -1}},
+            {"model": None}, {"classes": []},
+        )),
+    ],
+)  # fmt: skip
+def test_content_without_a_meaning_is_refused(saved, tmp_path, refused, change):
+    assert "damaged: what it holds is no trace" in refused(rewritten(saved, tmp_path / "a.npz", change))
+
+
+def test_an_archive_that_inflates_beyond_the_limit_is_refused(tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(trace_file, "LIMIT", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("score.npy", "w") as member:
+            for _ in range(2):
+                member.write(bytes(1 << 20))
+    assert "not a trace of tlee-tune, or damaged" in refused(tmp_path / "bomb.npz")
+
+
 def test_another_format_is_named(saved, tmp_path, refused):
     path = rewritten(saved, tmp_path / "a.npz", lambda arrays: with_head(arrays, format=3, sha256="?", frames="?"))
     assert "format 3, this release reads 2" in refused(path)
@@ -140,9 +194,10 @@ def test_what_is_no_trace_is_refused(saved, tmp_path, refused):
     (tmp_path / "text").write_text("no trace")
     np.save(tmp_path / "array.npy", np.zeros(3))
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
-    for name in ("text", "array.npy", "other.npz", "."):
+    for name in ("text", "array.npy", "other.npz"):
         assert "not a trace of tlee-tune" in refused(tmp_path / name)
-    assert "no such trace" in refused(tmp_path / "none.npz")
+    assert "a folder, not a file" in refused(tmp_path)
+    assert "No such file" in refused(tmp_path / "none.npz")
 
 
 class Trap:
@@ -162,7 +217,7 @@ def test_nothing_is_unpickled(saved, tmp_path, refused, name):
     assert "not a trace of tlee-tune, or damaged (ValueError)" in refused(path)
     np.save(tmp_path / "trap.npy", traps)
     (tmp_path / "trap").write_bytes(pickle.dumps(traps))
-    assert "(ValueError)" in refused(tmp_path / "trap.npy") and "(ValueError)" in refused(tmp_path / "trap")
+    assert "(BadZipFile)" in refused(tmp_path / "trap.npy") and "(BadZipFile)" in refused(tmp_path / "trap")
     assert not (tmp_path / "sprung").exists()
     with np.load(path, allow_pickle=True) as file:
         assert file[name].shape == (1,)

@@ -127,9 +127,10 @@ def test_imagenet_weights_are_torchvisions(name, tmp_path, monkeypatch):
 def test_every_entry_of_vggs_tail_that_imagenet_has_is_taken(tmp_path, monkeypatch):
     weights = {"features.0.weight": torch.full((64, 3, 3, 3), 0.5)}
     weights |= {f"classifier.{i}.bias": torch.full((size,), 0.25) for i, size in ((0, 4096), (3, 4096), (6, 1000))}
-    monkeypatch.setattr(
-        torchvision.models.VGG16_BN_Weights, "get_state_dict", lambda self, *a, **k: weights, raising=False
-    )
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    file = torchvision.models.VGG16_BN_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    torch.save(weights, tmp_path / "checkpoints" / file)
     found = BACKBONES["vgg16"].imagenet()
     assert set(found) == {"features.0.weight", "tail.layers.0.bias", "tail.layers.3.bias"}
 
@@ -142,6 +143,14 @@ def test_weights_that_cannot_be_fetched_are_one_line(tmp_path, monkeypatch):
     with pytest.raises(
         UsageError, match=r"resnet18: its ImageNet weights cannot be fetched .*; put https://\S+\.pth into"
     ):
+        on_meta("resnet18", 3, 64).load_imagenet()
+
+
+def test_damaged_imagenet_weights_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").write_bytes(b"\x80\x02 cut")
+    with pytest.raises(UsageError, match="resnet18: its ImageNet weights cannot be fetched .* put https://"):
         on_meta("resnet18", 3, 64).load_imagenet()
 
 

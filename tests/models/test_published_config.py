@@ -231,5 +231,5 @@ def test_class_names_are_taken_where_the_list_is_here(tmp_path):
 
 def test_a_broken_class_list_is_one_line(tmp_path):
     (tmp_path / "names").write_bytes(b"1 \xff\xfe\n")
-    with pytest.raises(UsageError, match="not a list"):
+    with pytest.raises(UsageError, match="data.path_classid: .*names: not text in UTF-8"):
         load_model_config(written(tmp_path, data__path_classid=str(tmp_path / "names")))

@@ -170,7 +170,7 @@ def test_a_library_for_which_memory_lacks_is_no_missing_one(capsys):
 
 
 def test_what_is_printed_is_not_obeyed(capsys):
-    cli.print_lines(["a\x1b[2J", "b\nc"])
+    cli.show(*["a\x1b[2J", "b\nc"])
     cli.print_json({"ö": ["\u009b2J", "\x1b", "d\u2028e"]})
     said = capsys.readouterr().out
     lines = said.splitlines()

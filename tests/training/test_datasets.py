@@ -1,6 +1,7 @@
 """Data sets: each published list says which videos there are, with which classes, and where they lie."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -510,14 +511,44 @@ def test_a_source_that_is_missing_is_named(tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_source_of_the_other_kind_is_named(tmp_path, format):
     source = write(tmp_path / "source", "text") if format == "folders" else tmp_path
-    with pytest.raises(UsageError, match=f"{source}: .*(Not|Is) a directory"):
+    with pytest.raises(UsageError, match=f"{source}: .*(Not a directory|a folder, not a file)"):
         read_listing(format, source)
+
+
+@pytest.mark.parametrize("name", ["b.MTS", "b.m2ts", "b.3gp", "b.3g2", "b.mjpeg", "b.mjpg"])
+def test_videos_of_cameras_and_telephones_are_clips(tmp_path, name):
+    source = folders(tmp_path)["source"]
+    write_clip(source / "Jump" / "a.ts", frames=12)
+    (source / "Jump" / "a.ts").rename(source / "Jump" / name)
+    listing = read_listing("folders", source)
+    assert source / "Jump" / name in [entry.path for entry in listing.entries] and listing.notes == []
+    with open_clip(str(source / "Jump" / name)) as clip:
+        assert clip.frame_count == 12
+
+
+def test_files_that_are_left_out_are_told(tmp_path):
+    source = folders(tmp_path)["source"]
+    for name in ("Jump/a.h264", "Jump/notes.txt", "Jump/.hidden", "beside.mp4", "readme.txt"):
+        write(source / name, "")
+    notes = read_listing("folders", source).notes
+    told = "files left out, since no class has them, or by their names they are no videos: 3 (first: beside.mp4)"
+    assert notes == [told]
+
+
+@pytest.mark.parametrize("format", CLASSES)
+def test_a_list_that_is_no_plain_file_or_too_large_is_refused_at_once(tmp_path, format):
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "large", "wb") as stream:
+        stream.truncate(40 << 30)
+    for name, problem in (("pipe", "not a plain file"), ("large", "42,949,672,960 bytes, more than")):
+        with pytest.raises(UsageError, match=f"{name}: {problem}"):
+            read_listing(format, tmp_path / name)
 
 
 @pytest.mark.parametrize("format", CLASSES)
 def test_a_source_that_is_no_utf8_is_named(tmp_path, format):
     source = write(tmp_path / "list", "größe 3 0", encoding="latin-1")
-    with pytest.raises(UsageError, match="list: not UTF-8 text"):
+    with pytest.raises(UsageError, match="list: not text in UTF-8"):
         read_listing(format, source)
 
 

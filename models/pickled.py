@@ -1,0 +1,108 @@
+"""PyTorch's own files (`.pth`, `.pth.tar`): tensors and plain values, nothing else is ever unpickled."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from tlee.errors import CheckpointError
+from tlee.models.tensors import LIMIT
+from tlee.reading import MB, check_size, open_plain, parsed
+
+ZIP, PICKLE = b"PK\x03\x04", b"\x80\x02"  # how files begin that PyTorch writes: since 1.6, and before
+PICKLE_LIMIT = 64 * MB  # of what is not tensors' content; that of 10,000 entries has 2 MB
+REMEDY = "give a .pth.tar of the published code"
+SAVE_AGAIN = (
+    "if you trust it, save its tensors alone: python -c \"import torch; c = torch.load('FILE', 'cpu', "
+    "weights_only=False); torch.save({'state_dict': c['state_dict']}, 'NEW.pth.tar')\""
+)
+GLOBAL = re.compile(r"(?:GLOBAL|class|type|function) ([\w.]+)")
+# Numbers and arrays of NumPy, as the best accuracy so far is often saved: left out, no code of NumPy runs.
+LEFT_OUT = [
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Int64"))),
+]
+
+
+class LeftOut:
+    """Stands where a file has something of NumPy's."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The state dictionary in a file, or that the file is.
+
+    Raises:
+        CheckpointError: it cannot be read, holds objects other than tensors and plain values, or no such dictionary.
+    """
+    content = _read(os.fspath(path))
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(_is_entry(*entry) for entry in state.items()):
+        raise CheckpointError(path, "no state_dict of tensors inside", REMEDY)
+    return dict(state)
+
+
+def _is_entry(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_quantized and not value.is_nested and not value.is_meta
+
+
+def _read(path: str) -> Any:
+    with open_plain(path, CheckpointError) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            raise CheckpointError(path, "the file is empty", "copy or train it again")
+        check_size(path, size, LIMIT, CheckpointError, REMEDY)
+        begin = stream.read(4)
+        if begin != ZIP and not begin.startswith(PICKLE):
+            raise CheckpointError(path, "not a checkpoint of PyTorch: it begins otherwise", REMEDY)
+        if begin == ZIP:
+            _check_archive(path, stream, size)
+        stream.seek(0)
+        return parsed(path, lambda: _load(path, stream), "a checkpoint", REMEDY, CheckpointError)
+
+
+def _load(path: str, stream: BinaryIO) -> Any:
+    allowed = [(LeftOut, name) for name in LEFT_OUT]
+    with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+        warnings.simplefilter("ignore")  # what is wrong is said once, by the caller
+        try:
+            return torch.load(stream, map_location="cpu", weights_only=True)
+        except Exception as error:
+            found = GLOBAL.search(str(error)) if "Weights only load failed" in str(error) else None
+            if found is None and "Weights only load failed" not in str(error):
+                raise
+            if found is None:
+                raise CheckpointError(path, "damaged, or pickled in a way that is not read safely", REMEDY) from None
+            problem = f"holds other objects than tensors and plain values ({found[1]}), which are not read"
+            raise CheckpointError(path, problem, SAVE_AGAIN) from None
+
+
+def _check_archive(path: str, stream: BinaryIO, size: int) -> None:
+    """PyTorch compresses nothing, so that what a file's parts claim to be cannot be more than the file."""
+    archive = parsed(path, lambda: zipfile.ZipFile(stream), "a checkpoint", "copy it again", CheckpointError)
+    members = archive.infolist()
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+        raise CheckpointError(path, "an archive that PyTorch did not write: its parts are compressed", REMEDY)
+    for member in (m for m in members if m.filename.endswith("data.pkl")):
+        check_size(path, member.file_size, PICKLE_LIMIT, CheckpointError, REMEDY)
+        if b"bytearray" in parsed(
+            path, partial(archive.read, member), "a checkpoint", "copy it again", CheckpointError
+        ):
+            # Its length would be all that is written of it.
+            raise CheckpointError(path, "holds other objects than tensors and plain values (bytearray)", REMEDY)

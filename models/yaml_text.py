@@ -1,0 +1,101 @@
+"""YAML of any origin as plain values. What would be read otherwise than it looks is refused: keys given twice, dates,
+numbers in other notations than the decimal one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+NESTING = 50
+PARTS = 100_000  # keys and values, aliases written out
+TAG = "tag:yaml.org,2002:"
+NUMBERS = {
+    "int": re.compile(r"[-+]?(0|[1-9][0-9]{0,17})"),
+    "float": re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"),
+}
+PLAIN = {"str", "bool", "null", "map", "seq", "merge", *NUMBERS}
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a document: texts, numbers, truth values, None, lists, and dictionaries with texts as keys.
+
+    Raises:
+        ValueError: it is no YAML, or not such; says where.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        for part in _parts(node):
+            _check(part)
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _wrong(mark, f"{error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    except (KeyError, TypeError, AttributeError, IndexError):  # of a value that is none of the type it names
+        raise ValueError("a value is not of the type that it names") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops where values are nested too deeply, which takes PyYAML seconds, and then the stack."""
+
+    depth = 0
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level >= NESTING:
+            raise _wrong(self.get_mark(), "nested too deeply")
+        super().fetch_flow_collection_start(token)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > NESTING:
+            raise _wrong(self.peek_event().start_mark, "nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
+    """All nodes, those behind aliases as often as they are named."""
+    left, count = [(node, 0)], 0
+    while left:
+        node, depth = left.pop()
+        count += 1
+        if depth > NESTING or count > PARTS:
+            raise _wrong(node.start_mark, "nested too deeply" if depth > NESTING else "too many values")
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            left += [(part, depth + 1) for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            left += [(part, depth + 1) for part in node.value]
+
+
+def _check(node: yaml.Node) -> None:
+    kind = node.tag.removeprefix(TAG)
+    if kind not in PLAIN:
+        raise _wrong(node.start_mark, f"a value of type {kind[:20]}: put it in quotes if it is a text")
+    if kind in NUMBERS and not NUMBERS[kind].fullmatch(str(node.value)):
+        said = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
+        raise _wrong(node.start_mark, said)
+    if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{TAG}str", f"{TAG}merge"):
+            raise _wrong(key.start_mark, "a key that is no text: put it in quotes")
+        if key.value in seen:
+            raise _wrong(key.start_mark, f"the key '{key.value[:40]}' is given twice: remove one")
+        seen.add(key.value)
+
+
+def _wrong(mark: yaml.Mark | None, problem: str) -> ValueError:
+    return ValueError(f"line {mark.line + 1}: {problem}" if mark else problem)
