@@ -19,6 +19,7 @@ from tlee.models.tensors import TensorFile
 from tlee.reading import parse_json
 
 HEADER = "tlee"
+OF_ANOTHER = "give the configuration this checkpoint was trained with"
 NAMES_SHOWN, NAME_SHOWN = 20, 120  # of each kind of difference, and characters
 Shapes = dict[str, tuple[int, ...]]  # of a state dictionary, by entry
 
@@ -51,7 +52,8 @@ def load_checkpoint(path: str | Path) -> Tlee:
         config = _config(path, file.metadata)
         sketch = _sketch(path, config).state_dict()  # nothing is made of a size that the file has not
         check_entries(path, shapes(sketch), file.shapes)
-        odd = [name for name, tensor in sketch.items() if file.dtypes[name] != tensor.dtype]
+        # Whatever floating point it was trained in; the model computes in its own.
+        odd = [n for n, own in sketch.items() if file.dtypes[n].is_floating_point != own.dtype.is_floating_point]
         if odd:
             problem = f"entries of another type ({_some([f'{name} {file.dtypes[name]}' for name in odd])})"
             raise CheckpointError(path, problem, "save it again in float32")
@@ -83,8 +85,11 @@ def shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def check_entries(path: str | Path, wanted: Shapes, given: Shapes) -> None:
+def check_entries(path: str | Path, wanted: Shapes, given: Shapes, remedy: str = OF_ANOTHER) -> None:
     """Refuse a state dictionary that is not, entry by entry, the wanted one.
+
+    Args:
+        remedy: what the user should do.
 
     Raises:
         CheckpointError: entries are missing, unknown or of another shape; lists what differs.
@@ -96,7 +101,6 @@ def check_entries(path: str | Path, wanted: Shapes, given: Shapes) -> None:
     ]
     found = [f"{len(names)} {kind} ({_some(names)})" for kind, names in differences if names]
     if found:
-        remedy = "give the configuration this checkpoint was trained with"
         raise CheckpointError(path, f"of another model: {', '.join(found)}", remedy)
 
 

@@ -103,8 +103,6 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
-    if isinstance(error, ImportError):
-        return str(not_imported(error.name or "library", "", error, ""))
     if isinstance(error, MemoryError):
         return MEMORY
     if isinstance(error, OSError):
@@ -112,7 +110,10 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
-    return _in_words("{}\n{}".format(error.__cause__ or "", error))
+    line = _in_words("{}\n{}".format(error.__cause__ or "", error))
+    if line is None and isinstance(error, ImportError):
+        return str(not_imported(error.name or "library", "", error, ""))
+    return line
 
 
 def _in_words(text: str) -> Optional[str]:

@@ -29,7 +29,7 @@ from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, m
 from tlee.training.config import StageConfig, TrainingConfig
 from tlee.training.datasets import Listing, read_listing, split_listing
 from tlee.training.plots import plot_run
-from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder
+from tlee.training.run_folder import BEST, LAST, START_AGAIN, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate
 
@@ -353,8 +353,8 @@ def initialise(model: Tlee, init: str) -> str:
 def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
     """Refuse a saved state that is not this model's. Raises CheckpointError."""
     own = shapes(model.state_dict())
-    check_entries(path, own, shapes(entries))
-    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum))
+    check_entries(path, own, shapes(entries), START_AGAIN)
+    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum), START_AGAIN)
 
 
 def best_checkpoint(init: str | Path) -> Path:

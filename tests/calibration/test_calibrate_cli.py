@@ -286,7 +286,8 @@ def no_bundle(copied, videos, tmp_path, monkeypatch):
 
 
 def no_videos(copied, videos, tmp_path, monkeypatch):
-    return copied, "--data", tmp_path
+    (tmp_path / "none").mkdir()
+    return copied, "--data", tmp_path / "none"
 
 
 def too_few_videos(copied, videos, tmp_path, monkeypatch):

@@ -253,7 +253,7 @@ def test_a_fingerprint_is_of_segments_frames_and_classes_alone(lively_bundle, ch
     assert changed(lambda writer, copy: {"exit_rule": {"thresholds": thresholds, "operating_points": point}}) == own
 
     def other_segment(writer, copy):
-        writer.add(copy.segments["branch1"].file, copy.read("branch1") + b"\0")
+        writer.add(copy.segments["branch1"].file, copy.read("branch0"))
 
     def other_classes(writer, copy):
         return {"model": {**copy.manifest["model"], "labels": ["run", "walk", "jump"]}}

@@ -275,7 +275,7 @@ def a_trace_and_another_seed(tuned, lively_bundle, videos, tmp_path):
 
 
 def no_trace(tuned, lively_bundle, videos, tmp_path):
-    return ("--trace", tmp_path / "none.npz"), "no such trace"
+    return ("--trace", tmp_path / "none.npz"), "No such file or directory; record again"
 
 
 def a_damaged_trace(tuned, lively_bundle, videos, tmp_path):

@@ -105,7 +105,9 @@ def test_a_record_that_names_files_elsewhere_reaches_nothing(received, tmp_path)
     """As a bundle from somebody else may have it: names that leave the folder, links, control characters."""
     precious = tmp_path / "precious.engine"
     precious.write_bytes(b"mine")
-    folder = received / "engines" / NANO_KEY
+    store = received.parent / "store"  # in the bundle itself links are refused
+    shutil.move(received / "engines", store)
+    folder = store / NANO_KEY
     record = json.loads((folder / RECORD).read_text())
     entry = next(iter(record["engines"].values()))
     names = ("../../../precious.engine", str(precious), "\x1b[2Jx.engine", "\ud800.engine", "")
@@ -114,13 +116,13 @@ def test_a_record_that_names_files_elsewhere_reaches_nothing(received, tmp_path)
     (folder / "\x1b[2J.engine").write_bytes(b"whose?")
     (folder / "link.engine").symlink_to(precious)
     (folder / ".building-x").symlink_to(tmp_path)
-    listed = tlee_build(received, "--list")
+    listed = tlee_build(received, "--list", "--engine-dir", store)
     assert (listed.returncode, listed.stderr) == (0, "") and "\x1b" not in listed.stdout
     assert r"\x1b[2J.engine" in listed.stdout
-    cleaned = tlee_build(received, "--clean")
+    cleaned = tlee_build(received, "--clean", "--engine-dir", store)
     assert (cleaned.returncode, cleaned.stderr) == (0, "") and "\x1b" not in cleaned.stdout
     assert list(folder.iterdir()) == [] and precious.read_bytes() == b"mine"
-    assert tlee_build(received).returncode == 0
+    assert tlee_build(received, "--engine-dir", store).returncode == 0
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:

@@ -187,7 +187,7 @@ def test_values_of_another_type_than_the_manifest_says_are_one_line(tmp_path, sm
 
 def test_a_segment_that_is_no_onnx_is_one_line(tmp_path, small_bundle, capfd):
     copy = with_file(small_bundle, tmp_path / "copy.tlee", "units/exit1.onnx", b"no model")
-    with pytest.raises(BundleError, match="exit1.onnx: not a model that ONNX Runtime takes"):
+    with pytest.raises(BundleError, match="exit1.onnx: not a graph that tlee-export writes"):
         Recognizer.load(copy)
     assert capfd.readouterr() == ("", "")
 

@@ -120,7 +120,7 @@ def test_a_run_is_not_overwritten(arguments, finished):
         ({"steps": 10**30}, "not the state of a run"),
         ({"loss": "NaN"}, "not the state of a run"),
         ({"entry": "model.nothing"}, "of another model: 1 unknown"),
-        ({"entry": "momentum.nothing"}, r"momentum of something else \(nothing\)"),
+        ({"entry": "momentum.nothing"}, r"of another model: 1 unknown \(nothing\); remove the folder"),
     ],
 )
 def test_a_state_that_makes_no_sense_is_refused(arguments, finished, change, said):
