@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlee import cli
-from tlee.bundle import PRECISIONS
+from tlee.bundle import PRECISIONS, Bundle
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of
 from tlee.frames import sample_indices
@@ -20,8 +20,10 @@ PROGRAM = "tlee-eval"
 
 def command(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
+    if os.path.isdir(options.subject):
+        Bundle.open(options.subject)
 
-    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.evaluation.evaluate import evaluate
     from tlee.evaluation.report import report_folder, report_of, write_report
 

@@ -20,8 +20,13 @@ METHODS = ("minmax", "entropy", "percentile")  # those of ranges.py, which takes
 
 def command(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
+    Bundle.open(options.bundle)
+    with claimed(options.bundle, folder=True):
+        return _calibrate(options)
 
-    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+
+def _calibrate(options: argparse.Namespace) -> int:
+    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.calibration.int8.calibrate import Settings, calibrate, store
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of, write_report
@@ -38,7 +43,6 @@ def command(arguments: list[str] | None) -> int:
         targets=Targets(options.min_agreement / 100, options.max_accuracy_drop / 100),
     )
     with ExitStack() as stack:
-        stack.enter_context(claimed(bundle.path, folder=True))
         folder: Path | None = None
         if options.output:
             folder = stack.enter_context(report_folder(options.output, options.replace))

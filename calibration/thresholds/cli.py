@@ -30,8 +30,13 @@ def command(arguments: list[str] | None) -> int:
         raise UsageError("videos", problem, "leave it out, or record again with --data")
     if options.max_ms is not None and options.max_mj is not None:
         raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
+    Bundle.open(options.bundle)
+    with claimed(options.bundle, folder=True):
+        return _tune(options)
 
-    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+
+def _tune(options: argparse.Namespace) -> int:
+    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.calibration.thresholds.costs import MILLIJOULES, MILLISECONDS, metric_of
     from tlee.calibration.thresholds.points import Target
     from tlee.calibration.thresholds.report import report_of, store, write_report
@@ -46,7 +51,6 @@ def command(arguments: list[str] | None) -> int:
     target = Target(options.max_accuracy_drop, options.min_accuracy, cost)
     reader = VideoReader(bundle.frames, options.workers)
     with ExitStack() as stack:
-        stack.enter_context(claimed(bundle.path, folder=True))
         folder: Path | None = None
         if options.output:
             folder = stack.enter_context(report_folder(options.output, options.replace))
