@@ -17,6 +17,7 @@ import tlee.replacing
 from tlee.bundle import MANIFEST, Bundle, amend_bundle
 from tlee.errors import TleeError, UsageError
 from tlee.info import describe
+from tlee.reading import read_json
 from tlee.runtime import Recognizer
 
 QUICK, FULL = 40, 2000  # mutations of each kind
@@ -298,3 +299,38 @@ def test_only_one_process_writes_a_bundle(copy):
     finally:
         other.communicate()
     amended(copy, "fast")
+
+
+def bind_mounts():
+    """Whether this user may mount; containers and most machines of continuous integration say no."""
+    return shutil.which("unshare") and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not bind_mounts(), reason="mounting needs root")
+def test_what_is_mounted_is_amended_inside(tmp_path, small_bundle):
+    """As a container has it: a file and a bundle of the host's, neither of which can be renamed."""
+    host, container = tmp_path / "host", tmp_path / "container"
+    host.mkdir()
+    container.mkdir()
+    (host / "r.json").write_text("old")
+    shutil.copytree(small_bundle, host / "b.tlee")
+    (container / "r.json").touch()
+    (container / "b.tlee").mkdir()
+    (tmp_path / "work.py").write_text(
+        "import sys\n"
+        "from test_bundle_faults import amended\n"
+        "from tlee.files import write_json\n"
+        "write_json(sys.argv[1] + '/r.json', {'new': 1})\n"
+        "amended(sys.argv[1] + '/b.tlee', 'fast')\n"
+        "amended(sys.argv[1] + '/b.tlee', 'slow')\n"
+    )
+    mounts = " && ".join(f"mount --bind {host}/{name} {container}/{name}" for name in ("r.json", "b.tlee"))
+    script = f"{mounts} && exec {sys.executable} {tmp_path}/work.py {container}"
+    tests = os.path.dirname(__file__)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests)])}
+    run = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert read_json(str(host / "r.json")) == {"new": 1}
+    Bundle.open(host / "b.tlee").verify()
+    assert list(Bundle.open(host / "b.tlee").manifest["exit_rule"]["operating_points"]) == ["slow"]
+    assert not [path for place in (host / "b.tlee", host, container) for path in place.glob(".*")]
