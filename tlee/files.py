@@ -105,11 +105,11 @@ def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> 
         UsageError: the parent folder cannot be written, `path` exists and `replace` is false, or another process writes
             this folder.
     """
-    if os.path.lexists(path) and not replace:
-        raise UsageError(path, "exists already", "choose another name, or add --replace")
+    _check_free(path, replace)
     with claimed(path, folder=True) as place:
         with _said(path):
             finish(place)
+            _check_free(path, replace)  # now that nobody else can write it
             temporary = temporary_folder(place)
         try:
             yield temporary
@@ -120,6 +120,11 @@ def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> 
             with contextlib.suppress(OSError):
                 finish(place)
             remove(temporary)  # or what stood there before
+
+
+def _check_free(path: str, replace: bool) -> None:
+    if os.path.lexists(path) and not replace:
+        raise UsageError(path, "exists already", "choose another name, or add --replace")
 
 
 def write_json(path: str, value: object) -> None:

@@ -13,7 +13,7 @@ import shutil
 import time
 from typing import Iterator, Sequence, Set
 
-from tlee.claims import INSIDE, PATIENCE, claimed, remove, reserved, temporary_folder
+from tlee.claims import INSIDE, PATIENCE, claimed, remove, reserved, temporary_folder, unread
 from tlee.errors import UsageError
 
 AT_CWD, EXCHANGE = -100, 2  # of renameat2(2)
@@ -71,12 +71,12 @@ def settled(path: str) -> None:
     """
     place = os.path.realpath(path)
     deadline = time.monotonic() + PATIENCE
-    while _unfinished(place) and time.monotonic() < deadline:
+    while unfinished(place) and time.monotonic() < deadline:
         try:
             with claimed(place, folder=True):
                 finish(place)
         except UsageError:  # claimed by another one, who may be at it
-            if _unfinished(place) and time.monotonic() + 0.1 > deadline:
+            if unfinished(place) and time.monotonic() + 0.1 > deadline:
                 raise
             time.sleep(0.02)
 
@@ -90,10 +90,12 @@ def finish(place: str) -> None:
             os.rename(_old(place), place)
     ready = os.path.join(place, READY)
     if os.path.isdir(ready):
-        _fill(ready, place)
+        with unread(place):
+            _fill(ready, place)
 
 
-def _unfinished(place: str) -> bool:
+def unfinished(place: str) -> bool:
+    """Whether a folder is being replaced in several steps, or that was broken off."""
     return os.path.isdir(os.path.join(place, READY)) or not os.path.lexists(place) and os.path.isdir(_old(place))
 
 
