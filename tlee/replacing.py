@@ -2,8 +2,8 @@
 
 - In one step, where the kernel can exchange two names (Linux, on nearly all file systems).
 - Else by two renames; what lies between is waited for, and mended where the writer was killed there.
-- A mount point cannot be renamed: its content is replaced inside. All that is new lies complete in `.tlee.ready` before
-  the first file is, so that whoever comes next can finish what was broken off.
+- A mount point cannot be renamed, nor what lies in a folder of others: its content is replaced inside. All that is new
+  lies complete in `.tlee.ready` before the first file is, so that whoever comes next can finish what was broken off.
 """
 
 import contextlib
@@ -18,6 +18,9 @@ from tlee.errors import UsageError
 
 AT_CWD, EXCHANGE = -100, 2  # of renameat2(2)
 SYSTEM_CALL = {"x86_64": 316, "aarch64": 276}  # its number; glibc has no name for it before 2.28
+# What renaming says of a mount point, where the folder around may not be written, and where each user renames own things
+# only, as in /tmp.
+FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 READY = INSIDE + "ready"
 
 
@@ -40,7 +43,7 @@ def take_place(new: str, place: str, keep: Sequence[str] = ()) -> None:
                 link_tree(os.path.join(place, name), os.path.join(new, name))
         _exchange(new, place)
     except OSError as error:
-        if error.errno not in (errno.EBUSY, errno.EXDEV):
+        if error.errno not in FIXED:
             raise
         _stage(new, place, keep)
         finish(place)

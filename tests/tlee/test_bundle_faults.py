@@ -202,6 +202,17 @@ def test_a_bundle_is_amended_on_every_file_system(copy, monkeypatch, way):
     assert (copy.stat().st_ino == before) == (way == "a mount point")
 
 
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS])
+def test_a_bundle_in_a_folder_that_may_not_be_written_is_amended_inside(copy, monkeypatch, error):
+    access, before = os.access, copy.stat().st_ino
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(copy.parent) and access(path, mode))
+    monkeypatch.setattr(tlee.replacing, "_renameat2", lambda new, place: error)
+    amended(copy, "fast")
+    assert list(Bundle.open(copy).manifest["exit_rule"]["operating_points"]) == ["fast"]
+    assert copy.stat().st_ino == before and [path.name for path in copy.parent.iterdir()] == [copy.name]
+    assert not [path for path in copy.iterdir() if path.name.startswith(".")]
+
+
 class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
