@@ -22,7 +22,7 @@ from tlee.claims import (
 )
 from tlee.errors import TleeError, UsageError
 from tlee.reading import MB
-from tlee.replacing import finish, take_place
+from tlee.replacing import FIXED, finish, take_place
 
 _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files whose complete lines are results
 
@@ -209,9 +209,9 @@ def _rename(temporary: str, place: str, path: str) -> None:
         try:
             os.replace(temporary, place)
         except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.EXDEV):
+            if error.errno not in FIXED:
                 raise
-            shutil.copyfile(temporary, place)  # a mount point keeps its file, and gets the content
+            shutil.copyfile(temporary, place)  # that file stays, and gets the content
 
 
 def _lock(stream: IO[Any], path: str) -> None:

@@ -18,8 +18,8 @@ from tlee.errors import UsageError
 
 AT_CWD, EXCHANGE = -100, 2  # of renameat2(2)
 SYSTEM_CALL = {"x86_64": 316, "aarch64": 276}  # its number; glibc has no name for it before 2.28
-# What renaming says of a mount point, where the folder around may not be written, and where each user renames own things
-# only, as in /tmp.
+# What renaming says of a mount point, where the folder around may not be written, and where each user renames only own
+# things, as in /tmp.
 FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 READY = INSIDE + "ready"
 
