@@ -211,7 +211,16 @@ def _rename(temporary: str, place: str, path: str) -> None:
         except OSError as error:
             if error.errno not in FIXED:
                 raise
-            shutil.copyfile(temporary, place)  # that file stays, and gets the content
+            _fill(place, temporary)
+
+
+def _fill(place: str, source: str) -> None:
+    """Give a file that stays the content of another; an interrupt waits for that."""
+    try:
+        shutil.copyfile(source, place)
+    except KeyboardInterrupt:
+        shutil.copyfile(source, place)
+        raise
 
 
 def _lock(stream: IO[Any], path: str) -> None:
