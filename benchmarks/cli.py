@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from typing import Any, Dict, Iterator, List, Optional
 
 from tlee import cli, modes
@@ -60,11 +61,13 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
         status.clear()
     for note in bench.notes:
         cli.report(PROGRAM, note)
-    failed = _finish(options, report)
     if bench.interrupted:
-        cli.report(PROGRAM, "interrupted, this is what was measured until then")
+        kept = _spare(options)
+        _finish(options, report)
+        said = "; as before: {}".format(", ".join(kept)) if kept else ""
+        cli.report(PROGRAM, "interrupted, this is what was measured until then{}".format(said))
         return cli.INTERRUPTED
-    return failed or (cli.OK if len(videos) == len(found) else cli.INPUT_FAILED)
+    return _finish(options, report) or (cli.OK if len(videos) == len(found) else cli.INPUT_FAILED)
 
 
 def _estimate(options: argparse.Namespace, bundle: Bundle) -> int:
@@ -135,6 +138,17 @@ def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
             cli.report(PROGRAM, error)
             failed = cli.WRONG_USE
     return failed
+
+
+def _spare(options: argparse.Namespace) -> List[str]:
+    """Leave earlier files, of a measurement that may have come to its end, to a part of one. Returns their names."""
+    spared = []
+    for name in ("json", "page", "profile"):
+        path = getattr(options, name)
+        if path and os.path.isfile(path):
+            spared.append(path)
+            setattr(options, name, None)
+    return spared
 
 
 def _save_page(path: str, report: Dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from tlee.manifest import (
 )
 from tlee.policy import Thresholds
 from tlee.reading import open_plain
-from tlee.replacing import link_or_copy, settled
+from tlee.replacing import link_or_copy, settled, unfinished
 
 __all__ = [  # with what of the manifest others need
     "DELICATE",
@@ -121,8 +121,9 @@ class Bundle:
             try:
                 return cls._open(path)
             except BundleError:
-                if before == _state(path) or time.monotonic() > deadline:
-                    raise  # it was not replaced meanwhile
+                replaced = before != _state(path) or unfinished(os.path.realpath(path))
+                if not replaced or time.monotonic() > deadline:
+                    raise
 
     @classmethod
     def _open(cls, path: str) -> "Bundle":

@@ -24,6 +24,7 @@ CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
 BUSY, WAIT = "another command is writing it", "wait until that has ended, or choose another name"
 INSIDE = ".tlee."  # names inside of a folder that has no room beside it, whatever that is called from elsewhere
 PATIENCE = 10.0  # seconds that a reader waits for a writer
+READING = 3.0  # seconds that a writer waits for a reader: most end well before
 _claimed: Set[str] = set()  # places of this process
 
 
@@ -99,6 +100,20 @@ def remove(path: str) -> None:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def unread(path: str) -> Iterator[None]:
+    """While the files of a folder are replaced where they are: wait for those who read in it, though not for one who
+    never ends, and let those who come now wait. Raises OSError."""
+    deadline = time.monotonic() + READING
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _lock_folder(descriptor, fcntl.LOCK_EX) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class HeldFolder:
     """A folder as it was when opened, under whatever name it goes now: who replaces it leaves it to its readers.
 
@@ -117,9 +132,10 @@ class HeldFolder:
             if _lock_folder(descriptor, fcntl.LOCK_SH) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 self.descriptor = descriptor
                 return
-            os.close(descriptor)  # replaced since, and being removed
+            os.close(descriptor)  # replaced since, and being removed; or being filled
             if time.monotonic() > deadline:
                 raise OSError(errno.EBUSY, "replaced again and again", path)
+            time.sleep(0.001)
 
     def close(self) -> None:
         if self.descriptor is not None:

@@ -22,7 +22,7 @@ from tlee.claims import (
 )
 from tlee.errors import TleeError, UsageError
 from tlee.reading import MB
-from tlee.replacing import finish, take_place
+from tlee.replacing import FIXED, finish, take_place
 
 _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files whose complete lines are results
 
@@ -105,11 +105,11 @@ def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> 
         UsageError: the parent folder cannot be written, `path` exists and `replace` is false, or another process writes
             this folder.
     """
-    if os.path.lexists(path) and not replace:
-        raise UsageError(path, "exists already", "choose another name, or add --replace")
+    _check_free(path, replace)
     with claimed(path, folder=True) as place:
         with _said(path):
             finish(place)
+            _check_free(path, replace)  # now that nobody else can write it
             temporary = temporary_folder(place)
         try:
             yield temporary
@@ -120,6 +120,11 @@ def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> 
             with contextlib.suppress(OSError):
                 finish(place)
             remove(temporary)  # or what stood there before
+
+
+def _check_free(path: str, replace: bool) -> None:
+    if os.path.lexists(path) and not replace:
+        raise UsageError(path, "exists already", "choose another name, or add --replace")
 
 
 def write_json(path: str, value: object) -> None:
@@ -204,9 +209,18 @@ def _rename(temporary: str, place: str, path: str) -> None:
         try:
             os.replace(temporary, place)
         except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.EXDEV):
+            if error.errno not in FIXED:
                 raise
-            shutil.copyfile(temporary, place)  # a mount point keeps its file, and gets the content
+            _fill(place, temporary)
+
+
+def _fill(place: str, source: str) -> None:
+    """Give a file that stays the content of another; an interrupt waits for that."""
+    try:
+        shutil.copyfile(source, place)
+    except KeyboardInterrupt:
+        shutil.copyfile(source, place)
+        raise
 
 
 def _lock(stream: IO[Any], path: str) -> None:

@@ -2,8 +2,8 @@
 
 - In one step, where the kernel can exchange two names (Linux, on nearly all file systems).
 - Else by two renames; what lies between is waited for, and mended where the writer was killed there.
-- A mount point cannot be renamed: its content is replaced inside. All that is new lies complete in `.tlee.ready` before
-  the first file is, so that whoever comes next can finish what was broken off.
+- A mount point cannot be renamed, nor what lies in a folder of others: its content is replaced inside. All that is new
+  lies complete in `.tlee.ready` before the first file is, so that whoever comes next can finish what was broken off.
 """
 
 import contextlib
@@ -13,11 +13,14 @@ import shutil
 import time
 from typing import Iterator, Sequence, Set
 
-from tlee.claims import INSIDE, PATIENCE, claimed, remove, reserved, temporary_folder
+from tlee.claims import INSIDE, PATIENCE, claimed, remove, reserved, temporary_folder, unread
 from tlee.errors import UsageError
 
 AT_CWD, EXCHANGE = -100, 2  # of renameat2(2)
 SYSTEM_CALL = {"x86_64": 316, "aarch64": 276}  # its number; glibc has no name for it before 2.28
+# What renaming says of a mount point, where the folder around may not be written, and where each user renames only own
+# things, as in /tmp.
+FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 READY = INSIDE + "ready"
 
 
@@ -40,7 +43,7 @@ def take_place(new: str, place: str, keep: Sequence[str] = ()) -> None:
                 link_tree(os.path.join(place, name), os.path.join(new, name))
         _exchange(new, place)
     except OSError as error:
-        if error.errno not in (errno.EBUSY, errno.EXDEV):
+        if error.errno not in FIXED:
             raise
         _stage(new, place, keep)
         finish(place)
@@ -71,12 +74,12 @@ def settled(path: str) -> None:
     """
     place = os.path.realpath(path)
     deadline = time.monotonic() + PATIENCE
-    while _unfinished(place) and time.monotonic() < deadline:
+    while unfinished(place) and time.monotonic() < deadline:
         try:
             with claimed(place, folder=True):
                 finish(place)
         except UsageError:  # claimed by another one, who may be at it
-            if _unfinished(place) and time.monotonic() + 0.1 > deadline:
+            if unfinished(place) and time.monotonic() + 0.1 > deadline:
                 raise
             time.sleep(0.02)
 
@@ -90,10 +93,12 @@ def finish(place: str) -> None:
             os.rename(_old(place), place)
     ready = os.path.join(place, READY)
     if os.path.isdir(ready):
-        _fill(ready, place)
+        with unread(place):
+            _fill(ready, place)
 
 
-def _unfinished(place: str) -> bool:
+def unfinished(place: str) -> bool:
+    """Whether a folder is being replaced in several steps, or that was broken off."""
     return os.path.isdir(os.path.join(place, READY)) or not os.path.lexists(place) and os.path.isdir(_old(place))
 
 

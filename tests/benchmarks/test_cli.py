@@ -63,6 +63,21 @@ def test_reports_are_compared(measured, tmp_path, capsys):
     assert rows and {row["verdict"] for row in rows} == {"no significant difference"}
 
 
+def test_an_interrupted_measurement_leaves_the_files_of_a_whole_one(small_bundle, tmp_path, monkeypatch, capsys):
+    def rounds(bench, number, name):
+        if number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tlee.benchmarks.bench.Bench._round", rounds)
+    old, new = tmp_path / "old.html", tmp_path / "new.json"
+    old.write_text("whole")
+    outputs = ["--page", str(old), "--json", str(new)]
+    assert cli.run(PROGRAM, command, [str(small_bundle), *QUICK, *outputs]) == 130
+    said = "interrupted, this is what was measured until then; as before: {}"
+    assert capsys.readouterr().err == f"tlee-bench: {said.format(old)}\n"
+    assert old.read_text() == "whole" and json.loads(new.read_text())["modes"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -163,17 +164,30 @@ def test_an_open_descriptor_is_written_to(tmp_path):
         assert file.read() == "through"
 
 
-def test_a_file_that_cannot_be_replaced_gets_the_content(tmp_path, monkeypatch):
-    """As one that is mounted into a container: its name cannot be given to another."""
+@pytest.mark.parametrize("error", [errno.EBUSY, errno.EPERM])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_file_that_cannot_be_replaced_gets_the_content(tmp_path, monkeypatch, error, interrupted):
+    """As one that is mounted into a container, or somebody else's in /tmp: its name cannot be given to another."""
     (tmp_path / "a.txt").write_text("old, and longer")
     inode = (tmp_path / "a.txt").stat().st_ino
 
     def replace(source, target):
-        raise OSError(errno.EBUSY, "Device or resource busy")
+        raise OSError(error, os.strerror(error))
+
+    copyfile, copies = shutil.copyfile, []
+
+    def copy(source, target):
+        copies.append(target)
+        if interrupted and len(copies) == 1:
+            os.truncate(target, 1)
+            raise KeyboardInterrupt
+        copyfile(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    with whole_file(str(tmp_path / "a.txt")) as stream:
-        stream.write("new")
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.nullcontext():
+        with whole_file(str(tmp_path / "a.txt")) as stream:
+            stream.write("new")
     assert (tmp_path / "a.txt").read_text() == "new" and (tmp_path / "a.txt").stat().st_ino == inode
     assert os.listdir(tmp_path) == ["a.txt"]
 
