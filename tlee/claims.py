@@ -2,7 +2,7 @@
 opened while it is replaced.
 
 A writer of NAME holds `.NAME.lock` beside it; the kernel lets go of the lock when the process ends, however it ends.
-What is being written is called `.NAME.xxxxxxxx.part`. Where a folder may be written and the one around it may not, both
+What is being written is called `.NAME.xxxxxxxx.tlee-part`. Where a folder may be written and the one around it may not, both
 lie in it as `.tlee.lock` and so on.
 """
 
@@ -22,7 +22,9 @@ from tlee.errors import UsageError
 CANNOT_WRITE = "cannot be written ({})"
 CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
 BUSY, WAIT = "another command is writing it", "wait until that has ended, or choose another name"
+PART = ".tlee-part"
 INSIDE = ".tlee."  # names inside of a folder that has no room beside it, whatever that is called from elsewhere
+LEFT = "[a-z0-9_]{8}" + re.escape(PART)
 PATIENCE = 10.0  # seconds that a reader waits for a writer
 READING = 3.0  # seconds that a writer waits for a reader: most end well before
 _claimed: Set[str] = set()  # places of this process
@@ -69,7 +71,7 @@ def claimed(path: str, folder: bool = False) -> Iterator[str]:
 
 def temporary_file(place: str) -> str:
     """A new empty file, for what is to take a claimed place. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=_prefix(place), suffix=".part", dir=_room(place))
+    handle, name = tempfile.mkstemp(prefix=_prefix(place), suffix=PART, dir=_room(place))
     os.close(handle)
     return name
 
@@ -78,12 +80,12 @@ def temporary_folder(place: str, inside: bool = False) -> str:
     """A new folder, for what is to take a claimed place; beside it, or inside where the place itself must stay. Raises
     OSError."""
     prefix, room = (INSIDE, place) if inside else (_prefix(place), _room(place))
-    return tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=room)
+    return tempfile.mkdtemp(prefix=prefix, suffix=PART, dir=room)
 
 
 def reserved(name: str) -> bool:
     """Whether a name inside of a folder is that of something that is there only while the folder is written."""
-    return re.fullmatch(re.escape(INSIDE) + r"(lock|ready|\w{8}\.part)", name) is not None
+    return re.fullmatch(re.escape(INSIDE) + "(lock|ready|" + LEFT + ")", name) is not None
 
 
 def remove(path: str) -> None:
@@ -218,7 +220,7 @@ def _lock(name: str) -> int:
 def _tidy(place: str) -> None:
     """Remove what killed writers left of a place that this process has locked."""
     for room, prefix in ((_room(place), _prefix(place)), (place, INSIDE)):
-        left = re.compile(re.escape(prefix) + r"\w{8}\.part")
+        left = re.compile(re.escape(prefix) + LEFT)
         with contextlib.suppress(OSError):
             for name in os.listdir(room):
                 if left.fullmatch(name):

@@ -13,7 +13,17 @@ import shutil
 import time
 from typing import Iterator, Sequence, Set
 
-from tlee.claims import INSIDE, PATIENCE, claimed, remove, reserved, temporary_folder, unread
+from tlee.claims import (
+    CANNOT_WRITE,
+    CHOOSE_FOLDER,
+    INSIDE,
+    PATIENCE,
+    claimed,
+    remove,
+    reserved,
+    temporary_folder,
+    unread,
+)
 from tlee.errors import UsageError
 
 AT_CWD, EXCHANGE = -100, 2  # of renameat2(2)
@@ -82,6 +92,8 @@ def settled(path: str) -> None:
             if unfinished(place) and time.monotonic() + 0.1 > deadline:
                 raise
             time.sleep(0.02)
+        except OSError as error:
+            raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
 
 def finish(place: str) -> None:
@@ -91,19 +103,30 @@ def finish(place: str) -> None:
             remove(_old(place))
         else:
             os.rename(_old(place), place)
-    ready = os.path.join(place, READY)
-    if os.path.isdir(ready):
+    if _is_ready(place):
         with unread(place):
-            _fill(ready, place)
+            _fill(os.path.join(place, READY), place)
 
 
 def unfinished(place: str) -> bool:
     """Whether a folder is being replaced in several steps, or that was broken off."""
-    return os.path.isdir(os.path.join(place, READY)) or not os.path.lexists(place) and os.path.isdir(_old(place))
+    return _is_ready(place) or not os.path.lexists(place) and os.path.isdir(_old(place))
+
+
+def _is_ready(place: str) -> bool:
+    """Whether a folder has what is to replace its content. It may have come with a bundle from anywhere: what has links
+    in it could be written through them to places that are none of ours, and is left to whoever reads the folder."""
+    ready = os.path.join(place, READY)
+    if os.path.islink(ready) or not os.path.isdir(ready):
+        return False
+    for at, folders, names in os.walk(place):
+        if any(os.path.islink(os.path.join(at, name)) for name in folders + names):
+            return False
+    return True
 
 
 def _old(place: str) -> str:
-    return os.path.join(os.path.dirname(place), ".{}.old".format(os.path.basename(place)))
+    return os.path.join(os.path.dirname(place), ".{}.tlee-old".format(os.path.basename(place)))
 
 
 def _exchange(new: str, place: str) -> None:

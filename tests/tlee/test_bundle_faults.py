@@ -327,6 +327,27 @@ def test_a_bundle_that_comes_back_is_not_replaced_unasked(copy):
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
+@pytest.mark.parametrize("where", ["ready", "outside", "inside"])
+def test_what_came_with_a_bundle_is_never_written_through_links(copy, where):
+    """A folder of what is to be finished, as a writer leaves it that was killed, could name any place."""
+    home = copy.parent / "home"
+    home.mkdir()
+    (home / "key").write_text("mine")
+    before = sorted(path.name for path in copy.iterdir())
+    if where == "ready":  # what is there would be taken into the bundle
+        (copy / ".tlee.ready").symlink_to(home)
+    else:  # what is in the bundle would be put there
+        (copy / ".tlee.ready" / "a").mkdir(parents=True)
+        (copy / ".tlee.ready" / "a" / "key").write_text("theirs")
+        (copy / ("a" if where == "outside" else ".tlee.ready/b")).symlink_to(home)
+    try:
+        Bundle.open(copy)
+    except TleeError as error:
+        assert where == "outside" and "a: a link" in str(error)
+    assert (home / "key").read_text() == "mine" and os.listdir(home) == ["key"]
+    assert [name for name in before if not (copy / name).exists()] == []
+
+
 def test_a_bundle_that_is_read_stays_whole_when_it_is_replaced(copy):
     reader = Bundle.open(copy)
     amended(copy, "fast")

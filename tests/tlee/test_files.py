@@ -241,8 +241,8 @@ def test_the_second_writer_is_refused_and_nothing_is_left_of_the_first(tmp_path,
 
 
 def test_only_what_is_left_of_the_same_name_is_removed(tmp_path):
-    others = [".a.settings", ".a.12345678", ".ab.12345678.part", ".a.txt.12345678.part.bak", "a.txt.part", ".a.txt.old"]
-    for name in (*others, ".a.txt.12345678.part"):
+    others = [".a.settings", ".a.12345678", ".a.txt.12345678.part", ".a.txt.old", ".a.txt.tlee-old.bak"]
+    for name in (*others, ".a.txt.12345678.tlee-part"):
         (tmp_path / name).write_text("")
     with whole_file(str(tmp_path / "a.txt")):
         pass

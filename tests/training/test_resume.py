@@ -140,7 +140,11 @@ def test_two_trainings_do_not_share_a_folder(arguments, tmp_path):
 
 
 def test_what_a_killed_run_left_is_no_foreign_file_and_goes(arguments, finished, whole):
-    for name in (".state.safetensors.lock", ".best.safetensors.abcd1234.part", "tensorboard/events.out.tfevents.1"):
+    for name in (
+        ".state.safetensors.lock",
+        ".best.safetensors.abcd1234.tlee-part",
+        "tensorboard/events.out.tfevents.1",
+    ):
         (finished / name).write_bytes(b"torn")
     with open(finished / "metrics.jsonl", "a") as stream:
         stream.write('{"event": "st')
