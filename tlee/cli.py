@@ -13,7 +13,7 @@ import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
-from tlee.errors import UNSAFE, TleeError, not_imported, printable
+from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of
 from tlee.process import INTERRUPTED, output_failed, report
 
 __all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
@@ -22,23 +22,12 @@ OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
 WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
 MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
-# As libraries say it.
-NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
 LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
 )
 # Commands that draw plots, with matplotlib.
 DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
-REMEDIES = {
-    errno.EMFILE: "let this process open more files (ulimit -n)",
-    errno.ENFILE: "close other programs: the system's table of open files is full",
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
-    errno.ENOMEM: "close other programs, or add swap",
-    errno.EAGAIN: "let this user start more processes (ulimit -u)",
-}
 
 
 def print_json(value: object) -> None:
@@ -106,7 +95,7 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, MemoryError):
         return MEMORY
     if isinstance(error, OSError):
-        remedy = REMEDIES.get(error.errno or 0, "check the path and the system's limits")
+        remedy = remedy_of(error, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
@@ -125,7 +114,7 @@ def _in_words(text: str) -> Optional[str]:
     if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
         found = re.search(r"killed by signal: ([^.]*)", text)
         return LOADER.format(found.group(1) if found else "by itself")
-    if any(words in text.lower() for words in NO_MEMORY):
+    if lacks_memory(text):
         return MEMORY
     for code, remedy in REMEDIES.items():
         if os.strerror(code) in text:

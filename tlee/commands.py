@@ -4,9 +4,6 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any, List
-
-from tlee import cli
 
 MODULES = {
     "tlee-bench": "tlee.benchmarks.cli",
@@ -28,13 +25,17 @@ def main() -> None:
     program = os.path.basename(os.path.realpath(sys.argv[0]))  # links of other names are followed
 
     def interrupt(number: int, frame: object) -> None:
-        sys.stderr.write("{}: interrupted\n".format(program))
-        os._exit(130)  # nothing has begun; libraries that are being imported would make other errors of it
+        try:
+            os.write(2, "{}: interrupted\n".format(program).encode())
+        finally:
+            os._exit(130)  # nothing has begun; libraries that are being imported would make other errors of it
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    modules: List[Any] = []
+    from tlee import cli  # after that: what it needs takes a tenth of a second
+
+    modules: list = []
     failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))
     if failed:
         sys.exit(failed)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tlee import cli
-from tlee.errors import InputError
+from tlee.errors import InputError, not_imported
 
 
 def raising(error):
@@ -156,6 +156,22 @@ def test_an_interruption_while_the_first_library_loads_is_a_line(tmp_path):
     assert process.communicate()[1] == "tlee-run: interrupted\n" and process.returncode == 130
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("redirection", ["", "2>&-"])
+def test_an_interruption_before_anything_has_loaded_is_a_line(number, redirection):
+    code = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'tlee.cli': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv[0] = 'bin/tlee-run'; from tlee.commands import main; main()"
+    )
+    command = ["bash", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "" if redirection else "tlee-run: interrupted\n")
+
+
 def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
     monkeypatch.setattr(cli.process, "interrupted", [2])
     for error in (InputError("a", "b", "c"), ImportError(), RuntimeError()):
@@ -163,10 +179,12 @@ def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monk
         assert capsys.readouterr().err == "tlee-run: interrupted\n"
 
 
-def test_a_library_for_which_memory_lacks_is_no_missing_one(capsys):
-    error = ImportError("libx.so: failed to map segment from shared object")
-    assert cli.run("tlee-run", raising(error)) == 2
+@pytest.mark.parametrize("said", ["libx.so: failed to map segment from shared object", "caught: std::bad_alloc"])
+def test_a_library_for_which_memory_lacks_is_no_missing_one(said, capsys):
+    assert cli.run("tlee-run", raising(not_imported("X", "x", ImportError(said), "install it"))) == 2
     assert "not enough memory to import it" in capsys.readouterr().err
+    assert cli.run("tlee-run", raising(ImportError(said))) == 2
+    assert "memory: there is not enough" in capsys.readouterr().err
 
 
 def test_what_is_printed_is_not_obeyed(capsys):
