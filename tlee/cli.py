@@ -13,7 +13,7 @@ import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
-from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of
+from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of, system_fault
 from tlee.process import INTERRUPTED, output_failed, report
 
 __all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
@@ -94,12 +94,15 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
     if isinstance(error, MemoryError):
         return MEMORY
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno:
         remedy = remedy_of(error, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
     line = _in_words("{}\n{}".format(error.__cause__ or "", error))
+    if line is None and isinstance(error, OSError):
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return "system: {}; check the path and the system's limits".format(said)
     if line is None and isinstance(error, ImportError):
         return str(not_imported(error.name or "library", "", error, ""))
     return line
@@ -116,10 +119,8 @@ def _in_words(text: str) -> Optional[str]:
         return LOADER.format(found.group(1) if found else "by itself")
     if lacks_memory(text):
         return MEMORY
-    for code, remedy in REMEDIES.items():
-        if os.strerror(code) in text:
-            return "system: {}; {}".format(os.strerror(code), remedy)
-    return None
+    fault = system_fault(text)
+    return "system: {}; {}".format(*fault) if fault else None
 
 
 def main(

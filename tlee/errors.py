@@ -1,7 +1,9 @@
 """What can go wrong through no fault of this code. Each error is one line that the user can act on."""
 
 import errno
+import os
 import re
+from typing import Optional, Tuple
 
 # Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,7 +20,7 @@ REMEDIES = {
     errno.EDQUOT: "make room",
     errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
     errno.ENOMEM: MORE_MEMORY,
-    errno.EAGAIN: "let this user start more processes (ulimit -u)",
+    errno.EAGAIN: "let this user start more processes (ulimit -u), or close other programs",
 }
 
 
@@ -58,6 +60,16 @@ def remedy_of(error: OSError, otherwise: str) -> str:
 def lacks_memory(text: str) -> bool:
     """Whether what a library says means that there is not enough memory."""
     return any(words in text.lower() for words in NO_MEMORY)
+
+
+def system_fault(text: str) -> Optional[Tuple[str, str]]:
+    """What is wrong and what to do about it, where a library says in its own words that the system gives too little."""
+    if lacks_memory(text):
+        return "not enough memory", MORE_MEMORY
+    for code, remedy in REMEDIES.items():
+        if os.strerror(code) in text:
+            return os.strerror(code), remedy
+    return None
 
 
 def not_imported(library: str, module: str, error: ImportError, remedy: str) -> UsageError:

@@ -104,6 +104,8 @@ def test_batches_need_no_shared_memory(listing, monkeypatch):
             "memory: there is not en",
         ),
         (ImportError("libx.so: failed to map segment from shared object"), "memory: there is not enough"),
+        (OSError("no libllvmlite.so: failed to map segment from shared object"), "memory: there is not enough"),
+        (OSError("of a library's own"), "system: of a library's own; check the path and the system's limits"),
     ],
 )
 def test_what_a_library_says_of_the_system_is_told_as_its_cause(error, said, capsys):
