@@ -33,7 +33,19 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    from tlee import cli  # after that: what it needs takes a tenth of a second
+    try:
+        _run(program)
+    except (EOFError, ValueError) as error:
+        if "marshal data" not in str(error):
+            raise
+        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        problem = "Python: a compiled module breaks off, as on a full disk"
+        sys.stderr.write("{}: {}; remove the folders __pycache__ in {}\n".format(program, problem, folder))
+        sys.exit(2)
+
+
+def _run(program: str) -> None:
+    from tlee import cli  # not before signals are ours: what it needs takes a tenth of a second
 
     modules: list = []
     failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))

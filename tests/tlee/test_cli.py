@@ -1,10 +1,13 @@
 """How commands end, and what they say when they fail."""
 
+import importlib.util
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +173,22 @@ def test_an_interruption_before_anything_has_loaded_is_a_line(number, redirectio
     command = ["bash", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (130, "" if redirection else "tlee-run: interrupted\n")
+
+
+@pytest.mark.parametrize("module", ["cli", "info"])
+def test_a_compiled_module_that_breaks_off_is_a_line(module, tmp_path, monkeypatch):
+    source = Path(cli.__file__).with_name(module + ".py")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    compiled = Path(importlib.util.cache_from_source(source))
+    compiled.parent.mkdir(parents=True)
+    state = source.stat()
+    head = struct.pack("<4sIII", importlib.util.MAGIC_NUMBER, 0, int(state.st_mtime), state.st_size)
+    compiled.write_bytes(head + b"\xe3")
+    code = "import sys; sys.argv[0] = 'bin/tlee-info'; from tlee.commands import main; main()"
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("tlee-info: Python: a compiled module breaks off")
 
 
 def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
