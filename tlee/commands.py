@@ -35,12 +35,15 @@ def main() -> None:
             signal.signal(number, interrupt)
     try:
         _run(program)
-    except (EOFError, ValueError) as error:
-        if "marshal data" not in str(error):
+    except (EOFError, ValueError, TypeError):
+        trace = sys.exc_info()[2]
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        if not trace or trace.tb_frame.f_code.co_name != "_compile_bytecode":  # of Python's import
             raise
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        problem = "Python: a compiled module breaks off, as on a full disk"
-        sys.stderr.write("{}: {}; remove the folders __pycache__ in {}\n".format(program, problem, folder))
+        file = trace.tb_frame.f_locals["bytecode_path"]
+        problem = "a compiled module that breaks off, as Python writes them on a full disk"
+        sys.stderr.write("{}: {}: {}; remove {}\n".format(program, file, problem, os.path.dirname(file)))
         sys.exit(2)
 
 
