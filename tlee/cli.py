@@ -22,6 +22,7 @@ OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
 WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
 MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
+NO_FOLDER = "this folder: not there any more; change into one that is (cd)"
 LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
@@ -94,6 +95,8 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
     if isinstance(error, MemoryError):
         return MEMORY
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # asked where this process is
+        return NO_FOLDER
     if isinstance(error, OSError) and error.errno:
         remedy = remedy_of(error, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
@@ -152,12 +155,18 @@ def main(
 
 def _lacking(program: str) -> int:
     """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
-    if program not in WORKSTATION or not sys.platform.startswith("linux") or os.path.exists("/proc/cpuinfo"):
+    if program not in WORKSTATION or not sys.platform.startswith("linux"):
         return OK
-    # They would go on, and complain of it in a line for every layer.
-    problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
-    report(program, problem + "; mount it (mount -t proc proc /proc)")
-    return WRONG_USE
+    if not os.path.exists("/proc/cpuinfo"):  # they would go on, and complain of it in a line for every layer
+        problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
+        report(program, problem + "; mount it (mount -t proc proc /proc)")
+        return WRONG_USE
+    try:
+        os.getcwd()
+    except OSError:  # PyTorch's mathematics would end the process, and name a library of its own
+        report(program, NO_FOLDER)
+        return WRONG_USE
+    return OK
 
 
 def _own_fonts() -> None:

@@ -192,6 +192,16 @@ def test_an_export_leaves_nothing_in_an_empty_home(small_checkpoint, tmp_path):
     assert not list((tmp_path / "home").iterdir())
 
 
+@pytest.mark.parametrize("program", ["tlee-export", "tlee-doctor"])
+def test_a_folder_that_is_gone_is_one_line(program, tmp_path):
+    gone = ["sh", "-c", 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone")]
+    script = tmp_path / program
+    script.write_text("from tlee.commands import main; main()")  # as installed: with `-c` Python itself fails there
+    ended = subprocess.run([*gone, sys.executable, str(script)], capture_output=True, text=True)
+    line = f"{program}: this folder: not there any more; change into one that is (cd)\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
 @pytest.mark.parametrize("program", ["tlee-train", "tlee-eval", "tlee-export", "tlee-tune", "tlee-calibrate"])
 def test_no_proc_is_one_line(program):
