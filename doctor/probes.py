@@ -12,7 +12,9 @@ import time
 from typing import Dict, List, Mapping
 
 from tlee.doctor.probe import Found
+from tlee.errors import UsageError
 
+ROOM = 4096  # bytes of what a library says
 PATIENCE = 60.0  # seconds: from a cold SD card TensorRT takes ten and more
 
 
@@ -22,6 +24,9 @@ def run_all(names: List[List[str]], environment: Mapping[str, str], patience: fl
     Args:
         names: of the functions of `tlee.doctor.probe`, each with the arguments that it takes.
         environment: of the processes.
+
+    Raises:
+        OSError, UsageError: there is no room for temporary files.
     """
     # In the root folder, with this process's own path: nothing in the folder where a user happens to be is imported.
     paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
@@ -32,6 +37,8 @@ def run_all(names: List[List[str]], environment: Mapping[str, str], patience: fl
         started = []
         for name in names:
             said = opened.enter_context(tempfile.TemporaryFile())
+            said.write(b" " * ROOM)  # a disk that is full is told as such, and not as a library that says nothing
+            said.seek(0)
             command = [sys.executable, "-m", "tlee.doctor.probe"] + name
             process = subprocess.Popen(command, stdout=said, stderr=said, env=values, cwd="/")
             opened.callback(_end, process)
@@ -55,7 +62,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _result(status: int, said: str) -> Found:
     last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1]
     if status == 0:
-        found: Found = json.loads(last)
+        try:
+            found: Found = json.loads(last)
+        except ValueError:  # a part of it
+            raise UsageError(tempfile.gettempdir(), "no room for what is found", "make room") from None
         return found
     if status < 0:
         return {"problem": "its import crashes (signal {})".format(-status), "signal": -status}

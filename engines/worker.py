@@ -15,7 +15,6 @@ import sys
 import time
 from typing import Any, Dict, Optional
 
-from tlee import cli
 from tlee.bundle import Bundle
 from tlee.engines.check import differences
 from tlee.engines.cuda import Gpu, opened_cuda
@@ -23,7 +22,7 @@ from tlee.engines.jobs import Job
 from tlee.engines.layers import layers
 from tlee.engines.releases import Settings, load
 from tlee.engines.store import Recorded, read_recorded
-from tlee.errors import EngineError, TleeError, UsageError
+from tlee.errors import EngineError, TleeError, UsageError, remedy_of
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
 
 ENGINE, TIMING = "engine", "timing"
@@ -134,7 +133,7 @@ def main() -> None:
     except MemoryError:
         result = {"error": _said(EngineError("memory", "ran out", "add swap, or give it less with --workspace MB"))}
     except OSError as error:
-        remedy = cli.REMEDIES.get(error.errno or 0, "check the path and the system's limits")
+        remedy = remedy_of(error, "check the path and the system's limits")
         result = {"error": _said(UsageError(error.filename or "system", error.strerror or error, remedy))}
     with open(int(answer), "w", encoding="utf-8") as stream:
         json.dump(result, stream)

@@ -51,8 +51,9 @@ def clip_task(clip: Clip, spec: FrameSpec) -> Task:
     if not isinstance(clip, (str, os.PathLike)):
         problem = "{} is no clip".format(type(clip).__name__)
         raise InputError("clip", problem, "give a path, an array of frames, or a Task")
-    path = os.fspath(clip)
+    path = type(clip).__name__  # until it says which
     try:
+        path = os.fsdecode(clip)
         video = open_clip(path)
         indices, count = sampled_order(video, spec), video.frame_count
     except TleeError:

@@ -4,7 +4,7 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from tlee.bundle import BATCH, Bundle
-from tlee.errors import BundleError, TleeError, UsageError, not_imported
+from tlee.errors import BundleError, TleeError, UsageError, not_imported, system_fault
 from tlee.files import CANNOT_WRITE, sha256
 
 _shared_pool: Optional[int] = None  # its number of threads, once there is one
@@ -106,8 +106,11 @@ def _open_graph(
     except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
         if len(providers) > 1:
             raise _refused(providers, "{} cannot be opened on it ({})".format(name, first_line(error))) from None
-        problem = "not a model that ONNX Runtime takes ({})".format(first_line(error))
-        raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, "export again") from None
+        problem, remedy = system_fault(str(error)) or (
+            "not a model that ONNX Runtime takes ({})".format(first_line(error)),
+            "export again",
+        )
+        raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, remedy) from None
     if session.get_providers()[0] != first:  # ONNX Runtime goes on without one whose libraries are missing
         raise _refused(providers, "its libraries cannot be loaded")
     _check_interface(bundle, name, session)

@@ -13,7 +13,7 @@ import time
 from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
-from tlee.errors import BundleError, UsageError
+from tlee.errors import BundleError, UsageError, remedy_of
 from tlee.files import sha256, sha256_of_stream, whole_folder, write_json
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
@@ -132,7 +132,8 @@ class Bundle:
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
         except OSError as error:
-            raise BundleError(path, "cannot be opened ({})".format(error.strerror), "make it readable") from None
+            problem = "cannot be opened ({})".format(error.strerror)
+            raise BundleError(path, problem, remedy_of(error, "make it readable")) from None
         manifest = load_manifest(path, folder)
         check_manifest(os.path.join(path, MANIFEST), manifest)
         _check_files(path, folder, manifest)
@@ -286,7 +287,8 @@ class BundleWriter:
             with open(path, "wb") as stream:
                 stream.write(content)
         except OSError as error:
-            raise UsageError(path, "cannot be written ({})".format(error.strerror), "make room") from None
+            problem = "cannot be written ({})".format(error.strerror)
+            raise UsageError(path, problem, remedy_of(error, "make room")) from None
         self.files[name] = {"size": len(content), "sha256": sha256(content)}
 
     def draft(self, manifest: Dict[str, Any]) -> Bundle:
@@ -341,7 +343,7 @@ def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
                     link_or_copy(os.path.join(bundle.path, name), os.path.join(folder, name))
             except OSError as error:
                 problem = "cannot be copied ({})".format(error.strerror)
-                raise UsageError(bundle.path, problem, "make room beside it") from None
+                raise UsageError(bundle.path, problem, remedy_of(error, "make room beside it")) from None
             yield writer
             if not os.path.isfile(os.path.join(folder, MANIFEST)):
                 raise RuntimeError("an amended bundle has to be finished")

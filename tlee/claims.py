@@ -17,7 +17,7 @@ import tempfile
 import time
 from typing import Iterator, Optional, Set
 
-from tlee.errors import UsageError
+from tlee.errors import UsageError, remedy_of
 
 CANNOT_WRITE = "cannot be written ({})"
 CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
@@ -186,7 +186,7 @@ def _locked(path: str, place: str) -> Iterator[None]:
     except BlockingIOError:
         raise UsageError(path, BUSY, WAIT) from None
     except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror), remedy_of(error, CHOOSE_FOLDER)) from None
     _claimed.add(place)
     try:
         yield

@@ -13,7 +13,7 @@ import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
-from tlee.errors import UNSAFE, TleeError, not_imported, printable
+from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of, system_fault
 from tlee.process import INTERRUPTED, output_failed, report
 
 __all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
@@ -22,23 +22,13 @@ OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
 WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
 MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
-# As libraries say it.
-NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
+NO_FOLDER = "this folder: not there any more; change into one that is (cd)"
 LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
 )
 # Commands that draw plots, with matplotlib.
 DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
-REMEDIES = {
-    errno.EMFILE: "let this process open more files (ulimit -n)",
-    errno.ENFILE: "close other programs: the system's table of open files is full",
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
-    errno.ENOMEM: "close other programs, or add swap",
-    errno.EAGAIN: "let this user start more processes (ulimit -u)",
-}
 
 
 def print_json(value: object) -> None:
@@ -105,12 +95,17 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
     if isinstance(error, MemoryError):
         return MEMORY
-    if isinstance(error, OSError):
-        remedy = REMEDIES.get(error.errno or 0, "check the path and the system's limits")
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # asked where this process is
+        return NO_FOLDER
+    if isinstance(error, OSError) and error.errno:
+        remedy = remedy_of(error, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
     line = _in_words("{}\n{}".format(error.__cause__ or "", error))
+    if line is None and isinstance(error, OSError):
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return "system: {}; check the path and the system's limits".format(said)
     if line is None and isinstance(error, ImportError):
         return str(not_imported(error.name or "library", "", error, ""))
     return line
@@ -125,12 +120,10 @@ def _in_words(text: str) -> Optional[str]:
     if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
         found = re.search(r"killed by signal: ([^.]*)", text)
         return LOADER.format(found.group(1) if found else "by itself")
-    if any(words in text.lower() for words in NO_MEMORY):
+    if lacks_memory(text):
         return MEMORY
-    for code, remedy in REMEDIES.items():
-        if os.strerror(code) in text:
-            return "system: {}; {}".format(os.strerror(code), remedy)
-    return None
+    fault = system_fault(text)
+    return "system: {}; {}".format(*fault) if fault else None
 
 
 def main(
@@ -162,12 +155,18 @@ def main(
 
 def _lacking(program: str) -> int:
     """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
-    if program not in WORKSTATION or not sys.platform.startswith("linux") or os.path.exists("/proc/cpuinfo"):
+    if program not in WORKSTATION or not sys.platform.startswith("linux"):
         return OK
-    # They would go on, and complain of it in a line for every layer.
-    problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
-    report(program, problem + "; mount it (mount -t proc proc /proc)")
-    return WRONG_USE
+    if not os.path.exists("/proc/cpuinfo"):  # they would go on, and complain of it in a line for every layer
+        problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
+        report(program, problem + "; mount it (mount -t proc proc /proc)")
+        return WRONG_USE
+    try:
+        os.getcwd()
+    except OSError:  # PyTorch's mathematics would end the process, and name a library of its own
+        report(program, NO_FOLDER)
+        return WRONG_USE
+    return OK
 
 
 def _own_fonts() -> None:

@@ -4,9 +4,6 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any, List
-
-from tlee import cli
 
 MODULES = {
     "tlee-bench": "tlee.benchmarks.cli",
@@ -28,13 +25,32 @@ def main() -> None:
     program = os.path.basename(os.path.realpath(sys.argv[0]))  # links of other names are followed
 
     def interrupt(number: int, frame: object) -> None:
-        sys.stderr.write("{}: interrupted\n".format(program))
-        os._exit(130)  # nothing has begun; libraries that are being imported would make other errors of it
+        try:
+            os.write(2, "{}: interrupted\n".format(program).encode())
+        finally:
+            os._exit(130)  # nothing has begun; libraries that are being imported would make other errors of it
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    modules: List[Any] = []
+    try:
+        _run(program)
+    except (EOFError, ValueError, TypeError):
+        trace = sys.exc_info()[2]
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        if not trace or trace.tb_frame.f_code.co_name != "_compile_bytecode":  # of Python's import
+            raise
+        file = trace.tb_frame.f_locals["bytecode_path"]
+        problem = "a compiled module that breaks off, as Python writes them on a full disk"
+        sys.stderr.write("{}: {}: {}; remove {}\n".format(program, file, problem, os.path.dirname(file)))
+        sys.exit(2)
+
+
+def _run(program: str) -> None:
+    from tlee import cli  # not before signals are ours: what it needs takes a tenth of a second
+
+    modules: list = []
     failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))
     if failed:
         sys.exit(failed)

@@ -1,11 +1,27 @@
 """What can go wrong through no fault of this code. Each error is one line that the user can act on."""
 
+import errno
+import os
 import re
+from typing import Optional, Tuple
 
 # Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 LONGEST = 1000  # characters of what is wrong: libraries quote whole files
+# What libraries say where there is no memory.
+NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
+MORE_MEMORY = "close other programs, or add swap"
+# Where the system is at fault, and no file or user.
+REMEDIES = {
+    errno.EMFILE: "let this process open more files (ulimit -n)",
+    errno.ENFILE: "close other programs: the system's table of open files is full",
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files (ulimit -f), or choose another file system",
+    errno.ENOMEM: MORE_MEMORY,
+    errno.EAGAIN: "let this user start more processes (ulimit -u), or close other programs",
+}
 
 
 def printable(text: object) -> str:
@@ -36,13 +52,33 @@ class UsageError(TleeError):
     """A command or function was asked for something that cannot be."""
 
 
+def remedy_of(error: OSError, otherwise: str) -> str:
+    """What to do about an error of the system's; `otherwise` where that depends on what was to be done."""
+    return REMEDIES.get(error.errno or 0, otherwise)
+
+
+def lacks_memory(text: str) -> bool:
+    """Whether what a library says means that there is not enough memory."""
+    return any(words in text.lower() for words in NO_MEMORY)
+
+
+def system_fault(text: str) -> Optional[Tuple[str, str]]:
+    """What is wrong and what to do about it, where a library says in its own words that the system gives too little."""
+    if lacks_memory(text):
+        return "not enough memory", MORE_MEMORY
+    for code, remedy in REMEDIES.items():
+        if os.strerror(code) in text:
+            return os.strerror(code), remedy
+    return None
+
+
 def not_imported(library: str, module: str, error: ImportError, remedy: str) -> UsageError:
     """What to say where `import module` fails: it is not there, or what it needs is not, such as memory."""
     if isinstance(error, ModuleNotFoundError) and error.name == module:
         return UsageError(library, "not installed", remedy)
     said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
-    if "failed to map segment" in said or "annot allocate memory" in said:
-        return UsageError(library, "not enough memory to import it", "close other programs, or add swap")
+    if lacks_memory(said):
+        return UsageError(library, "not enough memory to import it", MORE_MEMORY)
     return UsageError(library, "cannot be imported ({})".format(said), "see what tlee-doctor says of it")
 
 

@@ -20,7 +20,7 @@ from tlee.claims import (
     temporary_file,
     temporary_folder,
 )
-from tlee.errors import TleeError, UsageError
+from tlee.errors import TleeError, UsageError, remedy_of
 from tlee.reading import MB
 from tlee.replacing import FIXED, finish, take_place
 
@@ -194,7 +194,7 @@ def _said(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), CHOOSE_FOLDER) from None
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), remedy_of(error, CHOOSE_FOLDER)) from None
 
 
 def _rename(temporary: str, place: str, path: str) -> None:

@@ -11,7 +11,7 @@ import re
 import stat
 from typing import Any, BinaryIO, Callable, Dict, Optional, Type
 
-from tlee.errors import TleeError, UsageError
+from tlee.errors import MORE_MEMORY, REMEDIES, TleeError, UsageError, remedy_of
 
 MB = 1 << 20
 JSON_LIMIT = 64 * MB  # of our own JSON: reports with every raw sample have some 5
@@ -49,7 +49,7 @@ def read_bytes(
         try:
             content = stream.read(min(limit, max(size, 4096)) + 1)
         except OSError as problem:
-            raise error(subject, problem.strerror, remedy) from None
+            raise error(subject, problem.strerror, remedy_of(problem, remedy)) from None
     check_size(subject, len(content), limit, error, remedy)
     return content
 
@@ -68,7 +68,7 @@ def open_plain(
     try:
         descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     except OSError as problem:
-        raise error(subject, problem.strerror, remedy) from None
+        raise error(subject, problem.strerror, remedy_of(problem, remedy)) from None
     except ValueError:  # a zero byte, or half of a surrogate pair
         raise error(subject, "not a name that a file can have", remedy) from None
     mode = os.fstat(descriptor).st_mode
@@ -145,7 +145,11 @@ def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error
         return parse()
     except TleeError:
         raise
+    except MemoryError:  # there is little, or the file wants too much
+        raise error(path, "not enough memory to read it", "{}; or {}".format(MORE_MEMORY, remedy)) from None
     except Exception as problem:  # parsers of damaged files raise nearly everything
+        if isinstance(problem, OSError) and problem.errno in REMEDIES:
+            raise error(path, problem.strerror, remedy_of(problem, remedy)) from None
         said = (str(problem).strip().splitlines() or [""])[0][:120] or type(problem).__name__
         raise error(path, "not {} that can be read ({})".format(what, said), remedy) from None
 

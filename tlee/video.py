@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from tlee.errors import InputError, not_imported
+from tlee.errors import InputError, not_imported, remedy_of
 from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
 from tlee.pictures import PIXELS, read_picture
 
@@ -131,7 +131,7 @@ class PictureFolder:
         try:
             names = [n for n in os.listdir(path) if n.lower().endswith(PICTURES) and not n.startswith(".")]
         except OSError as error:
-            raise InputError(path, error.strerror, "make the folder readable") from None
+            raise InputError(path, error.strerror, remedy_of(error, "make the folder readable")) from None
         self._files = [os.path.join(path, n) for n in sorted(names, key=_natural)]
         self.frame_count = len(self._files)
         self._numbers: Optional[Dict[int, int]] = None
@@ -208,7 +208,8 @@ def _check_file(path: str) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:  # of OpenCV one hears only that it does not open
-        raise InputError(path, "cannot be opened ({})".format(error.strerror), "see whether you may read it") from None
+        problem = "cannot be opened ({})".format(error.strerror)
+        raise InputError(path, problem, remedy_of(error, "see whether you may read it")) from None
     if os.path.getsize(path) == 0:
         raise InputError(path, "the file is empty", "copy or record it again")
 

@@ -252,7 +252,8 @@ class Batches(DataLoader):
         try:
             return super().__iter__()
         except OSError as error:
-            raise UsageError("processes that decode", f"cannot be started ({error.strerror})", NO_PROCESSES) from None
+            said = error.strerror if error.errno else "no room for a lock"  # Python's own: "Error"
+            raise UsageError("processes that decode", f"cannot be started ({said})", NO_PROCESSES) from None
 
 
 def training_batches(clips: Clips, order: Shuffled, workers: int) -> DataLoader:

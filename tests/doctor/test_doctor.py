@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from tlee.doctor.checks import findings
 from tlee.doctor.finding import ADVICE, MISSING, OK, WRONG
 from tlee.doctor.libraries import backends
 from tlee.doctor.releases import jetpack
+from tlee.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 PIP = "home/me/tlee-env/lib/python3/site-packages"
@@ -447,6 +449,17 @@ def test_an_import_that_crashes_or_ends_python_is_a_finding(nano, source, proble
     found = nano.found()
     assert set(found) == {"OpenCV"} and found["OpenCV"].text == problem
     assert found["OpenCV"].command.startswith(f"{PYTHON} -m pip uninstall -y opencv-python ")
+
+
+def test_a_full_disk_is_no_fault_of_a_library(nano, monkeypatch):
+    values = {**nano.environment, "PYTHONPATH": str(nano.root / "usr/lib/python3/dist-packages")}
+    cut = "import os\nend = os._exit\nos._exit = lambda status: (os.ftruncate(1, 5), end(status))\n"
+    nano.module("cv2", cut + "__version__ = '4.1'\n")
+    with pytest.raises(UsageError, match="no room for what is found; make room"):
+        probes.run_all([["cv2"]], values)
+    monkeypatch.setattr(probes.tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "r+b", buffering=0))
+    with pytest.raises(OSError, match="No space left"):
+        probes.run_all([["cv2"]], values)
 
 
 def test_commands_that_a_shell_does_not_find_are_named(pc):

@@ -1,5 +1,6 @@
 """Whatever is given, and however it fails: several at once answer as one at a time does, and no answer is lost."""
 
+import os
 import random
 import threading
 import time
@@ -36,6 +37,11 @@ def closing_badly():
         raise ValueError("in its end")
 
 
+class Pathless(os.PathLike):
+    def __fspath__(self):
+        raise ValueError("of mine")
+
+
 INPUTS = {  # each makes an input anew: iterators are read once
     "whole": lambda: CLIPS[1],
     "short": lambda: task(iter(CLIPS[2][:2])),
@@ -66,6 +72,7 @@ INPUTS = {  # each makes an input anew: iterators are read once
     "zero byte": lambda: "a\0b.mp4",
     "half a pair": lambda: "\ud800.mp4",
     "empty name": lambda: "",
+    "path that is none": lambda: Pathless(),
 }
 
 

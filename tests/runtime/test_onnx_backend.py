@@ -12,7 +12,7 @@ import pytest
 from conftest import enliven, small_model
 
 from tlee.bundle import Bundle
-from tlee.errors import UsageError
+from tlee.errors import BundleError, UsageError
 from tlee.export.exporter import export_bundle
 from tlee.policy import Thresholds
 from tlee.runtime import Recognizer
@@ -223,3 +223,20 @@ def test_other_weights_have_other_engines(bundles, gpu, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_one_line(bundles, gpu, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     assert "cannot be written (Not a directory); set XDG_CACHE_HOME" in error(bundles["small"], provider="ort-tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("env.cc:327 pthread_create failed, error msg: Resource temporarily unavailable", r"unavailable; .*ulimit -u"),
+        ("Exception: std::bad_alloc", "not enough memory; close other programs"),
+        ("Invalid rank", r"not a model that ONNX Runtime takes \(Invalid rank\); export again"),
+    ],
+)
+def test_a_system_that_gives_too_little_is_no_fault_of_a_graph(said, told, small_bundle, monkeypatch):
+    def failing(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("tlee.runtime.onnx_session.open_session", failing)
+    with pytest.raises(BundleError, match=rf"split0.onnx: .*{told}"):
+        Recognizer.load(small_bundle, backend="cpu")

@@ -1,15 +1,18 @@
 """How commands end, and what they say when they fail."""
 
+import importlib.util
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tlee import cli
-from tlee.errors import InputError
+from tlee.errors import InputError, not_imported
 
 
 def raising(error):
@@ -156,6 +159,38 @@ def test_an_interruption_while_the_first_library_loads_is_a_line(tmp_path):
     assert process.communicate()[1] == "tlee-run: interrupted\n" and process.returncode == 130
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("redirection", ["", "2>&-"])
+def test_an_interruption_before_anything_has_loaded_is_a_line(number, redirection):
+    code = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'tlee.cli': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv[0] = 'bin/tlee-run'; from tlee.commands import main; main()"
+    )
+    command = ["bash", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, code]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "" if redirection else "tlee-run: interrupted\n")
+
+
+@pytest.mark.parametrize(("module", "content"), [("cli", b""), ("info", b"\xe3")])
+def test_a_compiled_module_that_breaks_off_is_a_line(module, content, tmp_path, monkeypatch):
+    source = Path(cli.__file__).with_name(module + ".py")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    compiled = Path(importlib.util.cache_from_source(source))
+    compiled.parent.mkdir(parents=True)
+    state = source.stat()
+    head = struct.pack("<4sIII", importlib.util.MAGIC_NUMBER, 0, int(state.st_mtime), state.st_size)
+    compiled.write_bytes(head + content)
+    code = "import sys; sys.argv[0] = 'bin/tlee-info'; from tlee.commands import main; main()"
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(f"tlee-info: {compiled}: a compiled module that breaks off")
+
+
 def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monkeypatch):
     monkeypatch.setattr(cli.process, "interrupted", [2])
     for error in (InputError("a", "b", "c"), ImportError(), RuntimeError()):
@@ -163,10 +198,12 @@ def test_whatever_a_library_makes_of_an_interrupt_it_is_told_as_one(capsys, monk
         assert capsys.readouterr().err == "tlee-run: interrupted\n"
 
 
-def test_a_library_for_which_memory_lacks_is_no_missing_one(capsys):
-    error = ImportError("libx.so: failed to map segment from shared object")
-    assert cli.run("tlee-run", raising(error)) == 2
+@pytest.mark.parametrize("said", ["libx.so: failed to map segment from shared object", "caught: std::bad_alloc"])
+def test_a_library_for_which_memory_lacks_is_no_missing_one(said, capsys):
+    assert cli.run("tlee-run", raising(not_imported("X", "x", ImportError(said), "install it"))) == 2
     assert "not enough memory to import it" in capsys.readouterr().err
+    assert cli.run("tlee-run", raising(ImportError(said))) == 2
+    assert "memory: there is not enough" in capsys.readouterr().err
 
 
 def test_what_is_printed_is_not_obeyed(capsys):

@@ -104,6 +104,8 @@ def test_batches_need_no_shared_memory(listing, monkeypatch):
             "memory: there is not en",
         ),
         (ImportError("libx.so: failed to map segment from shared object"), "memory: there is not enough"),
+        (OSError("no libllvmlite.so: failed to map segment from shared object"), "memory: there is not enough"),
+        (OSError("of a library's own"), "system: of a library's own; check the path and the system's limits"),
     ],
 )
 def test_what_a_library_says_of_the_system_is_told_as_its_cause(error, said, capsys):
@@ -188,6 +190,16 @@ def test_an_export_leaves_nothing_in_an_empty_home(small_checkpoint, tmp_path):
     code = subprocess.run(command(*arguments), capture_output=True, text=True, env=environment)
     assert code.returncode == 0, code.stderr
     assert not list((tmp_path / "home").iterdir())
+
+
+@pytest.mark.parametrize("program", ["tlee-export", "tlee-doctor"])
+def test_a_folder_that_is_gone_is_one_line(program, tmp_path):
+    gone = ["sh", "-c", 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone")]
+    script = tmp_path / program
+    script.write_text("from tlee.commands import main; main()")  # as installed: with `-c` Python itself fails there
+    ended = subprocess.run([*gone, sys.executable, str(script)], capture_output=True, text=True)
+    line = f"{program}: this folder: not there any more; change into one that is (cd)\n"
+    assert (ended.returncode, ended.stderr) == (2, line)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
