@@ -310,7 +310,7 @@ def test_a_bundle_that_is_absent_for_a_moment_is_waited_for(copy, monkeypatch):
     def between_two_renames(path):
         tries.append(path)
         if len(tries) == 1:
-            copy.rename(copy.parent / ".copy.tlee.old")
+            copy.rename(copy.parent / ".copy.tlee.tlee-old")
         return real(path)
 
     monkeypatch.setattr(Bundle, "_open", between_two_renames)
@@ -320,7 +320,7 @@ def test_a_bundle_that_is_absent_for_a_moment_is_waited_for(copy, monkeypatch):
 
 
 def test_a_bundle_that_comes_back_is_not_replaced_unasked(copy):
-    copy.rename(copy.parent / ".copy.tlee.old")  # as a writer that was killed between two renames leaves it
+    copy.rename(copy.parent / ".copy.tlee.tlee-old")  # as a writer that was killed between two renames leaves it
     with pytest.raises(UsageError, match="exists already"), write_bundle(copy):
         pass
     Bundle.open(copy).verify()
