@@ -2,8 +2,8 @@
 opened while it is replaced.
 
 A writer of NAME holds `.NAME.lock` beside it; the kernel lets go of the lock when the process ends, however it ends.
-What is being written is called `.NAME.xxxxxxxx.tlee-part`. Where a folder may be written and the one around it may not, both
-lie in it as `.tlee.lock` and so on.
+What is being written is called `.NAME.xxxxxxxx.tlee-part`. Where a folder may be written and the one around it may not,
+both lie in it as `.tlee.lock` and so on.
 """
 
 import contextlib
