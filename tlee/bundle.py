@@ -30,7 +30,7 @@ from tlee.manifest import (
     unit_segments,
 )
 from tlee.policy import Thresholds
-from tlee.reading import MB, open_plain
+from tlee.reading import MB, is_name, open_plain
 from tlee.replacing import link_or_copy, settled
 
 __all__ = [  # with what of the manifest others need
@@ -115,6 +115,8 @@ class Bundle:
             UsageError: its replacement was broken off and would have to be finished, and it cannot be written.
         """
         path = os.fspath(path)
+        if not is_name(path):
+            raise BundleError(path, "not a name that a folder can have", "give the folder that tlee-export wrote")
         deadline = time.monotonic() + PATIENCE
         while True:
             settled(path)

@@ -80,6 +80,14 @@ def open_plain(
     raise error(subject, "not a plain file", "write its content to one and give that")
 
 
+def is_name(path: str) -> bool:
+    """Whether a file or folder can have this name at all: no zero byte, no half of a surrogate pair."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_size(
     subject: str, size: int, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH
 ) -> None:

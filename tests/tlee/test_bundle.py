@@ -136,6 +136,12 @@ def test_pipes_and_depths_are_refused(copy):
     refuse(copy, "more files or folders than any bundle has")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", ""])
+def test_what_can_be_no_folder_is_no_bundle(name):
+    with pytest.raises(BundleError, match="not a name that a folder can have|no such bundle"):
+        Bundle.open(name)
+
+
 def test_empty_folders_are_counted(copy, monkeypatch):
     monkeypatch.setattr("tlee.bundle.MAX_ENTRIES", 200)
     for number in range(200):
