@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tlee.errors import UsageError
+from tlee.errors import UNSAFE, UsageError
 from tlee.frames import FrameSpec, frame_order
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
@@ -194,6 +194,9 @@ class Config(Section):
             self.thresholds()
         except UsageError as error:
             raise ValueError(f"exits: {error.subject}: {error.problem}") from None
+        unsafe = next((text for text in [self.name, *self.labels] if UNSAFE.search(text)), None)
+        if unsafe is not None:  # which no bundle may have
+            raise ValueError(f"control characters in {unsafe[:80]!r}")
         if self.labels and len(self.labels) != self.model.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
         if self.frames.resize < self.model.input_size:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from tlee.reading import is_name
+
 NESTING = 50
 PARTS = 100_000  # keys and values, aliases written out
 TAG = "tag:yaml.org,2002:"
@@ -83,6 +85,8 @@ def _check(node: yaml.Node) -> None:
     if kind in NUMBERS and not NUMBERS[kind].fullmatch(str(node.value)):
         said = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
         raise _wrong(node.start_mark, said)
+    if isinstance(node, yaml.ScalarNode) and not is_name(node.value):
+        raise _wrong(node.start_mark, "a zero byte, or half of a surrogate pair, which no name can have")
     if isinstance(node, yaml.MappingNode):
         _check_keys(node)
 

@@ -30,7 +30,7 @@ from tlee.manifest import (
     unit_segments,
 )
 from tlee.policy import Thresholds
-from tlee.reading import open_plain
+from tlee.reading import MB, is_name, open_plain
 from tlee.replacing import link_or_copy, settled, unfinished
 
 __all__ = [  # with what of the manifest others need
@@ -52,7 +52,8 @@ HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make 
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 ALTERED = "altered since the bundle was written"
-MAX_FILES, MAX_DEPTH = 20000, 8
+MAX_ENTRIES, MAX_DEPTH = 20000, 8  # files and folders
+READ_AGAIN = 64 * MB  # of a graph that is refused: up to this its hash is looked at, for a better message
 
 
 class Segment(NamedTuple):
@@ -114,6 +115,8 @@ class Bundle:
             UsageError: its replacement was broken off and would have to be finished, and it cannot be written.
         """
         path = os.fspath(path)
+        if not is_name(path):
+            raise BundleError(path, "not a name that a folder can have", "give the folder that tlee-export wrote")
         deadline = time.monotonic() + PATIENCE
         while True:
             settled(path)
@@ -226,6 +229,8 @@ class Bundle:
                 with contextlib.closing(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)) as content:
                     self._check_graph(name, content)
         except BundleError:
+            if self.manifest["files"][name]["size"] > READ_AGAIN:
+                raise
             with self.open_file(name):  # says so if it is another than was written
                 raise
 
@@ -375,6 +380,7 @@ def _check_files(path: str, folder: HeldFolder, manifest: Dict[str, Any]) -> Non
 def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
     """Of every file in the folder. Links are refused: what they name may be anything, and copied with the bundle."""
     sizes: Dict[str, int] = {}
+    entries = 0
     for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
         if at == ".":  # what is there only while the bundle is amended
             folders[:] = [name for name in folders if not reserved(name)]
@@ -390,7 +396,8 @@ def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
                 raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
             if stat.S_ISREG(status.st_mode):
                 sizes[relative] = status.st_size
-        if len(sizes) > MAX_FILES or at.count(os.sep) > MAX_DEPTH:
+        entries += len(folders) + len(names)
+        if entries > MAX_ENTRIES or at.count(os.sep) > MAX_DEPTH:
             raise BundleError(path, "more files or folders than any bundle has", EXPORT_AGAIN)
     return sizes
 

@@ -50,7 +50,7 @@ from tlee.protobuf import (
 
 OPSETS = range(13, 18)
 IR_VERSIONS = (7, 8)  # those of these opsets
-LARGEST_FILE = 2**31 - 1  # bytes: what protobuf reads
+LARGEST_FILE = 2**30 + 2**24  # bytes: of 268 million weights; VGG-16 has 138
 LONGEST_PART, LONGEST_NODE = 2**12, 2**14  # bytes; a part is what nodes, and values, have in common
 MOST_NAMES = 50000  # of inputs and outputs of all nodes
 LONGEST_INDICES = 2**13  # bytes, of sizes, axes or indices

@@ -23,6 +23,7 @@ NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
 # where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
 DELICATE = ("frm", "head", "gate")
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
+MAX_SIZE = 8192 * MB  # of all files; VGG-16 in three precisions has 2.6 GB
 MAX_ELEMENTS = 1 << 28  # of one value, a gigabyte; a frame of 4096 x 4096 has a fifth
 EXPORT_AGAIN = "export the bundle again, or copy it again from where it was made"
 
@@ -149,6 +150,9 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
             return "the path {!r} leaves the bundle, or is no plain one".format(name)
         if name.split("/")[0] in DEVICE_FOLDERS + (MANIFEST,):
             return "{} is listed among the files".format(name)
+    total = sum(entry["size"] for entry in manifest["files"].values())
+    if total > MAX_SIZE:
+        return "{:,} bytes in all, more than {:,}".format(total, MAX_SIZE)
     if len(model["labels"]) != model["classes"]:
         return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
     if sorted(frames["order"]) != list(range(frames["count"])):

@@ -13,8 +13,9 @@ from tlee.reading import MB, read_bytes
 LIMIT = 512 * MB  # of a file
 PIXELS = 2**27  # of a picture: 134 million, more than any telephone's camera has
 REPLACE = "remove or replace this file"
-# In a JPEG's compressed data, what is no data: a marker, of which a 0, a restart, or more fill bytes are none.
-_MARKER = re.compile(b"\xff+[^\x00\xff\xd0-\xd7]")
+# In a JPEG's compressed data, what is no data: a marker, of which a 0, a restart, or more fill bytes are none. Of fill
+# bytes only the last one is looked at: from each of a long run a search would go to its end.
+_MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")
 _END = 0xD9
 
 

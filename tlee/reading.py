@@ -9,7 +9,7 @@ import math
 import os
 import re
 import stat
-from typing import Any, BinaryIO, Callable, Dict, Optional, Type
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple, Type
 
 from tlee.errors import MORE_MEMORY, REMEDIES, TleeError, UsageError, remedy_of
 
@@ -80,6 +80,14 @@ def open_plain(
     raise error(subject, "not a plain file", "write its content to one and give that")
 
 
+def is_name(path: str) -> bool:
+    """Whether a file or folder can have this name at all: no zero byte, no half of a surrogate pair."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_size(
     subject: str, size: int, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH
 ) -> None:
@@ -112,7 +120,8 @@ def read_json(
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings are text.
+    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings are text; no key is twice in
+    an object.
 
     Raises:
         ValueError: it is not JSON, or not such.
@@ -122,7 +131,7 @@ def parse_json(content: bytes) -> Any:
     if _ODD_NUMBER.search(text):
         exact = {"parse_int": _integer, "parse_float": _finite}
     try:
-        value = json.loads(text, parse_constant=_no_number, **exact)
+        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_object, **exact)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files that are no UTF-8
     except RecursionError:
@@ -152,6 +161,15 @@ def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error
             raise error(path, problem.strerror, remedy_of(problem, remedy)) from None
         said = (str(problem).strip().splitlines() or [""])[0][:120] or type(problem).__name__
         raise error(path, "not {} that can be read ({})".format(what, said), remedy) from None
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        left = list(value)  # in the order of their first places
+        twice = next(key for i, (key, _) in enumerate(pairs) if i >= len(left) or key != left[i])
+        raise ValueError("{!r} twice".format(twice[:80]))
+    return value
 
 
 def _integer(text: str) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from tlee.errors import InputError, not_imported, remedy_of
 from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
-from tlee.pictures import PIXELS, read_picture
+from tlee.pictures import LIMIT, PIXELS, REPLACE, read_picture
+from tlee.reading import check_size
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 VIDEOS = (
@@ -204,6 +205,8 @@ def _check_file(path: str) -> None:
         raise InputError(path, "no such file or folder", "check the path")
     if not os.path.isfile(path):  # a pipe that nobody writes to would be waited for
         raise InputError(path, "not a plain file", "give a video file or a folder of pictures")
+    if path.lower().endswith(PICTURES):  # of which decoders read all
+        check_size(path, os.path.getsize(path), LIMIT, InputError, REPLACE)
     try:
         with open(path, "rb"):
             pass

@@ -25,7 +25,7 @@ def command(arguments: list[str] | None) -> int:
     if (options.data is None) == (options.trace is None):
         raise UsageError("videos", "named neither or twice", "give --data, or the --trace of an earlier run")
     kept = [name for name in ("held_out", "share", "seed") if getattr(options, name) != parser.get_default(name)]
-    if options.trace and kept:
+    if options.trace is not None and kept:
         problem = f"--{kept[0].replace('_', '-')} given with --trace, which has its own"
         raise UsageError("videos", problem, "leave it out, or record again with --data")
     if options.max_ms is not None and options.max_mj is not None:
@@ -74,7 +74,7 @@ def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
     from tlee.calibration.thresholds.trace_file import load_trace
     from tlee.calibration.videos import divide
 
-    if options.trace:
+    if options.trace is not None:
         return load_trace(options.trace)
     listing = listing_of(PROGRAM, options, options.data)
     held_out = listing_of(PROGRAM, options, options.held_out) if options.held_out else None

@@ -278,6 +278,10 @@ def no_trace(tuned, lively_bundle, videos, tmp_path):
     return ("--trace", tmp_path / "none.npz"), "No such file or directory; record again"
 
 
+def a_trace_without_a_name(tuned, lively_bundle, videos, tmp_path):
+    return ("--trace", ""), "No such file or directory; record again"
+
+
 def a_damaged_trace(tuned, lively_bundle, videos, tmp_path):
     whole = tuned.trace.read_bytes()
     (tmp_path / "bad.npz").write_bytes(whole[:500] + b"\0" + whole[501:])
@@ -335,6 +339,7 @@ def a_report_inside_the_bundle(tuned, lively_bundle, videos, tmp_path):
         no_profile,
         a_trace_and_another_seed,
         no_trace,
+        a_trace_without_a_name,
         a_damaged_trace,
         a_trace_of_another_model,
         a_gate_that_draws,

@@ -170,6 +170,7 @@ def test_mutated_records_are_believed_by_nothing_that_reads_them(nano, load, mon
             if number % 100 == 0:
                 copy = shutil.copytree(nano, nano.parent / str(number) / nano.name)
                 assert len(list(clean(Bundle.open(str(copy)), str(copy / "engines"), machine))) == 6
+    file.write_bytes(content[:-9])  # the last mutation may have changed nothing
     said: list[str] = []
     results = Builder(bundle, folder, "tensorrt", None, said.append).build(Request())
     assert all(result.new and result.state == "ready" for result in results) and len(said) == 1

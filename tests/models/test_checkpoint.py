@@ -130,6 +130,8 @@ def test_an_unknown_entry_is_named(tmp_path):
         ("model: {classes: 3, backbone: vgg99}", "backbone 'vgg99' is not known"),
         ("model: {classes: 3, backbone: resnet18, width: 0.5}", "resnet18 has no width multiplier"),
         ("model: {classes: 3}\nlabels: [a]", "1 labels for 3 classes"),
+        ('model: {classes: 2}\nlabels: [a, "b\\e[2J"]', r"control characters in 'b\\x1b\[2J'"),
+        ('model: {classes: 2}\nname: "a\\nb"', r"control characters in 'a\\nb'"),
         ("model: {classes: 3}\nframes: {resize: 100}", "below model.input_size"),
         ("model: [", "not readable as YAML"),
         ("", "no keys"),

@@ -49,6 +49,8 @@ def test_plain_values_come_as_yaml_means_them():
         ("a: *b", "line 1: found undefined alias"),
         ("a: b: c", "line 1: mapping values are not allowed here"),
         ("a\x00b", "special characters are not allowed"),
+        ('a:\n- "b\\0c"', "line 2: a zero byte"),
+        ('a: "\\ud800"', "half of a surrogate pair"),
     ],
 )
 def test_what_is_not_plain_is_refused_with_the_place(text, problem):

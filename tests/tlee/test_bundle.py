@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tlee.bundle import MANIFEST, SEPARATE, Bundle, amend_bundle, write_bundle
+from tlee.bundle import MANIFEST, READ_AGAIN, SEPARATE, Bundle, amend_bundle, write_bundle
 from tlee.errors import BundleError, UsageError
 
 TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
@@ -134,6 +134,27 @@ def test_pipes_and_depths_are_refused(copy):
     (copy / "segments" / "pipe").unlink()
     (copy / "engines" / "/".join("x" * 20)).mkdir(parents=True)
     refuse(copy, "more files or folders than any bundle has")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", ""])
+def test_what_can_be_no_folder_is_no_bundle(name):
+    with pytest.raises(BundleError, match="not a name that a folder can have|no such bundle"):
+        Bundle.open(name)
+
+
+def test_empty_folders_are_counted(copy, monkeypatch):
+    monkeypatch.setattr("tlee.bundle.MAX_ENTRIES", 200)
+    for number in range(200):
+        (copy / "engines" / str(number)).mkdir(parents=True)
+    refuse(copy, "more files or folders than any bundle has")
+
+
+def test_the_hash_of_a_large_file_that_is_no_graph_does_not_matter(copy):
+    """A sparse file costs whoever writes a bundle nothing, and whoever reads it minutes."""
+    os.truncate(copy / "segments" / "head.onnx", READ_AGAIN + 1)
+    files = {"segments/head.onnx": {"size": READ_AGAIN + 1, "sha256": "0" * 64}}
+    edit(copy, lambda m: m["files"].update(files))
+    refuse(copy, "head.onnx: not a graph that tlee-export writes")
 
 
 @pytest.mark.parametrize(

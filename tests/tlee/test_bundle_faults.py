@@ -98,8 +98,9 @@ def test_thousands_of_damaged_manifests_are_refused_in_a_line_or_do_no_harm(copy
         '{"format": 7, "a": "\\ud800"}',
         '{"format": 7, "a": ' + "[" * 5000 + "]" * 5000 + "}",
         '{"format": 7, "a": ' + '{"a":' * 900 + "1" + "}" * 900 + "}",
+        '{"format": 7, "a": 1, "b": {}, "a": 1}',
     ],
-    ids=["digits", "infinite", "surrogate", "deep", "almost too deep"],
+    ids=["digits", "infinite", "surrogate", "deep", "almost too deep", "a key twice"],
 )
 def test_odd_json_is_refused(copy, text):
     (copy / MANIFEST).write_text(text)

@@ -103,6 +103,15 @@ def test_decoders_say_nothing_of_their_own_in_any_thread(tmp_path):
     assert said.stdout.count("2.jpg: breaks off") == 3 and said.stdout.count("5.png: breaks off") == 3
 
 
+def test_fill_bytes_of_a_jpeg_are_passed_over_once(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + b"\xff" * 300_000 + b"\x00")  # took an hour
+    with pytest.raises(InputError, match="a.jpg: breaks off"):
+        read_picture(str(tmp_path / "a.jpg"), cv2)
+    whole = cv2.imencode(".jpg", drawn())[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:-2] + b"\xff" * 9 + whole[-2:] + b"behind it")
+    assert read_picture(str(tmp_path / "a.jpg"), cv2).shape == (40, 60, 3)
+
+
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     size = struct.pack(">II", 30_000, 30_000)
     header = chunk(b"IHDR", size + b"\x08\x02\0\0\0")

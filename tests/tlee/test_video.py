@@ -1,5 +1,6 @@
 """Reading clips frame by frame, and what a bad one says."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -163,6 +164,13 @@ def test_what_cannot_be_opened_says_so_in_one_line(tmp_path, bad):
     with pytest.raises(InputError, match=problem) as caught:
         open_clip(str(path))
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_picture_of_gigabytes_is_not_read_as_a_video(tmp_path):
+    (tmp_path / "a.JPG").touch()
+    os.truncate(tmp_path / "a.JPG", 1 << 30)
+    with pytest.raises(InputError, match="a.JPG: 1,073,741,824 bytes, more than the"):
+        open_clip(str(tmp_path / "a.JPG"))
 
 
 def test_a_video_that_breaks_off_is_named_when_a_missing_frame_is_wanted(tmp_path):
