@@ -46,7 +46,7 @@ ENV PATH=/opt/tlee/bin:$PATH PYTHONUNBUFFERED=1 TLEE_ENGINE_KEY=/key/engine.key 
 USER 1000
 WORKDIR /home/tlee
 VOLUME ["/bundle", "/engines", "/key", "/output"]
-# Python ends cleanly on this one; SIGTERM would kill it before the camera is given back.
+# As Ctrl-C, with which all that runs here ends cleanly.
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=30s --timeout=10s --retries=3 CMD ["healthcheck.sh"]
 ENTRYPOINT ["entrypoint.sh"]
