@@ -1,6 +1,7 @@
 """Bundles that somebody damaged, wrote to deceive, amends at the same time, or was killed while writing."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -360,6 +361,16 @@ def test_a_bundle_that_is_read_stays_whole_when_it_is_replaced(copy):
     with tlee.claims.claimed(str(copy), folder=True):
         pass
     assert sorted(path.name for path in copy.parent.iterdir()) == ["copy.tlee", "other"]
+
+
+def test_a_graph_is_checked_again_when_it_is_read_for_whatever_purpose(copy):
+    """What opening saw may not be there any more: hashes are the writer's own."""
+    opened, file = Bundle.open(copy), "segments/tail.onnx"
+    (copy / file).write_bytes(b"\x08" * opened.manifest["files"][file]["size"])
+    opened.manifest["files"][file]["sha256"] = hashlib.sha256((copy / file).read_bytes()).hexdigest()
+    for read in (lambda: opened.read("tail"), lambda: opened.read_file(file)):
+        with pytest.raises(TleeError, match="tail.onnx: not a graph that tlee-export writes"):
+            read()
 
 
 def test_a_bundle_is_amended_through_a_link(copy):
