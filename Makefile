@@ -39,7 +39,7 @@ test-all: lint typecheck
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee engines runtime benchmarks doctor
+	$(BIN)/vermin --no-tips -q -t=3.6- --violations tlee power data/*.py engines runtime benchmarks doctor
 
 # Type stubs of TensorRT 10, without the libraries that they ask for; two mistakes in them are no Python at all.
 STUBS = build/stubs

@@ -7,9 +7,9 @@ import sys
 
 from setuptools import setup
 
-DEVICE = ["doctor", "engines", "runtime", "benchmarks", "benchmarks/development", "benchmarks/power"]
-WORKSTATION = ["models", "models/backbones", "training", "export", "evaluation", "calibration"]
-WORKSTATION += ["calibration/int8", "calibration/thresholds"]
+DEVICE = ["power", "data", "engines", "runtime", "benchmarks", "doctor"]
+WORKSTATION = ["data/labelled", "reports", "models", "models/backbones", "training", "export", "evaluation"]
+WORKSTATION += ["calibration", "calibration/int8", "calibration/thresholds"]
 folders = DEVICE + (WORKSTATION if sys.version_info >= (3, 10) else [])
 packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder for folder in folders})
 
@@ -65,7 +65,7 @@ setup(
     package_data={
         "tlee": ["py.typed", "*.schema.json"],
         "tlee.export": ["*.json"],
-        "tlee.benchmarks": ["published.json"],
+        "tlee.reports": ["published.json"],
     },
     install_requires=["numpy>=1.13"],
     extras_require={
@@ -80,5 +80,5 @@ setup(
         "workstation": workstation,
         "dev": dev,
     },
-    entry_points={"console_scripts": ["tlee-{} = tlee.commands:main".format(name) for name in commands]},
+    entry_points={"console_scripts": [f"tlee-{name} = tlee.commands:main" for name in commands]},
 )

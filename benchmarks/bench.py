@@ -6,16 +6,17 @@ import os
 from time import perf_counter, sleep
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from tlee.benchmarks import cold, energy, graphs, measure, statistics
+from tlee.benchmarks import cold, energy, graphs, measure
 from tlee.benchmarks.environment import cores, machine, others_seconds, system, versions
 from tlee.benchmarks.modes import Mode, chosen_modes, plain_mode
-from tlee.benchmarks.power.recorder import Recorder
-from tlee.benchmarks.power.sources import open_source
 from tlee.benchmarks.report import FORMAT
 from tlee.benchmarks.videos import Video
 from tlee.bundle import MANIFEST, Bundle
 from tlee.files import sha256_of
-from tlee.runtime.backends import Choice, Opened, open_backend
+from tlee.power.recorder import Recorder
+from tlee.power.sources import open_source
+from tlee.reports import statistics
+from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend
 
 BLOCK = 1.0  # seconds, at least
 # Part of a block that a graph has, whose runs are all alike; with power it has to be sampled some times meanwhile.
@@ -38,7 +39,7 @@ class Plan(NamedTuple):
         block: seconds of a block; None for `BLOCK`, or with power as long as its sampling needs.
         cold: new processes.
         sustained: seconds of the first mode without a pause.
-        power: of `tlee.benchmarks.power.sources`.
+        power: of `tlee.power.sources`.
     """
 
     modes: Sequence[str]
@@ -62,7 +63,7 @@ class Bench:
         notes: what the user should know of how the backend was chosen.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice, videos: Sequence[Video], plan: Plan, tell: Tell) -> None:
+    def __init__(self, bundle: Bundle, choice: BackendConfig, videos: Sequence[Video], plan: Plan, tell: Tell) -> None:
         self._bundle, self._choice, self._videos, self._plan, self._tell = bundle, choice, videos, plan, tell
         self.interrupted = False
         self.notes: List[str] = []
@@ -85,7 +86,7 @@ class Bench:
         with Recorder(source, begun, reason) as recorder, self._opened() as (opened, modes):
             idle = self._idle(recorder, IDLE_SAMPLES * source.interval) if source else None
             items, sustained = self._measured(opened, modes, block, source is not None)
-            backend, units, libraries = opened.backend, opened.units, versions(LIBRARIES)
+            backend, exit_graphs, libraries = opened.backend, opened.exit_graphs, versions(LIBRARIES)
         seconds = perf_counter() - begun
         others = cores(busy, others_seconds(), seconds)
         watts = idle["watts"] if idle else None
@@ -94,7 +95,7 @@ class Bench:
         report["environment"] = dict(
             _device(self._choice.threads),
             backend=backend.name,
-            units=units,
+            exit_graphs=exit_graphs,
             precision=backend.precision,
             others=others,
             versions=libraries,
@@ -115,7 +116,7 @@ class Bench:
         choice = self._choice
         options = {
             "backend": choice.backend,
-            "units": choice.units,
+            "exit_graphs": choice.exit_graphs,
             "precision": choice.precision,
             "engine_dir": choice.engine_dir,
             "threads": choice.threads,
@@ -126,7 +127,7 @@ class Bench:
         return {"runs": runs, "latency": statistics.latency([[run["total"]] for run in runs])}
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[Tuple[Opened, List[Mode]]]:
+    def _opened(self) -> Iterator[Tuple[BackendHandle, List[Mode]]]:
         """The backend, and on it the modes; all is closed in the end."""
         plan, content = self._plan, not self._videos[0].synthetic
         self._tell("loading")
@@ -153,7 +154,7 @@ class Bench:
         return None if watts is None else {"start": start, "end": end, "watts": watts}
 
     def _measured(
-        self, opened: Opened, modes: Sequence[Mode], block: float, power: bool
+        self, opened: BackendHandle, modes: Sequence[Mode], block: float, power: bool
     ) -> Tuple[List[graphs.Item], Optional[Part]]:
         plan = self._plan
         items: List[graphs.Item] = []
@@ -173,7 +174,7 @@ class Bench:
         return [item for item in items if item.blocks], None
 
     def _round(self, number: int, name: str) -> None:
-        self._tell("round {} of {}: {}".format(number + 1, self._plan.rounds, name))
+        self._tell(f"round {number + 1} of {self._plan.rounds}: {name}")
 
     def _mode(self, mode: Mode, begun: float, recorder: Recorder, idle: Optional[float]) -> Part:
         spans = [energy.Span(b.start, b.end, len(b.video)) for b in mode.blocks]

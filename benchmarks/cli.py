@@ -6,20 +6,22 @@ import os
 from typing import Any, Dict, Iterator, List, Optional
 
 from tlee import cli, modes
-from tlee.benchmarks import compare, estimate, terminal
+from tlee.benchmarks import terminal
 from tlee.benchmarks.bench import Bench, Plan
-from tlee.benchmarks.fit import BOARDS
-from tlee.benchmarks.power.sources import CHOICES
 from tlee.benchmarks.profile import estimated_profile, profile
 from tlee.benchmarks.report import load_report, save_report
 from tlee.benchmarks.videos import Video, find_videos, synthetic_videos
 from tlee.bundle import Bundle
 from tlee.claims import claimed
 from tlee.errors import InputError, UsageError
-from tlee.files import whole_file, write_json
+from tlee.files import atomic_write, write_json
+from tlee.power.sources import CHOICES
+from tlee.reports import comparison as compare
+from tlee.reports import estimate
+from tlee.reports.fit import BOARDS
 from tlee.runtime import Recognizer, Result
-from tlee.runtime.backends import Choice, add_backend_options
-from tlee.runtime.clips import clip_task
+from tlee.runtime.backends import BackendConfig, add_backend_options
+from tlee.runtime.clips import clip_request
 
 PROGRAM = "tlee-bench"
 MODES = {
@@ -65,7 +67,7 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
         kept = _spare(options)
         _finish(options, report)
         said = "; as before: {}".format(", ".join(kept)) if kept else ""
-        cli.report(PROGRAM, "interrupted, this is what was measured until then{}".format(said))
+        cli.report(PROGRAM, f"interrupted, this is what was measured until then{said}")
         return cli.INTERRUPTED
     return _finish(options, report) or (cli.OK if len(videos) == len(found) else cli.INPUT_FAILED)
 
@@ -99,7 +101,7 @@ def _results(options: argparse.Namespace, bundle: Bundle, videos: List[Video]) -
 def _readable(video: Video, bundle: Bundle) -> bool:
     """Whether all frames of it can be read; if not, that is reported."""
     try:
-        for _ in clip_task(video.clip, bundle.frames).frames:
+        for _ in clip_request(video.clip, bundle.frames).frames:
             pass
     except InputError as error:
         cli.report(PROGRAM, error)
@@ -107,9 +109,9 @@ def _readable(video: Video, bundle: Bundle) -> bool:
     return True
 
 
-def _choice(options: argparse.Namespace) -> Choice:
-    common = (options.backend, options.units, options.precision or "fp32", options.engine_dir, options.threads)
-    return Choice(*common, shared_pool=True)  # this process is ours
+def _choice(options: argparse.Namespace) -> BackendConfig:
+    common = (options.backend, options.exit_graphs, options.precision or "fp32", options.engine_dir, options.threads)
+    return BackendConfig(*common, shared_pool=True)  # this process is ours
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -152,7 +154,7 @@ def _spare(options: argparse.Namespace) -> List[str]:
 
 
 def _save_page(path: str, report: Dict[str, Any]) -> None:
-    from tlee.benchmarks.page import page  # matplotlib takes a second to load, and may be missing
+    from tlee.reports.measurement_page import page  # matplotlib takes a second to load, and may be missing
 
     _write(path, page(report))
 
@@ -168,14 +170,14 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, found)
     if options.page:
-        from tlee.benchmarks.page import comparison_page
+        from tlee.reports.measurement_page import comparison_page
 
         _write(options.page, comparison_page(found))
     return cli.OK
 
 
 def _write(path: str, text: str) -> None:
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(text)
 
 
@@ -221,7 +223,7 @@ def _parsed(arguments: Optional[List[str]]) -> argparse.Namespace:
     options, more = parser.parse_known_args(arguments)
     unknown = [text for text in more if text.startswith("-")]
     if unknown:
-        parser.error("unknown option {}".format(unknown[0]))
+        parser.error(f"unknown option {unknown[0]}")
     options.inputs += more  # behind options, which argparse takes to end a list that may be empty
     return options
 

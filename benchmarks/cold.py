@@ -42,7 +42,7 @@ def _run(arguments: Sequence[str]) -> Dict[str, float]:
             process.kill()
             process.wait()
     if process.returncode:
-        last = complaint.strip().splitlines()[-1:] or ["status {}".format(process.returncode)]
+        last = complaint.strip().splitlines()[-1:] or [f"status {process.returncode}"]
         raise UsageError(PROGRAM, last[0].replace(PROGRAM + ": ", ""), "or leave it out (--cold 0)")
     imported, loaded, answered = json.loads(said)
     times = {

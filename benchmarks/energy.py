@@ -2,8 +2,8 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from tlee.benchmarks import statistics
-from tlee.benchmarks.power.recorder import Recorder
+from tlee.power.recorder import Recorder
+from tlee.reports import statistics
 
 
 class Span(NamedTuple):

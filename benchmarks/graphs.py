@@ -10,12 +10,12 @@ from tlee.benchmarks.measure import rotated
 from tlee.benchmarks.videos import Video
 from tlee.bundle import Bundle
 from tlee.frames import FrameSpec
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import Opened
+from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
-from tlee.runtime.clips import clip_task
+from tlee.runtime.clips import clip_request
 
 FRAME = "frame"  # decoding, preparing and uploading one frame
 NEVER = 2.0  # a threshold that no confidence and no score reaches
@@ -38,13 +38,13 @@ class Item(NamedTuple):
     blocks: List[Block]
 
 
-def items(bundle: Bundle, opened: Opened, videos: Sequence[Video]) -> List[Item]:
+def items(bundle: Bundle, opened: BackendHandle, videos: Sequence[Video]) -> List[Item]:
     """The graphs of the chain in its order, on what they compute in the first video, and reading a frame, where the
     videos are files. For use within `with opened.backend`."""
-    frames = list(clip_task(videos[0].clip, bundle.frames).frames)
+    frames = list(clip_request(videos[0].clip, bundle.frames).frames)
     calls = _calls(bundle, opened, frames)
     found = []
-    for name in bundle.chain(opened.units):
+    for name in bundle.chain(opened.exit_graphs):
         if name in calls:  # a model of one frame reads no gate
             found.append(Item(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name]), []))
     if not videos[0].synthetic:
@@ -90,12 +90,12 @@ class _Watched:
         return self._backend.run(graph, *inputs, rows=rows)
 
 
-def _calls(bundle: Bundle, opened: Opened, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
+def _calls(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
     """What each graph reads at its last call when every frame goes through every exit."""
     calls: Dict[str, Tuple[Any, ...]] = {}
     backend: Any = _Watched(opened.backend, calls)
     policy = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
-    for _ in walk(chain_of(bundle, backend, opened.units, speculate=False), frames, policy):
+    for _ in exit_steps(chain_of(bundle, backend, opened.exit_graphs, speculate=False), frames, policy):
         pass
     return calls
 
@@ -114,8 +114,7 @@ def _graph_run(backend: Backend, name: str, inputs: Tuple[Any, ...]) -> Callable
 def _frame_read(backend: Backend, videos: Sequence[Video], spec: FrameSpec) -> Callable[[], float]:
     def forever() -> Iterator[np.ndarray]:
         for video in itertools.cycle(videos):
-            for frame in clip_task(video.clip, spec).frames:
-                yield frame
+            yield from clip_request(video.clip, spec).frames
 
     frames = forever()
 

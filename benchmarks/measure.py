@@ -5,11 +5,11 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
-from tlee.benchmarks import statistics
 from tlee.benchmarks.modes import Block, Mode
 from tlee.benchmarks.timed import PARTS, Parts
 from tlee.benchmarks.videos import Video
 from tlee.modes import EARLY, PLAIN
+from tlee.reports import statistics
 
 Turn = TypeVar("Turn")
 

@@ -8,7 +8,7 @@ from tlee.benchmarks.videos import Video
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.runtime.backends import Opened
+from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
 from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
@@ -46,26 +46,26 @@ class Mode:
     """
 
     def __init__(
-        self, bundle: Bundle, opened: Opened, mode: str, policy: ExitPolicy, point: Optional[str] = None
+        self, bundle: Bundle, opened: BackendHandle, mode: str, policy: ExitPolicy, point: Optional[str] = None
     ) -> None:
         self.mode, self.point, self.bundle, self.policy = mode, point, bundle, policy
-        self.name = mode if point is None else "{} ({})".format(mode, point)
-        self.beside = opened.backend.elsewhere
-        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.units), bundle.exits, self.beside)
+        self.name = mode if point is None else f"{mode} ({point})"
+        self.beside = opened.backend.is_async
+        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.beside)
         chain: Any = self.chain  # all that a recogniser asks of one
         self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.beside)
         self.blocks: List[Block] = []
         self.results: List[Result] = []
 
     def recognize(self, video: Video) -> Result:
-        return self._recognizer.recognize(self.chain.task(video, self.bundle.frames))
+        return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
 
     def close(self) -> None:
         self._recognizer.close()
 
 
 def chosen_modes(
-    bundle: Bundle, opened: Opened, names: Sequence[str], points: Sequence[Optional[str]], content: bool = True
+    bundle: Bundle, opened: BackendHandle, names: Sequence[str], points: Sequence[Optional[str]], content: bool = True
 ) -> List[Mode]:
     """Modes of one bundle: early exits at every operating point, what leaves in one direction only at the first one,
     and those that know no thresholds once.
@@ -91,14 +91,14 @@ def chosen_modes(
     return made
 
 
-def plain_mode(bundle: Bundle, opened: Opened) -> Mode:
+def plain_mode(bundle: Bundle, opened: BackendHandle) -> Mode:
     """The mode of a bundle without exits, see `tlee-export --plain`.
 
     Raises:
         UsageError: it has some.
     """
     if bundle.exits > 1:
-        raise UsageError(bundle.path, "has {} exits".format(bundle.exits), "export it with --plain")
+        raise UsageError(bundle.path, f"has {bundle.exits} exits", "export it with --plain")
     return Mode(bundle, opened, modes.PLAIN, _policies(bundle, None)[modes.NONE])
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any, Dict
 
-from tlee.benchmarks.estimate import Estimate
-from tlee.benchmarks.fit import BOARDS
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import UsageError
+from tlee.reports.estimate import Estimate
+from tlee.reports.fit import BOARDS
 
 FORMAT = 1
 
@@ -37,7 +37,7 @@ def estimated_profile(bundle: Bundle, estimated: Estimate) -> Dict[str, Any]:
     times = estimated.milliseconds
     return {
         "format": FORMAT,
-        "device": "{} (estimate)".format(BOARDS[estimated.board].title),
+        "device": f"{BOARDS[estimated.board].title} (estimate)",
         "precision": estimated.precision,
         "graphs": {
             name: {"milliseconds": times[name], "macs": bundle.graph(name).macs} for name in bundle.chain(FUSED)

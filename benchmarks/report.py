@@ -6,7 +6,7 @@ from typing import Any, Dict, Sequence, Tuple
 
 from tlee.benchmarks.timed import PARTS
 from tlee.errors import UsageError
-from tlee.files import whole_file
+from tlee.files import atomic_write
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 1
@@ -92,7 +92,7 @@ REPORT = {
         "cores": WHOLE,
         "threads": WHOLE,
         "backend": TEXT,
-        "units": TEXT,
+        "exit_graphs": TEXT,
         "precision": TEXT,
         "others": Maybe(NUMBER),
         "versions": {"*": TEXT},
@@ -114,7 +114,7 @@ def save_report(path: str, report: Dict[str, Any]) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         json.dump(report, stream, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
@@ -128,7 +128,7 @@ def load_report(path: str) -> Dict[str, Any]:
     try:
         report = parse_json(content)
     except ValueError as error:  # bytes that are no UTF-8, too
-        raise UsageError(path, "is not JSON ({})".format(error), REMEDY) from None
+        raise UsageError(path, f"is not JSON ({error})", REMEDY) from None
     if not isinstance(report, dict) or report.get("program") != PROGRAM:
         raise UsageError(path, "is not a report of tlee-bench", REMEDY)
     if report.get("format") != FORMAT:
@@ -138,7 +138,7 @@ def load_report(path: str) -> Dict[str, Any]:
         _check(report, REPORT, ())
         _check_lists(report)
     except _Unfit as error:
-        raise UsageError(path, "is damaged: {}".format(error), REMEDY) from None
+        raise UsageError(path, f"is damaged: {error}", REMEDY) from None
     return report
 
 
@@ -183,7 +183,7 @@ def _check_lists(report: Dict[str, Any]) -> None:
     """What belongs together is equally long, and points to what is there."""
     videos = len(report["load"]["videos"])
     _expect(report["modes"], ("modes",), "a list with at least one mode")
-    _expect(report["bundle"]["exits"] <= MOST_EXITS, ("bundle", "exits"), "at most {}".format(MOST_EXITS))
+    _expect(report["bundle"]["exits"] <= MOST_EXITS, ("bundle", "exits"), f"at most {MOST_EXITS}")
     for m, mode in enumerate(report["modes"]):
         where: Tuple[object, ...] = ("modes", m)
         for b, block in enumerate(mode["blocks"]):

@@ -13,8 +13,12 @@ def lines(report: Report) -> List[str]:
     """What was measured on what, a table of modes, one of graphs, and what a reader has to know of them."""
     bundle, environment = report["bundle"], report["environment"]
     found = [
-        "{} ({}) on {}, {}, {} units".format(
-            bundle["name"], bundle["backbone"], environment["device"], environment["backend"], environment["units"]
+        "{} ({}) on {}, {}, {} exits".format(
+            bundle["name"],
+            bundle["backbone"],
+            environment["device"],
+            environment["backend"],
+            environment["exit_graphs"],
         ),
         _load(report),
         _power(report),
@@ -27,7 +31,7 @@ def lines(report: Report) -> List[str]:
 
 def marks(report: Report) -> List[str]:
     """What makes a measurement worth less."""
-    found = ["throttled at {}".format(text) for text in report["power"]["throttled"]]
+    found = [f"throttled at {text}" for text in report["power"]["throttled"]]
     found += [
         "{} never settled, nothing was left out as warm-up".format(mode["name"])
         for mode in report["modes"]
@@ -118,4 +122,4 @@ def _interval(quantity: Report) -> str:
 
 def number(value: float) -> str:
     """With as many digits as a measurement is worth."""
-    return "{:.0f}".format(value) if value >= 1000 else "{:.3f}".format(value) if value < 10 else "{:.1f}".format(value)
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"

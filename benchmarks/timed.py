@@ -6,11 +6,11 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 
 from tlee.benchmarks.videos import Video
+from tlee.data.video import open_clip, sampled_order
 from tlee.frames import FrameSpec, prepare
 from tlee.inference import ExitValues, Stages
 from tlee.runtime.chain import Chain, Loaded
-from tlee.runtime.clips import Task, clip_task
-from tlee.video import open_clip, sampled_order
+from tlee.runtime.clips import ClipRequest, clip_request
 
 # Of a recognition: opening the file, decoding and preparing frames, bringing them to where is computed, waiting for
 # answers, and what the host does between an answer and the next step. All that is left over is the rest.
@@ -75,15 +75,15 @@ class TimedChain(Stages):
         self._began = None
         return values
 
-    def task(self, video: Video, spec: FrameSpec) -> Task:
+    def request(self, video: Video, spec: FrameSpec) -> ClipRequest:
         """A video to recognise, the reading of which is timed."""
         if video.synthetic:
-            return clip_task(video.clip, spec)
+            return clip_request(video.clip, spec)
         start = perf_counter()
         clip = open_clip(video.clip)
         indices = sampled_order(clip, spec)
         self.seconds["open"] += perf_counter() - start
-        return Task(video.name, self._read(clip, spec, indices), indices, None, start)
+        return ClipRequest(video.name, self._read(clip, spec, indices), indices, None, start)
 
     def parts(self, total: float, videos: int) -> Parts:
         """Mean milliseconds of a video's parts, of so many videos that took so many seconds since the last `reset`."""

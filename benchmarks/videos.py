@@ -6,8 +6,8 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from tlee.bundle import Bundle
+from tlee.data.video import PICTURES, VIDEOS
 from tlee.errors import InputError
-from tlee.video import PICTURES, VIDEOS
 
 SYNTHETIC = 4  # clips of noise
 
@@ -46,7 +46,7 @@ def synthetic_videos(bundle: Bundle) -> List[Video]:
     random, spec = np.random.RandomState(0), bundle.frames
     shape = (spec.length, spec.crop, spec.crop, 3)
     clips = [random.randint(0, 256, shape).astype(np.uint8) for _ in range(SYNTHETIC)]
-    return [Video("noise {}".format(i), clip, None) for i, clip in enumerate(clips)]
+    return [Video(f"noise {i}", clip, None) for i, clip in enumerate(clips)]
 
 
 def _paths(given: str) -> List[str]:

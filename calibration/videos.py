@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tlee.data.labelled.listing import Entry, Listing, split_listing
+from tlee.data.labelled.loader import Clips, readable_batches
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.evaluate import fitted
 from tlee.frames import FrameSpec
-from tlee.training.clips import Clips, readable_batches
-from tlee.training.datasets import Entry, Listing, split_listing
 
 MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of accuracy
 GIVE_MORE = "give more videos (--data), or another --share"

@@ -53,7 +53,7 @@ def lines(found: Sequence[Finding], runs: Sequence[str], columns: int) -> List[s
         shown += ["    " + finding.command] if finding.command else []
     must = sum(finding.severity in MUST for finding in found)
     advice = sum(finding.severity != OK for finding in found) - must
-    summary = "{} to be fixed, {} to be improved".format(must, advice) if must + advice else "nothing to be fixed"
+    summary = f"{must} to be fixed, {advice} to be improved" if must + advice else "nothing to be fixed"
     return shown + ["", "tlee-run computes here on: {}".format(", ".join(runs) or "nothing"), summary]
 
 

@@ -20,4 +20,4 @@ class Finding(NamedTuple):
 
 def pip(machine: Machine, arguments: str) -> str:
     """A command of the pip that belongs to the Python that was looked at."""
-    return "{} -m pip {}".format(machine.python.executable, arguments)
+    return f"{machine.python.executable} -m pip {arguments}"

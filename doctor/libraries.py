@@ -89,7 +89,7 @@ def tensorrt(machine: Machine) -> Iterator[Finding]:
         if found.get("missing") and not library:
             text, names = "not installed", "tensorrt python3-libnvinfer"
         elif found.get("missing") and "python3-libnvinfer" not in packages:
-            text, names = "{} without its bindings for Python".format(library), "python3-libnvinfer"
+            text, names = f"{library} without its bindings for Python", "python3-libnvinfer"
         yield from _broken(machine, "TensorRT", dict(found, problem=text), "sudo apt install " + names)
     elif (library and _release(library) != _release(found["version"])) or numbers(found["version"]) >= (11, 0):
         text = "{version} ({file}) instead of JetPack's {}; JetPack needs its own".format(library, **found)
@@ -136,7 +136,7 @@ def engines(machine: Machine) -> Iterator[Finding]:
     if "problem" in found:
         yield Finding(OK, "engines", "none can run here ({})".format(found["problem"]))
         return
-    counts = ["{} {}".format(count, state) for state, count in sorted(found["states"].items())]
+    counts = [f"{count} {state}" for state, count in sorted(found["states"].items())]
     ready = set(found["states"]) == {"ready"}
     command = "" if ready else "tlee-build {}".format(found["bundle"])
     yield Finding(OK if ready else ADVICE, "engines", ", ".join(counts) or "none in this bundle", command)
@@ -185,12 +185,12 @@ def _install_binding(machine: Machine, how: str) -> str:
     """PyCUDA is compiled, for which the toolkit must be there and found."""
     known = jetpack(machine.l4t)
     if not machine.jetson or known is None:
-        return pip(machine, "install {}cuda-python".format(how))
+        return pip(machine, f"install {how}cuda-python")
     if not known.compiled:
-        return pip(machine, "install {}{}".format(how, known.binding))
-    toolkit = "" if machine.compiler else "sudo apt install cuda-toolkit-{} && ".format(known.cuda)
-    install = pip(machine, "install --no-build-isolation {}{}".format(how, known.binding))
-    return "{}PATH=$PATH:/usr/local/cuda/bin {}".format(toolkit, install)
+        return pip(machine, f"install {how}{known.binding}")
+    toolkit = "" if machine.compiler else f"sudo apt install cuda-toolkit-{known.cuda} && "
+    install = pip(machine, f"install --no-build-isolation {how}{known.binding}")
+    return f"{toolkit}PATH=$PATH:/usr/local/cuda/bin {install}"
 
 
 def _release(version: str) -> Tuple[str, ...]:

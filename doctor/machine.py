@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 import tlee
 from tlee import board
-from tlee.benchmarks.power.jtop import SOCKET
 from tlee.doctor import probe, probes
+from tlee.power.jtop import SOCKET
 
 # NVIDIA's Debian packages: of JetPack, TensorRT and its Python bindings, OpenCV.
 PACKAGES = ("nvidia-jetpack", "libnvinfer8", "libnvinfer10", "python3-libnvinfer", "libopencv-python")

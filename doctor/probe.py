@@ -81,7 +81,7 @@ def engines(bundle: str) -> Found:
     except BundleError as error:
         return {"unreadable": [error.subject, error.problem, error.remedy]}
     except TleeError as error:
-        return {"problem": "{}: {}".format(error.subject, error.problem)}
+        return {"problem": f"{error.subject}: {error.problem}"}
     return {"bundle": bundle, "states": {state: states.count(state) for state in states}}
 
 

@@ -49,7 +49,7 @@ def run_all(names: List[List[str]], environment: Mapping[str, str], patience: fl
                 said.seek(0)
                 found[library] = _result(process.returncode, said.read().decode("utf-8", "replace"))
             except subprocess.TimeoutExpired:
-                found[library] = {"problem": "its import does not end within {:g} s".format(patience)}
+                found[library] = {"problem": f"its import does not end within {patience:g} s"}
     return found
 
 
@@ -68,5 +68,5 @@ def _result(status: int, said: str) -> Found:
             raise UsageError(tempfile.gettempdir(), "no room for what is found", "make room") from None
         return found
     if status < 0:
-        return {"problem": "its import crashes (signal {})".format(-status), "signal": -status}
+        return {"problem": f"its import crashes (signal {-status})", "signal": -status}
     return {"problem": "its import failed: " + last[:200]}

@@ -6,11 +6,11 @@ Pure functions of a `Machine`. A cause is named once: what follows from it is no
 import re
 from typing import Iterator, Tuple
 
-from tlee.benchmarks.power import jtop as jetson_stats
 from tlee.doctor.finding import ADVICE, OK, WRONG, Finding, pip
 from tlee.doctor.machine import Machine
 from tlee.doctor.releases import OLDEST, jetpack, numbers
 from tlee.engines.memory import MIB, RESERVE
+from tlee.power import jtop as jetson_stats
 
 SMALL = 5 << 30  # bytes of memory; boards with less run out of it while they build
 LITTLE_DISK = 1 << 30  # an engine is written before an older one of it goes; VGG-16's take some 500 MB
@@ -29,7 +29,7 @@ SWAP = (
 
 def board(machine: Machine) -> Iterator[Finding]:
     place = ", in a container" if machine.container else ""
-    name = machine.name if machine.jetson else "no Jetson: {}, {}".format(machine.name, machine.architecture)
+    name = machine.name if machine.jetson else f"no Jetson: {machine.name}, {machine.architecture}"
     needed = "" if machine.jetson else "; engines for a Jetson are built on that Jetson"
     yield Finding(OK, "board", name + place + needed)
 
@@ -54,7 +54,7 @@ def system(machine: Machine) -> Iterator[Finding]:
 
 def python(machine: Machine) -> Iterator[Finding]:
     found, known = machine.python, jetpack(machine.l4t)
-    text = "{} ({})".format(found.version, found.executable)
+    text = f"{found.version} ({found.executable})"
     if sees_jetpack(machine):
         yield Finding(OK, "Python", text)
     elif known and not fits(machine):
@@ -83,7 +83,7 @@ def tlee(machine: Machine) -> Iterator[Finding]:
     lost = [name for name, path in machine.commands.items() if path is None]
     if lost:
         text = "{}; a shell does not find {}".format(machine.tlee, ", ".join(lost))
-        yield Finding(ADVICE, "tlee", text, 'export PATH="{}:$PATH"'.format(machine.scripts))
+        yield Finding(ADVICE, "tlee", text, f'export PATH="{machine.scripts}:$PATH"')
     else:
         yield Finding(OK, "tlee", "{}: {}".format(machine.tlee, ", ".join(machine.commands) or "no commands"))
 
@@ -101,18 +101,18 @@ def lacks(machine: Machine, group: str) -> bool:
 
 
 def _join(machine: Machine, group: str, so: str) -> Tuple[str, str]:
-    text = "{} is not in group {}, so {}".format(machine.user.name, group, so)
+    text = f"{machine.user.name} is not in group {group}, so {so}"
     if group in machine.user.enrolled:
-        return text + "; the next login will be", "newgrp {}".format(group)
+        return text + "; the next login will be", f"newgrp {group}"
     return text + "; log out and in again afterwards", jetson_stats.JOIN.format(group)
 
 
 def memory(machine: Machine) -> Iterator[Finding]:
-    text = "{} MB, {} MB available".format(machine.memory.total // MIB, machine.memory.available // MIB)
+    text = f"{machine.memory.total // MIB} MB, {machine.memory.available // MIB} MB available"
     if not machine.memory.total:
         yield Finding(OK, "memory", UNKNOWN)
     elif machine.jetson and machine.memory.available < RESERVE:
-        text += "; TensorRT needs about {} to build: stop the desktop until the next start".format(RESERVE // MIB)
+        text += f"; TensorRT needs about {RESERVE // MIB} to build: stop the desktop until the next start"
         yield Finding(ADVICE, "memory", text, "sudo systemctl isolate multi-user.target")
     else:
         yield Finding(OK, "memory", text)
@@ -120,7 +120,7 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 def swap(machine: Machine) -> Iterator[Finding]:
     disk, zram = machine.memory.swap, machine.memory.zram
-    text = "{} MB on disk, {} MB of zram".format(disk // MIB, zram // MIB)
+    text = f"{disk // MIB} MB on disk, {zram // MIB} MB of zram"
     if not machine.memory.total:
         yield Finding(OK, "swap", UNKNOWN)
     elif machine.jetson and machine.memory.total < SMALL and not disk:
@@ -131,7 +131,7 @@ def swap(machine: Machine) -> Iterator[Finding]:
 
 
 def disk(machine: Machine) -> Iterator[Finding]:
-    text = "{:.1f} GB free in {}".format(machine.free / 1e9, machine.folder)
+    text = f"{machine.free / 1e9:.1f} GB free in {machine.folder}"
     if machine.free < LITTLE_DISK:
         yield Finding(ADVICE, "disk", text + "; engines may not fit", "sudo apt autoremove && sudo apt clean")
     else:
@@ -144,8 +144,8 @@ def power(machine: Machine) -> Iterator[Finding]:
         text = "mode {} ({}), clocks {}".format(mode, modes[mode], "locked" if locked else "follow the load")
         best = max(sorted(modes), key=lambda number: _rank(modes[number]))
         if _rank(modes[mode])[:2] < _rank(modes[best])[:2]:
-            text += "; {} is faster".format(modes[best])
-            yield Finding(ADVICE, "power", text, "sudo nvpmodel -m {}".format(best))
+            text += f"; {modes[best]} is faster"
+            yield Finding(ADVICE, "power", text, f"sudo nvpmodel -m {best}")
         else:
             yield Finding(OK, "power", text + ("" if locked else " (for measurements: sudo jetson_clocks)"))
     elif machine.jetson:
@@ -177,11 +177,11 @@ def jtop(machine: Machine) -> Iterator[Finding]:
     same = pip(machine, "install jetson-stats" + ("==" + service.version if service.version else ""))
     if not service.running and machine.container:
         text = "its service is not in this container"
-        command = "# start the container with -v /{0}:/{0}".format(jetson_stats.SOCKET)
+        command = f"# start the container with -v /{jetson_stats.SOCKET}:/{jetson_stats.SOCKET}"
     elif not service.running and not service.installed:
         text, command = (
             "jetson-stats is not installed",
-            "{} && {}".format(jetson_stats.INSTALL_IT, jetson_stats.RESTART),
+            f"{jetson_stats.INSTALL_IT} && {jetson_stats.RESTART}",
         )
     elif not service.running:
         text, command = "its service does not run", jetson_stats.RESTART

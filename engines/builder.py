@@ -146,7 +146,7 @@ class Builder:
         self.store.record_check(job.file, check, found["layers"])
         if not passed:
             text = "its {} differs by {:.3g} from ONNX Runtime's, {:.3g} is allowed: it will not be used"
-            remedy = "build it in a higher precision: --segment {}=fp32".format(job.graph)
+            remedy = f"build it in a higher precision: --segment {job.graph}=fp32"
             raise EngineError(job.graph, text.format(worst, found["differences"][worst], allowed), remedy)
 
     def _request(self, job: Job) -> Dict[str, Any]:
@@ -178,17 +178,17 @@ class Builder:
     def _name_the_unfit(self, jobs: List[Job]) -> None:
         """Say which engines are there and will not be used, and why."""
         if self.store.distrust:
-            self._tell("{}: engines {}; built again".format(self.store.folder, self.store.distrust))
+            self._tell(f"{self.store.folder}: engines {self.store.distrust}; built again")
         for other in stores(self._engine_dir):
             if os.path.basename(other.folder) != self.machine.key:
-                why = other.distrust or "of another device or TensorRT than {}".format(self.machine.key)
-                self._tell("{}: engines {}; not used here".format(other.folder, why))
+                why = other.distrust or f"of another device or TensorRT than {self.machine.key}"
+                self._tell(f"{other.folder}: engines {why}; not used here")
         for job in jobs:
             for file, entry in sorted(self.store.entries.items()):
                 if file == job.file:
                     state = self._state(job)
                     if state not in (READY, UNCHECKED):
-                        self._tell("{}: {}; built again".format(self.store.path(file), state))
+                        self._tell(f"{self.store.path(file)}: {state}; built again")
                 elif entry["bundle"] == self._bundle.name and _same(entry["identity"], job.identity):
                     changed = [key for key in sorted(job.identity) if entry["identity"].get(key) != job.identity[key]]
                     text = "{}: built with another {}; not used"

@@ -37,7 +37,7 @@ def differences(
         raise EngineError(graph, "the engine has other inputs or outputs than the ONNX", "build it again")
     rows = {v.name: batch if v.shape[0] == FREE else 1 for v in values}
     if any(rows[name] != batch for name in segment.outputs):
-        raise EngineError(graph, "the engine answers one video only, not {} at once".format(batch), "build it again")
+        raise EngineError(graph, f"the engine answers one video only, not {batch} at once", "build it again")
     addresses = {v.name: cuda.allocate(4 * rows[v.name] * int(np.prod(v.shape[1:]))) for v in values}
     size = release.scratch(engine)
     context = release.context(engine, cuda.allocate(size), size)

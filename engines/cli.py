@@ -31,7 +31,7 @@ def command(arguments: Optional[List[str]]) -> int:
     request = Request(
         options.precision,
         dict(options.segment),
-        options.units,
+        options.exit_graphs,
         options.int8_from,
         options.allow_fallback,
         options.dla,
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="another precision for one split, exit or segment; may be repeated",
     )
     parser.add_argument(
-        "--units",
+        "--exit-graphs",
         choices=(FUSED, SEPARATE),
         default=FUSED,
         help="one engine per exit, or one per segment (fused: faster)",
@@ -116,17 +116,17 @@ def _report(builder: Builder, results: List[Result], with_layers: bool) -> List[
         cells = [job.graph, job.precision, built, "{:.2f} MB".format(entry["bytes"] / 1e6)]
         if entry["check"]:
             worst = max(entry["check"]["differences"].values())
-            cells += [summary(entry["layers"]), "{:.1e}".format(worst), "{:.1e}".format(entry["check"]["tolerance"])]
-            details += ["", "{} in {}:".format(job.graph, job.precision)]
+            cells += [summary(entry["layers"]), f"{worst:.1e}", "{:.1e}".format(entry["check"]["tolerance"])]
+            details += ["", f"{job.graph} in {job.precision}:"]
             details += cli.table([[layer["precision"], layer["type"], layer["name"]] for layer in entry["layers"]])
         else:
             cells += ["", "", ""]
         table.append(cells + [state])
     place = machine.gpu or "no GPU here, so nothing was run"
-    lines = ["{}, {}".format(machine.tensorrt, place)] + cli.table(table, "llrrlrrl")
+    lines = [f"{machine.tensorrt}, {place}"] + cli.table(table, "llrrlrrl")
     if machine.gpu is None:
         lines.append("not checked: run the same on the machine with the GPU before you rely on them")
-    return lines + (details if with_layers else []) + ["written: {}".format(printable(builder.store.folder))]
+    return lines + (details if with_layers else []) + [f"written: {printable(builder.store.folder)}"]
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ class PyCuda(Cuda):
             self._device = driver.Device(0)
             self._context = self._device.retain_primary_context()
         except driver.Error as error:
-            raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
+            raise UsageError("GPU", f"CUDA finds none ({error})", NO_GPU) from None
         self._memory: List[Any] = []
         self._locked: List[Any] = []  # arrays
         with self:
@@ -210,7 +210,7 @@ class CudaPython(Cuda):
             self._device = self._call("cuDeviceGet", 0)
             self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
         except (EngineError, RuntimeError) as error:  # RuntimeError: there is no driver library
-            raise UsageError("GPU", "CUDA finds none ({})".format(error), NO_GPU) from None
+            raise UsageError("GPU", f"CUDA finds none ({error})", NO_GPU) from None
         self._memory: List[Any] = []
         self._locked: List[int] = []
         self._streams: List[Any] = []
@@ -304,7 +304,7 @@ class CudaPython(Cuda):
         """A function of the driver: its result, or an EngineError instead of its status."""
         status, *results = getattr(self._driver, name)(*arguments)
         if status != self._driver.CUresult.CUDA_SUCCESS:
-            raise EngineError("CUDA", "{} failed: {}".format(name, status.name), NO_GPU)
+            raise EngineError("CUDA", f"{name} failed: {status.name}", NO_GPU)
         return results[0] if len(results) == 1 else results
 
 
@@ -344,5 +344,5 @@ def open_cuda() -> Cuda:
 
 
 def _no_memory(size: int) -> EngineError:
-    problem = "no {:,} bytes of memory left".format(size)
+    problem = f"no {size:,} bytes of memory left"
     return EngineError("GPU", problem, "close other programs that use it, or add swap")

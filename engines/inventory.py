@@ -54,7 +54,7 @@ def _described(one: Listed) -> List[str]:
         return [one.file, "", ""]
     entry = one.store.entries[one.file]
     precision, batch = entry["identity"]["precision"], entry["identity"]["batch"]
-    text = precision if batch == 1 else "{}, up to {} videos".format(precision, batch)
+    text = precision if batch == 1 else f"{precision}, up to {batch} videos"
     return [entry["identity"]["graph"], text, "{:.2f} MB".format(entry["bytes"] / 1e6)]
 
 
@@ -73,10 +73,10 @@ def clean(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Iterat
                 for one in unfit:
                     if one.store.folder == store.folder and one.file in store.entries:
                         store.remove(one.file)
-                        yield "removed {}: {}".format(store.path(one.file), one.state)
+                        yield f"removed {store.path(one.file)}: {one.state}"
                 for name in store.strays():
                     store.discard(name)
-                    yield "removed {}: {}".format(store.path(name), store.distrust or UNRECORDED)
+                    yield f"removed {store.path(name)}: {store.distrust or UNRECORDED}"
 
 
 def _state(one: Listed, bundle: Bundle) -> str:

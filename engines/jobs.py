@@ -3,7 +3,7 @@
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from tlee.bundle import DELICATE, FUSED, Bundle
+from tlee.bundle import FP32_ONLY, FUSED, Bundle
 from tlee.errors import UsageError
 from tlee.files import sha256
 
@@ -48,7 +48,7 @@ class Machine(NamedTuple):
 
 def machine_key(tensorrt: str, portable: bool, gpu: Optional[str], capability: Optional[str]) -> str:
     """See `Machine`."""
-    text = tensorrt if portable else "{} {} {}".format(tensorrt, gpu, capability)
+    text = tensorrt if portable else f"{tensorrt} {gpu} {capability}"
     return "".join(c if c.isalnum() or c == "." else "-" for c in text.lower())
 
 
@@ -58,7 +58,7 @@ class Request(NamedTuple):
     Attributes:
         precision: of all graphs that are not named in `overrides`: fp32, fp16 or int8.
         overrides: precisions by graph.
-        units: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
+        exit_graphs: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
         int8_from: Q/DQ FORMS, or calibration CACHES on releases that take them.
         allow_fallback: the next higher precision where the GPU is not faster in the one asked for.
         dla: core of the deep learning accelerator to build for.
@@ -67,7 +67,7 @@ class Request(NamedTuple):
 
     precision: str = "fp16"
     overrides: Mapping[str, str] = {}
-    units: str = FUSED
+    exit_graphs: str = FUSED
     int8_from: str = FORMS
     allow_fallback: bool = False
     dla: Optional[int] = None
@@ -78,7 +78,7 @@ class Job(NamedTuple):
     """One engine to be built.
 
     Attributes:
-        graph: a segment or unit of the bundle.
+        graph: a segment or fused exit of the bundle.
         precision: the lowest that its layers compute in.
         source, cache: files of the bundle, the ONNX and for implicit INT8 the calibration cache.
         fp16, int8, fp32_layers, dla, batch: see `tlee.engines.releases.Settings`.
@@ -102,7 +102,7 @@ class Job(NamedTuple):
     def file(self) -> str:
         """The engine's file name."""
         digest = sha256(json.dumps(self.identity, sort_keys=True).encode("utf-8"))
-        return "{}.{}.{}.engine".format(self.graph, self.precision, digest[:12])
+        return f"{self.graph}.{self.precision}.{digest[:12]}.engine"
 
 
 def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
@@ -112,19 +112,19 @@ def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
         UsageError: the GPU is not faster in a precision asked for, the bundle lacks forms, a name is not of the
             bundle's graphs, there is no such DLA core, or it would have to serve several videos at once.
     """
-    names = bundle.chain(request.units)
+    names = bundle.chain(request.exit_graphs)
     for name, precision in request.overrides.items():
         if name not in names:
             remedy = "choose of: {}".format(", ".join(names))
-            raise UsageError(bundle.path, "no graph '{}' with {} units".format(name, request.units), remedy)
-        if name in DELICATE and precision != "fp32":
+            raise UsageError(bundle.path, f"no graph '{name}' with {request.exit_graphs} exits", remedy)
+        if name in FP32_ONLY and precision != "fp32":
             problem = "always computes in float32: what it gives is compared with thresholds"
             raise UsageError(name, problem, "leave it out of --segment")
     if request.dla is not None and not 0 <= request.dla < machine.dla_cores:
         problem = "no DLA core {}: {} has {}".format(request.dla, machine.gpu or "this machine", machine.dla_cores)
         raise UsageError("--dla", problem, "leave --dla out")
     if request.dla is not None and request.batch > 1:
-        problem = "a DLA takes no engines for up to {} videos at once: it needs fixed shapes".format(request.batch)
+        problem = f"a DLA takes no engines for up to {request.batch} videos at once: it needs fixed shapes"
         raise UsageError("--dla", problem, "leave --batch or --dla out")
     return [_job(bundle, machine, request, name) for name in names]
 
@@ -137,7 +137,7 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
         raise UsageError(machine.tensorrt, "takes no calibration caches", remedy)
     if precision == "int8" and not implicit and request.dla is not None and machine.calibrates:
         # As far as known TensorRT 8 to 10 run no Q/DQ pairs on a DLA: by GPU fallback all would silently be the GPU's.
-        problem = "a DLA does not take Q/DQ forms: nothing of {} would run on it".format(name)
+        problem = f"a DLA does not take Q/DQ forms: nothing of {name} would run on it"
         raise UsageError("--dla", problem, "add --int8-from caches")
     explicit = precision == "int8" and not implicit or precision == "fp16" and machine.typed
     source = bundle.file_of(name, precision if explicit else "fp32")
@@ -145,7 +145,7 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
     fp16 = not machine.typed and (precision == "fp16" or precision == "int8" and machine.fast["fp16"])
     int8 = not machine.typed and precision == "int8"
     segment = bundle.graph(name)
-    delicate = [part + "/" for part in segment.segments if part in DELICATE] if fp16 or int8 else []
+    delicate = [part + "/" for part in segment.segments if part in FP32_ONLY] if fp16 or int8 else []
     dla = request.dla if precision != "fp32" else None  # a DLA computes in nothing else
     identity = {
         "tensorrt": machine.tensorrt,
@@ -166,7 +166,7 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
 
 def _precision(bundle: Bundle, machine: Machine, request: Request, name: str) -> str:
     """What a graph will compute in: what was asked for, as far as the machine and the bundle's forms have it."""
-    if name in DELICATE:
+    if name in FP32_ONLY:
         return "fp32"
     precision = _possible(request.overrides.get(name, request.precision), machine, request.allow_fallback)
     if precision == "int8" and bundle.form(name, "int8") is None:  # no weights, or the plan keeps it in more
@@ -189,7 +189,7 @@ def _possible(precision: str, machine: Machine, allow_fallback: bool) -> str:
         if not allow_fallback:
             text = "its GPU (compute capability {}) has no fast {}: engines would be slower than in {}, not faster"
             problem = text.format(machine.capability, precision.upper(), lower)
-            remedy = "build with --precision {}, or let that happen with --allow-fallback".format(lower)
+            remedy = f"build with --precision {lower}, or let that happen with --allow-fallback"
             raise UsageError(machine.gpu or machine.tensorrt, problem, remedy)
         precision = lower
     return precision

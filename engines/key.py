@@ -16,7 +16,7 @@ from tlee.reading import read_bytes
 
 VARIABLE = "TLEE_ENGINE_KEY"
 BYTES, LIMIT = 32, 4096  # of a new key; of any key that is read
-REMEDY = "set {}=FILE, in a folder of yours that stays".format(VARIABLE)
+REMEDY = f"set {VARIABLE}=FILE, in a folder of yours that stays"
 
 
 def key_file() -> str:
@@ -53,7 +53,7 @@ def find_key() -> Optional[bytes]:
     if user != 0 and status.st_uid not in (0, user):
         raise UsageError(path, "the key of engines, and it belongs to another user", REMEDY)
     if len(key) < BYTES:
-        problem = "the key of engines, and shorter than {} bytes".format(BYTES)
+        problem = f"the key of engines, and shorter than {BYTES} bytes"
         raise UsageError(path, problem, "remove it: the next build makes one, and builds all engines again")
     return key
 

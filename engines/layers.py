@@ -37,7 +37,7 @@ def summary(found: List[Dict[str, str]]) -> str:
         '2 fp16, 1 fp32'
     """
     counts = Counter(layer["precision"] for layer in found)
-    return ", ".join("{} {}".format(count, precision) for precision, count in sorted(counts.items()))
+    return ", ".join(f"{count} {precision}" for precision, count in sorted(counts.items()))
 
 
 def _layer(entry: Dict[str, Any]) -> Dict[str, str]:

@@ -45,7 +45,7 @@ def run(action: str, folder: str, request: Dict[str, Any], waiting: Callable[[],
     try:
         result = parse_json(answer)
     except ValueError as problem:
-        raise EngineError(subject, "TensorRT's process gave no readable answer ({})".format(problem), REPORT) from None
+        raise EngineError(subject, f"TensorRT's process gave no readable answer ({problem})", REPORT) from None
     if "error" in result:
         error = result["error"]
         kind = EngineError if error["of_engine"] else UsageError
@@ -99,5 +99,5 @@ def _ended(status: int, said: str, request: Dict[str, Any]) -> EngineError:
         problem = "killed, most likely by the kernel because memory ran out"
         return EngineError(subject, problem, OUT_OF_MEMORY.format(max(size // 4, 16)))
     last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1][:300]
-    how = "crashed ({})".format(signal.Signals(-status).name) if status < 0 else "failed"
-    return EngineError(subject, "TensorRT {}: {}".format(how, last), REPORT)
+    how = f"crashed ({signal.Signals(-status).name})" if status < 0 else "failed"
+    return EngineError(subject, f"TensorRT {how}: {last}", REPORT)

@@ -24,15 +24,15 @@ class Progress:
         """Around a build; what it gives is to be called now and then."""
         start = time.time()
         number = self._count - len(self._left) + 1
-        head = "building {} of {}: {} in {}".format(number, self._count, job.graph, job.precision)
-        with self._line(lambda: head + ", {}".format(self._time(time.time() - start))) as show:
+        head = f"building {number} of {self._count}: {job.graph} in {job.precision}"
+        with self._line(lambda: head + f", {self._time(time.time() - start)}") as show:
             yield show
         self._spent += time.time() - start
         self._nodes += self._left.pop(0)
 
     def checking(self, job: Job) -> "contextlib.AbstractContextManager[Callable[[], None]]":
         """Around a check."""
-        return self._line(lambda: "checking {}".format(job.graph))
+        return self._line(lambda: f"checking {job.graph}")
 
     @contextlib.contextmanager
     def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
@@ -47,9 +47,9 @@ class Progress:
 
     def _time(self, elapsed: float) -> str:
         if not self._nodes:
-            return "{} so far".format(_minutes(elapsed))
+            return f"{_minutes(elapsed)} so far"
         rest = self._spent / self._nodes * sum(self._left) - elapsed
-        return "{} so far, about {} left for all".format(_minutes(elapsed), _minutes(max(0.0, rest)))
+        return f"{_minutes(elapsed)} so far, about {_minutes(max(0.0, rest))} left for all"
 
 
 def _minutes(seconds: float) -> str:

@@ -81,7 +81,7 @@ class TensorRT:
     def __init__(self, module: Any) -> None:
         self.trt = module
         self.version: str = module.__version__
-        self.name = "{} {}".format(self.product, self.version)
+        self.name = f"{self.product} {self.version}"
         self.notes: List[str] = []
         self._log = _log(module)
         self._runtime: Any = None
@@ -115,7 +115,7 @@ class TensorRT:
         timing = self._set_timing(config, settings.timing)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
-            raise EngineError(self.name, "built no engine: {}".format(self._said()), REPORT)
+            raise EngineError(self.name, f"built no engine: {self._said()}", REPORT)
         return Built(engine, timing.serialize() if timing else None)
 
     def _network(self, builder: "trt.Builder") -> "trt.INetworkDefinition":
@@ -231,7 +231,7 @@ class TensorRT:
         self._runtime = self._runtime or self.trt.Runtime(self._log)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
-            raise EngineError(self.name, "does not take the engine: {}".format(self._said()), "build it again here")
+            raise EngineError(self.name, f"does not take the engine: {self._said()}", "build it again here")
         return engine
 
     def values(self, engine: "trt.ICudaEngine") -> List[Value]:
@@ -258,8 +258,8 @@ class TensorRT:
         """
         for i, value in enumerate(values):
             if value.is_input and value.shape[0] == FREE and not self._set_shape(context, i, value, batch):
-                text = "takes no {} videos at once: {}".format(batch, self._said())
-                raise EngineError(self.name, text, "build with --batch {}".format(batch))
+                text = f"takes no {batch} videos at once: {self._said()}"
+                raise EngineError(self.name, text, f"build with --batch {batch}")
 
     def _set_shape(self, context: "trt.IExecutionContext", number: int, value: Value, batch: int) -> bool:
         return context.set_input_shape(value.name, (batch,) + value.shape[1:])
@@ -278,7 +278,7 @@ class TensorRT:
         for name, address in addresses.items():
             context.set_tensor_address(name, address)
         if not context.execute_async_v3(stream):
-            raise EngineError(self.name, "does not run: {}".format(self._said()), REPORT)
+            raise EngineError(self.name, f"does not run: {self._said()}", REPORT)
 
     def layers(self, engine: "trt.ICudaEngine") -> str:
         """What the engine inspector says of the layers, JSON."""
@@ -322,7 +322,7 @@ class TensorRT8(TensorRT):
 
     def enqueue(self, context: Any, values: List[Value], addresses: Dict[str, int], stream: int) -> None:
         if not context.execute_async_v2([addresses[value.name] for value in values], stream):
-            raise EngineError(self.name, "does not run: {}".format(self._said()), REPORT)
+            raise EngineError(self.name, f"does not run: {self._said()}", REPORT)
 
 
 class TensorRT82(TensorRT8):
@@ -387,11 +387,11 @@ def load(target: str) -> TensorRT:
     fitting = [known for known in KNOWN[target] if known.since <= numbers]
     if not fitting:
         oldest = ".".join(map(str, KNOWN[target][0].since))
-        problem = "release {}, the oldest that is supported is {}".format(version, oldest)
+        problem = f"release {version}, the oldest that is supported is {oldest}"
         raise UsageError(MODULES[target], problem, "on a Jetson Nano, install JetPack 4.6.1 or later")
     interface = fitting[-1].interface
     if interface is None:
-        problem = "release {}, supported are 8.2 to 8.6, and 10.1 and later".format(version)
+        problem = f"release {version}, supported are 8.2 to 8.6, and 10.1 and later"
         raise UsageError(MODULES[target], problem, "install one of these")
     release = interface(module)
     newest = KNOWN[target][-1].since[0]

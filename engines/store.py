@@ -20,7 +20,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 from tlee.claims import BUSY, claimed, remove
 from tlee.engines.key import find_key, own_key, signature
 from tlee.errors import EngineError, UsageError
-from tlee.files import CANNOT_WRITE, sha256, sha256_of, whole_file
+from tlee.files import CANNOT_WRITE, atomic_write, sha256, sha256_of
 from tlee.reading import JSON_LIMIT, MB, parse_json, read_bytes
 
 FORMAT = 2
@@ -254,7 +254,7 @@ class EngineStore:
         if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
             self.discard(RECORD)  # never written through
         try:
-            with whole_file(path, "wb") as stream:
+            with atomic_write(path, "wb") as stream:
                 stream.write(self._head(key, signed) + signed)
         except UsageError as error:
             raise UsageError(error.subject, error.problem, ELSEWHERE) from None

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from tlee import cli
-from tlee.training.datasets import FORMATS, Listing, read_listing
+from tlee.data.labelled.listing import FORMATS, Listing, read_listing
 
 WORKERS = min(4, os.cpu_count() or 1)
 

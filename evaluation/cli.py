@@ -67,7 +67,7 @@ def _take_published_videos(options: argparse.Namespace) -> None:
 
 
 def _subject(options: argparse.Namespace) -> Any:
-    from tlee.evaluation.subjects import open_subject
+    from tlee.evaluation.evaluated import open_model
     from tlee.models.published_config import load_model_config, warn
 
     config = None
@@ -75,11 +75,11 @@ def _subject(options: argparse.Namespace) -> Any:
         config, warnings = load_model_config(options.config)
         warn(PROGRAM, options.config, warnings)
     # This process is ours: its sessions may share one pool.
-    return open_subject(options.subject, config, options.point, options.threads, True, options.precision)
+    return open_model(options.subject, config, options.point, options.threads, True, options.precision)
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.evaluation.tables import mode_rows
+    from tlee.reports.tables import mode_rows
 
     left_out = len(report["unreadable"])
     counts = f"{report['videos']} videos" + (f", {left_out} could not be read" if left_out else "")

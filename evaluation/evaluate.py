@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from tlee.costs import frame_ends
+from tlee.data.labelled.listing import Listing
+from tlee.data.labelled.loader import Clips, readable_batches
 from tlee.errors import InputError, SegmentError, UsageError
+from tlee.evaluation.evaluated import EvaluatedModel, are_names
 from tlee.evaluation.results import Answer, Answers, Evaluation
-from tlee.evaluation.subjects import Subject, are_names
-from tlee.inference import NOT_A_NUMBER, Stages, Step, walk
+from tlee.inference import NOT_A_NUMBER, Stages, Step, exit_steps
 from tlee.modes import MODES, NONE, PLAIN, fixed_exits, policies
 from tlee.policy import ExitPolicy
-from tlee.training.clips import Clips, readable_batches
-from tlee.training.datasets import Listing
 
 OTHER_MODEL = "give the videos it was trained for, or the model that was trained for these"
 
 
-def evaluate(subject: Subject, listing: Listing, batch: int = 8, workers: int = 0) -> Evaluation:
+def evaluate(subject: EvaluatedModel, listing: Listing, batch: int = 8, workers: int = 0) -> Evaluation:
     """Let a subject answer all videos of a listing in all modes.
 
     Args:
@@ -39,7 +39,7 @@ def evaluate(subject: Subject, listing: Listing, batch: int = 8, workers: int = 
         evaluation.modes["early exits"].predicted    # (N,) class numbers
     """
     listing = fitted(listing, subject.labels, subject.path)
-    clips, contest = Clips(listing, subject.spec), Contest(subject)
+    clips, contest = Clips(listing, subject.spec), ModeEvaluator(subject)
     answered: dict[int, tuple[dict[str, Answer], np.ndarray]] = {}
     unreadable: dict[Path, InputError] = {}
     for entries, frames in readable_batches(clips, unreadable, batch, workers):
@@ -63,10 +63,10 @@ def evaluate(subject: Subject, listing: Listing, batch: int = 8, workers: int = 
     )
 
 
-class Contest:
+class ModeEvaluator:
     """All modes on one video after the other."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: EvaluatedModel) -> None:
         self._subject = subject
         self._policies = policies(subject.gate, subject.spec.length, subject.thresholds)
         self._fixed = fixed_exits(subject.spec.length, subject.thresholds)
@@ -90,7 +90,7 @@ class Contest:
     def _walk(self, stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> tuple[list[Step], np.ndarray]:
         """The steps, and the class probabilities of each."""
         steps, logits = [], []
-        for step in walk(stages, frames, policy):
+        for step in exit_steps(stages, frames, policy):
             steps.append(step)
             # Now: the next steps use the same buffers.
             logits.append(self._subject.logits(step.values) / policy.thresholds.temperature[step.exit])

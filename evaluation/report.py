@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from tlee.errors import UsageError
-from tlee.evaluation.page import page
 from tlee.evaluation.results import DIGITS, Evaluation
-from tlee.files import whole_file, whole_folder
+from tlee.files import atomic_folder, atomic_write
+from tlee.reports.evaluation_page import page
 
 FORMAT = 1
 JSON = "report.json"
@@ -48,7 +48,7 @@ def report_folder(path: str, replace: bool = False) -> Iterator[Path]:
     """
     if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, JSON)):
         raise UsageError(path, "exists and is no report", "choose another name")
-    with whole_folder(path, replace) as folder:
+    with atomic_folder(path, replace) as folder:
         yield Path(folder)
 
 
@@ -56,7 +56,7 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
     """What `report.json` holds.
 
     Args:
-        subject: `Subject.about()`.
+        subject: `EvaluatedModel.about()`.
         data: where the videos came from.
     """
     return {
@@ -83,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    with whole_file(str(path), "wb") as stream:
+    with atomic_write(str(path), "wb") as stream:
         # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
         stream.write(text.encode("utf-8", errors="backslashreplace"))
 

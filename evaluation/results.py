@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
-from tlee.evaluation.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
 from tlee.modes import EARLY, NONE
-from tlee.training.datasets import Entry
+from tlee.reports.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
 DIGITS = 6  # of the numbers in a summary

@@ -16,14 +16,14 @@ from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from tlee import cli
 from tlee.bundle import Bundle
-from tlee.calibration.int8.measure import Walk, measure
+from tlee.calibration.int8.measure import ExitState, measure
 from tlee.calibration.int8.plan import Chains
 from tlee.calibration.videos import VideoReader
+from tlee.data.labelled.listing import read_listing
 from tlee.evaluation.evaluate import fitted
 from tlee.export.half import in_half
 from tlee.policy import exit_policy
 from tlee.runtime import onnx_session
-from tlee.training.datasets import read_listing
 
 
 def rounded(model: ModelProto) -> ModelProto:
@@ -58,7 +58,7 @@ def main(path: str, videos: str) -> None:
     kept.update({f"{part} alone": [name for name in forms if name != part] for part in parts})
     gate, frames = bundle.manifest["model"]["gate"], bundle.frames.length
     walks = {
-        name: Walk(chains.keeping(names), exit_policy(gate, frames, bundle.thresholds()))
+        name: ExitState(chains.keeping(names), exit_policy(gate, frames, bundle.thresholds()))
         for name, names in kept.items()
     }
     reader, listing = VideoReader(bundle.frames), fitted(read_listing("folders", videos), bundle.labels, path)

@@ -22,20 +22,20 @@ from moving_digits import LEVELS
 
 from tlee.bundle import Bundle
 from tlee.calibration.thresholds.cli import command as tlee_tune
-from tlee.calibration.thresholds.page import point_rows
-from tlee.calibration.thresholds.plots import front
 from tlee.cli import table
+from tlee.data.labelled.listing import read_listing
 from tlee.evaluation.evaluate import evaluate
-from tlee.evaluation.plots import standalone
+from tlee.evaluation.evaluated import open_model
 from tlee.evaluation.results import UNUSED, Evaluation
-from tlee.evaluation.subjects import open_subject
 from tlee.export.exporter import export_bundle
-from tlee.files import whole_file, write_json
+from tlee.files import atomic_write, write_json
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import ExitConfig
 from tlee.modes import EARLY, NONE
+from tlee.reports.evaluation_plots import standalone
+from tlee.reports.thresholds_page import point_rows
+from tlee.reports.thresholds_plots import front
 from tlee.runtime import Recognizer
-from tlee.training.datasets import read_listing
 from tlee.training.run_folder import BEST, RunFolder
 
 FOLDER = Path(__file__).parent
@@ -91,7 +91,7 @@ def plot(groups: dict[str, Evaluation], path: Path) -> None:
         axes.set(xlim=(0, 100), xlabel="%")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=count, frameon=False, handlelength=1)
-    with whole_file(str(path)) as stream:
+    with atomic_write(str(path)) as stream:
         figure.savefig(stream, format="svg", metadata={"Date": None})
 
 
@@ -149,7 +149,7 @@ def fill(path: Path, name: str, text: str) -> None:
     content, count = re.subn(f"<!-- {name} -->.*<!-- /{name} -->", lambda _: block, content, flags=re.DOTALL)
     if count != 1:
         raise SystemExit(f"{path}: no place for '{name}'")
-    with whole_file(str(path)) as stream:
+    with atomic_write(str(path)) as stream:
         stream.write(content)
 
 
@@ -178,7 +178,7 @@ def tune(bundle: Path, videos: Path) -> dict:
     if tlee_tune([str(bundle), *options]):
         raise SystemExit("tuning failed")
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    with whole_file(str(FOLDER / "front.svg")) as stream:
+    with atomic_write(str(FOLDER / "front.svg")) as stream:
         stream.write(standalone(front(found)))
     return found
 
@@ -201,7 +201,7 @@ def main() -> None:
     export_bundle(model, bundle, shipped, replace=True)
 
     listing = read_listing("folders", options.data / "test")
-    evaluation = evaluate(open_subject(bundle), listing, workers=1)
+    evaluation = evaluate(open_model(bundle), listing, workers=1)
     videos = [entry.path for entry in listing.entries]
     times = milliseconds(bundle, videos[:: max(1, len(videos) // TIMED)])
     groups = by_difficulty(evaluation)

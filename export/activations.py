@@ -1,4 +1,4 @@
-"""Records what every segment and unit is given in a few real steps, and what it makes of it in float32, for
+"""Records what every segment and fused exit is given in a few real steps, and what it makes of it in float32, for
 `tlee.activations` on the device."""
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch import nn
 from tlee import cli
 from tlee.export.exporter import export_bundle
 from tlee.export.segments import SegmentModule, to_onnx
-from tlee.files import whole_file
+from tlee.files import atomic_write
 from tlee.models.backbones import BACKBONES
 from tlee.models.checkpoint import save_checkpoint
 from tlee.models.config import Config, ModelConfig
@@ -51,7 +51,7 @@ def write_whole(model: Tlee, path: Path) -> None:
     size = model.config.model.input_size
     whole = nn.Sequential(model.normalise, *model.backbone.features).eval()
     graph = SegmentModule(path.stem, whole, ("frame",), ((1, size, size, 3),), ("map",))
-    with whole_file(str(path), "wb") as stream:
+    with atomic_write(str(path), "wb") as stream:
         stream.write(to_onnx(graph).SerializeToString())
 
 

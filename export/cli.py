@@ -17,7 +17,7 @@ def command(arguments: list[str] | None) -> None:
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Turn a checkpoint into a bundle and verify it against PyTorch: segments, each exit's unit "
+        description="Turn a checkpoint into a bundle and verify it against PyTorch: segments, each exit as one graph "
         "composed of them, and recorded activations for a device to hold its engines against.",
     )
     parser.add_argument("checkpoint", help=".safetensors of tlee-train, or a published .pth.tar")
@@ -28,7 +28,7 @@ def command(arguments: list[str] | None) -> None:
         "--target",
         choices=TARGETS,
         default=DEFAULT_TARGET,
-        help="whose TensorRT must take every segment and unit (%(default)s)",
+        help="whose TensorRT must take every segment and fused exit (%(default)s)",
     )
     parser.add_argument(
         "--forms",

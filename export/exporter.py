@@ -1,5 +1,5 @@
-"""Checkpoint to bundle: segments and units written, activations recorded, the whole exit rule verified, then the bundle
-appears."""
+"""Checkpoint to bundle: segments and fused exits written, activations recorded, the whole exit rule verified, then the
+bundle appears."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle, BundleWriter, exit_costs, unit_segments, write_bundle
+from tlee.bundle import Bundle, BundleWriter, exit_costs, fused_exit_segments, write_bundle
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
+from tlee.export.fused_exits import compose
 from tlee.export.half import halves
 from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
-from tlee.export.units import compose
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256_of
 from tlee.models.checkpoint import load_checkpoint
@@ -31,7 +31,7 @@ from tlee.models.published import load_published
 from tlee.runtime.onnx_backend import OnnxBackend
 
 SYNTHETIC = "synthetic clips"
-ADDED = ("macs", "parameters", "elements", "layers")  # of a unit: those of its segments together
+ADDED = ("macs", "parameters", "elements", "layers")  # of a fused exit: those of its segments together
 Graphs = dict[str, onnx.ModelProto]
 
 
@@ -68,7 +68,7 @@ def export_bundle(
         checkpoint: where the model came from; its hash goes into the provenance.
         verified: compare the bundle with the model before it appears.
         replace: whether a bundle that is there already gives way.
-        target: whose TensorRT must take every segment and unit, a key of `tlee.export.targets.TARGETS`.
+        target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
         forms: precisions of `tlee.export.targets.FORMS` to make forms in, beside float32.
 
     Raises:
@@ -80,12 +80,14 @@ def export_bundle(
     segments = segment_modules(model)
     with write_bundle(str(path), replace) as writer:
         graphs = {s.name: to_onnx(s) for s in tqdm(segments, desc="segments", leave=False, disable=None)}
-        units = _units(model, graphs)
-        for name, graph in {**graphs, **units}.items():
+        fused_exits = _fused_exits(model, graphs)
+        for name, graph in {**graphs, **fused_exits}.items():
             check_operators(name, graph, target)
         entries = {s.name: _add_segment(writer, s, graphs[s.name]) for s in segments}
         manifest = _manifest(model, entries, checkpoint, target)
-        manifest["units"] = {name: _add_unit(writer, model, entries, graph) for name, graph in units.items()}
+        manifest["fused_exits"] = {
+            name: _add_fused_exit(writer, model, entries, graph) for name, graph in fused_exits.items()
+        }
         manifest["variants"] = {precision: _add_halves(writer, model, graphs) for precision in forms}
         bundle = writer.draft(manifest)
         backend = OnnxBackend(bundle)
@@ -110,30 +112,30 @@ def _add_segment(writer: BundleWriter, segment: SegmentModule, graph: onnx.Model
     }
 
 
-def _units(model: Tlee, graphs: Graphs) -> Graphs:
-    composed = unit_segments(model.config.model.branches, graphs)
+def _fused_exits(model: Tlee, graphs: Graphs) -> Graphs:
+    composed = fused_exit_segments(model.config.model.branches, graphs)
     return {name: compose(name, parts, graphs) for name, parts in composed.items()}
 
 
-def _add_unit(
-    writer: BundleWriter, model: Tlee, segments: dict[str, dict[str, Any]], unit: onnx.ModelProto
+def _add_fused_exit(
+    writer: BundleWriter, model: Tlee, segments: dict[str, dict[str, Any]], fused: onnx.ModelProto
 ) -> dict[str, Any]:
-    name = unit.graph.name
-    parts = unit_segments(model.config.model.branches, segments)[name]
-    sides = {"inputs": unit.graph.input, "outputs": unit.graph.output}
+    name = fused.graph.name
+    parts = fused_exit_segments(model.config.model.branches, segments)[name]
+    sides = {"inputs": fused.graph.input, "outputs": fused.graph.output}
     return {
-        "file": _add(writer, f"units/{name}.onnx", unit),
+        "file": _add(writer, f"fused_exits/{name}.onnx", fused),
         "segments": parts,
         **{side: _values([v.name for v in values], [_shape(v) for v in values]) for side, values in sides.items()},
         **{key: sum(segments[part][key] for part in parts) for key in ADDED},
-        "nodes": len(unit.graph.node),
+        "nodes": len(fused.graph.node),
     }
 
 
 def _add_halves(writer: BundleWriter, model: Tlee, graphs: Graphs) -> dict[str, Any]:
-    """Forms in half precision of all that is not delicate, and of the units with what is delicate in float32."""
+    """Forms in half precision of all that is not delicate, and of the fused exits with what is delicate in float32."""
     segments = halves(graphs)
-    forms = {**segments, **_units(model, {**graphs, **segments})}
+    forms = {**segments, **_fused_exits(model, {**graphs, **segments})}
     entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", form)} for name, form in forms.items()}
     made = {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
     return {"forms": entries, "kept": [], "made": made}

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from tlee.bundle import DELICATE
+from tlee.bundle import FP32_ONLY
 from tlee.errors import UsageError
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
@@ -36,7 +36,7 @@ def in_half(segment: str, model: ModelProto) -> ModelProto:
 
 def halves(graphs: Mapping[str, ModelProto]) -> dict[str, ModelProto]:
     """Of all segments but the delicate ones. Raises UsageError as `in_half` does."""
-    return {name: in_half(name, graph) for name, graph in graphs.items() if name not in DELICATE}
+    return {name: in_half(name, graph) for name, graph in graphs.items() if name not in FP32_ONLY}
 
 
 def _check_range(segment: str, tensor: TensorProto) -> None:

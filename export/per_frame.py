@@ -1,5 +1,5 @@
 """Heads of which each frame has its own (FrameExit's) as segments: all frames' weights stacked, and `position`, the
-frame's place in processing order, picks. So a segment or unit serves every frame, and a weight is stored once."""
+frame's place in processing order, picks. So a segment or fused exit serves every frame, and a weight is stored once."""
 
 from __future__ import annotations
 

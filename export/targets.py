@@ -43,14 +43,14 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
     """Refuse a model that the target's TensorRT cannot parse, or that no device would open.
 
     Args:
-        name: of the segment or unit.
+        name: of the segment or fused exit.
         target: a key of `TARGETS`.
 
     Raises:
         UsageError: an operator, one of its types, or the opset is not supported, or a shape does not follow from those
             of the inputs; names segment, node and operator.
     """
-    subject = f"{'unit' if name.startswith('exit') else 'segment'} {name}"
+    subject = f"{'fused exit' if name.startswith('exit') else 'segment'} {name}"
     release = TARGETS[target]
     operators = _operators(release)
     opset = max(entry.version for entry in model.opset_import if entry.domain == "")

@@ -19,7 +19,7 @@ from tlee.bundle import Bundle
 from tlee.errors import VerificationError
 from tlee.export.batch import SHARED
 from tlee.frames import FrameSpec
-from tlee.inference import Step, walk
+from tlee.inference import Step, exit_steps
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
@@ -71,7 +71,7 @@ def verify_batches(bundle: Bundle) -> None:
         VerificationError: it does not.
     """
     activations = Activations(bundle)
-    for name in (*bundle.segments, *bundle.units):
+    for name in (*bundle.segments, *bundle.fused_exits):
         session = open_session(bundle.read(name), batch=None)
         for samples in _alike(activations.of(name)):
             found = _difference_at_once(session, samples)
@@ -122,7 +122,7 @@ def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tup
     amid what the clip gives."""
     count, exits = bundle.frames.length, bundle.exits
     never = ExitPolicy(count, Thresholds.of(exits, NEVER, NEVER, NEVER))
-    free = list(walk(stages, clip, never))
+    free = list(exit_steps(stages, clip, never))
     yield never, free
     layer = _amid([step.values.confidence for step in free])
     gate = _amid([step.values.score for step in free if step.values.score is not None])
@@ -131,7 +131,7 @@ def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tup
     by_layer = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, NEVER))
     by_gate = ExitPolicy(count, Thresholds.of(exits, NEVER, layer, gate, temperature=1.5))
     for policy in (plain, own, by_layer, by_gate):
-        yield policy, list(walk(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
+        yield policy, list(exit_steps(stages, clip, copy.deepcopy(policy)))  # a random one draws anew from its seed
 
 
 def _amid(values: list[float]) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tlee import __version__
 from tlee.errors import CheckpointError, UsageError
-from tlee.files import whole_file
+from tlee.files import atomic_write
 from tlee.models.config import Config, parse_config
 from tlee.models.model import Tlee, Unfilled, check_parts
 from tlee.models.tensors import TensorFile
@@ -38,7 +38,7 @@ def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     content = safetensors.torch.save(tensors, header)
-    with whole_file(os.fspath(path), "wb") as stream:
+    with atomic_write(os.fspath(path), "wb") as stream:
         stream.write(content)
 
 

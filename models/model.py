@@ -147,7 +147,7 @@ class TorchStages(Stages):
 
     Example:
         policy = ExitPolicy(10, model.config.thresholds())
-        steps = list(walk(TorchStages(model), clip, policy))   # clip: (10, H, W, 3)
+        steps = list(exit_steps(TorchStages(model), clip, policy))   # clip: (10, H, W, 3)
     """
 
     def __init__(self, model: Tlee) -> None:

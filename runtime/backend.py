@@ -9,7 +9,7 @@ FRAMES = 2  # on a GPU: one is computed while the next one is uploaded
 ANSWERS = ("confidence", "score")  # outputs that the host reads
 
 
-class Turns:
+class BufferPool:
     """Buffers for a graph's outputs, written in turn, but never those that a run reads.
 
     Args:
@@ -40,12 +40,12 @@ class Backend:
 
     Attributes:
         name: what it is, for people.
-        elsewhere: it computes beside the CPU, which is idle while it waits.
+        is_async: it computes beside the CPU, which is idle while it waits.
         precision: that its graphs compute in; of several, separated by commas.
     """
 
     name = ""
-    elsewhere = False
+    is_async = False
     precision = ""
 
     def __enter__(self) -> "Backend":
@@ -95,7 +95,7 @@ class Backend:
         """From the last `mark` to what the last `wait` waited for, by the clock of what computes."""
         return 1000 * (self._end - self._start)
 
-    def pays(self, graph: str, chance: float) -> bool:
+    def should_speculate(self, graph: str, chance: float) -> bool:
         """Whether to queue a graph ahead that will be wanted with this chance. Never, where the CPU computes."""
         return False
 
@@ -105,11 +105,11 @@ class Backend:
         """A value of a shape, contents undefined."""
         raise NotImplementedError  # abstract
 
-    def inbox(self, shape: Sequence[int]) -> Any:
+    def staging_buffer(self, shape: Sequence[int]) -> Any:
         """A value whose `array` the host writes, and then sends."""
         raise NotImplementedError  # abstract
 
-    def send(self, inbox: Any, rows: int) -> None:
+    def send(self, staging_buffer: Any, rows: int) -> None:
         """Queue bringing so many first rows to where graphs read them. They must stay as they are until it is done."""
 
     def copy_row(self, source: Any, i: int, target: Any, j: int) -> None:

@@ -17,12 +17,12 @@ BACKENDS = (AUTO, TENSORRT) + tuple(PROVIDERS)  # auto tries CUDA before the CPU
 ENGINES = "engines"  # folder in a bundle
 
 
-class Choice(NamedTuple):
+class BackendConfig(NamedTuple):
     """How to run a bundle.
 
     Attributes:
         backend: of `BACKENDS`.
-        units: FUSED or SEPARATE; engines are what they were built as.
+        exit_graphs: FUSED or SEPARATE; engines are what they were built as.
         precision: of the forms that ONNX Runtime runs; engines are in what they were built in.
         engine_dir: where tlee-build put the engines; None for the bundle itself.
         threads, shared_pool: see `tlee.runtime.onnx_backend.OnnxBackend`.
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
     """
 
     backend: str = AUTO
-    units: str = FUSED
+    exit_graphs: str = FUSED
     precision: str = "fp32"
     engine_dir: Optional[str] = None
     threads: Optional[int] = None
@@ -38,11 +38,11 @@ class Choice(NamedTuple):
     rows: int = 1
 
 
-class Opened(NamedTuple):
-    """A backend, the units that it has, and what the user should know of how it was chosen."""
+class BackendHandle(NamedTuple):
+    """A backend, the fused exits that it has, and what the user should know of how it was chosen."""
 
     backend: Backend
-    units: str
+    exit_graphs: str
     notes: List[str]
 
     @contextlib.contextmanager
@@ -55,7 +55,7 @@ class Opened(NamedTuple):
             raise
 
 
-class OnBackend:
+class BackendOwner:
     """What recognisers share: they compute on a backend, and are closed, best by `with`.
 
     Attributes:
@@ -82,24 +82,24 @@ class OnBackend:
 
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that are a `Choice`."""
+    """The options of a command that are a `BackendConfig`."""
     parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     parser.add_argument("--engine-dir", metavar="FOLDER", help="where tlee-build put the engines (the bundle)")
     parser.add_argument(
-        "--units", choices=(FUSED, SEPARATE), default=FUSED, help="exits as one graph or several (%(default)s)"
+        "--exit-graphs", choices=(FUSED, SEPARATE), default=FUSED, help="exits as one graph or several (%(default)s)"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (fp32)")
     parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
 
 
-def open_backend(bundle: Bundle, choice: Choice) -> Opened:
+def open_backend(bundle: Bundle, choice: BackendConfig) -> BackendHandle:
     """The backend that was chosen; with AUTO the first that works of engines for this device, CUDA, and the CPU.
 
     Raises:
         UsageError, EngineError, BundleError: it does not work here.
     """
     if choice.backend not in BACKENDS:
-        problem = "'{}' is not known".format(choice.backend)
+        problem = f"'{choice.backend}' is not known"
         raise UsageError("backend", problem, "use one of: " + ", ".join(BACKENDS))
     if choice.backend == TENSORRT:
         return _tensorrt(bundle, choice)
@@ -110,33 +110,33 @@ def open_backend(bundle: Bundle, choice: Choice) -> Opened:
         try:
             return _tensorrt(bundle, choice)
         except TleeError as error:
-            notes.append("not on TensorRT: {}".format(error))
+            notes.append(f"not on TensorRT: {error}")
     if has_provider("cuda"):
         try:
             return _onnx(bundle, choice, "cuda", notes)
         except UsageError as error:  # its libraries may be missing
-            notes.append("not on CUDA: {}".format(error))
+            notes.append(f"not on CUDA: {error}")
     return _onnx(bundle, choice, "cpu", notes)
 
 
-def _onnx(bundle: Bundle, choice: Choice, provider: str, notes: List[str]) -> Opened:
+def _onnx(bundle: Bundle, choice: BackendConfig, provider: str, notes: List[str]) -> BackendHandle:
     backend = OnnxBackend(
         bundle,
         choice.threads,
         choice.shared_pool,
         choice.precision,
-        bundle.chain(choice.units),
+        bundle.chain(choice.exit_graphs),
         choice.rows,
         provider,
     )
-    return Opened(backend, choice.units, notes)
+    return BackendHandle(backend, choice.exit_graphs, notes)
 
 
-def _tensorrt(bundle: Bundle, choice: Choice) -> Opened:
+def _tensorrt(bundle: Bundle, choice: BackendConfig) -> BackendHandle:
     from tlee.runtime.tensorrt_backend import TensorRTBackend  # NVIDIA's libraries take a second to load
 
     if choice.precision != "fp32":
         problem = "engines compute in the precision that they were built in"
-        raise UsageError("--precision {}".format(choice.precision), problem, "give it to tlee-build instead")
+        raise UsageError(f"--precision {choice.precision}", problem, "give it to tlee-build instead")
     backend = TensorRTBackend(bundle, choice.engine_dir or os.path.join(bundle.path, ENGINES), choice.rows)
-    return Opened(backend, backend.units, [])
+    return BackendHandle(backend, backend.exit_graphs, [])

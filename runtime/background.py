@@ -21,7 +21,7 @@ class Background:
     def __init__(self, count: int) -> None:
         self._count = count
         self._threads: List[threading.Thread] = []
-        self._calls: "queue.Queue[Any]" = queue.Queue()
+        self._calls: queue.Queue[Any] = queue.Queue()
         self._closed = False
 
     def submit(self, function: Callable[[], Any]) -> "Future[Any]":
@@ -30,7 +30,7 @@ class Background:
             raise RuntimeError("closed")
         if len(self._threads) < self._count:
             self._start()
-        future: "Future[Any]" = Future()
+        future: Future[Any] = Future()
         self._calls.put((future, function))
         return future
 

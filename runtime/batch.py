@@ -20,15 +20,15 @@ from tlee.frames import FrameSpec
 from tlee.inference import Step
 from tlee.policy import Action, ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
+from tlee.runtime.backends import AUTO, BackendConfig, BackendOwner, open_backend
 from tlee.runtime.background import Background
-from tlee.runtime.batch_chain import BatchChain, Place
-from tlee.runtime.chances import Chances
-from tlee.runtime.clips import Clip, Reading, Task, clip_task, windows
+from tlee.runtime.batch_chain import BatchChain, Slot
+from tlee.runtime.clips import Clip, ClipRequest, Reading, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.prefetch import END, LIKELY, WORKERS, Frames, submitted
 from tlee.runtime.recognizer import bundle_policy
 from tlee.runtime.results import Reporter, Result, Steps, no_frame
+from tlee.runtime.running_rate import RunningRate
 
 Answer = Union[Result, InputError]
 Ending = Union[Result, Exception]  # of one video; what is no `Answer` is raised when its turn comes
@@ -37,14 +37,14 @@ Ending = Union[Result, Exception]  # of one video; what is no `Answer` is raised
 class _Video:
     """A video under way in its place; `pending` brings a frame that is being read."""
 
-    def __init__(self, number: int, task: Task, place: Place, spec: FrameSpec) -> None:
-        self.number, self.task, self.place = number, task, place
+    def __init__(self, number: int, request: ClipRequest, place: Slot, spec: FrameSpec) -> None:
+        self.number, self.request, self.place = number, request, place
         self.done = Steps()
-        self.frames = Frames(Reading(task, spec), lambda frame: frame)
-        self.pending: "Optional[Future[Any]]" = None
+        self.frames = Frames(Reading(request, spec), lambda frame: frame)
+        self.pending: Optional[Future[Any]] = None
 
 
-class BatchRecognizer(OnBackend):
+class BatchRecognizer(BackendOwner):
     """Recognises videos or cameras several at a time; each answer is the one that `Recognizer` gives. For one thread.
 
     Args:
@@ -79,9 +79,9 @@ class BatchRecognizer(OnBackend):
     ) -> None:
         self.bundle, self.policy, self.rows, self.notes = bundle, policy, rows, notes or []
         self._backend = backend
-        self._prefetch = prefetch and backend.elsewhere
+        self._prefetch = prefetch and backend.is_async
         self._chain = BatchChain(bundle, backend, policy, rows)
-        self._reporter, self._chances = Reporter(bundle), Chances()
+        self._reporter, self._chances = Reporter(bundle), RunningRate()
         self._readers = Background(WORKERS * rows)
         self._computing, self._beginning = threading.Lock(), threading.Lock()
         self._under_way: Callable[[], Optional[_Run]] = lambda: None  # weak: what nobody holds any more is over
@@ -105,15 +105,15 @@ class BatchRecognizer(OnBackend):
         """Open a bundle for `batch` videos at once; all else, and what is raised, as in `Recognizer.load`."""
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         policy = bundle_policy(bundle, thresholds, point, early_exit)
-        opened = open_backend(bundle, Choice(backend, FUSED, precision, engine_dir, threads, shared_pool, batch))
+        opened = open_backend(bundle, BackendConfig(backend, FUSED, precision, engine_dir, threads, shared_pool, batch))
         with opened.closed_on_failure():
-            if opened.units != FUSED:
+            if opened.exit_graphs != FUSED:
                 problem = "engines of separate segments take one video at a time"
-                raise UsageError(bundle.path, problem, "build with tlee-build --batch {}".format(batch))
+                raise UsageError(bundle.path, problem, f"build with tlee-build --batch {batch}")
             return cls(bundle, opened.backend, policy, batch, prefetch, opened.notes)
 
     def close(self) -> None:
-        """As `OnBackend.close`. Raises UsageError while this computes or reads."""
+        """As `BackendOwner.close`. Raises UsageError while this computes or reads."""
         if self._readers.calls_here or not self._computing.acquire(False):
             raise UsageError("batch recogniser", "closed while it recognises", "take its answers first")
         try:
@@ -154,7 +154,7 @@ class BatchRecognizer(OnBackend):
             UsageError: there are more than `rows`, this is closed, or it already recognises other videos.
         """
         if len(addresses) > self.rows:
-            problem = "{} for a batch of {}".format(len(addresses), self.rows)
+            problem = f"{len(addresses)} for a batch of {self.rows}"
             raise UsageError("live sources", problem, "load it for as many as there are")
         with contextlib.ExitStack() as stack:
             sources = [stack.enter_context(LiveSource(address)) for address in addresses]
@@ -179,8 +179,7 @@ class BatchRecognizer(OnBackend):
                     self._check_open()
                     with self._backend:
                         endings = run.step()
-                for ending in endings:
-                    yield ending
+                yield from endings
         finally:
             run.end()
             self._under_way = lambda: None
@@ -206,7 +205,7 @@ class _Run:
     def __init__(self, owner: BatchRecognizer, feeds: List[Iterator[Any]], readers: Optional[Background]) -> None:
         self._chain, self._spec = owner._chain, owner.bundle.frames
         self._reporter, self._chances, self._readers = owner._reporter, owner._chances, readers
-        self._free = [(Place(row, owner.policy), feed) for row, feed in enumerate(feeds)]
+        self._free = [(Slot(row, owner.policy), feed) for row, feed in enumerate(feeds)]
         self._feeds = dict(enumerate(feeds))
         self._videos: Dict[int, _Video] = {}  # under way, by row
         self._reading: List[_Video] = []  # of these, those that wait for a frame
@@ -247,13 +246,13 @@ class _Run:
                 continue  # here, too
             number = next(self._numbers)
             try:
-                task = item if isinstance(item, Task) else clip_task(item, self._spec)
+                request = item if isinstance(item, ClipRequest) else clip_request(item, self._spec)
             except Exception as error:
                 self._free.append((place, feed))
                 ended.append((number, error))
                 continue
             self._chain.begin(place)
-            self._videos[place.row] = video = _Video(number, task, place, self._spec)
+            self._videos[place.row] = video = _Video(number, request, place, self._spec)
             self._want(video)
         return ended
 
@@ -290,27 +289,27 @@ class _Run:
 
     def _put(self, video: _Video, frame: np.ndarray) -> List[Tuple[int, Ending]]:
         self._chain.put(video.place, frame)
-        if self._chances.of(video.place.walk.frame) >= LIKELY:
+        if self._chances.of(video.place.exit_steps.frame) >= LIKELY:
             self._read(video)
         return []
 
     def _ended(self, video: _Video) -> List[Tuple[int, Ending]]:
         """The answer of a video that has fewer frames than the model reads."""
         if not video.done.steps:
-            return self._answer(video, no_frame(video.task))
+            return self._answer(video, no_frame(video.request))
         logits = self._chain.left_with(video.place)
-        return self._answer(video, self._reporter.result(video.task, video.done, logits))
+        return self._answer(video, self._reporter.result(video.request, video.done, logits))
 
     def _take(
         self, video: _Video, answer: Union[Step, SegmentError], logits: Optional[np.ndarray]
     ) -> List[Tuple[int, Ending]]:
         if isinstance(answer, SegmentError):
-            return self._answer(video, InputError(video.task.source, answer.problem, answer.remedy))
+            return self._answer(video, InputError(video.request.source, answer.problem, answer.remedy))
         video.done.add(answer, video.place.milliseconds)
         if answer.decision.action is not Action.CONTINUE:
             self._chances.count(answer.frame, logits is None)
         if logits is not None:
-            return self._answer(video, self._reporter.result(video.task, video.done, logits))
+            return self._answer(video, self._reporter.result(video.request, video.done, logits))
         if answer.decision.action is Action.FRAME_DONE:
             self._want(video)
         return []

@@ -7,7 +7,7 @@ import numpy as np
 from tlee.bundle import FUSED, Bundle
 from tlee.inference import ExitValues, Stages
 from tlee.runtime.backend import Backend
-from tlee.runtime.chances import Chances
+from tlee.runtime.running_rate import RunningRate
 
 
 class Loaded(NamedTuple):
@@ -37,13 +37,13 @@ class Chain(Stages):
 
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         self.backend = backend
-        self._speculate = speculate and backend.elsewhere
-        self._chances = Chances()
+        self._speculate = speculate and backend.is_async
+        self._chances = RunningRate()
         self._exits = bundle.exits
-        self._splits = ["split{}".format(b) for b in range(self._exits)]
+        self._splits = [f"split{b}" for b in range(self._exits)]
         with backend:
             self._zeros = [self._first_state(bundle, name) for name in self._splits]
-        self._features = ["branch{}".format(b) for b in range(self._exits - 1)] + ["tail"]
+        self._features = [f"branch{b}" for b in range(self._exits - 1)] + ["tail"]
         self._has_neck = "neck" in bundle.segments
         self._has_frm = "frm" in bundle.segments
         self._has_gate = "gate" in bundle.segments
@@ -111,7 +111,7 @@ class Chain(Stages):
     def _run_ahead(self, index: int, x: Any) -> None:
         self._asked = (self._frame, index)
         following, chance = index + 1, self._chances.of(self._asked)
-        if following < self._exits and self.backend.pays(self._splits[following], chance):
+        if following < self._exits and self.backend.should_speculate(self._splits[following], chance):
             self._ahead = _Ahead(following, self._run_split(following, x))
 
     def _taken_ahead(self, index: int) -> Optional[List[Any]]:
@@ -135,17 +135,17 @@ class Chain(Stages):
         return [self.backend.value(np.zeros(shape, np.float32)) for shape in shapes]
 
 
-class UnitChain(Chain):
-    """The same on units: all of an exit in one call. The gate's score is computed always, and read where the rule
+class FusedChain(Chain):
+    """The same on exit_graphs: all of an exit in one call. The gate's score is computed always, and read where the rule
     reads it."""
 
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         super().__init__(bundle, backend, speculate)
-        units = [bundle.units["exit{}".format(b)] for b in range(self._exits)]
+        exit_graphs = [bundle.fused_exits[f"exit{b}"] for b in range(self._exits)]
         given = ["previous", "position", "temperature"]
-        self._units = [(unit.name, [given.index(name) for name in unit.inputs[1:]]) for unit in units]
+        self._fused_exits = [(fused.name, [given.index(name) for name in fused.inputs[1:]]) for fused in exit_graphs]
         names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
-        self._outputs = [[unit.outputs.index(name) for name in names] for unit in units]
+        self._outputs = [[fused.outputs.index(name) for name in names] for fused in exit_graphs]
         size = bundle.manifest["model"]["feature_size"]
         with backend:
             self._nothing = backend.value(np.zeros((1, size), np.float32))  # before the first z
@@ -153,14 +153,14 @@ class UnitChain(Chain):
     def _run_exit(
         self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
-        unit, needed = self._units[index]
+        fused, needed = self._fused_exits[index]
         before = self._nothing if previous is None else previous
         values = (before, self._constant(float(frame)), self._constant(temperature))
-        outputs = self.backend.run(unit, x, *[values[i] for i in needed])
+        outputs = self.backend.run(fused, x, *[values[i] for i in needed])
         z, logits, *numbers = (outputs[i] for i in self._outputs[index])
         return z, logits, numbers if gated else numbers[:1]
 
 
-def chain_of(bundle: Bundle, backend: Backend, units: str, speculate: bool = True) -> Chain:
-    """The chain for the graphs that `Bundle.chain(units)` names, which the backend must have."""
-    return (UnitChain if units == FUSED else Chain)(bundle, backend, speculate)
+def chain_of(bundle: Bundle, backend: Backend, exit_graphs: str, speculate: bool = True) -> Chain:
+    """The chain for the graphs that `Bundle.chain(exit_graphs)` names, which the backend must have."""
+    return (FusedChain if exit_graphs == FUSED else Chain)(bundle, backend, speculate)

@@ -9,7 +9,7 @@ from typing import IO, Any, Dict, Iterator, List, Optional
 from tlee import cli
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, UsageError, printable
-from tlee.files import growing_file, whole_file
+from tlee.files import append_lines, atomic_write
 from tlee.policy import Thresholds
 from tlee.runtime.backends import add_backend_options
 from tlee.runtime.batch import Answer, BatchRecognizer
@@ -29,8 +29,8 @@ def command(arguments: Optional[List[str]]) -> int:
     if any(live) and not all(live):
         raise UsageError("inputs", "files and live sources together", "give them to separate calls")
     if len(live) > options.batch and any(live):
-        problem = "{} live sources, {} at a time".format(len(live), options.batch)
-        raise UsageError("inputs", problem, "add --batch {}".format(len(live)))
+        problem = f"{len(live)} live sources, {options.batch} at a time"
+        raise UsageError("inputs", problem, f"add --batch {len(live)}")
     bundle = Bundle.open(options.bundle)
     with ExitStack() as stack:
         recognizer = stack.enter_context(_load(bundle, options))
@@ -40,7 +40,7 @@ def command(arguments: Optional[List[str]]) -> int:
         if options.json == "-":
             lines = sys.stdout
         elif options.json:
-            output = growing_file(options.json) if any(live) else whole_file(options.json, lines=True)
+            output = append_lines(options.json) if any(live) else atomic_write(options.json, lines=True)
             lines = stack.enter_context(output)
         answers = _live(recognizer, options) if any(live) else _files(recognizer, options.inputs)
         widest = max(cli.columns(printable(source)) for source in options.inputs)
@@ -59,16 +59,15 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
         "prefetch": not options.no_prefetch,
     }
     if options.batch == 1:
-        return Recognizer.load(bundle, units=options.units, speculate=not options.no_speculation, **common)
-    if options.units != FUSED:
-        raise UsageError("--units", "a batch needs fused units", "leave --units out")
+        return Recognizer.load(bundle, exit_graphs=options.exit_graphs, speculate=not options.no_speculation, **common)
+    if options.exit_graphs != FUSED:
+        raise UsageError("--exit-graphs", "a batch needs fused exits", "leave --exit-graphs out")
     return BatchRecognizer.load(bundle, options.batch, **common)
 
 
 def _files(recognizer: Any, sources: List[str]) -> Iterator[Answer]:
     if isinstance(recognizer, BatchRecognizer):
-        for answer in recognizer.recognize(sources):
-            yield answer
+        yield from recognizer.recognize(sources)
         return
     for source in sources:
         try:
@@ -80,8 +79,7 @@ def _files(recognizer: Any, sources: List[str]) -> Iterator[Answer]:
 def _live(recognizer: Any, options: argparse.Namespace) -> Iterator[Answer]:
     sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
     try:
-        for result in recognizer.stream(sources, options.seconds):
-            yield result
+        yield from recognizer.stream(sources, options.seconds)
     except InputError as error:
         yield error
 
@@ -97,7 +95,7 @@ def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional
             status = cli.INPUT_FAILED
             continue
         if answer.warning:
-            cli.report(PROGRAM, "{}: {}".format(answer.source, answer.warning))
+            cli.report(PROGRAM, f"{answer.source}: {answer.warning}")
         if lines:
             lines.write(json.dumps(answer.as_json()) + "\n")
             lines.flush()
@@ -113,11 +111,11 @@ def _row(result: Result, bundle: Bundle) -> List[str]:
     return [
         result.source,
         result.label,
-        "{:.1%}".format(result.confidence),
-        "{}/{}".format(len(result.frames), bundle.frames.length),
-        "tail" if result.exit_layer == tail else "branch{}".format(result.exit_layer),
-        "{:.1%}".format(result.share),
-        "{:.1f}".format(result.milliseconds),
+        f"{result.confidence:.1%}",
+        f"{len(result.frames)}/{bundle.frames.length}",
+        "tail" if result.exit_layer == tail else f"branch{result.exit_layer}",
+        f"{result.share:.1%}",
+        f"{result.milliseconds:.1f}",
     ]
 
 
@@ -175,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         ("gate", "gate score from which a later frame answers"),
     ):
         parser.add_argument(
-            "--{}-threshold".format(name), type=_numbers, metavar="X[,X...]", help=meaning + ", for all exits or each"
+            f"--{name}-threshold", type=_numbers, metavar="X[,X...]", help=meaning + ", for all exits or each"
         )
     return parser
 

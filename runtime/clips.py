@@ -7,15 +7,15 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
+from tlee.data.video import open_clip, read_frames, sampled_order
 from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec, check_clip
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.video import open_clip, read_frames, sampled_order
 
 TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
 
 
-class Task(NamedTuple):
+class ClipRequest(NamedTuple):
     """One video to recognise.
 
     Attributes:
@@ -33,24 +33,25 @@ class Task(NamedTuple):
     start: float
 
 
-Clip = Union[str, "os.PathLike[str]", np.ndarray, Task]
+Clip = Union[str, "os.PathLike[str]", np.ndarray, ClipRequest]
 
 
-def clip_task(clip: Clip, spec: FrameSpec) -> Task:
-    """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them; a task is one already.
+def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
+    """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them; a `ClipRequest` is one
+    already.
 
     Raises:
         InputError: it cannot be opened, or it is none of these, or the frames are of another shape or type.
     """
-    if isinstance(clip, Task):
+    if isinstance(clip, ClipRequest):
         return clip
     start = time.perf_counter()
     if isinstance(clip, np.ndarray):
         check_clip(clip, spec)
-        return Task("frames", iter(clip), list(range(len(clip))), None, start)
+        return ClipRequest("frames", iter(clip), list(range(len(clip))), None, start)
     if not isinstance(clip, (str, os.PathLike)):
-        problem = "{} is no clip".format(type(clip).__name__)
-        raise InputError("clip", problem, "give a path, an array of frames, or a Task")
+        problem = f"{type(clip).__name__} is no clip"
+        raise InputError("clip", problem, "give a path, an array of frames, or a ClipRequest")
     path = type(clip).__name__  # until it says which
     try:
         path = os.fsdecode(clip)
@@ -61,15 +62,15 @@ def clip_task(clip: Clip, spec: FrameSpec) -> Task:
     except Exception as error:
         raise _unreadable(path, error) from error
     short = TOO_SHORT.format(count, "" if count == 1 else "s", spec.length) if count < spec.length else None
-    return Task(path, _frames_of(video, spec, indices), indices, short, start)
+    return ClipRequest(path, _frames_of(video, spec, indices), indices, short, start)
 
 
 class Reading:
-    """The frames of a task, checked; whatever goes wrong with one is an error of that video.
+    """The frames of a request, checked; whatever goes wrong with one is an error of that video.
 
     Example:
         >>> spec = FrameSpec(4, [0, 1, 2, 3], 36, 32)
-        >>> frames = Reading(Task("mine", iter([np.zeros((32, 32, 3)), None]), [0, 1], None, 0.0), spec)
+        >>> frames = Reading(ClipRequest("mine", iter([np.zeros((32, 32, 3)), None]), [0, 1], None, 0.0), spec)
         >>> next(frames).shape
         (32, 32, 3)
         >>> next(frames)
@@ -78,8 +79,8 @@ class Reading:
         tlee.errors.InputError: mine: a frame is a NoneType; give arrays of numbers of shape (32, 32, 3)
     """
 
-    def __init__(self, task: Task, spec: FrameSpec) -> None:
-        self._source, self._given = task.source, task.frames
+    def __init__(self, request: ClipRequest, spec: FrameSpec) -> None:
+        self._source, self._given = request.source, request.frames
         self._shape = (spec.crop, spec.crop, 3)
         self._frames: Optional[Iterator[Any]] = None
 
@@ -99,9 +100,9 @@ class Reading:
         if not isinstance(frame, np.ndarray) or frame.shape != self._shape or frame.dtype.kind not in "uif":
             found = type(frame).__name__
             if isinstance(frame, np.ndarray):
-                found = "{} array of shape {}".format(frame.dtype, frame.shape)
-            remedy = "give arrays of numbers of shape {}".format(self._shape)
-            raise InputError(self._source, "a frame is a {}".format(found), remedy)
+                found = f"{frame.dtype} array of shape {frame.shape}"
+            remedy = f"give arrays of numbers of shape {self._shape}"
+            raise InputError(self._source, f"a frame is a {found}", remedy)
         return frame
 
     def close(self) -> None:
@@ -115,10 +116,10 @@ def _unreadable(source: str, error: Exception) -> InputError:
         return InputError(source, "not enough memory to read it", "close other programs, or add swap")
     text = (str(error).strip().splitlines() or [""])[0][:160]
     said = ": ".join(filter(None, [type(error).__name__, text]))
-    return InputError(source, "its frames cannot be read ({})".format(said), "check where they come from")
+    return InputError(source, f"its frames cannot be read ({said})", "check where they come from")
 
 
-def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[Task]:
+def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[ClipRequest]:
     """The windows of an open live source, one after the other. What passes between the frames of a window, and once it
     is answered until the next one, is not decoded. Frames of the last window end with `StreamEnd`.
 
@@ -129,11 +130,10 @@ def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[Task]
     first = live.position
     while True:
         indices: List[int] = []
-        yield Task(live.address, live.window(spec, first, step, indices), indices, None, time.perf_counter())
+        yield ClipRequest(live.address, live.window(spec, first, step, indices), indices, None, time.perf_counter())
         first += spec.length * step
 
 
 def _frames_of(video: Any, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
     with video:
-        for frame in read_frames(video, spec, indices):
-            yield frame
+        yield from read_frames(video, spec, indices)

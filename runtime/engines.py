@@ -19,7 +19,7 @@ class Engines(NamedTuple):
 
     Attributes:
         release: loads them.
-        units: FUSED or SEPARATE, as they were built.
+        exit_graphs: FUSED or SEPARATE, as they were built.
         rows: the most videos at once.
         precision: that they were built in; of several, separated by commas.
     """
@@ -27,7 +27,7 @@ class Engines(NamedTuple):
     release: TensorRT
     store: EngineStore
     files: Dict[str, str]  # by graph
-    units: str
+    exit_graphs: str
     rows: int
     precision: str
 
@@ -60,7 +60,7 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
     others = devices(folder)
     problem = "no engines of {} for {} on this device".format(bundle.name, " or ".join(names))
     problem += ", only for {}".format(", ".join(others[:NAMED])) if others else ""
-    problem += " and {} more".format(len(others) - NAMED) if len(others) > NAMED else ""
+    problem += f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     raise EngineError(folder, problem, BUILD.format(bundle.path))
 
 
@@ -69,8 +69,8 @@ def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
     for file in store.active[bundle.name]:
         identity = store.entries[file]["identity"]
         entries[identity["graph"]] = (file, identity)
-    for units in (FUSED, SEPARATE):
-        if sorted(entries) == sorted(bundle.chain(units)):
+    for exit_graphs in (FUSED, SEPARATE):
+        if sorted(entries) == sorted(bundle.chain(exit_graphs)):
             break
     else:
         raise EngineError(store.folder, "engines of other graphs than the bundle's", BUILD.format(bundle.path))
@@ -81,4 +81,4 @@ def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
             raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
     rows = min(identity["batch"] for _, identity in entries.values())
     precision = ", ".join(sorted({identity["precision"] for _, identity in entries.values()}))
-    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, units, rows, precision)
+    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, exit_graphs, rows, precision)

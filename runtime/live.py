@@ -8,9 +8,9 @@ from typing import Any, Iterator, List, Tuple
 
 import numpy as np
 
+from tlee.data.video import cv2_module
 from tlee.errors import InputError
 from tlee.frames import FrameSpec, prepare
-from tlee.video import cv2_module
 
 # NVIDIA's camera source turns sensor data into BGR on the GPU's own converter.
 CSI_PIPELINE = (
@@ -55,7 +55,7 @@ class LiveSource:
         self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
         if not self._capture.isOpened():
             if gstreamer and not re.search("GStreamer: +YES", cv2.getBuildInformation()):
-                raise InputError(address, "the OpenCV of {} has no GStreamer".format(cv2.__file__), JETPACKS_OPENCV)
+                raise InputError(address, f"the OpenCV of {cv2.__file__} has no GStreamer", JETPACKS_OPENCV)
             raise InputError(address, "cannot be opened", "check the address, and that nothing else uses the camera")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.address = address

@@ -12,7 +12,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from tlee.bundle import Bundle, Segment
-from tlee.runtime.backend import ANSWERS, FRAMES, Backend, Turns
+from tlee.runtime.backend import ANSWERS, FRAMES, Backend, BufferPool
 from tlee.runtime.onnx_session import GPU, import_onnxruntime, open_graphs, run_failed
 
 NAMES = {"ort-tensorrt": "TensorRT", "cuda": "CUDA", "cpu": "CPU"}  # for people
@@ -83,7 +83,7 @@ class OnnxBackend(Backend):
     """Graphs of a bundle as sessions, inputs and outputs bound.
 
     Args:
-        graphs: names of segments and units; without them all segments.
+        graphs: names of segments and fused exits; without them all segments.
         threads: None for the number of cores this process may use.
         shared_pool: see `tlee.runtime.onnx_session.open_session`.
         precision: see `Bundle.read`. INT8 forms compute here what they compute in TensorRT, but slower than float32.
@@ -110,9 +110,9 @@ class OnnxBackend(Backend):
         provider: str = "cpu",
     ) -> None:
         self._ort, self.rows, self.precision = import_onnxruntime(), rows, precision
-        self.name, self.elsewhere = "ONNX Runtime, {}".format(NAMES[provider]), provider != "cpu"
-        self._on_device = self.elsewhere and rows == 1
-        self._followed = _followed(self._ort, self.elsewhere)
+        self.name, self.is_async = f"ONNX Runtime, {NAMES[provider]}", provider != "cpu"
+        self._on_device = self.is_async and rows == 1
+        self._followed = _followed(self._ort, self.is_async)
         names = sorted(bundle.segments) if graphs is None else list(graphs)
         batch = 1 if rows == 1 else None
         sessions = open_graphs(bundle, names, provider, precision, threads, shared_pool, batch)
@@ -146,8 +146,8 @@ class OnnxBackend(Backend):
         return np.array(value.array)
 
     def run(self, graph: str, *inputs: AnyValue, rows: int = 1) -> List[AnyValue]:
-        session, turns = self._graphs[graph]
-        outputs: Any = turns.next(inputs)
+        session, pool = self._graphs[graph]
+        outputs: Any = pool.next(inputs)
         try:
             session.run_with_iobinding(outputs.binding(session, inputs, rows))
         except Exception as error:
@@ -159,7 +159,7 @@ class OnnxBackend(Backend):
         self._end = time.perf_counter()
         return numbers
 
-    def inbox(self, shape: Sequence[int]) -> Value:
+    def staging_buffer(self, shape: Sequence[int]) -> Value:
         return self._on_host(shape)
 
     def copy_row(self, source: AnyValue, i: int, target: AnyValue, j: int) -> None:
@@ -179,7 +179,7 @@ class OnnxBackend(Backend):
         graph = bundle.graph(name)
         shapes = {output.name: [self.rows] + output.shape[1:] for output in session.get_outputs()}
         count = 1 if name.startswith("split") and not graph.state else 2
-        return _Prepared(session, Turns([self._outputs(graph, shapes) for _ in range(count)]))
+        return _Prepared(session, BufferPool([self._outputs(graph, shapes) for _ in range(count)]))
 
     def _outputs(self, graph: Segment, shapes: Dict[str, List[int]]) -> "_Outputs":
         # Where the host reads them ONNX Runtime brings the answers itself, as part of the run.
@@ -218,12 +218,12 @@ class _Outputs(list):
 
 class _Prepared(NamedTuple):
     session: Any
-    outputs: Turns
+    outputs: BufferPool
 
 
-def _followed(ort: Any, elsewhere: bool) -> Tuple[type, ...]:
+def _followed(ort: Any, is_async: bool) -> Tuple[type, ...]:
     """The values of which graphs read what they hold when they run, not what they held when they were bound."""
-    if not elsewhere:
+    if not is_async:
         return (Value,)
     return (DeviceValue,) if hasattr(ort.OrtValue, "update_inplace") else ()
 

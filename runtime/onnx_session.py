@@ -105,9 +105,9 @@ def _open_graph(
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
         if len(providers) > 1:
-            raise _refused(providers, "{} cannot be opened on it ({})".format(name, first_line(error))) from None
+            raise _refused(providers, f"{name} cannot be opened on it ({first_line(error)})") from None
         problem, remedy = system_fault(str(error)) or (
-            "not a model that ONNX Runtime takes ({})".format(first_line(error)),
+            f"not a model that ONNX Runtime takes ({first_line(error)})",
             "export again",
         )
         raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, remedy) from None
@@ -127,7 +127,7 @@ def run_session(session: Any, subject: str, names: Sequence[str], inputs: Dict[s
 
 def run_failed(path: str, error: Exception) -> BundleError:
     """For what ONNX Runtime raises while a graph runs: classes of its own that have no public base."""
-    problem = "ONNX Runtime failed while running it ({})".format(first_line(error))
+    problem = f"ONNX Runtime failed while running it ({first_line(error)})"
     return BundleError(path, problem, "free memory if that is what lacks, else export again")
 
 
@@ -138,9 +138,9 @@ def first_line(error: Exception) -> str:
 
 def _check_available(ort: Any, provider: str) -> None:
     if PROVIDERS[provider] not in ort.get_available_providers():
-        problem = "the installed ONNX Runtime is made without {}".format(PROVIDERS[provider])
+        problem = f"the installed ONNX Runtime is made without {PROVIDERS[provider]}"
         remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu (on a Jetson NVIDIA's wheel of it)"
-        raise UsageError("backend {}".format(provider), problem, remedy)
+        raise UsageError(f"backend {provider}", problem, remedy)
 
 
 def _providers(
@@ -165,25 +165,25 @@ def _providers(
         raise UsageError(cache, CANNOT_WRITE.format(error.strerror), remedy) from None
     options = {"device_id": GPU, "trt_engine_cache_enable": True, "trt_engine_cache_path": cache}
     if precision != "fp32":
-        options["trt_{}_enable".format(precision)] = True
+        options[f"trt_{precision}_enable"] = True
     return [(PROVIDERS[provider], options)] + providers
 
 
 def _refused(providers: Sequence[Tuple[str, Dict[str, Any]]], problem: str) -> UsageError:
     (first, options), ort = providers[0], import_onnxruntime()
     backend = next(name for name, provider in PROVIDERS.items() if provider == first)
-    remedy = "install {} as this ONNX Runtime, {}, needs them".format(NEEDS[backend], ort.__version__)
+    remedy = f"install {NEEDS[backend]} as this ONNX Runtime, {ort.__version__}, needs them"
     if "trt_engine_cache_path" in options:
         remedy += "; if they were replaced, remove {}".format(options["trt_engine_cache_path"])
-    return UsageError("backend {}".format(backend), problem, remedy)
+    return UsageError(f"backend {backend}", problem, remedy)
 
 
 def _check_interface(bundle: Bundle, name: str, session: Any) -> None:
-    entry: Dict[str, Any] = dict(bundle.manifest["segments"], **bundle.manifest["units"])[name]
+    entry: Dict[str, Any] = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])[name]
     for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         said = [(v["name"], v["shape"], TYPES.get(v["dtype"])) for v in entry[side]]
         if [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in found] != said:
-            problem = "its {} are not those of the manifest".format(side)
+            problem = f"its {side} are not those of the manifest"
             raise BundleError(os.path.join(bundle.path, entry["file"]), problem, "export again")
 
 
@@ -215,7 +215,7 @@ def _share(ort: Any, threads: Optional[int]) -> None:
         kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
         ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
     elif threads and threads != _shared_pool:
-        problem = "{} asked for, this process runs with {}".format(threads, _shared_pool)
+        problem = f"{threads} asked for, this process runs with {_shared_pool}"
         raise UsageError("threads", problem, "use the same number for every recogniser of a process")
 
 

@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
-from tlee.runtime.chances import Chances
+from tlee.runtime.running_rate import RunningRate
 
 LIKELY = 0.5  # the chance of being wanted from which a frame is made ready: the thread costs others little
 # One may still be busy with a frame that the last video no longer wanted.
@@ -65,14 +65,14 @@ class Prefetch:
     def __init__(self, load: Callable[[Any], Any]) -> None:
         self._load = load
         self._workers = Background(WORKERS)
-        self._chances = Chances()
+        self._chances = RunningRate()
 
     def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
         """The same frames, loaded. Closing the iterator does not wait for one that is being made ready: that is dropped
         when it comes, and then `frames` is closed."""
         video = Frames(frames, self._load)
         t = 0
-        pending: "Optional[Future[Any]]" = None
+        pending: Optional[Future[Any]] = None
         try:
             while True:
                 # Where all workers are busy with what nobody wants any more, a frame is read here.

@@ -7,18 +7,18 @@ from typing import Any, Iterator, Optional
 
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, SegmentError, UsageError
-from tlee.inference import Step, walk
+from tlee.inference import Step, exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, Choice, OnBackend, open_backend
+from tlee.runtime.backends import AUTO, BackendConfig, BackendOwner, open_backend
 from tlee.runtime.chain import Chain, chain_of
-from tlee.runtime.clips import Clip, Reading, Task, clip_task, windows
+from tlee.runtime.clips import Clip, ClipRequest, Reading, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.prefetch import Prefetch
 from tlee.runtime.results import Reporter, Result, Steps, TraceStep, no_frame
 
 
-class Recognizer(OnBackend):
+class Recognizer(BackendOwner):
     """Recognises videos with an exported bundle, one at a time. Any thread may use it; one that asks while another
     one's video is recognised waits. To work at once, threads load one each.
 
@@ -45,7 +45,7 @@ class Recognizer(OnBackend):
         self._reporter = Reporter(bundle)
         self._lock, self._owner = threading.Lock(), 0  # the thread that recognises
         # Where the CPU computes, a frame made ready meanwhile would cost as much as it saves.
-        self._prefetch = Prefetch(chain.load) if prefetch and self._backend.elsewhere else None
+        self._prefetch = Prefetch(chain.load) if prefetch and self._backend.is_async else None
         self._close = weakref.finalize(self, _close, self._prefetch, None)
 
     @classmethod
@@ -59,7 +59,7 @@ class Recognizer(OnBackend):
         threads: Optional[int] = None,
         shared_pool: bool = False,
         precision: str = "fp32",
-        units: str = FUSED,
+        exit_graphs: str = FUSED,
         engine_dir: Optional[str] = None,
         speculate: bool = True,
         prefetch: bool = True,
@@ -68,7 +68,8 @@ class Recognizer(OnBackend):
 
         Args:
             path: the bundle's folder, or an open `Bundle`.
-            backend, units, engine_dir, precision, threads, shared_pool: see `tlee.runtime.backends.Choice`.
+            backend, exit_graphs, engine_dir, precision, threads, shared_pool: see
+                `tlee.runtime.backends.BackendConfig`.
             thresholds: instead of the bundle's.
             point: a named operating point of the bundle, such as "balanced".
             early_exit: False computes every frame to the tail.
@@ -82,9 +83,9 @@ class Recognizer(OnBackend):
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         policy = bundle_policy(bundle, thresholds, point, early_exit)
-        opened = open_backend(bundle, Choice(backend, units, precision, engine_dir, threads, shared_pool))
+        opened = open_backend(bundle, BackendConfig(backend, exit_graphs, precision, engine_dir, threads, shared_pool))
         with opened.closed_on_failure():
-            recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.units, speculate), policy, prefetch)
+            recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.exit_graphs, speculate), policy, prefetch)
         recognizer.notes = opened.notes
         recognizer._close = weakref.finalize(recognizer, _close, recognizer._prefetch, opened.backend)
         return recognizer
@@ -98,14 +99,15 @@ class Recognizer(OnBackend):
 
         Args:
             clip: a video file, a folder of pictures, or the frames themselves: (T, H, W, 3) uint8 or float32
-                RGB 0-255, already in processing order; or a `tlee.runtime.clips.Task`, for who reads frames himself.
+                RGB 0-255, already in processing order; or a `tlee.runtime.clips.ClipRequest`, for callers that decode
+                frames themselves.
             trace: keep every step with its logits and z.
 
         Raises:
             InputError: the clip cannot be read, or a segment gave NaN for it.
             UsageError: this is closed, or it is asked from within the frames of a video that it recognises.
         """
-        return self._recognize(clip_task(clip, self.bundle.frames), self._prefetch, trace)
+        return self._recognize(clip_request(clip, self.bundle.frames), self._prefetch, trace)
 
     def stream(self, address: str, seconds: float = 2.0) -> Iterator[Result]:
         """Recognise a live source window by window, until it ends.
@@ -130,34 +132,34 @@ class Recognizer(OnBackend):
             0 [20]
         """
         with LiveSource(address) as live:
-            for task in windows(live, self.bundle.frames, seconds):
+            for request in windows(live, self.bundle.frames, seconds):
                 try:
-                    result = self._recognize(task, None, False)  # its frames come when they come, not when fetched
+                    result = self._recognize(request, None, False)  # its frames come when they come, not when fetched
                 except StreamEnd:
                     return
                 yield result
 
-    def _recognize(self, task: Task, prefetch: Optional[Prefetch], trace: bool) -> Result:
+    def _recognize(self, request: ClipRequest, prefetch: Optional[Prefetch], trace: bool) -> Result:
         done = Steps()
         with self._alone():
             if not self._close.alive:
                 raise UsageError("recogniser", "closed", "load another one")
-            reading = Reading(task, self.bundle.frames)
+            reading = Reading(request, self.bundle.frames)
             frames: Iterator[Any] = prefetch(reading) if prefetch else reading
             try:
                 with self._backend:
-                    for step in walk(self._chain, frames, self.policy):
+                    for step in exit_steps(self._chain, frames, self.policy):
                         done.add(step, self._backend.milliseconds())
                         if trace:  # now: the next steps use the same buffers
                             done.trace.append(self._traced(step))
                     if not done.steps:
-                        raise no_frame(task)
+                        raise no_frame(request)
                     logits = self._chain.array(done.steps[-1].values.logits)[0]
             except SegmentError as error:
-                raise InputError(task.source, error.problem, error.remedy) from None
+                raise InputError(request.source, error.problem, error.remedy) from None
             finally:
                 getattr(frames, "close", int)()
-        return self._reporter.result(task, done, logits)
+        return self._reporter.result(request, done, logits)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

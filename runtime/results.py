@@ -10,7 +10,7 @@ from tlee.costs import Costs, frame_ends
 from tlee.errors import InputError
 from tlee.inference import Step
 from tlee.policy import Action
-from tlee.runtime.clips import Task
+from tlee.runtime.clips import ClipRequest
 
 ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
 
@@ -84,39 +84,39 @@ class Reporter:
         self._full_macs = self._costs.full(bundle.frames.length)
         self._length = bundle.frames.length
 
-    def result(self, task: Task, done: Steps, logits: np.ndarray) -> Result:
+    def result(self, request: ClipRequest, done: Steps, logits: np.ndarray) -> Result:
         """The answer of a video whose last step has just come, with that one's logits, (K,)."""
         last, best = done.steps[-1], int(logits.argmax())
         macs = self._costs.spent(done.steps)
         return Result(
-            source=task.source,
+            source=request.source,
             label=self._labels[best],
             class_index=best,
             confidence=last.values.confidence,
             exit_frame=last.frame,
             exit_layer=last.exit,
             reason=last.decision.reason.value,
-            frames=[_frame(task, done.steps[i], done.milliseconds[i]) for i in frame_ends(done.steps)],
+            frames=[_frame(request, done.steps[i], done.milliseconds[i]) for i in frame_ends(done.steps)],
             macs=macs,
             share=macs / float(self._full_macs),
-            milliseconds=1000 * (time.perf_counter() - task.start),
-            warning=self._warning(task, last),
+            milliseconds=1000 * (time.perf_counter() - request.start),
+            warning=self._warning(request, last),
             trace=done.trace or None,
         )
 
-    def _warning(self, task: Task, last: Step) -> Optional[str]:
+    def _warning(self, request: ClipRequest, last: Step) -> Optional[str]:
         ended = last.decision.action is not Action.VIDEO_DONE
-        notes = [task.warning] if task.warning else []
+        notes = [request.warning] if request.warning else []
         notes += [ENDED.format(last.frame + 1, self._length)] if ended else []
         return "; ".join(notes) or None
 
 
-def no_frame(task: Task) -> InputError:
+def no_frame(request: ClipRequest) -> InputError:
     """The error of a video whose frames end before the first one."""
-    return InputError(task.source, "it gave no frame", "give one that has some")
+    return InputError(request.source, "it gave no frame", "give one that has some")
 
 
-def _frame(task: Task, step: Step, milliseconds: float) -> Frame:
+def _frame(request: ClipRequest, step: Step, milliseconds: float) -> Frame:
     reason = step.decision.reason.value
-    index = task.indices[step.frame] if step.frame < len(task.indices) else step.frame
+    index = request.indices[step.frame] if step.frame < len(request.indices) else step.frame
     return Frame(index, step.exit, reason, step.values.confidence, milliseconds)

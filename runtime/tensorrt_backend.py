@@ -14,7 +14,7 @@ import numpy as np
 from tlee.bundle import Bundle, Segment
 from tlee.engines.cuda import Cuda, open_cuda
 from tlee.errors import UsageError
-from tlee.runtime.backend import ANSWERS, FRAMES, Backend, Turns
+from tlee.runtime.backend import ANSWERS, FRAMES, Backend, BufferPool
 from tlee.runtime.engines import Engines, find_engines
 
 ALIGNMENT = 256  # bytes, of what engines read and write; source: TensorRT's reference, setTensorAddress
@@ -49,7 +49,7 @@ class Frame(Value):
         self.busy: Optional[Any] = None
 
 
-class Inbox(Value):
+class StagingBuffer(Value):
     """Values that the host writes, row by row, into `array`, and then sends."""
 
     __slots__ = ("array",)
@@ -65,7 +65,7 @@ class _Engine:
     def __init__(self, context: Any, values: List[Any], graph: Segment, outputs: List[List[Value]]) -> None:
         self.context, self.values = context, values
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        self.turns = Turns(outputs)
+        self.pool = BufferPool(outputs)
         self.rows = 0  # that the context is set for
 
 
@@ -77,14 +77,14 @@ class TensorRTBackend(Backend):
         rows: videos at once, at most.
 
     Attributes:
-        units: what the engines are, see `tlee.bundle.Bundle.chain`.
+        exit_graphs: what the engines are, see `tlee.bundle.Bundle.chain`.
 
     Raises:
         UsageError: TensorRT or CUDA is missing here, or the engines are for fewer videos at once.
         EngineError: no engines for this device, or they are damaged, or memory is short.
     """
 
-    elsewhere = True
+    is_async = True
 
     def __init__(self, bundle: Bundle, engine_dir: str, rows: int = 1) -> None:
         self.rows = rows
@@ -168,13 +168,13 @@ class TensorRTBackend(Backend):
     def empty(self, shape: Sequence[int]) -> Value:
         return Value(self._opened().allocate(4 * int(np.prod(shape))), tuple(shape))
 
-    def inbox(self, shape: Sequence[int]) -> Inbox:
+    def staging_buffer(self, shape: Sequence[int]) -> StagingBuffer:
         pointer, memory = self._place(4 * int(np.prod(shape)))
-        return Inbox(pointer, tuple(shape), memory.view(np.float32).reshape(shape))
+        return StagingBuffer(pointer, tuple(shape), memory.view(np.float32).reshape(shape))
 
-    def send(self, inbox: Inbox, rows: int) -> None:
+    def send(self, staging_buffer: StagingBuffer, rows: int) -> None:
         if not self._mapped:
-            self._opened().upload(inbox.pointer, inbox.array[:rows])
+            self._opened().upload(staging_buffer.pointer, staging_buffer.array[:rows])
 
     def copy_row(self, source: Value, i: int, target: Value, j: int) -> None:
         size = 4 * int(np.prod(source.shape[1:]))
@@ -184,7 +184,7 @@ class TensorRTBackend(Backend):
 
     def run(self, graph: str, *inputs: Value, rows: int = 1) -> List[Value]:
         cuda, engine = self._opened(), self._engines[graph]
-        outputs = engine.turns.next(inputs)
+        outputs = engine.pool.next(inputs)
         if rows != engine.rows:
             self._release.set_batch(engine.context, engine.values, rows)
             engine.rows = rows
@@ -222,7 +222,7 @@ class TensorRTBackend(Backend):
     def milliseconds(self) -> float:
         return self._opened().milliseconds(self._start, self._done)
 
-    def pays(self, graph: str, chance: float) -> bool:
+    def should_speculate(self, graph: str, chance: float) -> bool:
         """Either the GPU has done the next split instead of nothing, or all that follows comes later by as much."""
         return chance * self._idle > (1 - chance) * self._costs[graph]
 
@@ -238,10 +238,10 @@ class TensorRTBackend(Backend):
         gpu = cuda.gpu()
         found = find_engines(bundle, engine_dir, gpu)
         if found.rows < self.rows:
-            problem = "built for {} at once, {} asked for".format(found.rows, self.rows)
-            raise UsageError(found.store.folder, problem, "build with tlee-build --batch {}".format(self.rows))
-        self._release, self.units, self._mapped = found.release, found.units, gpu.integrated
-        self.name, self.precision = "{} on {}".format(found.release.name, gpu.name), found.precision
+            problem = f"built for {found.rows} at once, {self.rows} asked for"
+            raise UsageError(found.store.folder, problem, f"build with tlee-build --batch {self.rows}")
+        self._release, self.exit_graphs, self._mapped = found.release, found.exit_graphs, gpu.integrated
+        self.name, self.precision = f"{found.release.name} on {gpu.name}", found.precision
         self._start, self._done = cuda.new_event(), cuda.new_event()
         self._answers, self._answered = self._place(len(ANSWERS) * self._answer_size())
         self._load_engines(bundle, found)
@@ -255,11 +255,11 @@ class TensorRTBackend(Backend):
         engines = {name: release.deserialize(found.store.read(file)) for name, file in found.files.items()}
         size = max(release.scratch(engine) for engine in engines.values())
         scratch = cuda.allocate(size)  # one for all: they run one after the other
-        manifest = dict(bundle.manifest["segments"], **bundle.manifest["units"])
+        manifest = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])
         for name, engine in engines.items():
             graph = bundle.graph(name)
-            turns = 1 if name.startswith("split") and not graph.state else 2
-            outputs = [[self._output(value) for value in manifest[name]["outputs"]] for _ in range(turns)]
+            pool = 1 if name.startswith("split") and not graph.state else 2
+            outputs = [[self._output(value) for value in manifest[name]["outputs"]] for _ in range(pool)]
             context = release.context(engine, scratch, size)
             self._engines[name] = _Engine(context, release.values(engine), graph, outputs)
 
@@ -290,8 +290,8 @@ class TensorRTBackend(Backend):
         cuda, idle = self._opened(), [0.0]
         self._costs: Dict[str, float] = {}
         for b in range(1, exits):
-            name, before, times = "split{}".format(b), "split{}".format(b - 1), []
-            x, state = self._engines[before].turns.first[0], self._engines[name].turns.first[1:]
+            name, before, times = f"split{b}", f"split{b - 1}", []
+            x, state = self._engines[before].pool.first[0], self._engines[name].pool.first[1:]
             for _ in range(MEASUREMENTS):
                 self.mark()
                 self.run(name, x, *state)

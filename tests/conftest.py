@@ -154,7 +154,7 @@ def sample_bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
     """A bundle of two splits and two exits, with forms in fp16 and int8. Tests that alter one copy it first."""
-    from int8 import add_int8
+    from helpers.int8_variants import add_int8
 
     from tlee.export.exporter import export_bundle
     from tlee.models.checkpoint import save_checkpoint
@@ -177,7 +177,7 @@ def board(exported, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def built(exported, tmp_path_factory) -> Path:
     """The same bundle with its fp16 engines for a Nano. Tests that alter one copy it first."""
-    from boards import tlee_build
+    from helpers.boards import tlee_build
 
     bundle = Path(shutil.copytree(exported, tmp_path_factory.mktemp("nano") / "small.tlee"))
     assert tlee_build(bundle).returncode == 0
@@ -239,3 +239,15 @@ class Clock:
 @pytest.fixture
 def clip(tmp_path) -> Path:
     return write_clip(tmp_path / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Three classes that differ in their background, a few clips each."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 3), ("val", 2)):
+        for label, grey in (("jump", 30), ("run", 110), ("walk", 180)):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                write_clip(root / split / label / f"{i}.mp4", frames=4 + 5 * i, grey=grey)
+    return root

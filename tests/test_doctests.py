@@ -6,10 +6,9 @@ import pkgutil
 
 import pytest
 from conftest import EXAMPLES
+from helpers.rooms import packages
 
-FOLDERS = ("models", "models.backbones", "training", "export", "evaluation", "runtime", "benchmarks")
-FOLDERS += ("benchmarks.development", "benchmarks.power", "calibration", "calibration.int8", "calibration.thresholds")
-PACKAGES = ["tlee"] + [f"tlee.{name}" for name in FOLDERS]
+PACKAGES = [f"tlee.{name}".rstrip(".") for name in packages()]
 MODULES = [
     f"{package}.{module.name}"
     for package in PACKAGES

@@ -1,6 +1,6 @@
 import json
 
-from mutations import as_json, mutations, of_bytes, of_value, of_yaml
+from helpers.mutations import as_json, mutations, of_bytes, of_value, of_yaml
 
 GOOD = {"a": [1, 2.5, {"b": "c"}], "d": None}
 YAML = "model:\n  classes: 10\n  cuts: [3, 5]\nlabels:\n- a\n"

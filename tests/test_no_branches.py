@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from boards import record, tlee_build
 from conftest import SMALL, enliven, lines, small_model, write_clip
+from helpers.boards import record, tlee_build
 
 from tlee import cli as commands
 from tlee.bundle import Bundle
@@ -69,7 +69,7 @@ def succeeds(command, *arguments):
 def test_a_bundle_has_one_split_and_the_tail_alone(bundle):
     opened = Bundle.open(bundle)
     assert set(opened.segments) == {"split0", "tail", "frm", "head", "gate"}
-    assert (opened.exits, list(opened.manifest["units"])) == (1, ["exit0"])
+    assert (opened.exits, list(opened.manifest["fused_exits"])) == (1, ["exit0"])
     assert opened.manifest["verification"]["steps"] > 0
     assert any(line.startswith("tail ") and "100.0%" in line for line in describe(opened))
 

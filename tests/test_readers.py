@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES, small_model
-from mutations import as_json, mutations, of_bytes, of_value, of_yaml
-from reports import example_report
+from helpers.measurement_reports import example_report
+from helpers.mutations import as_json, mutations, of_bytes, of_value, of_yaml
 
 from tlee import cli
 from tlee.errors import TleeError, printable
@@ -161,7 +161,7 @@ def trace(folder: Path, count: int) -> Case:
     from tlee.calibration.thresholds.trace import Trace
     from tlee.calibration.thresholds.trace_file import TraceFile, load_trace, save_trace
     from tlee.calibration.videos import Parts
-    from tlee.training.datasets import Entry, Listing
+    from tlee.data.labelled.listing import Entry, Listing
 
     draw, shape = np.random.default_rng(0), (40, 3)
     share, yes = draw.random(shape).astype(np.float32), draw.random(shape) < 0.5
@@ -201,14 +201,14 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def text_list(folder: Path, count: int) -> Case:
-    from tlee.training.datasets import read_listing
+    from tlee.data.labelled.listing import read_listing
 
     good = "".join(f"v_{i}_g01 {30 + i} {i % 51}\n" for i in range(20))
     return "list.txt", lambda path: read_listing("hmdb51", path), mutations(good.encode(), of_bytes, count)
 
 
 def table_list(folder: Path, count: int) -> Case:
-    from tlee.training.datasets import read_listing
+    from tlee.data.labelled.listing import read_listing
 
     row = '"class {}, b",abc{},{},{},train,0\n'
     good = "label,youtube_id,time_start,time_end,split,is_cc\n" + "".join(row.format(*[i] * 4) for i in range(20))
@@ -216,15 +216,15 @@ def table_list(folder: Path, count: int) -> Case:
 
 
 def json_list(folder: Path, count: int) -> Case:
-    from tlee.training.datasets import read_listing
+    from tlee.data.labelled.listing import read_listing
 
     videos = {f"v{i}": {"subset": "training", "annotations": [{"label": "a"}, {"label": "b"}]} for i in range(5)}
     return "list.json", lambda path: read_listing("activitynet1.3", path), values({"database": videos}, count)
 
 
 def label_file(folder: Path, count: int) -> Case:
+    from tlee.data.labelled.listing import read_listing
     from tlee.models.config import read_names
-    from tlee.training.datasets import read_listing
 
     (folder / "list.txt").write_text("a 3 0\nb 3 2\n")
 
@@ -260,7 +260,7 @@ def profile(folder: Path, count: int) -> Case:
     names = ["split0", "branch0", "split1", "tail", "head"]
     cost = {"milliseconds": 1.5, "millijoules": 8.0, "macs": 1000}
     good = {"format": 1, "device": "a board", "graphs": {name: cost for name in [*names, "frame"]}}
-    bundle: Any = SimpleNamespace(chain=lambda units: names, graph=lambda name: SimpleNamespace(macs=1000))
+    bundle: Any = SimpleNamespace(chain=lambda exit_graphs: names, graph=lambda name: SimpleNamespace(macs=1000))
 
     def read(path: Path) -> None:
         metric_of(bundle, str(path), "ms")
@@ -278,7 +278,7 @@ def metrics(folder: Path, count: int) -> Case:
 
 
 def picture(folder: Path, count: int, kind: str) -> Case:
-    from tlee.pictures import read_picture
+    from tlee.data.pictures import read_picture
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # as commands do, before they import it
     drawn = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8), (0, 0), 2)

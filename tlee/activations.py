@@ -1,4 +1,4 @@
-"""What every segment and unit was given in a few real steps, and what it made of it in float32.
+"""What every segment and fused exit was given in a few real steps, and what it made of it in float32.
 
 A device has no reference model: it holds its engines against these. `tlee.export.activations` records them.
 """
@@ -38,13 +38,13 @@ class Activations:
         self._arrays: Values = {}
 
     def of(self, graph: str) -> Iterator[Tuple[Values, Values]]:
-        """Inputs and expected outputs of a segment or unit by their names, sample after sample; of one that all exits
-        share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
-        kind = "units" if graph in self._bundle.units else "segments"
+        """Inputs and expected outputs of a segment or fused exit by their names, sample after sample; of one that all
+        exits share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
+        kind = "fused_exits" if graph in self._bundle.fused_exits else "segments"
         entry = self._bundle.manifest[kind][graph]
         for sample in range(self._samples):
             for b in exits_of(graph, self._bundle.exits):
-                if graph == "frm" and not self._value("position.{}".format(b))[sample].any():
+                if graph == "frm" and not self._value(f"position.{b}")[sample].any():
                     continue
                 inputs, outputs = (
                     {value["name"]: self._sample(sample, graph, value, b) for value in entry[side]}
@@ -63,12 +63,12 @@ class Activations:
     def _recorded_as(self, graph: str, name: str, exit: int) -> str:
         if graph == "frm" and name == "feature" and "neck" in self._bundle.segments:
             name = "projection"
-        return "{}.{}".format(name, exit) if name in OF_EXITS else name
+        return f"{name}.{exit}" if name in OF_EXITS else name
 
     def _value(self, name: str) -> np.ndarray:
         """Of all samples; mapped, not read: a board has little memory."""
         if name not in self._arrays:
-            file = "{}/{}.npy".format(FOLDER, name)
+            file = f"{FOLDER}/{name}.npy"
             with self._bundle.open_file(file) as stream:
                 self._arrays[name] = self._mapped(os.path.join(self._bundle.path, file), stream)
         return self._arrays[name]
@@ -79,14 +79,14 @@ class Activations:
                 raise ValueError("another version of NumPy's format")
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
             if dtype != np.float32 or shape[:1] != (self._samples,) or by_columns:
-                raise ValueError("{} of {}, not float32 of {} samples".format(shape, dtype, self._samples))
+                raise ValueError(f"{shape} of {dtype}, not float32 of {self._samples} samples")
             return np.memmap(stream, dtype, "r", stream.tell(), shape)
 
         return parsed(path, array, "recorded activations", EXPORT_AGAIN, BundleError)
 
 
 def exits_of(graph: str, exits: int) -> List[int]:
-    """The exits that a segment or unit serves; of a split one that stands for all.
+    """The exits that a segment or fused exit serves; of a split one that stands for all.
 
     Example:
         >>> exits_of("branch1", 4), exits_of("exit3", 4), exits_of("tail", 4), exits_of("head", 4)

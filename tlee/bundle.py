@@ -14,27 +14,27 @@ from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError, remedy_of
-from tlee.files import sha256, sha256_of_stream, whole_folder, write_json
+from tlee.files import atomic_folder, sha256, sha256_of_stream, write_json
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
 from tlee.manifest import (
-    DELICATE,
     DEVICE_FOLDERS,
     EXPORT_AGAIN,
     FORMAT,
+    FP32_ONLY,
     MANIFEST,
     check_manifest,
     exit_costs,
+    fused_exit_segments,
     graph_files,
     load_manifest,
-    unit_segments,
 )
 from tlee.policy import Thresholds
 from tlee.reading import MB, is_name, open_plain
 from tlee.replacing import link_or_copy, settled, unfinished
 
 __all__ = [  # with what of the manifest others need
-    "DELICATE",
+    "FP32_ONLY",
     "EXPORT_AGAIN",
     "FORMAT",
     "MANIFEST",
@@ -43,7 +43,7 @@ __all__ = [  # with what of the manifest others need
     "Segment",
     "amend_bundle",
     "exit_costs",
-    "unit_segments",
+    "fused_exit_segments",
     "write_bundle",
 ]
 
@@ -57,7 +57,7 @@ READ_AGAIN = 64 * MB  # of a graph that is refused: up to this its hash is looke
 
 
 class Segment(NamedTuple):
-    """One ONNX graph: a segment of the chain, or a unit composed of several."""
+    """One ONNX graph: a segment of the chain, or a fused exit composed of several."""
 
     name: str
     file: str  # of its float32 form, relative to the bundle
@@ -69,7 +69,7 @@ class Segment(NamedTuple):
     layers: int  # that a fused engine launches
     state: Dict[str, str]  # inputs by name that the output of that name replaces in the next frame
     nodes: int  # of the ONNX graph: what building it takes goes by these
-    segments: List[str]  # of a unit, in order; of a segment itself alone
+    segments: List[str]  # of a fused exit, in order; of a segment itself alone
 
 
 class Bundle:
@@ -82,7 +82,7 @@ class Bundle:
         name, labels: of the model, and of its K classes in order.
         exits: how many, branches and tail (B + 1).
         frames: which frames of a video the model wants.
-        segments, units: the graphs, by name.
+        segments, fused_exits: the graphs, by name.
 
     Example:
         >>> bundle = Bundle.open("build/digits.tlee")
@@ -104,7 +104,7 @@ class Bundle:
         keys = ("count", "order", "resize", "crop", "sampling", "interpolation")
         self.frames = FrameSpec(*[frames[key] for key in keys])
         self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
-        self.units = {name: _segment(name, entry) for name, entry in manifest["units"].items()}
+        self.fused_exits = {name: _segment(name, entry) for name, entry in manifest["fused_exits"].items()}
 
     @classmethod
     def open(cls, path: str) -> "Bundle":
@@ -135,7 +135,7 @@ class Bundle:
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
         except OSError as error:
-            problem = "cannot be opened ({})".format(error.strerror)
+            problem = f"cannot be opened ({error.strerror})"
             raise BundleError(path, problem, remedy_of(error, "make it readable")) from None
         manifest = load_manifest(path, folder)
         check_manifest(os.path.join(path, MANIFEST), manifest)
@@ -151,18 +151,18 @@ class Bundle:
             self._folder.close()
 
     def graph(self, name: str) -> Segment:
-        """A segment or unit by its name."""
-        return self.units[name] if name in self.units else self.segments[name]
+        """A segment or fused exit by its name."""
+        return self.fused_exits[name] if name in self.fused_exits else self.segments[name]
 
-    def chain(self, units: str = FUSED) -> List[str]:
-        """Names of the graphs that make up the chain, splits first: FUSED with one unit per exit, SEPARATE with every
+    def chain(self, exit_graphs: str = FUSED) -> List[str]:
+        """Names of the graphs that make up the chain, splits first: FUSED with one graph per exit, SEPARATE with every
         segment for itself."""
-        splits = ["split{}".format(b) for b in range(self.exits)]
-        others = self.units if units == FUSED else self.segments
+        splits = [f"split{b}" for b in range(self.exits)]
+        others = self.fused_exits if exit_graphs == FUSED else self.segments
         return splits + sorted(name for name in others if name not in splits)
 
     def read(self, name: str, precision: str = "fp32") -> bytes:
-        """The ONNX model of a segment or unit.
+        """The ONNX model of a segment or fused exit.
 
         Args:
             precision: of `PRECISIONS`; where there is no such form of it, the float32 form.
@@ -186,7 +186,7 @@ class Bundle:
             return None
         if precision not in self.manifest["variants"]:
             remedy = HOW_TO_MAKE.get(precision, "choose of: {}".format(", ".join(PRECISIONS)))
-            raise UsageError(self.path, "has no {} forms".format(precision), remedy)
+            raise UsageError(self.path, f"has no {precision} forms", remedy)
         variant = self.manifest["variants"][precision]
         return None if name in variant["kept"] else variant["forms"].get(name)
 
@@ -238,7 +238,7 @@ class Bundle:
         try:
             check_graph(content, self.frames.length)
         except GraphError as error:
-            problem = "not a graph that tlee-export writes ({})".format(error)
+            problem = f"not a graph that tlee-export writes ({error})"
             raise BundleError(os.path.join(self.path, name), problem, EXPORT_AGAIN) from None
 
     def _check(self, name: str, digest: str) -> None:
@@ -262,7 +262,7 @@ class Bundle:
             return Thresholds(**rule["thresholds"])
         if point not in rule["operating_points"]:
             known = ", ".join(sorted(rule["operating_points"])) or "none"
-            raise UsageError(self.path, "no operating point '{}'".format(point), "choose of: {}".format(known))
+            raise UsageError(self.path, f"no operating point '{point}'", f"choose of: {known}")
         return Thresholds(**rule["operating_points"][point]["thresholds"])
 
 
@@ -292,7 +292,7 @@ class BundleWriter:
             with open(path, "wb") as stream:
                 stream.write(content)
         except OSError as error:
-            problem = "cannot be written ({})".format(error.strerror)
+            problem = f"cannot be written ({error.strerror})"
             raise UsageError(path, problem, remedy_of(error, "make room")) from None
         self.files[name] = {"size": len(content), "sha256": sha256(content)}
 
@@ -322,7 +322,7 @@ def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
     """
     if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, MANIFEST)):
         raise UsageError(path, "exists and is no bundle", "choose another name")
-    with whole_folder(path, replace) as folder:
+    with atomic_folder(path, replace) as folder:
         yield BundleWriter(folder)
 
 
@@ -339,7 +339,7 @@ def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
         if Bundle.open(bundle.path).manifest != bundle.manifest:
             raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
         bundle.verify()
-        with whole_folder(bundle.path, replace=True, keep=DEVICE_FOLDERS) as folder:
+        with atomic_folder(bundle.path, replace=True, keep=DEVICE_FOLDERS) as folder:
             writer = BundleWriter(folder)
             writer.files = dict(bundle.manifest["files"])
             try:
@@ -347,7 +347,7 @@ def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
                     os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
                     link_or_copy(os.path.join(bundle.path, name), os.path.join(folder, name))
             except OSError as error:
-                problem = "cannot be copied ({})".format(error.strerror)
+                problem = f"cannot be copied ({error.strerror})"
                 raise UsageError(bundle.path, problem, remedy_of(error, "make room beside it")) from None
             yield writer
             if not os.path.isfile(os.path.join(folder, MANIFEST)):

@@ -38,8 +38,8 @@ def write_cache(scales: Dict[str, float], version: str) -> bytes:
     lines = [_header(version)]
     for name, scale in scales.items():
         if not name or "\n" in name:
-            raise UsageError("calibration cache", "no line holds a tensor named {!r}".format(name), "rename the tensor")
-        lines.append("{}: {}".format(name, _digits(name, scale)))
+            raise UsageError("calibration cache", f"no line holds a tensor named {name!r}", "rename the tensor")
+        lines.append(f"{name}: {_digits(name, scale)}")
     return "".join(line + "\n" for line in lines).encode("utf-8")
 
 
@@ -75,9 +75,9 @@ def _header(version: str) -> str:
     """With NV_TENSORRT_VERSION, the release as one number, which counts differently from 10 on."""
     numbers = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", version)
     if not numbers:
-        raise UsageError("TensorRT version", "{!r} is none".format(version), "give it as in 8.2.1")
+        raise UsageError("TensorRT version", f"{version!r} is none", "give it as in 8.2.1")
     major, minor, patch = (int(number) for number in numbers.groups())
-    return "TRT-{}-EntropyCalibration2".format(major * (1000 if major < 10 else 10000) + minor * 100 + patch)
+    return f"TRT-{major * (1000 if major < 10 else 10000) + minor * 100 + patch}-EntropyCalibration2"
 
 
 def _parse(content: bytes) -> Tuple[str, List[str]]:
@@ -100,8 +100,8 @@ def _digits(name: str, scale: float) -> str:
     except OverflowError:
         single = struct.pack(">f", math.inf)
     if not _is_scale(struct.unpack(">f", single)[0]):
-        problem = "its scale {!r} is no positive single".format(scale)
-        raise UsageError("tensor {}".format(name), problem, "calibrate again")
+        problem = f"its scale {scale!r} is no positive single"
+        raise UsageError(f"tensor {name}", problem, "calibrate again")
     return single.hex()
 
 
@@ -110,4 +110,4 @@ def _is_scale(number: float) -> bool:
 
 
 def _damaged(line: int) -> BundleError:
-    return BundleError("calibration cache", "damaged in line {}".format(line), "export again")
+    return BundleError("calibration cache", f"damaged in line {line}", "export again")

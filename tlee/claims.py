@@ -165,7 +165,7 @@ def _room(place: str) -> str:
 
 
 def _prefix(place: str) -> str:
-    return INSIDE if _room(place) == place else ".{}.".format(os.path.basename(place))
+    return INSIDE if _room(place) == place else f".{os.path.basename(place)}."
 
 
 def _check(path: str, place: str, folder: bool) -> None:

@@ -34,9 +34,7 @@ DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train
 def print_json(value: object) -> None:
     """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-    print(
-        "\n".join(UNSAFE.sub(lambda found: "\\u{:04x}".format(ord(found.group())), line) for line in text.split("\n"))
-    )
+    print("\n".join(UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", line) for line in text.split("\n")))
 
 
 def show(*lines: str) -> None:
@@ -92,7 +90,7 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     """What to say where neither this code nor its input is at fault."""
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
-        return "{}: not installed; pip install '.[{}]' in tlee's folder".format(error.name, extra)
+        return f"{error.name}: not installed; pip install '.[{extra}]' in tlee's folder"
     if isinstance(error, MemoryError):
         return MEMORY
     if isinstance(error, FileNotFoundError) and error.filename is None:  # asked where this process is
@@ -101,11 +99,11 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         remedy = remedy_of(error, "check the path and the system's limits")
         return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return "system: no new thread; {}".format(REMEDIES[errno.EAGAIN])
+        return f"system: no new thread; {REMEDIES[errno.EAGAIN]}"
     line = _in_words("{}\n{}".format(error.__cause__ or "", error))
     if line is None and isinstance(error, OSError):
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        return "system: {}; check the path and the system's limits".format(said)
+        return f"system: {said}; check the path and the system's limits"
     if line is None and isinstance(error, ImportError):
         return str(not_imported(error.name or "library", "", error, ""))
     return line
@@ -178,7 +176,7 @@ def _own_fonts() -> None:
     if "MPLCONFIGDIR" in os.environ or any(os.path.isdir(os.path.join(folder, "matplotlib")) for folder in kept):
         return
     with contextlib.suppress(OSError):
-        folder = os.path.join(tempfile.gettempdir(), "tlee-matplotlib-{}".format(os.getuid()))
+        folder = os.path.join(tempfile.gettempdir(), f"tlee-matplotlib-{os.getuid()}")
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
         found = os.lstat(folder)
@@ -197,7 +195,7 @@ def _said_all(program: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if error.errno == errno.EPIPE:  # as `head` does
         return OK
-    report(program, "standard output: cannot be written ({}); give it room, or another place".format(error.strerror))
+    report(program, f"standard output: cannot be written ({error.strerror}); give it room, or another place")
     return INPUT_FAILED
 
 

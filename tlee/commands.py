@@ -26,7 +26,7 @@ def main() -> None:
 
     def interrupt(number: int, frame: object) -> None:
         try:
-            os.write(2, "{}: interrupted\n".format(program).encode())
+            os.write(2, f"{program}: interrupted\n".encode())
         finally:
             os._exit(130)  # nothing has begun; libraries that are being imported would make other errors of it
 
@@ -43,7 +43,7 @@ def main() -> None:
             raise
         file = trace.tb_frame.f_locals["bytecode_path"]
         problem = "a compiled module that breaks off, as Python writes them on a full disk"
-        sys.stderr.write("{}: {}: {}; remove {}\n".format(program, file, problem, os.path.dirname(file)))
+        sys.stderr.write(f"{program}: {file}: {problem}; remove {os.path.dirname(file)}\n")
         sys.exit(2)
 
 

@@ -13,13 +13,13 @@ class Costs:
     """Adds up multiply-accumulates, milliseconds or millijoules.
 
     Args:
-        macs: of each segment, by its name in a bundle, or of each split and each exit's unit; under `frame`, where
-            there is one, what a frame costs beside these (decoding and preparing it).
+        macs: of each segment, by its name in a bundle, or of each split and each exit as one graph; under `frame`,
+            where there is one, what a frame costs beside these (decoding and preparing it).
 
     Attributes:
         splits: of each split alone.
         exits: of each exit without its split: branch or tail with neck, FRM and head.
-        frm, gate: 0 where the model has none, and of units, which compute both always.
+        frm, gate: 0 where the model has none, and of fused exits, which compute both always.
 
     Example:
         >>> costs = Costs({"split0": 70, "split1": 50, "branch0": 8, "tail": 5, "head": 2, "gate": 3})
@@ -32,13 +32,13 @@ class Costs:
     def __init__(self, macs: Mapping[str, Any]) -> None:
         count = sum(name.startswith("split") for name in macs)
         self.frm, self.gate = macs.get("frm", 0), macs.get("gate", 0)
-        self.splits: List[Any] = [macs["split{}".format(b)] for b in range(count)]
+        self.splits: List[Any] = [macs[f"split{b}"] for b in range(count)]
         self.splits[0] += macs.get("frame", 0)
         self.exits: List[Any] = []
         if "exit0" in macs:
-            self.exits += [macs["exit{}".format(b)] for b in range(count)]
+            self.exits += [macs[f"exit{b}"] for b in range(count)]
         else:
-            features = ["branch{}".format(b) for b in range(count - 1)] + ["tail"]
+            features = [f"branch{b}" for b in range(count - 1)] + ["tail"]
             self.exits += [macs[name] + macs.get("neck", 0) + self.frm + macs["head"] for name in features]
 
     def full(self, frames: int) -> Any:

@@ -44,7 +44,7 @@ class TleeError(Exception):
         text = str(problem)
         if len(text) > LONGEST:
             text = text[:LONGEST] + " ..."
-        said = " ".join("{}: {}; {}".format(printable(subject), text, remedy).split())
+        said = " ".join(f"{printable(subject)}: {text}; {remedy}".split())
         super().__init__(printable(said))
 
 
@@ -79,7 +79,7 @@ def not_imported(library: str, module: str, error: ImportError, remedy: str) -> 
     said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
     if lacks_memory(said):
         return UsageError(library, "not enough memory to import it", MORE_MEMORY)
-    return UsageError(library, "cannot be imported ({})".format(said), "see what tlee-doctor says of it")
+    return UsageError(library, f"cannot be imported ({said})", "see what tlee-doctor says of it")
 
 
 class InputError(TleeError):

@@ -28,7 +28,7 @@ _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files who
 
 
 @contextlib.contextmanager
-def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[Any]]:
+def atomic_write(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears when the block ends, or not at all if the block fails or is interrupted.
 
     A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly.
@@ -68,7 +68,7 @@ def whole_file(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[A
 
 
 def keep_lines() -> None:
-    """As an interrupt of every `whole_file` of lines: for a process that ends while its main thread is stuck."""
+    """As an interrupt of every `atomic_write` of lines: for a process that ends while its main thread is stuck."""
     for temporary, (place, path) in list(_lines.items()):
         with contextlib.suppress(OSError, TleeError):
             _end_lines(temporary, path)
@@ -76,7 +76,7 @@ def keep_lines() -> None:
 
 
 @contextlib.contextmanager
-def growing_file(path: str) -> Iterator[IO[Any]]:
+def append_lines(path: str) -> Iterator[IO[Any]]:
     """Open `path` to append lines that are results as soon as they are flushed: of a camera, which never ends.
 
     Raises:
@@ -93,7 +93,7 @@ def growing_file(path: str) -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> Iterator[str]:
+def atomic_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> Iterator[str]:
     """A new folder that takes the name `path` when the block ends, or vanishes if it fails or is interrupted.
 
     Args:
@@ -130,7 +130,7 @@ def _check_free(path: str, replace: bool) -> None:
 def write_json(path: str, value: object) -> None:
     """Write `value` as indented JSON with a stable key order."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(text + "\n")
 
 

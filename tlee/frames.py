@@ -52,7 +52,7 @@ def frame_order(count: int, kind: str = "coarse") -> List[int]:
     if kind == "chronological":
         return list(range(count))
     if kind != "coarse":
-        raise UsageError("frame order", "'{}' is not known".format(kind), "use coarse or chronological")
+        raise UsageError("frame order", f"'{kind}' is not known", "use coarse or chronological")
     if count in PUBLISHED_ORDERS:
         return list(PUBLISHED_ORDERS[count])
     order = [count // 2]
@@ -158,6 +158,6 @@ def check_clip(frames: np.ndarray, spec: FrameSpec) -> None:
     if frames.shape != wanted or frames.dtype not in (np.uint8, np.float32):
         raise InputError(
             "frames",
-            "{} array of shape {}".format(frames.dtype, frames.shape),
-            "give uint8 or float32 of shape {} (frames, height, width, RGB), values 0-255".format(wanted),
+            f"{frames.dtype} array of shape {frames.shape}",
+            f"give uint8 or float32 of shape {wanted} (frames, height, width, RGB), values 0-255",
         )

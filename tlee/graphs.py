@@ -79,7 +79,7 @@ def check_graph(content: Any, frames: Optional[int] = None) -> None:
     """
     with memoryview(content) as data:
         if len(data) > LARGEST_FILE:
-            raise GraphError("larger than {} bytes".format(LARGEST_FILE))
+            raise GraphError(f"larger than {LARGEST_FILE} bytes")
         try:
             _Graph(data, *_graph_of(data), frames=frames).check()
         except IndexError:
@@ -108,12 +108,12 @@ def _graph_of(data: memoryview) -> Field:
     if model.get(IR_VERSION, (None,))[0] not in IR_VERSIONS:
         raise GraphError("its IR version is not one of {}".format(", ".join(map(str, IR_VERSIONS))))
     if len(model[OPSET]) != 1:
-        raise GraphError("operators of {} domains, not of one".format(len(model[OPSET])))
+        raise GraphError(f"operators of {len(model[OPSET])} domains, not of one")
     opset = message(data, model[OPSET][0][0], model[OPSET][0][1], "opset", {FIRST, NUMBER_2})
     if FIRST in opset and text(data, opset[FIRST]):
-        raise GraphError("operators of the domain {}".format(shown(text(data, opset[FIRST]))))
+        raise GraphError(f"operators of the domain {shown(text(data, opset[FIRST]))}")
     if opset.get(NUMBER_2, (0,))[0] not in OPSETS:
-        raise GraphError("its opset is not one of {} to {}".format(OPSETS[0], OPSETS[-1]))
+        raise GraphError(f"its opset is not one of {OPSETS[0]} to {OPSETS[-1]}")
     return model[GRAPH]
 
 
@@ -123,12 +123,12 @@ def _operation(content: bytes) -> Tuple[str, Dict[str, Any]]:
     fields = message(content, 0, len(content), "node", tags(BYTES, 4, 6, 7), (5 * 8 + BYTES,))
     operator = text(content, fields.get(4 * 8 + BYTES, (0, 0)))
     if operator not in OPERATORS or text(content, fields.get(7 * 8 + BYTES, (0, 0))):
-        raise GraphError("the operator {}, which no bundle may hold".format(shown(operator)))
+        raise GraphError(f"the operator {shown(operator)}, which no bundle may hold")
     attributes: Dict[str, Any] = {}
     for start, end in fields[5 * 8 + BYTES]:
         name, value = _attribute(content, start, end, operator)
         if name in attributes:
-            raise GraphError("{} with {} twice".format(operator, name))
+            raise GraphError(f"{operator} with {name} twice")
         attributes[name] = value
     return operator, attributes
 
@@ -139,23 +139,23 @@ HOLDS = {ONE_FLOAT: 16 + FOUR_BYTES, ONE_INT: 24, TEXT: 32 + BYTES}
 
 def _attribute(content: bytes, start: int, end: int, operator: str) -> Tuple[str, Any]:
     ints = 8 * 8
-    fields = message(content, start, end, "{} attribute".format(operator), ATTRIBUTE_FIELDS, (ints,))
+    fields = message(content, start, end, f"{operator} attribute", ATTRIBUTE_FIELDS, (ints,))
     name = text(content, fields.get(8 + BYTES, (0, 0)))
     kind = fields.get(20 * 8, (0, 0))[0]
     if OPERATORS[operator].attributes.get(name) != kind:
-        raise GraphError("{} with the attribute {}, which no bundle may hold".format(operator, shown(name)))
+        raise GraphError(f"{operator} with the attribute {shown(name)}, which no bundle may hold")
     stored = [tag for tag in HOLDS.values() if tag in fields]
     if stored != [HOLDS[kind]] if kind in HOLDS else stored:
-        raise GraphError("{}: the attribute {} is not what it says".format(operator, name))
+        raise GraphError(f"{operator}: the attribute {name} is not what it says")
     if (kind == INTS) != bool(fields[ints]):
-        raise GraphError("{}: the attribute {} is not what it says".format(operator, name))
+        raise GraphError(f"{operator}: the attribute {name} is not what it says")
     if kind == TEXT:
         return name, text(content, fields[HOLDS[TEXT]])
     if kind == ONE_FLOAT:
         return name, struct.unpack_from("<f", content, fields[HOLDS[ONE_FLOAT]][0])[0]
     numbers = [signed(number) for number, _ in (fields[ints] if kind == INTS else [fields[HOLDS[ONE_INT]]])]
     if any(abs(number) > LARGEST_NUMBER for number in numbers):
-        raise GraphError("{}: {} is beyond {}".format(operator, name, LARGEST_NUMBER))
+        raise GraphError(f"{operator}: {name} is beyond {LARGEST_NUMBER}")
     return name, numbers if kind == INTS else numbers[0]
 
 
@@ -174,14 +174,14 @@ def _tensor_type(content: bytes) -> Value:
             raise GraphError("a value with a free dimension other than its first")
         sizes.append(_bounded((size[NUMBER_1][0],))[0] if NUMBER_1 in size else VIDEOS)
     if len(sizes) > RANK:
-        raise GraphError("a value of {} dimensions".format(len(sizes)))
+        raise GraphError(f"a value of {len(sizes)} dimensions")
     return fields[NUMBER_1][0], tuple(sizes)
 
 
 def _bounded(shape: Shape) -> Shape:
     """A shape as it is stored."""
     if len(shape) > RANK or not all(0 < size < VIDEOS for size in shape):
-        raise GraphError("the shape {}".format(shape_shown(shape)))
+        raise GraphError(f"the shape {shape_shown(shape)}")
     return shape
 
 
@@ -208,19 +208,19 @@ class _Graph:
         for field in self._fields[INPUT]:
             name, (kind, shape) = self._value_info(field)
             if kind != FLOAT:
-                raise GraphError("the input {} is not float32".format(shown(name)))
+                raise GraphError(f"the input {shown(name)} is not float32")
             if name == POSITION:
                 self._positions.add(name)
             live += self._define(name, (kind, shape))
             if live > ELEMENTS:
-                raise GraphError("the input {} is too large, {}".format(shown(name), shape_shown(shape)))
+                raise GraphError(f"the input {shown(name)} is too large, {shape_shown(shape)}")
         outputs = [self._value_info(field) for field in self._fields[OUTPUT]]
         self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
         if len({name for name, _ in outputs}) < len(outputs):
             raise GraphError("an output twice")
         for name, value in outputs + [self._value_info(field) for field in self._fields[VALUE_INFO]]:
             if self._values.get(name) != value:
-                raise GraphError("{} is not of the type and shape that the graph says".format(shown(name)))
+                raise GraphError(f"{shown(name)} is not of the type and shape that the graph says")
         if any(value[0] != FLOAT for _, value in outputs):
             raise GraphError("an output that is not float32")
 
@@ -229,7 +229,7 @@ class _Graph:
         start, end = self._stored.get(name, (0, 0))
         if start == end or self._values[name][0] != INT64 or end - start > LONGEST_INDICES:
             raise GraphError("its sizes or axes are not stored as such")
-        return list(struct.unpack("<{}q".format((end - start) // 8), self._data[start:end]))
+        return list(struct.unpack(f"<{(end - start) // 8}q", self._data[start:end]))
 
     def stores(self, name: str) -> bool:
         return name in self._stored
@@ -237,7 +237,7 @@ class _Graph:
     def _define(self, name: str, value: Value) -> int:
         """Take in a new value. Returns how many numbers it has."""
         if not name or name in self._values:
-            raise GraphError("the value {} twice".format(shown(name)))
+            raise GraphError(f"the value {shown(name)} twice")
         self._values[name] = value
         self._counts[name] = count(value[1])
         return self._counts[name]
@@ -246,17 +246,17 @@ class _Graph:
         fields = message(self._data, field[0], field[1], "value", {FIRST, SECOND} | tags(BYTES, 3))
         start, end = fields.get(SECOND, (0, 0))
         if end - start > LONGEST_PART:
-            raise GraphError("a type of {} bytes".format(end - start))
+            raise GraphError(f"a type of {end - start} bytes")
         return text(self._data, fields.get(FIRST, (0, 0))), _tensor_type(bytes(self._data[start:end]))
 
     def _read_tensor(self, start: int, end: int) -> None:
         fields = message(self._data, start, end, "tensor", TENSOR_FIELDS, (DIMS, EXTERNAL))
         name = text(self._data, fields.get(TENSOR_NAME, (0, 0)))
         if fields[EXTERNAL] or fields.get(LOCATION, (0, 0))[0]:
-            raise GraphError("the tensor {} lies in another file".format(shown(name)))
+            raise GraphError(f"the tensor {shown(name)} lies in another file")
         kind = fields.get(DATA_TYPE, (0, 0))[0]
         if kind not in ITEM_SIZES:
-            raise GraphError("the tensor {} is of a type that no bundle may hold".format(shown(name)))
+            raise GraphError(f"the tensor {shown(name)} is of a type that no bundle may hold")
         shape = _bounded(tuple([size for size, _ in fields[DIMS]]))
         expected = self._define(name, (kind, shape))
         stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in fields]
@@ -267,7 +267,7 @@ class _Graph:
         else:
             whole = end - start == expected * ITEM_SIZES[kind] and (stored == [RAW_DATA] or kind == FLOAT)
         if not whole or (stored == [INT32_DATA] and kind != INT8):
-            raise GraphError("the tensor {} does not hold {} numbers".format(shown(name), shape_shown(shape)))
+            raise GraphError(f"the tensor {shown(name)} does not hold {shape_shown(shape)} numbers")
         self._stored[name] = (start, end)
 
     def _nodes(self) -> List[Node]:
@@ -276,7 +276,7 @@ class _Graph:
             nodes.append(self._node(start, end))
             names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
             if names > MOST_NAMES:
-                raise GraphError("nodes with more than {} inputs and outputs".format(MOST_NAMES))
+                raise GraphError(f"nodes with more than {MOST_NAMES} inputs and outputs")
         return nodes
 
     def _node(self, start: int, end: int) -> Node:
@@ -302,13 +302,13 @@ class _Graph:
                 kind, shapes, extra = self._result(node)
                 counts = [self._define(name, (kind, shape)) for name, shape in zip(node.outputs, shapes)]
                 if max(map(len, shapes)) > RANK:
-                    raise GraphError("a value of more than {} dimensions".format(RANK))
+                    raise GraphError(f"a value of more than {RANK} dimensions")
                 work += extra + OPERATORS[node.operator].cost * sum(counts)
                 if self._constant.issuperset(node.inputs):  # computed when the graph is opened, and kept
                     self._constant.update(node.outputs)
                     folded += sum(counts)
                 elif max(counts) > ELEMENTS:
-                    raise GraphError("too large, {}".format(shape_shown(shapes[0])))
+                    raise GraphError(f"too large, {shape_shown(shapes[0])}")
                 else:
                     live += sum(counts)
                 if live > LIVE:
@@ -329,13 +329,13 @@ class _Graph:
     def _result(self, node: Node) -> Made:
         operator = OPERATORS[node.operator]
         if not operator.least <= len(node.inputs) <= operator.most:
-            raise GraphError("{} inputs".format(len(node.inputs)))
+            raise GraphError(f"{len(node.inputs)} inputs")
         if len(node.outputs) != 1 and (node.operator != "Split" or not node.outputs):
-            raise GraphError("{} outputs".format(len(node.outputs)))
+            raise GraphError(f"{len(node.outputs)} outputs")
         for i, name in enumerate(node.inputs):
             left_out = not name and i >= operator.least and node.operator in OPTIONAL
             if name not in self._values and not left_out:
-                raise GraphError("nothing before it gives {}".format(shown(name)))
+                raise GraphError(f"nothing before it gives {shown(name)}")
         node.values = [self._values.get(name) for name in node.inputs]
         made = operator.rule(node)
         self._check_integers(node, made[0])
@@ -353,4 +353,4 @@ class _Graph:
             if first not in self._stored or node.inputs[1] not in self._positions or node.attributes.get("axis", 0):
                 raise GraphError("its indices are computed")
             if self._frames is not None and chosen < self._frames:
-                raise GraphError("holds weights of {} frames, a video has {}".format(chosen, self._frames))
+                raise GraphError(f"holds weights of {chosen} frames, a video has {self._frames}")

@@ -1,6 +1,6 @@
 """The exit rule as a loop: one video through a model's stages until the policy says stop.
 
-The PyTorch model and the runtime's chain both run through `walk`; they differ only in what `stages` is.
+The PyTorch model and the runtime's chain both run through `exit_steps`; they differ only in what `stages` is.
 """
 
 import math
@@ -61,9 +61,9 @@ class Stages:
         raise NotImplementedError  # abstract
 
 
-class Walk:
-    """Where one video is on its way through the exit rule, and what comes next. It runs nothing: `walk` does, for one
-    video, and `tlee.runtime.batch` for several at once.
+class ExitState:
+    """Where one video is on its way through the exit rule, and what comes next. It runs nothing: `exit_steps` does, for
+    one video, and `tlee.runtime.batch` for several at once.
 
     Attributes:
         frame, exit: the split to run next, `exit` of frame `frame`; 0 asks for a new frame.
@@ -116,7 +116,7 @@ class Walk:
         return Step(t, b, values, decision)
 
 
-def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[Step]:
+def exit_steps(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[Step]:
     """Yield one `Step` per evaluated exit; the last one answers for the video.
 
     A split may hand values of its own from frame to frame (temporal shift); a frame that leaves early leaves those
@@ -130,7 +130,7 @@ def walk(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[
         SegmentError: a confidence or score is NaN, or not between 0 and 1.
     """
     stages.begin()
-    video = Walk(policy)
+    video = ExitState(policy)
     for frame in frames:
         x = stages.load(frame)
         t = video.frame

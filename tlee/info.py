@@ -8,14 +8,14 @@ from tlee.bundle import Bundle
 
 
 def describe(bundle: Bundle) -> List[str]:
-    """A bundle as lines of text: the model, its segments and units, its exit rule, how it was verified."""
+    """A bundle as lines of text: the model, its segments and fused exits, its exit rule, how it was verified."""
     model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
     lines = [
         "{}: {}, {} classes, {} exit{}".format(
             bundle.name, model["backbone"], model["classes"], bundle.exits, "s" if bundle.exits > 1 else ""
         ),
-        "frames: {} of {} x {} pixels, order {}".format(frames.length, frames.crop, frames.crop, frames.order),
-        "sampling: {}; short side {}, {} interpolation".format(frames.sampling, frames.resize, frames.interpolation),
+        f"frames: {frames.length} of {frames.crop} x {frames.crop} pixels, order {frames.order}",
+        f"sampling: {frames.sampling}; short side {frames.resize}, {frames.interpolation} interpolation",
         "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),
         "",
     ]
@@ -32,7 +32,7 @@ def describe(bundle: Bundle) -> List[str]:
         text = "verified: {clips} clips, {runs} runs, {steps} exits as in PyTorch; largest difference {difference:.1e}"
         lines.append(text.format(**verification))
     versions = manifest["provenance"].get("versions", {})
-    lines.append("made by: " + ", ".join("{} {}".format(k, versions[k]) for k in sorted(versions)))
+    lines.append("made by: " + ", ".join(f"{k} {versions[k]}" for k in sorted(versions)))
     return lines
 
 
@@ -44,17 +44,17 @@ def _segment_rows(bundle: Bundle) -> List[List[str]]:
         handed = set(segment.state) | set(segment.state.values())
         shapes = [_shapes([v for v in entry[side] if v["name"] not in handed]) for side in ("inputs", "outputs")]
         if handed:
-            shapes = ["{} + {} of state".format(text, len(segment.state)) for text in shapes]
-        rows.append([name] + shapes + ["{:,}".format(n) for n in (segment.parameters, segment.macs, size)])
+            shapes = [f"{text} + {len(segment.state)} of state" for text in shapes]
+        rows.append([name] + shapes + [f"{n:,}" for n in (segment.parameters, segment.macs, size)])
     return rows
 
 
 def _unit_rows(bundle: Bundle) -> List[List[str]]:
-    """Of each exit's unit what it is composed of."""
-    rows = [["unit", "segments", "inputs", "bytes"]]
-    for name, unit in sorted(bundle.units.items()):
-        size = "{:,}".format(bundle.manifest["files"][unit.file]["size"])
-        rows.append([name, ", ".join(unit.segments), ", ".join(unit.inputs), size])
+    """Of each exit as one graph what it is composed of."""
+    rows = [["fused exit", "segments", "inputs", "bytes"]]
+    for name, fused in sorted(bundle.fused_exits.items()):
+        size = "{:,}".format(bundle.manifest["files"][fused.file]["size"])
+        rows.append([name, ", ".join(fused.segments), ", ".join(fused.inputs), size])
     return rows
 
 
@@ -62,12 +62,12 @@ def _forms(bundle: Bundle, precision: str) -> str:
     """What there is in a precision, and how far it is from float32 where that was measured."""
     variant, files = bundle.manifest["variants"][precision], bundle.manifest["files"]
     forms = variant["forms"]
-    units = sum(name in bundle.units for name in forms)
+    fused = sum(name in bundle.fused_exits for name in forms)
     size = sum(files[form["file"]]["size"] for form in forms.values())
-    text = "{}: forms of {} segments and {} units, {:,} bytes".format(precision, len(forms) - units, units, size)
+    text = f"{precision}: forms of {len(forms) - fused} segments and {fused} fused exits, {size:,} bytes"
     deviations = {form["deviation"]: name for name, form in forms.items() if "deviation" in form}
     if deviations:
-        text += "; largest deviation {:.2g} ({})".format(max(deviations), deviations[max(deviations)])
+        text += f"; largest deviation {max(deviations):.2g} ({deviations[max(deviations)]})"
     if variant["kept"]:
         text += "; not used: {}".format(", ".join(variant["kept"]))
     return text
@@ -78,9 +78,9 @@ def _exit_rows(bundle: Bundle) -> List[List[str]]:
     thresholds, exits = bundle.thresholds(), bundle.manifest["exits"]
     rows = [["exit", "parameters", "MACs of a frame", "in the backbone", "share", "first", "layer", "gate"]]
     for b, costs in enumerate(exits):
-        counts = ["{:,}".format(costs[key]) for key in ("parameters", "macs", "backbone_macs")]
+        counts = [f"{costs[key]:,}" for key in ("parameters", "macs", "backbone_macs")]
         share = "{:.1%}".format(costs["backbone_macs"] / float(exits[-1]["backbone_macs"]))
-        rows.append([costs["segment"]] + counts + [share] + ["{:g}".format(values[b]) for values in thresholds])
+        rows.append([costs["segment"]] + counts + [share] + [f"{values[b]:g}" for values in thresholds])
     return rows
 
 

@@ -15,13 +15,13 @@ from tlee.errors import UNSAFE, BundleError
 from tlee.reading import MB, parse_json, read_bytes
 from tlee.schema import problem
 
-FORMAT = 7
+FORMAT = 8
 MANIFEST = "manifest.json"
 LIMIT = 8 * MB  # bytes; those of the largest models have 0.3 MB
 NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
-# Always in float32, alone and within units: what they give is compared with thresholds, and these may lie at 0.99999,
-# where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
-DELICATE = ("frm", "head", "gate")
+# Always in float32, alone and within fused exits: what they give is compared with thresholds, and these may lie at
+# 0.99999, where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
+FP32_ONLY = ("frm", "head", "gate")
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 MAX_SIZE = 8192 * MB  # of all files; VGG-16 in three precisions has 2.6 GB
 MAX_ELEMENTS = 1 << 28  # of one value, a gigabyte; a frame of 4096 x 4096 has a fifth
@@ -44,12 +44,12 @@ def load_manifest(path: str, folder: HeldFolder) -> Dict[str, Any]:
     """
     file = os.path.join(path, MANIFEST)
     if MANIFEST not in os.listdir(folder.descriptor):
-        raise BundleError(path, "not a bundle, {} is missing".format(MANIFEST), EXPORT_AGAIN)
+        raise BundleError(path, f"not a bundle, {MANIFEST} is missing", EXPORT_AGAIN)
     content = read_bytes(MANIFEST, LIMIT, BundleError, EXPORT_AGAIN, folder.descriptor, follow=False, subject=file)
     try:
         manifest = parse_json(content)
     except ValueError as error:
-        raise BundleError(file, "not readable as JSON ({})".format(error), EXPORT_AGAIN) from None
+        raise BundleError(file, f"not readable as JSON ({error})", EXPORT_AGAIN) from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise BundleError(file, "not the manifest of a bundle", EXPORT_AGAIN)
     if manifest["format"] != FORMAT:
@@ -66,25 +66,25 @@ def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
     """
     unsafe = next((text for text in _texts(manifest) if UNSAFE.search(text)), None)
     if unsafe is not None:
-        raise BundleError(file, "control characters in {!r}".format(unsafe[:80]), "rename what it names, export again")
+        raise BundleError(file, f"control characters in {unsafe[:80]!r}", "rename what it names, export again")
     wrong = problem(manifest, _schema())
     if wrong:
-        raise BundleError(file, "not a valid manifest: {}".format(wrong), EXPORT_AGAIN)
+        raise BundleError(file, f"not a valid manifest: {wrong}", EXPORT_AGAIN)
     wrong = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_forms(manifest)
     if wrong:
-        raise BundleError(file, "contradicts itself: {}".format(wrong), EXPORT_AGAIN)
+        raise BundleError(file, f"contradicts itself: {wrong}", EXPORT_AGAIN)
 
 
-def unit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
-    """Of each unit, one per exit, the segments that it is composed of, in order.
+def fused_exit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
+    """Of each fused exit, one per exit, the segments that it is composed of, in order.
 
     Example:
-        >>> unit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
+        >>> fused_exit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
         ['tail', 'head', 'gate']
     """
-    shared = [name for name in ("neck",) + DELICATE if name in segments]
-    own = ["branch{}".format(b) for b in range(branches)] + ["tail"]
-    return {"exit{}".format(b): [name] + shared for b, name in enumerate(own)}
+    shared = [name for name in ("neck",) + FP32_ONLY if name in segments]
+    own = [f"branch{b}" for b in range(branches)] + ["tail"]
+    return {f"exit{b}": [name] + shared for b, name in enumerate(own)}
 
 
 def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -99,10 +99,10 @@ def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[
         return sum(segments[name][key] for name in names if name in segments)
 
     exits: List[Dict[str, Any]] = []
-    shared = ["neck"] + list(DELICATE)
+    shared = ["neck"] + list(FP32_ONLY)
     for b in range(branches + 1):
-        splits = ["split{}".format(i) for i in range(b + 1)]
-        own = (["branch{}".format(i) for i in range(branches)] + ["tail"])[: b + 1]
+        splits = [f"split{i}" for i in range(b + 1)]
+        own = ([f"branch{i}" for i in range(branches)] + ["tail"])[: b + 1]
         exits.append(
             {
                 "segment": own[-1],
@@ -116,7 +116,7 @@ def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[
 
 def graph_files(manifest: Dict[str, Any]) -> List[str]:
     """The files that are ONNX graphs."""
-    graphs = list(manifest["segments"].values()) + list(manifest["units"].values())
+    graphs = list(manifest["segments"].values()) + list(manifest["fused_exits"].values())
     forms = [form for variant in manifest["variants"].values() for form in variant["forms"].values()]
     return sorted({entry["file"] for entry in graphs + forms})
 
@@ -147,33 +147,33 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     exits = model["branches"] + 1
     for name in manifest["files"]:
         if not PLAIN_PATH.fullmatch(name):
-            return "the path {!r} leaves the bundle, or is no plain one".format(name)
+            return f"the path {name!r} leaves the bundle, or is no plain one"
         if name.split("/")[0] in DEVICE_FOLDERS + (MANIFEST,):
-            return "{} is listed among the files".format(name)
+            return f"{name} is listed among the files"
     total = sum(entry["size"] for entry in manifest["files"].values())
     if total > MAX_SIZE:
-        return "{:,} bytes in all, more than {:,}".format(total, MAX_SIZE)
+        return f"{total:,} bytes in all, more than {MAX_SIZE:,}"
     if len(model["labels"]) != model["classes"]:
         return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
     if sorted(frames["order"]) != list(range(frames["count"])):
         return "the frame order is no permutation of {} frames".format(frames["count"])
     if frames["crop"] > frames["resize"]:
         return "the crop is larger than the resized frame"
-    needed = ["split{}".format(b) for b in range(exits)] + ["branch{}".format(b) for b in range(exits - 1)]
+    needed = [f"split{b}" for b in range(exits)] + [f"branch{b}" for b in range(exits - 1)]
     needed += [name for name in ("frm", "gate") if model[name] not in NO_SEGMENT]
     missing = [name for name in needed if name not in segments]
     if missing:
-        return "segment {} is missing".format(missing[0])
+        return f"segment {missing[0]} is missing"
     strange = sorted(set(segments) - set(needed) - {"tail", "neck", "head"})
     if strange:
-        return "segment {} has no place in the model".format(strange[0])
+        return f"segment {strange[0]} has no place in the model"
     given = [value["name"] for value in segments["head"]["inputs"]]
     if (model["heads"] == "per_frame") != ("position" in given):
         return "heads are {}, but the head's inputs are {}".format(model["heads"], ", ".join(given))
     rule = manifest["exit_rule"]
     for point in [rule] + list(rule["operating_points"].values()):
         if any(len(values) != exits for values in point["thresholds"].values()):
-            return "thresholds for another number of exits than {}".format(exits)
+            return f"thresholds for another number of exits than {exits}"
     if manifest["exits"] != exit_costs(model["branches"], segments):
         return "the costs of the exits are not those of the segments"
     if manifest["exits"][-1]["backbone_macs"] == 0:
@@ -181,40 +181,40 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     for name, segment in segments.items():
         handed = zip(*([value["name"] for value in segment[side][1:]] for side in ("inputs", "outputs")))
         if name.startswith("split") and segment.get("state", {}) != dict(handed):
-            return "the state of {} is not what follows its first input and output".format(name)
+            return f"the state of {name} is not what follows its first input and output"
         if "state" in segment and frames["order"] != sorted(frames["order"]):
             return "a state is handed from frame to frame, but the frames are not in chronological order"
-    units, composed = manifest["units"], unit_segments(model["branches"], segments)
-    if {name: unit["segments"] for name, unit in units.items()} != composed:
-        return "the units are not those of the segments, one for each exit"
+    fused_exits, composed = manifest["fused_exits"], fused_exit_segments(model["branches"], segments)
+    if {name: fused["segments"] for name, fused in fused_exits.items()} != composed:
+        return "the fused exits are not those of the segments, one for each exit"
     return None
 
 
 def _wrong_interface(manifest: Dict[str, Any]) -> Optional[str]:
     """A graph that does not take and give what its place in the chain asks for."""
     segments = manifest["segments"]
-    graphs = dict(segments, **manifest["units"])
+    graphs = dict(segments, **manifest["fused_exits"])
     for name, graph in graphs.items():
         for side in ("inputs", "outputs"):
             values = graph[side]
             if len({value["name"] for value in values}) != len(values):
-                return "two {} of {} have one name".format(side, name)
+                return f"two {side} of {name} have one name"
             large = [value["name"] for value in values if _size(value["shape"]) > MAX_ELEMENTS]
             if large:
-                return "{} of {} has more than {:,} numbers".format(large[0], name, MAX_ELEMENTS)
+                return f"{large[0]} of {name} has more than {MAX_ELEMENTS:,} numbers"
     for name, (inputs, outputs) in _interfaces(manifest).items():
         for side, wanted in (("inputs", inputs), ("outputs", outputs)):
             found = [(value["name"], value["shape"]) for value in graphs[name][side]]
             if found != wanted:
-                return "the {} of {} are {}, not {}".format(side, name, _shown(found), _shown(wanted))
+                return f"the {side} of {name} are {_shown(found)}, not {_shown(wanted)}"
     return None
 
 
 def _interfaces(manifest: Dict[str, Any]) -> Dict[str, Tuple[Interface, Interface]]:
-    """Inputs and outputs of all segments and units, as the design has them. What a model chooses is taken from where it
-    is made: maps from the splits, the length of a feature from the tail."""
+    """Inputs and outputs of all segments and fused exits, as the design has them. What a model chooses is taken from
+    where it is made: maps from the splits, the length of a feature from the tail."""
     model, segments = manifest["model"], manifest["segments"]
-    maps = [segments["split{}".format(b)]["outputs"][0]["shape"] for b in range(model["branches"] + 1)]
+    maps = [segments[f"split{b}"]["outputs"][0]["shape"] for b in range(model["branches"] + 1)]
     feature = [1, model["feature_size"]]
     raw = segments["tail"]["outputs"][0]["shape"] if "neck" in segments else feature
     crop = manifest["frames"]["crop"]
@@ -231,16 +231,16 @@ def _interfaces(manifest: Dict[str, Any]) -> Dict[str, Tuple[Interface, Interfac
     gated, reused = "gate" in segments, "frm" in segments
     placed = [_one("position")] if reused or position else []
     for b, shape in enumerate(maps):
-        x = ("x{}".format(b), shape)
-        state = segments["split{}".format(b)]["inputs"][1:]
-        after = [value["name"] for value in segments["split{}".format(b)]["outputs"][1:]]
-        own = "branch{}".format(b) if b < model["branches"] else "tail"
-        found["split{}".format(b)] = (
+        x = (f"x{b}", shape)
+        state = segments[f"split{b}"]["inputs"][1:]
+        after = [value["name"] for value in segments[f"split{b}"]["outputs"][1:]]
+        own = f"branch{b}" if b < model["branches"] else "tail"
+        found[f"split{b}"] = (
             [before] + [(value["name"], value["shape"]) for value in state],
             [x] + [(name, value["shape"]) for name, value in zip(after, state)],
         )
         found[own] = ([x], [("feature", raw)])
-        found["exit{}".format(b)] = (
+        found[f"exit{b}"] = (
             [x] + [previous] * (gated or reused) + placed + [_one("temperature")],
             [z, logits, _one("confidence")] + [_one("score")] * gated,
         )
@@ -264,17 +264,17 @@ def _shown(values: Interface) -> str:
 
 
 def _wrong_forms(manifest: Dict[str, Any]) -> Optional[str]:
-    graphs = dict(manifest["segments"], **manifest["units"])
+    graphs = dict(manifest["segments"], **manifest["fused_exits"])
     files = [graph["file"] for graph in graphs.values()]
     for precision, variant in manifest["variants"].items():
         strange = sorted((set(variant["forms"]) - set(graphs)) | (set(variant["kept"]) - set(manifest["segments"])))
         if strange:
-            return "there is a form of {}, but no such segment or unit".format(strange[0])
-        delicate = sorted(set(variant["forms"]) & set(DELICATE))
+            return f"there is a form of {strange[0]}, but no such segment or fused exit"
+        delicate = sorted(set(variant["forms"]) & set(FP32_ONLY))
         if delicate:
-            return "there is a form of {}, which has to stay in float32".format(delicate[0])
+            return f"there is a form of {delicate[0]}, which has to stay in float32"
         if precision == "int8" and any("cache" not in form for form in variant["forms"].values()):
             return "a form in int8 has no cache"
         files += [form[key] for form in variant["forms"].values() for key in ("file", "cache") if key in form]
     unlisted = [name for name in files if name not in manifest["files"]]
-    return "{} is not among the files".format(unlisted[0]) if unlisted else None
+    return f"{unlisted[0]} is not among the files" if unlisted else None

@@ -71,7 +71,7 @@ class Node:
         """A size for each of the `default`'s."""
         sizes = self.attributes.get(name, default)
         if len(sizes) != len(default) or min(sizes) < least:
-            raise GraphError("its {} are {}".format(name, sizes))
+            raise GraphError(f"its {name} are {sizes}")
         return sizes
 
 
@@ -84,7 +84,7 @@ def _view(node: Node, shape: Shape) -> Made:
     if kind not in FLOATS + INDICES:
         raise GraphError("of a type that no bundle may hold")
     if VIDEOS in shape[1:] or (VIDEOS in node.shape(0)) != (VIDEOS in shape) or count(shape) != count(node.shape(0)):
-        raise GraphError("from {} to {}".format(shape_shown(node.shape(0)), shape_shown(shape)))
+        raise GraphError(f"from {shape_shown(node.shape(0))} to {shape_shown(shape)}")
     return kind, [shape], 0
 
 
@@ -160,14 +160,14 @@ def _softmax(node: Node) -> Made:
 
 def _axis(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
-        raise GraphError("axis {} of {}".format(axis, rank))
+        raise GraphError(f"axis {axis} of {rank}")
     return axis % rank
 
 
 def _axes(axes: Sequence[int], rank: int) -> List[int]:
     found = [_axis(axis, rank) for axis in axes]
     if len(set(found)) < len(found) or not found:
-        raise GraphError("its axes are {}".format(axes))
+        raise GraphError(f"its axes are {axes}")
     return found
 
 
@@ -190,7 +190,7 @@ def _concat(node: Node) -> Made:
             or other[axis + 1 :] != tuple(shape[axis + 1 :])
             or other[axis] == VIDEOS
         ):
-            raise GraphError("{} and {} do not fit together".format(shape_shown(tuple(shape)), shape_shown(other)))
+            raise GraphError(f"{shape_shown(tuple(shape))} and {shape_shown(other)} do not fit together")
     shape[axis] = sum(other[axis] for _, other in node.values)
     return node.kind(), [tuple(shape)], 0
 
@@ -198,7 +198,7 @@ def _concat(node: Node) -> Made:
 def _flatten(node: Node) -> Made:
     shape, axis = node.shape(0), node.attributes.get("axis", 1)
     if not 0 <= axis <= len(shape):
-        raise GraphError("axis {} of {}".format(axis, len(shape)))
+        raise GraphError(f"axis {axis} of {len(shape)}")
     sides = [shape[:axis], shape[axis:]]
     return _view(node, tuple(VIDEOS if side == (VIDEOS,) else _product(side) for side in sides))
 
@@ -206,7 +206,7 @@ def _flatten(node: Node) -> Made:
 def _reshape(node: Node) -> Made:
     shape, wanted = node.shape(0), node.numbers(1)
     if any(size < -1 or (size == 0 and i >= len(shape)) for i, size in enumerate(wanted)) or wanted.count(-1) > 1:
-        raise GraphError("to {}".format(wanted))
+        raise GraphError(f"to {wanted}")
     sizes = [shape[i] if size == 0 else size for i, size in enumerate(wanted)]
     if -1 in sizes:
         i = sizes.index(-1)
@@ -230,7 +230,7 @@ def _unsqueeze(node: Node) -> Made:
 def _transpose(node: Node) -> Made:
     shape, order = node.shape(0), node.attributes.get("perm", ())
     if sorted(order) != list(range(len(shape))):
-        raise GraphError("its order is {}".format(order))
+        raise GraphError(f"its order is {order}")
     return node.kind(), [tuple(shape[i] for i in order)], 0
 
 
@@ -262,7 +262,7 @@ def _split(node: Node) -> Made:
     axis = _axis(node.attributes.get("axis", 0), len(shape))
     sizes = node.numbers(1) if len(node.values) > 1 else [shape[axis] // count] * count
     if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 1 or shape[axis] == VIDEOS:
-        raise GraphError("{} into {}".format(shape[axis], sizes))
+        raise GraphError(f"{shape[axis]} into {sizes}")
     parts = [shape[:axis] + (size,) + shape[axis + 1 :] for size in sizes]
     return _view_of_part(node, shape)[0], parts, 0
 
@@ -270,7 +270,7 @@ def _split(node: Node) -> Made:
 def _expand(node: Node) -> Made:
     wanted = tuple(node.numbers(1))
     if min(wanted) < 1 or VIDEOS in wanted:
-        raise GraphError("to {}".format(wanted))
+        raise GraphError(f"to {wanted}")
     return _view_of_part(node, _broadcast_shape([node.shape(0), wanted]))
 
 
@@ -281,16 +281,16 @@ def _gather(node: Node) -> Made:
         raise GraphError("of types that no bundle may hold")
     chosen = node.numbers(1) if node.stored(1) else [0]
     if min(chosen) < -shape[axis] or max(chosen) >= shape[axis]:
-        raise GraphError("an index is not among {}".format(shape[axis]))
+        raise GraphError(f"an index is not among {shape[axis]}")
     return kind, [shape[:axis] + indices + shape[axis + 1 :]], 0
 
 
 def _pad(node: Node) -> Made:
     shape, pads, mode = node.shape(0), node.numbers(1), node.attributes.get("mode", "constant")
     if len(pads) != 2 * len(shape) or min(pads) < 0 or mode not in ("constant", "edge", "reflect"):
-        raise GraphError("{} by {}".format(mode, pads))
+        raise GraphError(f"{mode} by {pads}")
     if mode == "reflect" and any(pad >= size for pad, size in zip(pads, shape + shape)):
-        raise GraphError("reflects more than there is, {}".format(pads))
+        raise GraphError(f"reflects more than there is, {pads}")
     if len(node.values) > 2 and node.values[2] not in (None, (node.values[0][0], ())):
         raise GraphError("with something that is not a number")
     around = [pads[i] + pads[i + len(shape)] for i in range(len(shape))]
@@ -311,14 +311,14 @@ def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> Shape:
         places.append((room + (strides[i] - 1 if up else 0)) // strides[i] + 1)
         # Of a window that would lie behind the map, releases differ in whether it counts.
         if room < 0 or (up and (places[i] - 1) * strides[i] >= size + pads[i]):
-            raise GraphError("its windows do not fit on {}".format(shape_shown(sizes)))
+            raise GraphError(f"its windows do not fit on {shape_shown(sizes)}")
     return tuple(places)
 
 
 def _conv(node: Node) -> Made:
     shape, weight, group = node.shape(0), node.shape(1), node.attributes.get("group", 1)
     if not 3 <= len(shape) == len(weight) <= 5 or group < 1 or shape[1] != weight[1] * group or weight[0] % group:
-        raise GraphError("weights {} on {}".format(shape_shown(weight), shape_shown(shape)))
+        raise GraphError(f"weights {shape_shown(weight)} on {shape_shown(shape)}")
     if len(node.values) > 2 and node.shape(2) != weight[:1] or VIDEOS in weight:
         raise GraphError("its weights or bias do not fit")
     if list(node.attributes.get("kernel_shape", weight[2:])) != list(weight[2:]):
@@ -331,7 +331,7 @@ def _conv(node: Node) -> Made:
 def _pool(node: Node) -> Made:
     shape, kernel = node.shape(0), node.attributes.get("kernel_shape", ())
     if not 3 <= len(shape) <= 5 or len(kernel) != len(shape) - 2 or min(kernel) < 1:
-        raise GraphError("its kernel is {}".format(kernel))
+        raise GraphError(f"its kernel is {kernel}")
     if any(pad >= size for pad, size in zip(node.attributes.get("pads", ()), list(kernel) * 2)):
         raise GraphError("its border is wider than its kernel")
     made = shape[:2] + _windows(node, shape[2:], kernel)
@@ -341,25 +341,25 @@ def _pool(node: Node) -> Made:
 def _global_pool(node: Node) -> Made:
     shape = node.shape(0)
     if len(shape) < 3:
-        raise GraphError("of {}".format(shape_shown(shape)))
+        raise GraphError(f"of {shape_shown(shape)}")
     return node.kind(), [shape[:2] + (1,) * (len(shape) - 2)], FAST * count(shape)
 
 
 def _gemm(node: Node) -> Made:
     a, b = node.shape(0), node.shape(1)
     if len(a) != 2 or len(b) != 2 or node.attributes.get("transA", 0):
-        raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
+        raise GraphError(f"of {shape_shown(a)} and {shape_shown(b)}")
     b = b[::-1] if node.attributes.get("transB", 0) else b
     made = a[0], b[1]
     if a[1] != b[0] or (len(node.values) > 2 and _broadcast_shape([made, node.shape(2)]) != made):
-        raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
+        raise GraphError(f"of {shape_shown(a)} and {shape_shown(b)}")
     return node.kind(), [made], _multiplied(count(made) * a[1], 1, 1 if a[0] == VIDEOS else a[0], b[1])
 
 
 def _matmul(node: Node) -> Made:
     a, b = node.shape(0), node.shape(1)
     if min(len(a), len(b)) < 2 or a[-1] != b[-2] or a[-1] == VIDEOS:
-        raise GraphError("of {} and {}".format(shape_shown(a), shape_shown(b)))
+        raise GraphError(f"of {shape_shown(a)} and {shape_shown(b)}")
     made = _broadcast_shape([a[:-2], b[:-2]]) + (a[-2], b[-1])
     rows = 1 if a[-2] == VIDEOS else a[-2]
     return node.kind(), [made], _multiplied(count(made) * a[-1], count(made[:-2]), rows, b[-1])

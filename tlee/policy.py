@@ -76,7 +76,7 @@ class Thresholds(NamedTuple):
         given = (("first", first), ("layer", layer), ("gate", gate), ("temperature", temperature))
         thresholds = cls(*(_per_exit(name, value, exits) for name, value in given))
         if min(thresholds.temperature) <= 0:
-            raise UsageError("temperature", "{} is not above 0".format(thresholds.temperature), "give positive numbers")
+            raise UsageError("temperature", f"{thresholds.temperature} is not above 0", "give positive numbers")
         return thresholds
 
     def as_dict(self) -> Dict[str, List[float]]:
@@ -120,7 +120,7 @@ class ExitPolicy:
         self.frame_exit = frame_exit
         self.only = only
         if only is not None and not 0 <= only < self.exits:
-            raise UsageError("exit policy", "there is no exit {}".format(only), "use 0 to {}".format(self.exits - 1))
+            raise UsageError("exit policy", f"there is no exit {only}", f"use 0 to {self.exits - 1}")
 
     def of_video(self) -> "ExitPolicy":
         """The policy of one video, the next one."""
@@ -200,8 +200,8 @@ def _per_exit(name: str, value: Threshold, exits: int) -> List[float]:
     values = [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)] * exits  # type: ignore
     if len(values) != exits or not all(math.isfinite(v) for v in values):
         raise UsageError(
-            "{} thresholds".format(name),
-            "{} given for {} exits".format(values, exits),
-            "give one finite number, or {}: branches first, the tail last".format(exits),
+            f"{name} thresholds",
+            f"{values} given for {exits} exits",
+            f"give one finite number, or {exits}: branches first, the tail last",
         )
     return values

@@ -24,7 +24,7 @@ _ended: List[int] = []  # the command's status, once it has one
 
 def report(program: str, error: object) -> None:
     """One line on standard error."""
-    sys.stderr.write("{}: {}\n".format(program, printable(error)))
+    sys.stderr.write(f"{program}: {printable(error)}\n")
 
 
 class Output(io.TextIOWrapper):
@@ -120,7 +120,7 @@ def _importing(frame: Any) -> bool:
 def _end(program: str) -> None:
     """End at once: what is half-written has a temporary name, which the next run removes."""
     with contextlib.suppress(OSError):
-        os.write(2, "{}: interrupted\n".format(program).encode())
+        os.write(2, f"{program}: interrupted\n".encode())
     os._exit(INTERRUPTED)
 
 
@@ -128,7 +128,7 @@ def watch(program: str, patience: float) -> None:
     """Let this process end even if a call into a library does not come back.
 
     Args:
-        patience: seconds after a request to end; then complete lines of `whole_file` are kept.
+        patience: seconds after a request to end; then complete lines of `atomic_write` are kept.
     """
     try:
         reading, writing = os.pipe()

@@ -88,21 +88,21 @@ def message(data: Any, at: int, end: int, what: str, single: Set[int], several: 
         elif tag in found:
             found[tag].append(field)
             if len(found[tag]) > LONGEST_LIST:
-                raise GraphError("a {} with more than {} of field {}".format(what, LONGEST_LIST, tag >> 3))
+                raise GraphError(f"a {what} with more than {LONGEST_LIST} of field {tag >> 3}")
         else:
             raise GraphError(_unwritten(what, tag))
     return found
 
 
 def _unwritten(what: str, tag: int) -> str:
-    known = REFUSED.get((what, tag >> 3), "a field {} of kind {}".format(tag >> 3, tag & 7))
-    return "a {} with {}, which no bundle may hold".format(what, known)
+    known = REFUSED.get((what, tag >> 3), f"a field {tag >> 3} of kind {tag & 7}")
+    return f"a {what} with {known}, which no bundle may hold"
 
 
 def text(data: Any, field: Field) -> str:
     """A name. Raises GraphError, or UnicodeDecodeError where it is not UTF-8."""
     if field[1] - field[0] > LONGEST_NAME:
-        raise GraphError("a name of {} bytes".format(field[1] - field[0]))
+        raise GraphError(f"a name of {field[1] - field[0]} bytes")
     return bytes(data[field[0] : field[1]]).decode("utf-8")
 
 

@@ -93,7 +93,7 @@ def check_size(
 ) -> None:
     """Refuse a file of more bytes than its kind may have. Raises `error`."""
     if size > limit:
-        raise error(subject, "{:,} bytes, more than the {:,} of any such file".format(size, limit), remedy)
+        raise error(subject, f"{size:,} bytes, more than the {limit:,} of any such file", remedy)
 
 
 def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy: str = CHECK_PATH) -> str:
@@ -102,7 +102,7 @@ def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise error(path, "not text in UTF-8 (byte {})".format(problem.start), "save it in UTF-8") from None
+        raise error(path, f"not text in UTF-8 (byte {problem.start})", "save it in UTF-8") from None
 
 
 def read_json(
@@ -116,7 +116,7 @@ def read_json(
     try:
         return parse_json(content)
     except ValueError as problem:
-        raise error(path, "not readable as JSON ({})".format(problem), remedy) from None
+        raise error(path, f"not readable as JSON ({problem})", remedy) from None
 
 
 def parse_json(content: bytes) -> Any:
@@ -155,12 +155,12 @@ def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error
     except TleeError:
         raise
     except MemoryError:  # there is little, or the file wants too much
-        raise error(path, "not enough memory to read it", "{}; or {}".format(MORE_MEMORY, remedy)) from None
+        raise error(path, "not enough memory to read it", f"{MORE_MEMORY}; or {remedy}") from None
     except Exception as problem:  # parsers of damaged files raise nearly everything
         if isinstance(problem, OSError) and problem.errno in REMEDIES:
             raise error(path, problem.strerror, remedy_of(problem, remedy)) from None
         said = (str(problem).strip().splitlines() or [""])[0][:120] or type(problem).__name__
-        raise error(path, "not {} that can be read ({})".format(what, said), remedy) from None
+        raise error(path, f"not {what} that can be read ({said})", remedy) from None
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
@@ -168,7 +168,7 @@ def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     if len(value) < len(pairs):
         left = list(value)  # in the order of their first places
         twice = next(key for i, (key, _) in enumerate(pairs) if i >= len(left) or key != left[i])
-        raise ValueError("{!r} twice".format(twice[:80]))
+        raise ValueError(f"{twice[:80]!r} twice")
     return value
 
 
@@ -187,4 +187,4 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError("{} is no number".format(text))
+    raise ValueError(f"{text} is no number")

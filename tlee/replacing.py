@@ -126,7 +126,7 @@ def _is_ready(place: str) -> bool:
 
 
 def _old(place: str) -> str:
-    return os.path.join(os.path.dirname(place), ".{}.tlee-old".format(os.path.basename(place)))
+    return os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.tlee-old")
 
 
 def _exchange(new: str, place: str) -> None:

@@ -54,16 +54,16 @@ def _problem(value: Any, schema: Dict[str, Any], root: Dict[str, Any], at: str) 
 def _in_object(value: Dict[str, Any], schema: Dict[str, Any], root: Dict[str, Any], at: str) -> Optional[str]:
     missing = [key for key in schema.get("required", ()) if key not in value]
     if missing:
-        return "{} has no {}".format(_name(at), missing[0])
+        return f"{_name(at)} has no {missing[0]}"
     own: Dict[str, Any] = schema.get("properties", {})
     names, others = schema.get("propertyNames"), schema.get("additionalProperties", True)
     for key, entry in value.items():
-        place = "{}.{}".format(at, key) if at else key
-        found = _problem(key, names, root, "the name {!r} in {}".format(key[:80], _name(at))) if names else None
+        place = f"{at}.{key}" if at else key
+        found = _problem(key, names, root, f"the name {key[:80]!r} in {_name(at)}") if names else None
         if found is None and key in own:
             found = _problem(entry, own[key], root, place)
         elif found is None and others is False:
-            found = "{} has an entry {!r} too many".format(_name(at), key[:80])
+            found = f"{_name(at)} has an entry {key[:80]!r} too many"
         elif found is None and others is not True:
             found = _problem(entry, others, root, place)
         if found is not None:
@@ -75,7 +75,7 @@ def _in_array(value: List[Any], schema: Dict[str, Any], root: Dict[str, Any], at
     items = schema.get("items")
     if items is not None:
         for i, entry in enumerate(value):
-            found = _problem(entry, items, root, "{}[{}]".format(at, i))
+            found = _problem(entry, items, root, f"{at}[{i}]")
             if found is not None:
                 return found
     return None

@@ -100,10 +100,10 @@ def load(path: str, changes: list[str], tells: bool = False):
     Raises:
         UsageError: the file cannot be read, a change is none, or a key or value does not fit.
     """
+    from tlee.data.labelled.listing import read_listing
     from tlee.models.config import read_yaml, validated
     from tlee.models.published_config import PublishedConfig, is_published, warn
     from tlee.training.config import TrainingConfig
-    from tlee.training.datasets import read_listing
     from tlee.training.published import notes, training_keys
 
     if os.path.isdir(path):

@@ -6,43 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tlee.data.labelled.augmentation import AugmentConfig, Share
+from tlee.data.labelled.listing import FORMATS
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
-from tlee.training.datasets import FORMATS
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 MAX_EPOCHS = 100_000
 Drops = Annotated[list[int], Field(max_length=1000)]
-
-
-class AugmentConfig(Section):
-    """How training videos are varied, every frame of a clip alike. Nothing of it touches validation.
-
-    Attributes:
-        jitter: each frame from anywhere in its part of the video, not from the part's middle; None: unless
-            `frames.sampling` is published.
-        crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
-        flip: mirror half of the clips; None where the data set allows it.
-        colour: how far brightness, contrast and saturation vary, as a share.
-    """
-
-    jitter: bool | None = None
-    crop: tuple[Share, Annotated[float, Field(gt=0, le=1)]] | None = None
-    flip: bool | None = None
-    colour: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _rises(self) -> AugmentConfig:
-        if self.crop and self.crop[0] > self.crop[1]:
-            raise ValueError(f"crop {list(self.crop)} does not rise")
-        return self
 
 
 class DataConfig(Section):
     """Where the videos are.
 
     Attributes:
-        format: how they are listed, a name of `tlee.training.datasets.FORMATS`.
+        format: how they are listed, a name of `tlee.data.labelled.listing.FORMATS`.
         train: the list, or the folder with one subfolder of clips per class.
         val: the same for validation, or the share of `train` to hold out, drawn per class by the seed.
         root: the folder that paths in lists start from; None for the list's own.

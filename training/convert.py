@@ -8,7 +8,7 @@ import yaml
 
 from tlee import cli
 from tlee.errors import UsageError
-from tlee.files import whole_file
+from tlee.files import atomic_write
 
 PROGRAM = "tlee-convert"
 
@@ -38,7 +38,7 @@ def command(arguments: list[str] | None) -> None:
         validated(options.published, keys, TrainingConfig)
     else:
         keys, lines = own_keys(options.published, published), ["no data.path_split: written without data and stages"]
-    with whole_file(options.output) as stream:
+    with atomic_write(options.output) as stream:
         yaml.safe_dump(keys, stream, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     warn(PROGRAM, options.published, published.warnings())
     cli.show(*lines, f"written: {options.output}")

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tlee.data.labelled.listing import FORMATS
 from tlee.models.published_config import Data, PublishedConfig, own_keys
-from tlee.training.datasets import FORMATS
 
 EPOCHS = 25  # where the file says none: what most of the published files say
 GATE_EPOCHS = 3

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from tlee.claims import claimed, reserved
 from tlee.errors import CheckpointError, UsageError
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, whole_file
+from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, atomic_write
 from tlee.models.config import explain
 from tlee.models.tensors import TensorFile
 from tlee.reading import MB, parse_json, read_bytes, read_text
@@ -134,7 +134,7 @@ class RunFolder:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         if foreign:
             raise UsageError(self.path, f"holds other files ({foreign[0]})", "choose an empty or new folder")
-        with whole_file(str(file)) as stream:
+        with atomic_write(str(file)) as stream:
             stream.write(_as_yaml(config))
 
     def load_state(self) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None:
@@ -163,7 +163,7 @@ class RunFolder:
         tensors = {MODEL + name: tensor.contiguous().cpu() for name, tensor in model.items()}
         tensors.update({MOMENTUM + name: tensor.contiguous().cpu() for name, tensor in momentum.items()})
         content = safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()})
-        with whole_file(str(self.path / STATE), "wb") as stream:
+        with atomic_write(str(self.path / STATE), "wb") as stream:
             stream.write(content)
 
     def open_metrics(self, progress: Progress) -> None:

@@ -64,7 +64,7 @@ class StageModule(nn.Module):
 
 
 @dataclass
-class ExitState:
+class ExitOutput:
     """One exit of one frame of a batch, after feature reuse. `previous` is None at the first exit."""
 
     frame: int
@@ -73,7 +73,7 @@ class ExitState:
     previous: Tensor | None
 
 
-def exits(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[ExitState]:
+def exits(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[ExitOutput]:
     """Every chosen exit of every frame, z handed from exit to exit, no exit taken."""
     previous = None
     for t in range(next(iter(features.values())).shape[1]):
@@ -81,7 +81,7 @@ def exits(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[
             z = features[b][:, t]
             if t > 0:
                 z = model.frm(z, previous)
-            yield ExitState(t, b, z, previous)
+            yield ExitOutput(t, b, z, previous)
             previous = z
 
 

@@ -20,15 +20,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tlee.cli import report
+from tlee.data.labelled.listing import Listing, read_listing, split_listing
+from tlee.data.labelled.loader import READABLE, Clips, Shuffled, evaluation_batches, mixed, training_batches
 from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
+from tlee.reports.training import plot_run
 from tlee.training.batchnorm import synchronise
-from tlee.training.clips import READABLE, Clips, Shuffled, evaluation_batches, mixed, training_batches
 from tlee.training.config import StageConfig, TrainingConfig
-from tlee.training.datasets import Listing, read_listing, split_listing
-from tlee.training.plots import plot_run
 from tlee.training.run_folder import BEST, LAST, START_AGAIN, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from tlee.training.clips import READABLE, Batch
+from tlee.data.labelled.loader import READABLE, Batch
 from tlee.training.stages import StageModule, Validation, fixed_exits
 
 

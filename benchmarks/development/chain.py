@@ -27,7 +27,7 @@ def measure(bundle: Bundle, graph_path: str, runs: int, threads: Optional[int]) 
     if any(segment.state for segment in bundle.segments.values()):
         remedy = "compare a backbone without temporal shift"
         raise UsageError(bundle.name, "hands a state from frame to frame, which one graph does not", remedy)
-    splits = ["split{}".format(b) for b in range(bundle.exits)]
+    splits = [f"split{b}" for b in range(bundle.exits)]
     backend = OnnxBackend(bundle, threads, shared_pool=True, graphs=splits)
     with open(graph_path, "rb") as stream:
         session = open_session(stream.read(), threads, shared_pool=True)
@@ -51,7 +51,7 @@ def measure(bundle: Bundle, graph_path: str, runs: int, threads: Optional[int]) 
 
     expected = backend.array(whole())
     if not np.abs(expected - backend.array(chain())).max() < 1e-3 * np.abs(expected).max():
-        raise UsageError(graph_path, "computes something else than {}".format(bundle.path), "make both anew")
+        raise UsageError(graph_path, f"computes something else than {bundle.path}", "make both anew")
     return timing.in_turns([whole, chain], runs)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import FUSED, SEPARATE, Bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.chain import Chain, chain_of
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -69,10 +69,10 @@ class Cost(NamedTuple):
     inference: List[float]
 
 
-def measure(bundle: Bundle, units: str, runs: int, threads: Optional[int]) -> Cost:
-    """The cost of decisions with fused or separate units, on ONNX Runtime."""
-    backend = OnnxBackend(bundle, threads, shared_pool=True, graphs=bundle.chain(units))
-    chain, clock = chain_of(bundle, backend, units), Clock()
+def measure(bundle: Bundle, exit_graphs: str, runs: int, threads: Optional[int]) -> Cost:
+    """The cost of decisions with fused or separate segments, on ONNX Runtime."""
+    backend = OnnxBackend(bundle, threads, shared_pool=True, graphs=bundle.chain(exit_graphs))
+    chain, clock = chain_of(bundle, backend, exit_graphs), Clock()
     for name, prepared in backend._graphs.items():
         backend._graphs[name] = prepared._replace(session=TimedSession(prepared.session, clock))
     never = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
@@ -82,7 +82,7 @@ def measure(bundle: Bundle, units: str, runs: int, threads: Optional[int]) -> Co
     for i in range(timing.WARM_UP + runs):
         clock.seconds, clock.calls = 0.0, 0
         start = now()
-        decisions = sum(1 for _ in walk(chain, clip, never))
+        decisions = sum(1 for _ in exit_steps(chain, clip, never))
         host = now() - start - clock.seconds - clock.calls * proxy
         if i >= timing.WARM_UP:
             costs.decision.append(1e6 * host / decisions)
@@ -123,10 +123,11 @@ def command(arguments: Optional[List[str]]) -> None:
     bundle = Bundle.open(options.bundle)
     title = "host time of one exit decision beside inference, microseconds"
     report = timing.Report("decision", title, options, ["onnxruntime", "numpy"])
-    for units in (FUSED, SEPARATE):
-        cost = measure(bundle, units, options.runs, options.threads)
+    for exit_graphs in (FUSED, SEPARATE):
+        cost = measure(bundle, exit_graphs, options.runs, options.threads)
         parts = {"inference, us": cost.inference, "frame, us": cost.frame}
-        report.add("{} units".format(units), parts, timing.spread(cost.decision), GOAL)
+        name = "fused exits" if exit_graphs == FUSED else "separate segments"
+        report.add(name, parts, timing.spread(cost.decision), GOAL)
     report.finish()
 
 

@@ -15,13 +15,13 @@ import numpy as np
 from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
+from tlee.data.video import open_clip, read_frames
 from tlee.frames import FrameSpec
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer
-from tlee.runtime.backends import AUTO, BACKENDS, Choice, open_backend
+from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, open_backend
 from tlee.runtime.chain import chain_of
 from tlee.runtime.recognizer import bundle_policy
-from tlee.video import open_clip, read_frames
 
 IN_TURN, BESIDE = 1.1, 1.15  # goals
 
@@ -52,7 +52,7 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
-    opened = open_backend(bundle, Choice(options.backend, threads=options.threads, shared_pool=True))
+    opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads, shared_pool=True))
     full = bundle_policy(bundle, None, None, False)
     own = bundle_policy(bundle, None, None, True)
     policies = {
@@ -60,13 +60,13 @@ def command(arguments: Optional[List[str]]) -> None:
         "frames leave early, the video does not stop": ExitPolicy(own.frames, own.thresholds, frame_exit=False),
         "no exit": full,
     }
-    beside = opened.backend.elsewhere
+    beside = opened.backend.is_async
     title = "video file / {}, {}".format(
         "longer of decoding and inference" if beside else "decoding + inference", opened.backend.name
     )
     report = timing.Report("files", title, options, ["onnxruntime", "cv2", "tensorrt"])
     for name, policy in policies.items():
-        chain = chain_of(bundle, opened.backend, opened.units)
+        chain = chain_of(bundle, opened.backend, opened.exit_graphs)
         with Recognizer(bundle, chain, policy) as recognizer:
             times = measure(recognizer, options.video, options.runs)
         apart = (np.maximum if beside else np.add)(np.array(times[1]), np.array(times[2]))

@@ -15,8 +15,8 @@ import time
 from typing import Any, List, NamedTuple, Optional
 
 from tlee import cli
+from tlee.data.video import cv2_module, open_clip
 from tlee.frames import FrameSpec, frame_order, sample_indices
-from tlee.video import cv2_module, open_clip
 
 BATCH = 16
 
@@ -56,9 +56,9 @@ def loader_rate(batches: Any) -> float:
 def command(arguments: Optional[List[str]]) -> None:
     options = _parser().parse_args(arguments)
     # PyTorch may not be installed: reported by whoever runs this.
-    from tlee.training.clips import Clips, Shuffled, start_worker, training_batches
-    from tlee.training.config import AugmentConfig
-    from tlee.training.datasets import read_listing
+    from tlee.data.labelled.augmentation import AugmentConfig
+    from tlee.data.labelled.listing import read_listing
+    from tlee.data.labelled.loader import Clips, Shuffled, start_worker, training_batches
 
     listing = read_listing("folders", options.folder)
     del listing.entries[options.videos // BATCH * BATCH :]
@@ -76,12 +76,12 @@ def command(arguments: Optional[List[str]]) -> None:
             plain.append(plain_rate(pool, jobs))
             loader.append(loader_rate(batches))
     ratios = [b / a for a, b in zip(plain[1:], loader[1:])]
-    print("{} videos, {} processes, frames to {} pixels".format(len(jobs), options.workers, options.size))
-    rows = [["", "frames/s (median of {})".format(options.runs)]]
-    rows += [["plain decoding", "{:.0f}".format(statistics.median(plain[1:]))]]
-    rows += [["data loader", "{:.0f}".format(statistics.median(loader[1:]))]]
+    print(f"{len(jobs)} videos, {options.workers} processes, frames to {options.size} pixels")
+    rows = [["", f"frames/s (median of {options.runs})"]]
+    rows += [["plain decoding", f"{statistics.median(plain[1:]):.0f}"]]
+    rows += [["data loader", f"{statistics.median(loader[1:]):.0f}"]]
     print("\n".join(cli.table(rows, "lr")))
-    print("ratio, paired: {:.2f}".format(statistics.median(ratios)))
+    print(f"ratio, paired: {statistics.median(ratios):.2f}")
 
 
 def _parser() -> argparse.ArgumentParser:

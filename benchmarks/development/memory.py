@@ -98,8 +98,7 @@ def _answers(recognizers: Sequence[Any], clips: Iterator[Any], count: int, turn:
     for start in range(0, count, turn):
         recognizer = recognizers[start // turn % 3 == 2]
         some = list(itertools.islice(clips, min(turn, count - start)))
-        for answer in recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some):
-            yield answer
+        yield from recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some)
 
 
 def _left(before: int) -> int:
@@ -122,7 +121,7 @@ def _plot(path: str, title: str, measured: Measured) -> None:
     files.step(counts, measured.descriptors, where="mid", color=ORANGE, linewidth=1)
     files.set_ylim(0, 1.3 * max(measured.descriptors))
     files.set_ylabel("descriptors")
-    files.set_xlabel("recognition, after {} to warm up".format(WARM_UP))
+    files.set_xlabel(f"recognition, after {WARM_UP} to warm up")
     for axes in (memory, files):
         axes.axvspan(counts[0], 0, color="0.93", linewidth=0)
         axes.spines["top"].set_visible(False)
@@ -168,13 +167,13 @@ def command(arguments: Optional[List[str]]) -> int:
     for recognizer in recognizers:
         recognizer.close()
     first, last = measured.resident[WARM_UP], measured.resident[-1]
-    title = "{}, {}, {} recognitions".format(bundle.name, name, options.runs)
+    title = f"{bundle.name}, {name}, {options.runs} recognitions"
     if options.batch > 1:
-        title += ", {} at once".format(options.batch)
+        title += f", {options.batch} at once"
     print(title)
-    print("resident memory: first {:.1f} MB, last {:.1f} MB".format(first, last))
-    print("growth: {:.2f} MB per 1000".format(measured.growth))
-    print("descriptors left open: {}".format(max(0, measured.left)))
+    print(f"resident memory: first {first:.1f} MB, last {last:.1f} MB")
+    print(f"growth: {measured.growth:.2f} MB per 1000")
+    print(f"descriptors left open: {max(0, measured.left)}")
     print("flat" if measured.flat else "not flat")
     if options.plot:
         _plot(options.plot, title, measured)

@@ -15,12 +15,12 @@ from tlee import cli, modes
 from tlee.benchmarks.bench import LIBRARIES
 from tlee.benchmarks.development import timing
 from tlee.benchmarks.modes import Mode, chosen_modes
-from tlee.benchmarks.power.recorder import Recorder
-from tlee.benchmarks.power.sources import CHOICES, Source, open_source
 from tlee.benchmarks.videos import Video, find_videos
 from tlee.bundle import Bundle
+from tlee.power.recorder import Recorder
+from tlee.power.sources import CHOICES, Source, open_source
 from tlee.runtime import Recognizer
-from tlee.runtime.backends import AUTO, BACKENDS, Choice, Opened, open_backend
+from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, BackendHandle, open_backend
 from tlee.runtime.chain import chain_of
 
 GOAL = 1.02
@@ -29,9 +29,9 @@ SETTLED = 10.0  # seconds after which a source has started
 WINDOW, WINDOWS = 5.0, 6  # seconds, in which sampling is watched
 
 
-def timed(mode: Mode, opened: Opened, videos: Sequence[Video], runs: int) -> List[List[float]]:
+def timed(mode: Mode, opened: BackendHandle, videos: Sequence[Video], runs: int) -> List[List[float]]:
     """Milliseconds of one video after the other, with every step timed and without, in turns."""
-    chain = chain_of(mode.bundle, opened.backend, opened.units)
+    chain = chain_of(mode.bundle, opened.backend, opened.exit_graphs)
     with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.beside) as recognizer:
         functions = [_next(mode.recognize, videos), _next(lambda video: recognizer.recognize(video.clip), videos)]
         return timing.in_turns(functions, runs, warm_up=len(videos))
@@ -59,7 +59,7 @@ def _processor_seconds() -> float:
     ticks = 0
     for name in os.listdir("/proc"):
         try:
-            with open("/proc/{}/stat".format(int(name)), encoding="utf-8") as stream:
+            with open(f"/proc/{int(name)}/stat", encoding="utf-8") as stream:
                 fields = stream.read().rsplit(")", 1)[1].split()
         except (ValueError, OSError):  # no process, or one that has just ended
             continue
@@ -79,8 +79,8 @@ def command(arguments: Optional[List[str]]) -> None:
     videos = find_videos(options.videos, bundle.labels)
     source, _ = open_source(options.power)
     shares = sampling(source) if source else []
-    opened = open_backend(bundle, Choice(options.backend, threads=options.threads, shared_pool=True))
-    report = timing.Report("overhead", "timed / untimed, {}".format(opened.backend.name), options, LIBRARIES)
+    opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads, shared_pool=True))
+    report = timing.Report("overhead", f"timed / untimed, {opened.backend.name}", options, LIBRARIES)
     for mode in chosen_modes(bundle, opened, [modes.EARLY, modes.NONE], [None]):
         times = timed(mode, opened, videos, options.runs)
         report.add(mode.name, dict(zip(("timed, ms", "untimed, ms"), times)), timing.ratio(*times), GOAL)

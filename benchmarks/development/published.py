@@ -1,5 +1,5 @@
 """What the networks of published figures cost, counted as an export counts a bundle's segments: for
-`tlee.benchmarks.fit`, which fits the boards' efficiencies to these figures.
+`tlee.reports.fit`, which fits the boards' efficiencies to these figures.
 
     python -m tlee.benchmarks.development.published [NETWORK ...]     # such as resnet50-224; all without
 
@@ -15,8 +15,8 @@ import os
 from typing import Any, Dict, List, Optional
 
 from tlee import cli
-from tlee.benchmarks import fit
 from tlee.files import write_json
+from tlee.reports import fit
 
 FROM_TIMM = ("inception_resnet_v2", "inception_v4", "mobilenetv1_100")
 UNTRAINED = {
@@ -53,7 +53,7 @@ def command(arguments: Optional[List[str]] = None) -> None:
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for network, counts in zip(networks, pool.imap(count, networks)):
             published["networks"][network] = counts
-            print("{}: {}".format(network, counts), flush=True)
+            print(f"{network}: {counts}", flush=True)
     write_json(fit.PUBLISHED, published)
 
 

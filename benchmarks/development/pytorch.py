@@ -22,7 +22,7 @@ from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
 
@@ -82,7 +82,7 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     for _ in sys.stdin:
         for _ in range(IN_A_ROW):
             start = time.perf_counter()
-            for step in walk(stages, clip, never):
+            for step in exit_steps(stages, clip, never):
                 last = step
             spent = 1000 * (time.perf_counter() - start)
         answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
@@ -104,7 +104,7 @@ def measure(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) 
                 result = recognizer.recognize(clip)
             time.sleep(PAUSE)
             if abs(answer["confidence"] - result.confidence) > TOLERANCE * result.confidence:
-                raise UsageError(checkpoint, "computes something else than {}".format(bundle.path), "make both anew")
+                raise UsageError(checkpoint, f"computes something else than {bundle.path}", "make both anew")
             theirs.append(answer["milliseconds"])
             ours.append(result.milliseconds)
     return theirs[WARM_UP:], ours[WARM_UP:], answer["release"]

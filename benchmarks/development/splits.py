@@ -51,11 +51,11 @@ def row(bundle: Bundle, milliseconds: List[float]) -> List[str]:
     manifest = bundle.manifest
 
     def megabytes(kind: str, count: int) -> str:
-        names = ["{}{}".format(kind, b) for b in range(count)] if count else [kind]
+        names = [f"{kind}{b}" for b in range(count)] if count else [kind]
         sizes = [manifest["files"][bundle.segments[name].file]["size"] for name in names]
         return _several([size / 1e6 for size in sizes], 1)
 
-    splits = [manifest["segments"]["split{}".format(b)] for b in range(bundle.exits)]
+    splits = [manifest["segments"][f"split{b}"] for b in range(bundle.exits)]
     return [
         bundle.name,
         " / ".join("{1} x {2}²".format(*split["outputs"][0]["shape"]) for split in splits),
@@ -82,7 +82,7 @@ def command(arguments: Optional[List[str]]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.backbones:
-            print("exporting {}".format(name), flush=True)
+            print(f"exporting {name}", flush=True)
             timing.export_backbone(name, folder)
         bundles = [Bundle.open(os.path.join(folder, name + ".tlee")) for name in options.backbones]
         print("measuring", flush=True)

@@ -29,7 +29,7 @@ def page(results: List[Dict[str, Any]]) -> List[str]:
         versions = {name: version for result in of_machine for name, version in result["versions"].items()}
         others = max(result["others"] for result in of_machine)
         place = timing.place(dict(of_machine[0], versions=versions, others=others))
-        lines += ([""] if lines else []) + timing.markdown(rows) + ["", "Measured on {}.".format(place)]
+        lines += ([""] if lines else []) + timing.markdown(rows) + ["", f"Measured on {place}."]
     return lines
 
 
@@ -38,7 +38,7 @@ def _rows(result: Dict[str, Any]) -> List[List[str]]:
     for line in result["results"]:
         value = line["value"]
         low, high = value["quartiles"]
-        quartiles = "{} to {}".format(timing.number(low), timing.number(high))
+        quartiles = f"{timing.number(low)} to {timing.number(high)}"
         cells = [result["title"], line["name"], timing.number(value["median"]), quartiles, timing.goal(line)]
         rows.append(cells)
     return rows
@@ -49,7 +49,7 @@ def _read(path: str) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as stream:
             result = json.load(stream)
     except (OSError, ValueError) as error:
-        raise UsageError(path, "cannot be read ({})".format(error), "give what --json wrote") from None
+        raise UsageError(path, f"cannot be read ({error})", "give what --json wrote") from None
     if not isinstance(result, dict) or "benchmark" not in result:
         raise UsageError(path, "no result of a measurement", "give what --json wrote")
     return result

@@ -47,7 +47,7 @@ def command(arguments: Optional[List[str]]) -> None:
     loading = {"backend": options.backend, "threads": options.threads, "shared_pool": True}
     several = BatchRecognizer.load(bundle, options.batch, **loading)
     with several, Recognizer.load(bundle, **loading) as single:
-        title = "videos a second, {} at once / one at a time, {}".format(options.batch, single.backend)
+        title = f"videos a second, {options.batch} at once / one at a time, {single.backend}"
         report = timing.Report("throughput", title, options, ["onnxruntime", "cv2", "tensorrt"], at_most=False)
         times = measure(single, several, options.videos, options.runs)
     rates = [[1000 * len(options.videos) / spent for spent in side] for side in times]

@@ -12,7 +12,7 @@ import numpy as np
 from tlee import cli
 from tlee.benchmarks.environment import Numbers, cores, machine, others_seconds, versions
 from tlee.errors import UsageError
-from tlee.files import whole_file, write_json
+from tlee.files import atomic_write, write_json
 
 WARM_UP = 10
 IDLE = 0.1  # cores that other programs may keep busy unmentioned
@@ -112,7 +112,7 @@ class Report:
 
 def number(value: float) -> str:
     """With as many digits as a measurement is worth."""
-    return "{:.0f}".format(value) if value >= 1000 else "{:.3f}".format(value) if value < 10 else "{:.1f}".format(value)
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def goal(line: Numbers) -> str:
@@ -126,7 +126,7 @@ def goal(line: Numbers) -> str:
 def place(result: Numbers) -> str:
     """Where it was measured, in a line."""
     where = "{processor}, {architecture}, {threads} of {cores} cores".format(**result["machine"])
-    where += "; " + ", ".join("{} {}".format(name, v) for name, v in sorted(result["versions"].items()))
+    where += "; " + ", ".join(f"{name} {v}" for name, v in sorted(result["versions"].items()))
     return where + ("; other programs on {others:.1f} cores".format(**result) if result["others"] > IDLE else "")
 
 
@@ -156,7 +156,7 @@ def write_between(path: str, begin: str, end: str, lines: List[str]) -> None:
         raise UsageError(path, "has no place for the table", "put these two lines into it: " + begin + end)
     before, rest = text.split(begin)
     after = rest.split(end, 1)[1]
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(before + begin + "\n".join(lines) + "\n" + end + after)
 
 

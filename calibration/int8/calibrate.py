@@ -1,4 +1,5 @@
-"""INT8 for a bundle: forms of its segments and units with Q/DQ pairs, calibration caches, a plan, and what they change.
+"""INT8 for a bundle: forms of its segments and fused exits with Q/DQ pairs, calibration caches, a plan, and what they
+change.
 
 Ranges and plan come from the tuning videos alone, what is reported about them from the held-out ones alone.
 """
@@ -17,13 +18,13 @@ import onnx
 from tqdm import tqdm
 
 from tlee.activations import Activations
-from tlee.bundle import DELICATE, Bundle, amend_bundle
+from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
 from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
-from tlee.calibration.int8.measure import Measured, Walk, measure
+from tlee.calibration.int8.fused_exits import FusedExitVariant, cache_of, clips_to_record, fused_exit_variants
+from tlee.calibration.int8.measure import Answered, Measured, measure
 from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
-from tlee.calibration.int8.units import UnitForm, cache_of, clips_to_record, unit_forms
 from tlee.calibration.videos import Parts, VideoReader, check_part
 from tlee.claims import CANNOT_WRITE, CHOOSE_FOLDER, claimed, remove, temporary_folder
 from tlee.errors import BundleError, UsageError
@@ -78,7 +79,7 @@ class Calibration:
 
     Attributes:
         without: segments that have no form, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN.
-        units: forms of units, with what the plan and DELICATE keep in float32.
+        fused exits: forms of fused exits, with what the plan and DELICATE keep in float32.
         activations: of some of the tuning videos, for the bundle.
         plan: found on the tuning videos, of which there were so many.
         held_out: under "FORM, EXITS" the answers of FP32, INT8 and, where that is something else, PLAN, WITH exits and
@@ -88,7 +89,7 @@ class Calibration:
     settings: Settings
     forms: dict[str, Form]
     without: dict[str, str]
-    units: dict[str, UnitForm]
+    fused_exits: dict[str, FusedExitVariant]
     activations: dict[str, np.ndarray]
     plan: Plan
     tuning_videos: int
@@ -115,8 +116,8 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
     forms, without = _make_forms(bundle, parts, reader, settings)
     chains = Chains(bundle, {name: form.model for name, form in forms.items()}, settings.threads)
 
-    def walks(plans: Mapping[str, Sequence[str] | Kept], exits: str) -> dict[str, Walk]:
-        return {name: Walk(chains.keeping(kept), _policy(bundle, settings, exits)) for name, kept in plans.items()}
+    def walks(plans: Mapping[str, Sequence[str] | Kept], exits: str) -> dict[str, Answered]:
+        return {name: Answered(chains.keeping(kept), _policy(bundle, settings, exits)) for name, kept in plans.items()}
 
     def compared(plans: Sequence[Kept]) -> dict[Kept, Comparison]:
         names = {str(sorted(kept)): kept for kept in plans}
@@ -132,8 +133,8 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
     ways = {f"{name}, {exits}": w for exits in (WITH, WITHOUT) for name, w in walks(plans, exits).items()}
     held_out = measure(bundle, ways, "held-out", reader.held_out(parts.held_out, "reporting"), reader.unreadable)
     tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
-    units = unit_forms(bundle, forms, plan.kept)
-    return Calibration(settings, forms, without, units, activations, plan, tuning_videos, held_out)
+    fused_exits = fused_exit_variants(bundle, forms, plan.kept)
+    return Calibration(settings, forms, without, fused_exits, activations, plan, tuning_videos, held_out)
 
 
 def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
@@ -150,7 +151,7 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
         writer.remove(FORMS)
         writer.remove(CACHES)
         entries: dict[str, dict[str, Any]] = {}
-        forms: dict[str, Form | UnitForm] = {**calibration.forms, **calibration.units}
+        forms: dict[str, Form | FusedExitVariant] = {**calibration.forms, **calibration.fused_exits}
         for name, form in forms.items():
             entries[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
             writer.add(entries[name]["file"], form.model)
@@ -169,7 +170,7 @@ def _make_forms(
     bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
 ) -> tuple[dict[str, Form], dict[str, str]]:
     without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
-    without.update({name: STAYS_FP32 for name in DELICATE if name in bundle.segments})
+    without.update({name: STAYS_FP32 for name in FP32_ONLY if name in bundle.segments})
     weighted = [name for name in bundle.segments if name not in without]
     with _folder_beside(bundle.path) as folder:
         samples, given = _samples(bundle, weighted, parts, reader, settings, folder)

@@ -61,7 +61,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.calibration.int8.page import agreement_rows, kept_text, target_text
+    from tlee.reports.int8_page import agreement_rows, kept_text, target_text
 
     head, *rows = agreement_rows(report)
     videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
@@ -78,8 +78,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make INT8 forms of a bundle's segments and units, keep out of INT8 what is too sensitive, and "
-        "measure what changes. The forms are written into the bundle, and four frames of the videos with them.",
+        description="Make INT8 forms of a bundle's segments and fused exits, keep out of INT8 what is too sensitive, "
+        "and measure what changes. The forms are written into the bundle, and four frames of the videos with them.",
         epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use or unreadable bundle; then "
         "nothing was written.",
     )

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tlee.bundle import Bundle
+from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.files import CANNOT_WRITE
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
-from tlee.training.datasets import Entry
 
 NEVER = 2.0  # a threshold that no confidence and no score reaches
 
@@ -132,7 +132,7 @@ def collect(
     chain, answered = Chain(bundle, recorder), []
     for entry, frames in videos:
         try:
-            for _ in walk(chain, frames, policy):
+            for _ in exit_steps(chain, frames, policy):
                 pass
             answered.append(entry)
         except SegmentError as error:

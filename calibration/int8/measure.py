@@ -12,17 +12,17 @@ import numpy as np
 from tlee.bundle import Bundle
 from tlee.calibration.videos import check_part
 from tlee.costs import Costs, frame_ends
+from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError, SegmentError
 from tlee.evaluation.evaluate import softmax
-from tlee.evaluation.metrics import correct, targets_of, wilson
 from tlee.evaluation.results import Answer, Answers, rounded
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy
+from tlee.reports.metrics import correct, targets_of, wilson
 from tlee.runtime.chain import Chain
-from tlee.training.datasets import Entry
 
 
-class Walk(NamedTuple):
+class Answered(NamedTuple):
     """A way of answering: a chain, and a policy of its own (the random exit's draws go on from video to video)."""
 
     chain: Chain
@@ -77,7 +77,7 @@ class Measured:
 
 def measure(
     bundle: Bundle,
-    walks: Mapping[str, Walk],
+    walks: Mapping[str, Answered],
     part: str,
     videos: Iterable[tuple[Entry, np.ndarray]],
     failed: dict[Path, InputError],
@@ -110,13 +110,13 @@ def measure(
     return Measured(entries, arrays, len(bundle.labels), length, bundle.exits, costs.full(length))
 
 
-def answer(way: Walk, frames: np.ndarray, costs: Costs) -> Answer:
+def answer(way: Answered, frames: np.ndarray, costs: Costs) -> Answer:
     """One video's answer.
 
     Raises:
         SegmentError: something computed is not a number.
     """
-    steps = list(walk(way.chain, frames, way.policy))
+    steps = list(exit_steps(way.chain, frames, way.policy))
     last = steps[-1]  # its values hold: nothing has run since
     logits = way.chain.array(last.values.logits)[0] / way.policy.thresholds.temperature[last.exit]
     layers = tuple(steps[i].exit for i in frame_ends(steps))

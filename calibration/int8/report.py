@@ -30,10 +30,10 @@ from typing import Any
 
 from tlee.bundle import MANIFEST, Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
-from tlee.calibration.int8.page import page
 from tlee.calibration.videos import VideoReader
 from tlee.evaluation.report import JSON, write_text
 from tlee.files import sha256
+from tlee.reports.int8_page import page
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's

@@ -12,7 +12,7 @@ from tlee.calibration.thresholds.policies import NEVER, Policies
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.costs import Costs
 from tlee.evaluation.replay import RepeatingChain
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.modes import fixed_exits
 from tlee.policy import RandomExit, Thresholds
 
@@ -40,7 +40,7 @@ def _settings(count: int) -> list[float]:
 
 
 @dataclass
-class Rivals:
+class Baselines:
     """Random and fixed exits, video after video.
 
     Attributes:
@@ -62,8 +62,8 @@ class Rivals:
     def add(self, clip: np.ndarray, labels: tuple[int, ...]) -> None:
         """Let them answer a video, (T, H, W, 3). Raises SegmentError: something computed is not a number."""
         frames = self.chain.frames_of(clip)
-        predicted = [[self._predicted(s) for s in walk(self.chain, frames, policy)] for policy in self._fixed]
-        steps = [(step, self._predicted(step)) for step in walk(self.chain, frames, self._random)]
+        predicted = [[self._predicted(s) for s in exit_steps(self.chain, frames, policy)] for policy in self._fixed]
+        steps = [(step, self._predicted(step)) for step in exit_steps(self.chain, frames, self._random)]
         self.fixed.append(np.isin(np.array(predicted).T, labels))
         self.random.append((steps[-1][1] in labels, self.costs.spent([step for step, _ in steps])))
 

@@ -83,7 +83,7 @@ def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.calibration.thresholds.page import point_rows, rival_rows, simulation_text
+    from tlee.reports.thresholds_page import point_rows, rival_rows, simulation_text
 
     videos = report["data"]["videos"]
     head = f"{report['subject']['name']}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"

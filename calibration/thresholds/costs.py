@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 
 class GraphProfile(Section):
-    """One run of a segment or unit, means; and what it computes, to tell whose profile it is."""
+    """One run of a segment or fused exit, means; and what it computes, to tell whose profile it is."""
 
     milliseconds: float = Field(gt=0, le=1e9)
     millijoules: float | None = Field(None, gt=0, le=1e12)
@@ -50,7 +50,7 @@ class Metric(NamedTuple):
 
 
 def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
-    """Costs of a bundle's segments, or of its units where the device ran these.
+    """Costs of a bundle's segments, or of its fused exits where the device ran these.
 
     Args:
         profile: the file that tlee-bench wrote on the device; None for MACs.

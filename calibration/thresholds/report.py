@@ -32,17 +32,17 @@ import numpy as np
 from tlee.bundle import MANIFEST, Bundle, amend_bundle
 from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
-from tlee.calibration.thresholds.page import page
 from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.thresholds.tune import Tuner, Tuning
-from tlee.evaluation.metrics import wilson
+from tlee.data.labelled.listing import Entry
 from tlee.evaluation.report import JSON, write_text
 from tlee.evaluation.results import rounded
 from tlee.files import sha256, write_json
+from tlee.reports.metrics import wilson
+from tlee.reports.thresholds_page import page
 from tlee.runtime import Result
-from tlee.training.datasets import Entry
 
 FORMAT = 1
 

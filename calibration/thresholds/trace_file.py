@@ -18,11 +18,11 @@ import numpy as np
 from tlee.bundle import Bundle
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.videos import Parts
+from tlee.data.labelled.listing import Entry, Listing
 from tlee.errors import UsageError
-from tlee.files import sha256, whole_file
+from tlee.files import atomic_write, sha256
 from tlee.models.config import MAX_FRAMES
 from tlee.reading import MB, read_bytes
-from tlee.training.datasets import Entry, Listing
 
 FORMAT = 2
 RECORD_AGAIN = "record again: tlee-tune with --data"
@@ -70,7 +70,7 @@ def save_trace(path: str | Path, content: TraceFile) -> None:
     head: dict[str, Any] = {key: getattr(content, key) for key in ("model", "precision", "frames", "data")}
     head["videos"] = [[[str(e.path), e.labels, e.frames] for e in part.entries] for part in content.videos]
     head |= {"format": FORMAT, "classes": content.videos.tuning.classes, "sha256": _hash(arrays)}
-    with whole_file(str(path), "wb") as stream:
+    with atomic_write(str(path), "wb") as stream:
         np.savez_compressed(stream, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
 
 

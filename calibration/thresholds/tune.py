@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tlee.bundle import Bundle
-from tlee.calibration.thresholds.baselines import Rivals, published_rule, shared_rule
+from tlee.calibration.thresholds.baselines import Baselines, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import Target, named_points
 from tlee.calibration.thresholds.policies import Policies, drawn_odds, from_odds
@@ -24,13 +24,13 @@ from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Recording, record
 from tlee.calibration.thresholds.trace_file import TraceFile, fingerprint
 from tlee.calibration.videos import Parts, VideoReader, check_part
+from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.evaluation.replay import replaying_chain
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer, Result
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.training.datasets import Entry
 
 REFERENCES = 640  # policies drawn to decide which states of a video are recorded
 Videos = Iterable[tuple[Entry, np.ndarray]]
@@ -75,7 +75,7 @@ class HeldOut:
     front: Outcomes
     published: Outcomes
     shared: Outcomes
-    rivals: Rivals
+    rivals: Baselines
     results: dict[str, list[Result]]
     calibration_error: np.ndarray
 
@@ -133,7 +133,7 @@ class Tuner:
             raise UsageError(self.bundle.path, "the trace was recorded of another model", "record again with --data")
         table = frame_costs(metric.costs, self.frames)
         front, simulated = search_front(lambda p: simulate(traced.trace, p, table), traced.temperature, seed)
-        rivals = Rivals(self._chain, self.frames, self.exits, metric.costs)
+        rivals = Baselines(self._chain, self.frames, self.exits, metric.costs)
         videos = self.reader.tuning(traced.videos.tuning, "running")
         again, _ = self._record(videos, front, lambda entry, clip: rivals.add(clip, entry.labels))
         if len(again) != len(traced.trace.root):
@@ -147,7 +147,7 @@ class Tuner:
     def _verify(self, traced: TraceFile, metric: Metric, front: Policies, points: dict[str, int]) -> HeldOut:
         table = frame_costs(metric.costs, self.frames)
         published, shared = published_rule(self.exits), shared_rule(self.exits)
-        rivals = Rivals(self._chain, self.frames, self.exits, metric.costs)
+        rivals = Baselines(self._chain, self.frames, self.exits, metric.costs)
         results: dict[str, list[Result]] = {name: [] for name in points}
         plain = {
             name: Recognizer(

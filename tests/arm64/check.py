@@ -15,8 +15,8 @@ def pictures(folder: Path, bundle: Path, clips: list[Path]) -> None:
     import cv2
 
     from tlee.bundle import Bundle
+    from tlee.data.video import open_clip
     from tlee.frames import prepare
-    from tlee.video import open_clip
 
     spec = Bundle.open(str(bundle)).frames
     if spec.resize != spec.crop:

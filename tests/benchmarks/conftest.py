@@ -5,9 +5,9 @@ from time import perf_counter
 import pytest
 from conftest import write_clip
 
-from tlee.benchmarks.power.recorder import Recorder
-from tlee.benchmarks.power.sources import Sample, Source
 from tlee.bundle import Bundle
+from tlee.power.recorder import Recorder
+from tlee.power.sources import Sample, Source
 
 
 class Steady(Source):

@@ -15,7 +15,7 @@ from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.errors import UsageError
 from tlee.modes import EARLY, LAYER, NONE, PLAIN, RANDOM
-from tlee.runtime.backends import Choice
+from tlee.runtime.backends import BackendConfig
 
 SHORT = Plan([EARLY, NONE], [None], rounds=4, block=0.02, cold=0, sustained=0.05, power="none")
 
@@ -24,9 +24,9 @@ SHORT = Plan([EARLY, NONE], [None], rounds=4, block=0.02, cold=0, sustained=0.05
 def run(bundle, clips, tmp_path):
     """Measures, and checks what every report must hold."""
 
-    def measure(plan=SHORT, videos=None, units=FUSED, **changes):
+    def measure(plan=SHORT, videos=None, exit_graphs=FUSED, **changes):
         videos = videos or find_videos([str(clips)], bundle.labels)
-        bench = Bench(bundle, Choice("cpu", units), videos, plan._replace(**changes), lambda text: None)
+        bench = Bench(bundle, BackendConfig("cpu", exit_graphs), videos, plan._replace(**changes), lambda text: None)
         report = bench.run()
         save_report(str(tmp_path / "report.json"), report)
         assert load_report(str(tmp_path / "report.json")) == report
@@ -43,7 +43,9 @@ def measured(small_bundle, tmp_path_factory):
     for label, frames in (("jump", 9), ("walk", 14)):
         (folder / label).mkdir()
         write_clip(folder / label / f"{label}.mp4", frames)
-    return Bench(bundle, Choice("cpu"), find_videos([str(folder)], bundle.labels), SHORT, lambda text: None).run()
+    return Bench(
+        bundle, BackendConfig("cpu"), find_videos([str(folder)], bundle.labels), SHORT, lambda text: None
+    ).run()
 
 
 @pytest.fixture
@@ -76,10 +78,10 @@ def test_exits_and_answers_are_of_one_pass(report):
     assert sum(none["parts"].values()) == pytest.approx(none["latency"]["mean"]["value"], rel=0.5)
 
 
-@pytest.mark.parametrize("units", [FUSED, SEPARATE])
-def test_every_graph_of_the_chain_is_measured_for_itself(run, report, bundle, units):
-    report = run(units=units) if units == SEPARATE else report
-    assert [graph["name"] for graph in report["graphs"]] == [*bundle.chain(units), "frame"]
+@pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
+def test_every_graph_of_the_chain_is_measured_for_itself(run, report, bundle, exit_graphs):
+    report = run(exit_graphs=exit_graphs) if exit_graphs == SEPARATE else report
+    assert [graph["name"] for graph in report["graphs"]] == [*bundle.chain(exit_graphs), "frame"]
     assert all(len(graph["milliseconds"]) == 4 and graph["latency"]["runs"] > 4 for graph in report["graphs"])
     costs = profile(report)
     assert set(costs["graphs"]) == {graph["name"] for graph in report["graphs"]}
@@ -110,7 +112,7 @@ def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
     bundle.manifest["exit_rule"]["operating_points"] = points
     unlabelled = [video._replace(label=None) for video in find_videos([str(clips)], bundle.labels)]
     plan = SHORT._replace(modes=[EARLY, LAYER, NONE], points=["fast"], rounds=1, sustained=0.0)
-    report = Bench(bundle, Choice("cpu"), unlabelled, plan, lambda text: None).run()
+    report = Bench(bundle, BackendConfig("cpu"), unlabelled, plan, lambda text: None).run()
     found = [(mode["answers"]["accuracy"], mode["answers"]["of"]) for mode in report["modes"]]
     assert found == [(0.9, "tuning"), (None, None), (None, None)]
 
@@ -148,7 +150,7 @@ def test_an_interrupted_measurement_reports_what_it_has(bundle, clips):
         if text == "round 2 of 4: " + NONE:
             raise KeyboardInterrupt
 
-    bench = Bench(bundle, Choice("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell)
+    bench = Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell)
     report = bench.run()
     assert bench.interrupted and report["graphs"] == [] and report["sustained"] is None
     assert {mode["name"]: len(mode["blocks"]) for mode in report["modes"]} == {EARLY: 1, NONE: 1}
@@ -162,7 +164,7 @@ def test_one_interrupted_before_anything_was_measured_reports_nothing(bundle, cl
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Bench(bundle, Choice("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell).run()
+        Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell).run()
 
 
 def test_new_processes_are_timed_from_their_start(bundle, clips):
@@ -198,7 +200,7 @@ def test_a_boards_engines_are_measured_by_its_own_clock(nano, load, clips):
     bundle = Bundle.open(str(nano))
     videos = find_videos([str(clips)], bundle.labels)
     plan = SHORT._replace(modes=[EARLY, NONE], rounds=2, sustained=0.0)
-    report = Bench(bundle, Choice("auto"), videos, plan, lambda text: None).run()
+    report = Bench(bundle, BackendConfig("auto"), videos, plan, lambda text: None).run()
     assert report["environment"]["backend"].startswith("TensorRT 8.2.1")
     assert report["environment"]["precision"] == "fp16"  # as the engines were built, whatever ONNX Runtime would run
     assert all(mode["overlapped"] for mode in report["modes"])

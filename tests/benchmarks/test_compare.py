@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from launches import LENGTHS, launch
-from reports import example_report, without_power
+from helpers.measurement_reports import example_report, without_power
+from helpers.simulated_launches import LENGTHS, launch
 
-from tlee.benchmarks import statistics
-from tlee.benchmarks.compare import SAME, compare, lines
 from tlee.errors import UsageError
 from tlee.modes import EARLY, FRAME, NONE
+from tlee.reports import statistics
+from tlee.reports.comparison import SAME, compare, lines
 
 MODES = (EARLY, FRAME, NONE)
 EMPTY = without_power(example_report(rounds=1, modes=(EARLY, NONE), videos=len(LENGTHS)))

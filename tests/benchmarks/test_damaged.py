@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from reports import example_report
+from helpers.measurement_reports import example_report
 
 from tlee import cli
 from tlee.benchmarks.cli import PROGRAM, command

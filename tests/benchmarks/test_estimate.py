@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from tlee.benchmarks import estimate, fit
 from tlee.benchmarks.development import published
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
+from tlee.reports import estimate, fit
 from tlee.runtime.results import Frame, Result
 
 FITTED = ["jetson-nano", "tx2", "agx-xavier"]
@@ -104,9 +104,9 @@ def test_published_networks_are_counted_as_an_export_counts(network):
 
 def test_a_unit_takes_as_long_as_its_segments(bundle):
     times = estimate.estimate(bundle, "jetson-nano").milliseconds
-    assert set(times) == set(bundle.segments) | set(bundle.units)
-    for name, unit in bundle.units.items():
-        assert times[name] == pytest.approx(sum(times[part] for part in unit.segments))
+    assert set(times) == set(bundle.segments) | set(bundle.fused_exits)
+    for name, fused in bundle.fused_exits.items():
+        assert times[name] == pytest.approx(sum(times[part] for part in fused.segments))
 
 
 @pytest.mark.parametrize("board", sorted(estimate.BOARDS))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from kills import command, sweep
+from helpers.kills import command, sweep
 
 from tlee.benchmarks.report import load_report
 

@@ -8,12 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
-from pages import Elements
+from helpers.html_elements import Elements
+from helpers.measurement_reports import example_comparison, example_report, without_extras, without_power
 from PIL import Image
-from reports import example_comparison, example_report, without_extras, without_power
 
-from tlee.benchmarks.page import _answers, _head, _power, _spread, comparison_page, page
 from tlee.modes import EARLY, NONE
+from tlee.reports.measurement_page import _answers, _head, _power, _spread, comparison_page, page
 
 EVIL = '<b onclick="x">$x_1$ ünd 走</b>&amp;"\''
 PLOTS = 10  # of a report with everything

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from reports import example_report, without_power
+from helpers.measurement_reports import example_report, without_power
 
 from tlee.benchmarks.report import load_report, save_report
 from tlee.errors import UsageError

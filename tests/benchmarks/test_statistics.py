@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from launches import launch, times
+from helpers.simulated_launches import launch, times
 from scipy import special, stats
 
-from tlee.benchmarks import statistics
+from tlee.reports import statistics
 
 
 def series(seed, shape=np.ones_like):

@@ -9,7 +9,7 @@ from tlee.bundle import FUSED, SEPARATE
 from tlee.errors import UsageError
 from tlee.modes import EARLY, FRAME, LAYER, NONE, RANDOM
 from tlee.runtime import Recognizer
-from tlee.runtime.backends import Choice, open_backend
+from tlee.runtime.backends import BackendConfig, open_backend
 
 ALL = [EARLY, LAYER, FRAME, RANDOM, NONE]
 
@@ -18,8 +18,8 @@ ALL = [EARLY, LAYER, FRAME, RANDOM, NONE]
 def modes(bundle):
     opened = []
 
-    def make(names=ALL, points=(None,), content=True, units=FUSED):
-        opened.append(open_backend(bundle, Choice("cpu", units)))
+    def make(names=ALL, points=(None,), content=True, exit_graphs=FUSED):
+        opened.append(open_backend(bundle, BackendConfig("cpu", exit_graphs)))
         return {mode.name: mode for mode in chosen_modes(bundle, opened[-1], names, points, content)}
 
     yield make
@@ -27,11 +27,11 @@ def modes(bundle):
         one.backend.close()
 
 
-@pytest.mark.parametrize("units", [FUSED, SEPARATE])
+@pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
 @pytest.mark.parametrize("early", [True, False])
-def test_answers_are_those_of_a_recogniser(bundle, clips, modes, units, early):
-    mode = modes([EARLY if early else NONE], units=units)[EARLY if early else NONE]
-    with Recognizer.load(bundle, backend="cpu", early_exit=early, units=units) as recognizer:
+def test_answers_are_those_of_a_recogniser(bundle, clips, modes, exit_graphs, early):
+    mode = modes([EARLY if early else NONE], exit_graphs=exit_graphs)[EARLY if early else NONE]
+    with Recognizer.load(bundle, backend="cpu", early_exit=early, exit_graphs=exit_graphs) as recognizer:
         for video in find_videos([str(clips)], bundle.labels):
             one, other = mode.recognize(video), recognizer.recognize(video.clip)
             timeless = [frame._replace(milliseconds=0) for frame in other.frames]
@@ -78,7 +78,7 @@ def test_noise_measures_only_what_does_not_depend_on_content(bundle, modes):
 
 
 def test_a_bundle_with_exits_is_no_plain_backbone(bundle):
-    opened = open_backend(bundle, Choice("cpu"))
+    opened = open_backend(bundle, BackendConfig("cpu"))
     with pytest.raises(UsageError, match="has 3 exits; export it with --plain"):
         plain_mode(bundle, opened)
     opened.backend.close()

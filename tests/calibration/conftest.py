@@ -16,15 +16,15 @@ from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.int8 import calibrate
 from tlee.calibration.int8.collect import sampling_policy
 from tlee.calibration.thresholds import search
+from tlee.data.labelled.listing import Entry, Listing, read_listing
+from tlee.data.labelled.loader import Clips
 from tlee.export.exporter import export_bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.checkpoint import save_checkpoint
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.training.clips import Clips
-from tlee.training.datasets import Entry, Listing, read_listing
 
 CLASSES = ("jump", "run", "walk")
 PER_CLASS = 16
@@ -98,7 +98,7 @@ def thresholds_amid(bundle: Bundle, listing: Listing) -> dict[str, list[float]]:
     """For each exit the confidence and score that so large a share of its answers stays below."""
     chain, clips = Chain(bundle, OnnxBackend(bundle, threads=1)), Clips(listing, bundle.frames)
     policy = sampling_policy(bundle, early_exit=False)
-    steps = [s for i in range(len(clips)) for s in walk(chain, clips[(0, i)].frames.numpy(), policy)]
+    steps = [s for i in range(len(clips)) for s in exit_steps(chain, clips[(0, i)].frames.numpy(), policy)]
     amid: dict[str, list[float]] = {"first": [], "layer": [], "gate": [], "temperature": [1.0] * bundle.exits}
     for b in range(bundle.exits):
         values = [step.values for step in steps if step.exit == b]
@@ -150,7 +150,7 @@ def spread(model: Tlee, clips: torch.Tensor) -> None:
     for b, branch in enumerate(model.branches):
         branch.project.bias += (features[tail] - features[b]).mean((0, 1))
     policy = ExitPolicy(clips.shape[1], Thresholds.of(model.exits, 2, 2, 2))
-    steps = [step for clip in clips for step in walk(TorchStages(model), clip, policy)]
+    steps = [step for clip in clips for step in exit_steps(TorchStages(model), clip, policy)]
     per_frame = model.config.model.heads == "per_frame"
     outputs = []
     for t in range(clips.shape[1] if per_frame else 1):
@@ -175,7 +175,7 @@ def answered_videos(tmp_path_factory, lively_bundle, bars, bar_clips) -> Path:
     never = Thresholds.of(bundle.exits, 2, 2, 2)
     for i, (path, clip) in enumerate(zip(bars, bar_clips)):
         only = {0: 0, 3: 1}.get(i % 6, 2)
-        *_, last = walk(chain, clip, ExitPolicy(4, never, frame_exit=False, only=only))
+        *_, last = exit_steps(chain, clip, ExitPolicy(4, never, frame_exit=False, only=only))
         folder = root / bundle.labels[chain.array(last.values.logits)[0].argmax()]
         folder.mkdir(exist_ok=True)
         os.link(path, folder / path.name)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import onnx
 import pytest
-import rtx
 from conftest import write_clip
+from helpers import tensorrt_rtx
 
 from tlee import cli
 from tlee.activations import Activations, difference
@@ -65,8 +65,8 @@ def test_the_bundle_has_forms_caches_and_a_plan(calibrated, bundle_of_all_exits)
     bundle.verify()
     variant = bundle.manifest["variants"]["int8"]
     segments = {"split0", "split1", "split2", "branch0", "branch1"}
-    units = {f"exit{b}" for b in range(2) if f"branch{b}" not in variant["kept"]}
-    assert set(variant["forms"]) == segments | units
+    fused_exits = {f"exit{b}" for b in range(2) if f"branch{b}" not in variant["kept"]}
+    assert set(variant["forms"]) == segments | fused_exits
     assert set(variant["kept"]) < segments
     for name in segments:
         form = (calibrated[0] / variant["forms"][name]["file"]).read_bytes()
@@ -94,18 +94,18 @@ def test_a_unit_is_in_int8_where_its_branch_is(calibrated):
     bundle = Bundle.open(calibrated[0])
     variant = bundle.manifest["variants"]["int8"]
     for b in range(2):
-        unit, branch = f"exit{b}", f"branch{b}"
+        fused, branch = f"exit{b}", f"branch{b}"
         if branch in variant["kept"]:
-            assert bundle.read(unit, "int8") == bundle.read(unit)
+            assert bundle.read(fused, "int8") == bundle.read(fused)
             continue
-        form = onnx.load_from_string(bundle.read(unit, "int8"))
+        form = onnx.load_from_string(bundle.read(fused, "int8"))
         # Which part each pair belongs to: none to the delicate ones.
         pairs = {node.name.split("/")[0] for node in form.graph.node if node.op_type == "QuantizeLinear"}
-        assert pairs == {branch} and rtx.build(form.SerializeToString()) > 0
-        scales, own = (read_cache(bundle.read_file(variant["forms"][n]["cache"]))[1] for n in (unit, branch))
+        assert pairs == {branch} and tensorrt_rtx.build(form.SerializeToString()) > 0
+        scales, own = (read_cache(bundle.read_file(variant["forms"][n]["cache"]))[1] for n in (fused, branch))
         named = {name if name == f"x{b}" else f"{branch}/{name}": scale for name, scale in own.items()}
         assert scales == named
-        plain = onnx.load_from_string(bundle.read(unit))  # what a cache is used with
+        plain = onnx.load_from_string(bundle.read(fused))  # what a cache is used with
         assert set(scales) <= {name for node in plain.graph.node for name in (*node.input, *node.output)}
     assert "exit2" not in variant["forms"]  # its tail only pools
 

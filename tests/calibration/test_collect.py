@@ -5,12 +5,12 @@ import pytest
 
 from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
+from tlee.data.labelled.loader import Clips
 from tlee.errors import UsageError
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.training.clips import Clips
 
 
 class Counting:
@@ -80,7 +80,7 @@ def test_samples_are_what_the_chain_gave(bundle, backend, videos, tmp_path):
 def test_recording_changes_no_answer(bundle, backend, videos, tmp_path):
     recorder, policy = Recorder(bundle, backend, str(tmp_path), all_of(bundle, 3)), sampling_policy(bundle)
     for _, frames in videos[:5]:
-        plain, recorded = (list(walk(Chain(bundle, b), frames, policy)) for b in (backend, recorder))
+        plain, recorded = (list(exit_steps(Chain(bundle, b), frames, policy)) for b in (backend, recorder))
         assert [s.values.confidence for s in plain] == [s.values.confidence for s in recorded]
 
 

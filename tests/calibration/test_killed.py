@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kills import command, sweep
+from helpers.kills import command, sweep
 
 from tlee.bundle import Bundle
 

@@ -8,7 +8,7 @@ from conftest import SMALL, enliven, small_model
 from tlee.bundle import Bundle
 from tlee.calibration.int8 import calibrate as int8
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Settings, calibrate
-from tlee.calibration.int8.measure import Walk, measure
+from tlee.calibration.int8.measure import Answered, measure
 from tlee.calibration.int8.plan import Chains, PlannedBackend, Targets, find_plan
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.videos import VideoReader, divide
@@ -115,7 +115,7 @@ def test_a_plan_of_no_int8_answers_as_float32(bundle, parts, calibration):
     chains = Chains(bundle, {name: form.model for name, form in calibration.forms.items()}, threads=1)
     plans = {"fp32": calibration.forms, "none": list(calibration.forms), "all": []}
     walks = {
-        name: Walk(chains.keeping(kept), exit_policy("gm", bundle.frames.length, bundle.thresholds()))
+        name: Answered(chains.keeping(kept), exit_policy("gm", bundle.frames.length, bundle.thresholds()))
         for name, kept in plans.items()
     }
     found = measure(bundle, walks, "tuning", VideoReader(bundle.frames).tuning(parts.tuning, ""), {})
@@ -182,15 +182,15 @@ def test_models_of_all_parts_are_calibrated(parts, small_checkpoint, labelled, t
     calibration = calibrate(bundle, divided, VideoReader(bundle.frames), settings)
     weighted = {name for name, segment in bundle.segments.items() if segment.macs}
     assert set(calibration.forms) == weighted - {"frm", "head", "gate"}
-    # The tail only pools: the last unit is in INT8 where the neck is.
-    assert set(calibration.units) == {"exit0", "exit1", *(["exit2"] if "neck" in parts else [])}
-    for name, unit in calibration.units.items():
-        inside = {node.name.split("/")[0] for node in onnx.load_from_string(unit.model).graph.node}
-        assert set(bundle.units[name].segments) == inside
+    # The tail only pools: the last fused exit is in INT8 where the neck is.
+    assert set(calibration.fused_exits) == {"exit0", "exit1", *(["exit2"] if "neck" in parts else [])}
+    for name, fused in calibration.fused_exits.items():
+        inside = {node.name.split("/")[0] for node in onnx.load_from_string(fused.model).graph.node}
+        assert set(bundle.fused_exits[name].segments) == inside
         # What goes from segment to segment is one value, whose range holds for both.
-        branch = bundle.units[name].segments[0]
+        branch = bundle.fused_exits[name].segments[0]
         between = f"{branch}/feature" if {"neck", "frm"} & set(inside) else "z"
         ranges = [calibration.forms[part].ranges["feature"] for part in (branch, "neck") if part in calibration.forms]
-        assert unit.ranges[between] == max(ranges)
+        assert fused.ranges[between] == max(ranges)
     if parts.get("gate") == "random":  # the same draws for every form
         assert calibration.compared(INT8, WITH)["exit_agreement"] == 1

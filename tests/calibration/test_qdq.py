@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import rtx
 from conftest import SMALL, enliven, small_model
+from helpers import tensorrt_rtx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from tlee.calibration.int8.qdq import misplaced, quantised
@@ -188,7 +188,7 @@ def test_wrong_ranges_would_be_seen(factor):
 def test_tensorrt_takes_every_form(model):
     for s in segments_of(model).values():
         if s.form:
-            assert rtx.build(s.form) > 0
+            assert tensorrt_rtx.build(s.form) > 0
 
 
 def layer(operator: str, shape: tuple[int, ...], weights: np.ndarray, **attributes) -> Segment:
@@ -221,7 +221,7 @@ def test_weights_have_a_scale_for_each_output_channel(operator, shape, weights, 
     form = onnx.load_from_string(s.form)
     scale = numpy_helper.to_array(next(tensor for tensor in form.graph.initializer if tensor.name == "w_scale"))
     assert scale == pytest.approx(np.abs(np.moveaxis(values, axis, 0).reshape(4, -1)).max(1) / 127, rel=1e-6)
-    assert misplaced(s.form) == [] and deviation(s, s.form) < 0.02 and rtx.build(s.form) > 0
+    assert misplaced(s.form) == [] and deviation(s, s.form) < 0.02 and tensorrt_rtx.build(s.form) > 0
 
 
 def test_a_product_of_two_inputs_is_left_as_it_is():

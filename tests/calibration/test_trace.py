@@ -10,7 +10,7 @@ from tlee.calibration.thresholds.trace import Recording, confidences, record
 from tlee.costs import Costs
 from tlee.errors import SegmentError
 from tlee.evaluation.replay import RepeatingChain, ReplayingChain, replaying_chain
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -70,7 +70,7 @@ class Case:
 
     def answer(self, policy, clip, labels):
         chain = Chain(self.bundle, self.backend)
-        steps = list(walk(chain, clip, policy))
+        steps = list(exit_steps(chain, clip, policy))
         right = chain.array(steps[-1].values.logits)[0].argmax() in labels
         return right, self.costs.spent(steps), steps[-1].frame + 1
 
@@ -170,7 +170,7 @@ def test_confidences_of_a_state_are_those_of_a_walk(plain_case):
     policy = ExitPolicy(4, uniform(3).thresholds(2))
     trace = plain_case.recorded(UNIFORM_ALONE).trace(np.ones(3))
     for root, clip in zip(trace.root, plain_case.clips):
-        steps = [step.values for step in walk(Chain(plain_case.bundle, plain_case.backend), clip, policy)]
+        steps = [step.values for step in exit_steps(Chain(plain_case.bundle, plain_case.backend), clip, policy)]
         assert trace.confidence[root] == pytest.approx([values.confidence for values in steps[:3]], abs=1e-6)
         second = trace.child[root, 2]
         assert list(trace.score[second]) == [np.float32(values.score) for values in steps[3:6]]
@@ -220,7 +220,7 @@ def test_replayed_walks_are_the_plain_chains_bit_for_bit(lively_bundle, bar_clip
     assert type(case.chain) is ReplayingChain
 
     def walked(chain, frames, policy):
-        steps = ((step, chain.array(step.values.logits)[0]) for step in walk(chain, frames, policy))
+        steps = ((step, chain.array(step.values.logits)[0]) for step in exit_steps(chain, frames, policy))
         return [(s.frame, s.exit, s.decision, s.values.confidence, s.values.score, *logits) for s, logits in steps]
 
     for clip in case.clips[:3]:
@@ -240,7 +240,7 @@ def test_features_are_computed_once_per_clip_and_only_of_frames_that_are_used(pl
         (second, uniform(3).thresholds(1), 8),
         (first, uniform(3).thresholds(1), 12),  # another clip's features are not kept
     ):
-        list(walk(chain, chain.frames_of(clip), ExitPolicy(4, policy)))
+        list(exit_steps(chain, chain.frames_of(clip), ExitPolicy(4, policy)))
         assert [ran.count(name) for name in ("split0", "split2", "tail")] == [computed] * 3
 
 

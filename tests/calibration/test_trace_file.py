@@ -16,8 +16,8 @@ from tlee.calibration.thresholds import trace_file
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.thresholds.trace_file import TraceFile, _hash, fingerprint, load_trace, save_trace
 from tlee.calibration.videos import Parts
+from tlee.data.labelled.listing import Entry, Listing
 from tlee.errors import UsageError
-from tlee.training.datasets import Entry, Listing
 
 DATA = {"format": "folders", "split": "val", "held_out": None, "seed": 0}
 

@@ -12,9 +12,8 @@ from onnx import numpy_helper
 
 from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.thresholds import search, tune
-from tlee.calibration.thresholds.baselines import Rivals, margins, published_rule, shared_rule
+from tlee.calibration.thresholds.baselines import Baselines, margins, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import metric_of
-from tlee.calibration.thresholds.page import point_rows, rival_rows, simulation_text
 from tlee.calibration.thresholds.points import Target, named_points
 from tlee.calibration.thresholds.policies import NEVER
 from tlee.calibration.thresholds.report import report_of, store
@@ -22,19 +21,20 @@ from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner
 from tlee.calibration.videos import VideoReader, divide
 from tlee.costs import Costs
+from tlee.data.labelled.listing import read_listing
+from tlee.data.labelled.loader import Clips
 from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.evaluate import evaluate
+from tlee.evaluation.evaluated import EvaluatedBundle
 from tlee.evaluation.replay import replaying_chain
-from tlee.evaluation.subjects import BundleSubject
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.modes import RANDOM
 from tlee.policy import ExitPolicy, Thresholds
+from tlee.reports.thresholds_page import point_rows, rival_rows, simulation_text
 from tlee.runtime import Recognizer
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.training.clips import Clips
-from tlee.training.datasets import read_listing
 
 DATA = {"source": "videos", "format": "folders", "split": "val", "held_out": None, "seed": 0, "share": 0.5}
 MODELS = {"gm-max": {}, "none-none": {"gate": "none", "frm": "none"}, "shift": {"backbone": "mobilenetv2_tsm"}}
@@ -91,7 +91,7 @@ def walked(bundle, part, policy, precision="fp32"):
     chain, rows = Chain(bundle, OnnxBackend(bundle, threads=1, precision=precision)), []
     costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
     for entry, clip in zip(part.entries, frames_of(part, bundle)):
-        steps = list(walk(chain, clip, policy))
+        steps = list(exit_steps(chain, clip, policy))
         predicted = bundle.labels[chain.array(steps[-1].values.logits)[0].argmax()]
         rows.append((predicted == entry.path.parent.name, costs.spent(steps), steps[-1].frame + 1))
     return np.mean(rows, 0)
@@ -304,9 +304,9 @@ def test_the_shared_rule_varies_the_gate_too():
 def contest(request, lively_bundle, listing):
     """Rivals and an evaluation of the same videos."""
     bundle = lively_bundle(**request.param)
-    subject = BundleSubject(bundle.path, threads=1)
+    subject = EvaluatedBundle(bundle.path, threads=1)
     evaluation = evaluate(subject, listing)
-    rivals = Rivals(replaying_chain(bundle, OnnxBackend(bundle, threads=1)), 4, 3, subject.costs)
+    rivals = Baselines(replaying_chain(bundle, OnnxBackend(bundle, threads=1)), 4, 3, subject.costs)
     for entry, clip in zip(evaluation.entries, frames_of(listing, bundle)):
         rivals.add(clip, entry.labels)
     return rivals, evaluation
@@ -327,7 +327,7 @@ def test_rivals_answer_as_in_an_evaluation(contest):
 
 def test_a_video_that_fails_counts_for_no_rival(plain_run, bar_clips, monkeypatch):
     chain = replaying_chain(plain_run.bundle, OnnxBackend(plain_run.bundle, threads=1))
-    rivals = Rivals(chain, 4, 3, plain_run.metric.costs)
+    rivals = Baselines(chain, 4, 3, plain_run.metric.costs)
     rivals.add(bar_clips[0], (0,))
     answer, walks = chain.begin, []
 

@@ -1,7 +1,7 @@
 """Of two commands that write one place the second ends at its start, before it has worked."""
 
 import pytest
-from kills import claimed_elsewhere
+from helpers.kills import claimed_elsewhere
 
 from tlee import cli
 from tlee.calibration.int8.cli import command as calibrate
@@ -23,7 +23,7 @@ from tlee.export.cli import command as export
 def test_the_second_one_is_refused(
     program, command, options, bundle_of_all_exits, labelled_videos, small_checkpoint, tmp_path, monkeypatch, capsys
 ):
-    for module in ("calibration.thresholds.tune", "calibration.int8.calibrate", "evaluation.subjects"):
+    for module in ("calibration.thresholds.tune", "calibration.int8.calibrate", "evaluation.evaluated"):
         monkeypatch.setattr(f"tlee.{module}.OnnxBackend", None)  # no work
     places = {"bundle": bundle_of_all_exits, "videos": labelled_videos, "checkpoint": small_checkpoint}
     place = tmp_path / "other" if "{other}" in options else bundle_of_all_exits

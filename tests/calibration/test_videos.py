@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tlee.calibration.videos import MIN_VIDEOS, VideoReader, divide
+from tlee.data.labelled.listing import Entry, Listing
 from tlee.errors import UsageError
 from tlee.frames import FrameSpec
-from tlee.training.datasets import Entry, Listing
 
 CLASSES = ["jump", "run", "walk"]
 SPEC = FrameSpec(2, [0, 1], 32, 32)

@@ -4,10 +4,10 @@ Nothing here is a list of commands: whatever a document says is run. `tlee-*` an
 in a shell. What is not here is replaced:
 
 - a board, by the doubles of its TensorRT and CUDA, and a camera, by a video;
-- other machines, root's rights, package managers, Docker and Slurm, by `standins.py`, which checks what it is given:
+- other machines, root's rights, package managers, Docker, Slurm: by `helpers/program_doubles.py`, which checks calls:
   `pip install` finds its extras in setup.py and knows the packages; `make` says what it would do, for its targets run
   these tests; ssh and scp reach folders of the scene;
-- what a reader has (clips, models, reports), by small ones of `supposed.py`;
+- what a reader has (clips, models, reports), by small ones of `helpers/document_inputs.py`;
 - ImageNet's weights, by random ones of the same shapes.
 
 What would take minutes is smaller, as REDUCED says.
@@ -24,9 +24,9 @@ import torch
 import torchvision
 import yaml
 from conftest import enliven
-from docs.documents import BOARDS, DOCUMENTS, LANGUAGES, PLACE, WORKSTATION, Step, fences, quotations, steps
-from docs.scene import DOUBLES, Scene, entered
-from docs.supposed import QUICK, Supposed
+from helpers.document_inputs import QUICK, Supposed
+from helpers.document_sandbox import DOUBLES, Scene, entered
+from helpers.documents import BOARDS, DOCUMENTS, LANGUAGES, PLACE, WORKSTATION, Step, fences, quotations, steps
 
 from tlee.engines import process, worker
 from tlee.models.config import Config, validated

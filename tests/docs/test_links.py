@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from conftest import ROOT
-from docs.documents import DOCUMENTS, tokens
+from helpers.documents import DOCUMENTS, tokens
 
 PICTURES = (".svg", ".png", ".jpg")
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pytest
 from conftest import ROOT
+from helpers.rooms import folders
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-FOLDERS = ("tlee", "models", "training", "export", "evaluation", "calibration", "engines", "runtime", "benchmarks")
 BLOCK = re.compile(r"(?:^(Said by [^\n]*):\n\n)?^```text\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"tlee-\w+: ")
 FIELD = re.compile(r"\{[^{}]*\}")
@@ -30,7 +30,7 @@ class Template(NamedTuple):
 def templates() -> list[Template]:
     """Every text in the source, as a pattern in which anything may stand where something is put in."""
     found = set()
-    for path in (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+    for path in (path for folder in folders() for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found.add("".join(str(v.value) if isinstance(v, ast.Constant) else ANYTHING for v in node.values))

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from boards import ENGINES, NANO_KEY, record, table, tlee_build
+from helpers.boards import ENGINES, NANO_KEY, record, table, tlee_build
 
 from tlee.bundle import Bundle
 from tlee.engines.store import EngineStore
@@ -61,7 +61,7 @@ def test_on_a_nano_engines_are_built_in_fp16_with_delicate_layers_in_fp32(built)
     [
         ("8.2", "nano", []),
         pytest.param("8.6", "orin", ["--precision", "int8", "--int8-from", "caches"], marks=pytest.mark.full),
-        pytest.param("10", "orin", ["--precision", "int8", "--units", "separate"], marks=pytest.mark.full),
+        pytest.param("10", "orin", ["--precision", "int8", "--exit-graphs", "separate"], marks=pytest.mark.full),
     ],
     ids=["nano", "orin-8.6-int8-caches", "orin-10-int8"],
 )

@@ -11,8 +11,20 @@ import sys
 import time
 
 import pytest
-from boards import COMMAND, ENGINES, NANO_KEY, PATIENCE, hanging, record, table, tlee_build, until, without, workers
 from doubles.environment import environment
+from helpers.boards import (
+    COMMAND,
+    ENGINES,
+    NANO_KEY,
+    PATIENCE,
+    hanging,
+    record,
+    table,
+    tlee_build,
+    until,
+    without,
+    workers,
+)
 
 from tlee.engines.store import READY, TIMING, UNCHECKED, EngineStore
 from tlee.errors import EngineError
@@ -164,6 +176,6 @@ def test_little_memory_is_told_before_the_build(nano):
 
 
 def test_a_damaged_bundle_is_one_line(board):
-    (board / "units" / "exit0.onnx").write_bytes(b"")
+    (board / "fused_exits" / "exit0.onnx").write_bytes(b"")
     result = tlee_build(board)
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "exit0.onnx" in result.stderr

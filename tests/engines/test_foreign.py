@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from boards import NANO_KEY, table, tlee_build
+from helpers.boards import NANO_KEY, table, tlee_build
 
 from tlee.bundle import Bundle
 from tlee.engines import process, worker

@@ -1,5 +1,5 @@
 import pytest
-from boards import NANO, ORIN, RTX
+from helpers.boards import NANO, ORIN, RTX
 
 from tlee.bundle import SEPARATE, Bundle
 from tlee.engines.jobs import CACHES, Request, plan
@@ -20,13 +20,13 @@ def test_splits_and_exits_are_built_in_the_order_of_the_chain(bundle):
 
 
 def test_on_request_every_segment_is_built_for_itself(bundle):
-    names = list(jobs(bundle, NANO, units=SEPARATE))
+    names = list(jobs(bundle, NANO, exit_graphs=SEPARATE))
     assert names[:2] == ["split0", "split1"] and set(names) == set(bundle.segments)
 
 
 def test_fp16_is_a_flag_where_the_release_allows_it_and_delicate_parts_stay_in_fp32(bundle):
     found = jobs(bundle, NANO)
-    assert found["split0"].source == "segments/split0.onnx" and found["exit0"].source == "units/exit0.onnx"
+    assert found["split0"].source == "segments/split0.onnx" and found["exit0"].source == "fused_exits/exit0.onnx"
     assert all(job.fp16 and not job.int8 for job in found.values())
     assert found["split0"].fp32_layers == () and found["exit1"].fp32_layers == ("frm/", "head/", "gate/")
 
@@ -38,7 +38,7 @@ def test_fp16_is_a_form_where_the_release_reads_precision_from_the_onnx(bundle):
 
 
 def test_delicate_segments_are_built_in_fp32_whatever_was_asked_for(bundle):
-    found = jobs(bundle, ORIN, precision="int8", units=SEPARATE)
+    found = jobs(bundle, ORIN, precision="int8", exit_graphs=SEPARATE)
     for name in ("frm", "head", "gate"):
         assert (found[name].precision, found[name].fp16, found[name].int8) == ("fp32", False, False)
 
@@ -100,14 +100,14 @@ def test_caches_are_refused_by_releases_that_do_not_calibrate(bundle):
 
 def test_a_graph_that_is_not_there_is_refused_with_those_that_are(bundle):
     with pytest.raises(
-        UsageError, match="no graph 'branch0' with fused units; choose of: split0, split1, exit0, exit1"
+        UsageError, match="no graph 'branch0' with fused exits; choose of: split0, split1, exit0, exit1"
     ):
         jobs(bundle, NANO, overrides={"branch0": "fp32"})
 
 
 def test_a_delicate_segment_cannot_be_given_a_lower_precision(bundle):
     with pytest.raises(UsageError, match="^head: always computes in float32"):
-        jobs(bundle, ORIN, units=SEPARATE, overrides={"head": "fp16"})
+        jobs(bundle, ORIN, exit_graphs=SEPARATE, overrides={"head": "fp16"})
 
 
 def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):

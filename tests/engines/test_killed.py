@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from boards import NANO_KEY
 from doubles.environment import environment
-from kills import command, sweep
+from helpers.boards import NANO_KEY
+from helpers.kills import command, sweep
 
 from tlee.bundle import Bundle
 from tlee.engines.store import READY, UNCHECKED, EngineStore

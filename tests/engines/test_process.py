@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from boards import ENGINES, NANO_KEY, PATIENCE, hanging, table, tlee_build, without
 from doubles.environment import environment
+from helpers.boards import ENGINES, NANO_KEY, PATIENCE, hanging, table, tlee_build, without
 
 from tlee.bundle import Bundle
 from tlee.engines import process, worker

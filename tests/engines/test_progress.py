@@ -1,7 +1,7 @@
 import io
 import time
 
-from boards import ORIN
+from helpers.boards import ORIN
 
 from tlee.bundle import Bundle
 from tlee.engines.jobs import Request, plan

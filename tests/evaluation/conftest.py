@@ -10,15 +10,15 @@ import pytest
 import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
+from tlee.data.labelled.listing import Entry, Listing, read_listing
+from tlee.data.labelled.loader import Clips
 from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.export.exporter import export_bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee, TorchStages
 from tlee.modes import EARLY, MODES
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.training.clips import Clips
-from tlee.training.datasets import Entry, Listing, read_listing
 
 NEVER = 2.0  # a threshold that nothing crosses
 
@@ -57,7 +57,7 @@ def lively(clips):
         never, tail = Thresholds.of(model.exits, NEVER, NEVER, NEVER), model.exits - 1
         # The tail alone too: its gate then compares with the tail of the frame before.
         ways = [ExitPolicy(4, never), ExitPolicy(4, never, only=tail)]
-        walks = [[s for clip in clips for s in walk(TorchStages(model), clip, policy)] for policy in ways]
+        walks = [[s for clip in clips for s in exit_steps(TorchStages(model), clip, policy)] for policy in ways]
         exits: dict[str, list[float]] = {"first": [], "layer": [], "gate": []}
         for b in range(model.exits):
             here = [step for step in walks[b == tail] if step.exit == b]

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 import torch
 
+from tlee.data.labelled.listing import Entry, Listing
+from tlee.data.labelled.loader import Clips
 from tlee.errors import UsageError
-from tlee.evaluation.evaluate import Contest, evaluate, fitted
+from tlee.evaluation.evaluate import ModeEvaluator, evaluate, fitted
+from tlee.evaluation.evaluated import open_model
 from tlee.evaluation.results import UNUSED
-from tlee.evaluation.subjects import open_subject
 from tlee.export.exporter import export_bundle
 from tlee.inference import NOT_A_NUMBER, SegmentError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, PLAIN, RANDOM
-from tlee.training.clips import Clips
-from tlee.training.datasets import Entry, Listing
 
 ARRAYS = ("frame", "exit", "layers", "macs")
 
 
 @pytest.fixture(scope="module")
 def subject(checkpoint):
-    return open_subject(checkpoint)
+    return open_model(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def assert_same(one, other):
 
 
 def test_a_bundle_answers_as_its_checkpoint(evaluation, bundle, listing):
-    assert_same(evaluation, evaluate(open_subject(bundle), listing, batch=4))
+    assert_same(evaluation, evaluate(open_model(bundle), listing, batch=4))
 
 
 def test_with_a_temporal_shift_too(tmp_path, lively, listing):
@@ -48,7 +48,7 @@ def test_with_a_temporal_shift_too(tmp_path, lively, listing):
     model = load_checkpoint(tmp_path / "shift.safetensors")
     export_bundle(model, tmp_path / "shift.tlee", tmp_path / "shift.safetensors", verified=False)
     paths = ("shift.safetensors", "shift.tlee")
-    assert_same(*(evaluate(open_subject(tmp_path / path), listing) for path in paths))
+    assert_same(*(evaluate(open_model(tmp_path / path), listing) for path in paths))
 
 
 def test_batch_and_workers_change_nothing(evaluation, subject, listing):
@@ -109,7 +109,7 @@ def test_fixed_exits_reuse_features_of_their_own_exit_only(evaluation, subject, 
 )
 def test_models_without_a_gate_have_all_modes(tmp_path, lively, listing, parts):
     save_checkpoint(tmp_path / "model.safetensors", lively(**parts))
-    evaluation = evaluate(open_subject(tmp_path / "model.safetensors"), listing)
+    evaluation = evaluate(open_model(tmp_path / "model.safetensors"), listing)
     assert set(evaluation.modes[FRAME].frame) == {0, 3}  # the first frame's confidence, or nothing
     random = [evaluation.modes[mode].layers.tolist() for mode in (EARLY, RANDOM)]
     assert (random[0] == random[1]) == (parts["gate"] == "random")
@@ -130,14 +130,14 @@ def test_videos_that_cannot_be_read_are_left_out_with_the_reason(evaluation, sub
 
 
 def test_a_video_for_which_something_is_not_a_number_is_left_out(subject, listing, monkeypatch):
-    answer, count = Contest.answer, iter(range(6))
+    answer, count = ModeEvaluator.answer, iter(range(6))
 
     def sometimes(*arguments):
         if next(count) == 4:
             raise SegmentError("segment head", NOT_A_NUMBER.format("confidence", 0, 1), "check")
         return answer(*arguments)
 
-    monkeypatch.setattr(Contest, "answer", sometimes)
+    monkeypatch.setattr(ModeEvaluator, "answer", sometimes)
     evaluation = evaluate(subject, listing)
     assert list(evaluation.unreadable) == [listing.entries[4].path]
     entries = fitted(listing, subject.labels, subject.path).entries

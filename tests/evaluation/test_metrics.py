@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tlee.evaluation.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
+from tlee.reports.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
 
 
 def test_any_label_of_a_video_is_right():

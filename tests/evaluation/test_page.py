@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import Elements
+from helpers.html_elements import Elements
 
 from tlee.errors import InputError, UsageError
-from tlee.evaluation.page import page
-from tlee.evaluation.plots import CLASSES, hardest, short
 from tlee.evaluation.report import report_folder, report_of, write_report
-from tlee.evaluation.tables import confusion_rows, figures, mode_rows
+from tlee.reports.evaluation_page import page
+from tlee.reports.evaluation_plots import CLASSES, hardest, short
+from tlee.reports.tables import confusion_rows, figures, mode_rows
 
 EVIL = "<script>alert(1)</script> --> & \"'"
 SUBJECT = {

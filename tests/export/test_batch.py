@@ -46,7 +46,7 @@ def fixed(content):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_every_graph_is_for_any_number_of_videos_that_share_a_temperature(exported, precision):
     bundle = Bundle.open(exported)
-    for name, entry in (*bundle.manifest["segments"].items(), *bundle.manifest["units"].items()):
+    for name, entry in (*bundle.manifest["segments"].items(), *bundle.manifest["fused_exits"].items()):
         graph = onnx.load_from_string(bundle.read(name, precision)).graph
         for side, values in (("inputs", graph.input), ("outputs", graph.output)):
             first = {value["name"]: 1 if value["name"] == "temperature" else BATCH for value in entry[side]}

@@ -150,7 +150,7 @@ def test_what_an_engine_computes_on_the_way_out_of_a_layer_is_no_layer_and_no_ma
 
 def test_a_unit_costs_what_its_segments_cost_together(small_bundle):
     bundle = Bundle.open(small_bundle)
-    for unit in bundle.units.values():
+    for fused in bundle.fused_exits.values():
         for count in ("macs", "parameters", "elements", "layers"):
-            parts = [getattr(bundle.segments[name], count) for name in unit.segments]
-            assert getattr(unit, count) == sum(parts) and min(parts) >= 0
+            parts = [getattr(bundle.segments[name], count) for name in fused.segments]
+            assert getattr(fused, count) == sum(parts) and min(parts) >= 0

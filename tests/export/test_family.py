@@ -8,10 +8,10 @@ backbones that differ in size alone one; `make test-all` runs all, full size and
 from pathlib import Path
 
 import pytest
-import rtx
 import torch
 from conftest import enliven
-from int8 import add_int8
+from helpers import tensorrt_rtx
+from helpers.int8_variants import add_int8
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
@@ -57,7 +57,7 @@ def check(bundle: Bundle, folder: Path) -> None:
     # Every step, value and answer as in PyTorch, or there would be no bundle.
     assert verification["runs"] >= 12 and verification["steps"] >= 30
     activations = Activations(bundle)
-    for name in bundle.units:
+    for name in bundle.fused_exits:
         assert deviation(activations, name, bundle.read(name), threads=1) < 1e-5
     for name in bundle.manifest["variants"]["fp16"]["forms"]:
         assert deviation(activations, name, bundle.read(name, "fp16"), threads=1) < HALF_PRECISION, name
@@ -65,7 +65,7 @@ def check(bundle: Bundle, folder: Path) -> None:
     graphs = {file for file in bundle.manifest["files"] if file.endswith(".onnx")}
     for file in graphs:
         check_graph(bundle.read_file(file), bundle.frames.length)
-    assert {job.source for job in rtx.build_all(bundle, folder)} == graphs
+    assert {job.source for job in tensorrt_rtx.build_all(bundle, folder)} == graphs
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)

@@ -6,8 +6,8 @@ import io
 import numpy as np
 import onnx
 import pytest
-import rtx
 from conftest import enliven, small_model
+from helpers import tensorrt_rtx
 from onnx import TensorProto
 
 from tlee.activations import Activations, difference
@@ -45,7 +45,7 @@ def forms(bundle):
 
 
 def test_all_but_the_delicate_have_forms(bundle):
-    assert set(forms(bundle)) == (set(bundle.segments) | set(bundle.units)) - {"frm", "head", "gate"}
+    assert set(forms(bundle)) == (set(bundle.segments) | set(bundle.fused_exits)) - {"frm", "head", "gate"}
     assert bundle.read("head", "fp16") == bundle.read("head")
 
 
@@ -53,7 +53,7 @@ def test_forms_compute_what_float32_does_and_tensorrt_takes_them(bundle):
     activations = Activations(bundle)
     for name in forms(bundle):
         assert 0 < deviation(activations, name, bundle.read(name, "fp16"), threads=1) < HALF_PRECISION, name
-        assert rtx.build(bundle.read(name, "fp16")) > 0
+        assert tensorrt_rtx.build(bundle.read(name, "fp16")) > 0
 
 
 def test_weights_are_in_half_precision_but_for_the_delicate_parts(bundle):
@@ -84,5 +84,5 @@ def test_a_weight_beyond_half_precision_is_an_error_that_names_it():
 
 def test_the_command_says_what_it_made_and_the_library_says_nothing(exported):
     _, out, err = exported
-    assert "fp16: forms of 6 segments and 3 units" in out and err == ""
+    assert "fp16: forms of 6 segments and 3 fused exits" in out and err == ""
     assert out.startswith("small: mobilenetv2")

@@ -63,7 +63,7 @@ def test_what_no_device_would_open_is_refused():
     with pytest.raises(UsageError) as caught:
         check_operators("exit1", graph_of("Ceil"), "workstation")
     assert str(caught.value) == (
-        "unit exit1: the operator 'Ceil', which no bundle may hold; replace that layer of the model"
+        "fused exit exit1: the operator 'Ceil', which no bundle may hold; replace that layer of the model"
     )
 
 

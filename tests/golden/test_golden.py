@@ -7,7 +7,7 @@ from golden.traces import TRACES, load_trace, published_yaml, trace_clip, trace_
 
 from tlee.export import cli
 from tlee.export.exporter import export_bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.model import TorchStages
 from tlee.models.published import load_published
 from tlee.policy import Action, ExitPolicy, Reason, Thresholds, exit_policy
@@ -64,7 +64,7 @@ def clip(trace):
 
 def in_pytorch(model, clip, thresholds):
     policy = ExitPolicy(len(clip), thresholds)
-    for step in walk(TorchStages(model), clip, policy):
+    for step in exit_steps(TorchStages(model), clip, policy):
         z, logits = step.values.z[0].numpy(), step.values.logits[0].numpy()
         yield step.frame, step.exit, step.decision, step.values.confidence, step.values.score, logits, z
 

@@ -11,8 +11,12 @@ from conftest import enliven, small_model
 from PIL import Image
 
 from tlee.bundle import Bundle
+from tlee.data.labelled.augmentation import AugmentConfig
+from tlee.data.labelled.listing import read_listing
+from tlee.data.labelled.loader import Clips
+from tlee.data.video import open_clip, sampled_indices
 from tlee.evaluation.evaluate import evaluate
-from tlee.evaluation.subjects import open_subject
+from tlee.evaluation.evaluated import open_model
 from tlee.export.exporter import export_bundle
 from tlee.frames import PUBLISHED_ORDERS, prepare, published_numbers
 from tlee.info import describe
@@ -21,10 +25,6 @@ from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config
 from tlee.modes import NONE
 from tlee.runtime import Recognizer
 from tlee.runtime.cli import command
-from tlee.training.clips import Clips
-from tlee.training.config import AugmentConfig
-from tlee.training.datasets import read_listing
-from tlee.video import open_clip, sampled_indices
 
 FOLDER = Path(__file__).parent / "loader"
 CLIP = FOLDER / "v_Waves_g01_c01"
@@ -97,7 +97,7 @@ def test_evaluation_and_training_read_the_same(bundle, listing):
         assert all(torch.equal(trained[(epoch, 0)].frames, evaluated) for epoch in range(2))
     with Recognizer.load(bundle, backend="cpu", early_exit=False) as recognizer:
         result = recognizer.recognize(CLIP)
-    answers = evaluate(open_subject(bundle), listing).modes[NONE]
+    answers = evaluate(open_model(bundle), listing).modes[NONE]
     assert answers.predicted.tolist() == [result.class_index]
     assert float(answers.probabilities.max()) == pytest.approx(result.confidence, abs=1e-5)
 

@@ -11,7 +11,7 @@ from golden import golden
 from golden.traces import FOLDER, golden_state
 
 from tlee.export.exporter import export_bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.config import Config
 from tlee.models.model import TorchStages
 from tlee.models.published import load_published
@@ -54,7 +54,7 @@ def in_pytorch(subject):
     model, _ = subject
 
     def steps(clip, thresholds):
-        for step in walk(TorchStages(model), clip, ExitPolicy(len(clip), thresholds)):
+        for step in exit_steps(TorchStages(model), clip, ExitPolicy(len(clip), thresholds)):
             yield step.values.confidence, step.values.score, step.values.logits[0].numpy(), step.values.z[0].numpy()
 
     return lambda *arguments: list(steps(*arguments))

@@ -9,12 +9,12 @@ import pytest
 from conftest import enliven, small_model
 
 from tlee.benchmarks.bench import Bench, Plan
-from tlee.benchmarks.power.sources import open_source
 from tlee.benchmarks.videos import synthetic_videos
 from tlee.errors import UsageError
 from tlee.export.exporter import export_bundle
 from tlee.modes import NONE, RANDOM
-from tlee.runtime.backends import Choice
+from tlee.power.sources import open_source
+from tlee.runtime.backends import BackendConfig
 from tlee.runtime.onnx_session import has_provider
 
 
@@ -33,7 +33,7 @@ def test_energy_and_time_of_every_graph_are_known(power, tmp_path, small_checkpo
         pytest.skip("ONNX Runtime has no CUDA provider here: pip install onnxruntime-gpu")
     bundle = export_bundle(enliven(small_model()), tmp_path / "small.tlee", small_checkpoint, verified=False)
     plan = Plan([NONE, RANDOM], [None], rounds=3, cold=0, sustained=2.0, power=power)
-    report = Bench(bundle, Choice("cuda"), synthetic_videos(bundle), plan, lambda text: None).run()
+    report = Bench(bundle, BackendConfig("cuda"), synthetic_videos(bundle), plan, lambda text: None).run()
     assert report["power"]["source"] == "nvml" and report["power"]["idle"]["watts"] > 0
     assert all(mode["overlapped"] and mode["energy"]["gross"]["value"] > 0 for mode in report["modes"])
     assert all(graph["energy"]["gross"] > 0 for graph in report["graphs"])

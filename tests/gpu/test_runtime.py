@@ -66,10 +66,10 @@ def place(request, bundle, target):
     if name != "tensorrt":
         if not has_provider(name):
             pytest.skip(f"this ONNX Runtime has no {name}")
-        return SimpleNamespace(one={"backend": name}, several={"backend": name}, units=("fused", "separate"))
+        return SimpleNamespace(one={"backend": name}, several={"backend": name}, exit_graphs=("fused", "separate"))
     folders = [build(bundle, target, *options) for options in ([], ["--batch", BATCH])]
     one, several = ({"backend": name, "engine_dir": folder} for folder in folders)
-    return SimpleNamespace(one=one, several=several, units=("fused",))
+    return SimpleNamespace(one=one, several=several, exit_graphs=("fused",))
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,8 @@ def check_results(got, expected):
 @pytest.mark.parametrize("speculate", [False, True])
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_every_step_is_the_cpus(bundle, place, clips, expected, speculate, prefetch):
-    for units in place.units:
-        options = {"units": units, "speculate": speculate, "prefetch": prefetch, **place.one}
+    for exit_graphs in place.exit_graphs:
+        options = {"exit_graphs": exit_graphs, "speculate": speculate, "prefetch": prefetch, **place.one}
         with Recognizer.load(bundle, **options) as recognizer:
             check_results(results(recognizer, clips), expected)
 
@@ -119,13 +119,13 @@ def test_every_step_is_the_cpus(bundle, place, clips, expected, speculate, prefe
 def test_a_split_in_vain_changes_no_answer(bundle, place, clips, expected, monkeypatch):
     with Recognizer.load(bundle, **place.one) as recognizer:
         if place.one["backend"] == "tensorrt":
-            monkeypatch.setattr(recognizer._backend, "pays", lambda *_: True, raising=False)
+            monkeypatch.setattr(recognizer._backend, "should_speculate", lambda *_: True, raising=False)
         for _ in range(5):
             check_results(results(recognizer, clips), expected)
 
 
 def test_separate_engines_answer_the_same(bundle, target, clips, expected):
-    folder = build(bundle, target, "--units", "separate")
+    folder = build(bundle, target, "--exit-graphs", "separate")
     with Recognizer.load(bundle, backend="tensorrt", engine_dir=folder) as recognizer:
         check_results(results(recognizer, clips), expected)
 

@@ -11,7 +11,7 @@ from conftest import small_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlee.errors import UsageError
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.backbones import BACKBONES, Backbone
 from tlee.models.backbones.mobilenetv2 import TSM_NAMES
 from tlee.models.backbones.shift import ShiftedBlock, clip_past, no_past
@@ -249,7 +249,7 @@ def test_a_new_video_begins_without_a_past():
     clip = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     policy = ExitPolicy(4, Thresholds.of(model.exits, 2.0, 2.0, 2.0))
     stages = TorchStages(model)
-    first, second = ([step.values.confidence for step in walk(stages, clip, policy)] for _ in range(2))
+    first, second = ([step.values.confidence for step in exit_steps(stages, clip, policy)] for _ in range(2))
     assert first == second
 
 

@@ -47,12 +47,14 @@ def engines(load, engine_folders, monkeypatch):
     """Loads doubles and, within this process, builds a bundle's engines on them: the fake device, and their folder."""
     monkeypatch.setattr(process, "run", lambda action, folder, request, *_: worker.ACTIONS[action](folder, request))
 
-    def make(bundle, release="8.2", device="nano", cuda="pycuda", units=FUSED, batch=1, fault=None, **changes):
-        folder = engine_folders(bundle.path, release, device, units, batch, fault)
+    def make(bundle, release="8.2", device="nano", cuda="pycuda", exit_graphs=FUSED, batch=1, fault=None, **changes):
+        folder = engine_folders(bundle.path, release, device, exit_graphs, batch, fault)
         if not folder.exists():
             load(release, device, cuda, fault)
             said: list[str] = []
-            Builder(bundle, str(folder), "tensorrt", None, said.append).build(Request("fp32", units=units, batch=batch))
+            Builder(bundle, str(folder), "tensorrt", None, said.append).build(
+                Request("fp32", exit_graphs=exit_graphs, batch=batch)
+            )
             assert said == []
         load(release, device, cuda, **changes)
         return SimpleNamespace(device=sys.modules["cuda_double.device"].DEVICE, folder=str(folder))

@@ -13,7 +13,7 @@ from tlee.errors import InputError, TleeError, UsageError
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import BatchRecognizer, Recognizer
 from tlee.runtime.chain import chain_of
-from tlee.runtime.clips import Task
+from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
 
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -22,7 +22,7 @@ PATIENCE = 120  # seconds, for what should come at once
 
 
 def task(frames, indices=(0, 1, 2, 3)):
-    return Task("mine", frames, list(indices), None, time.perf_counter())
+    return ClipRequest("mine", frames, list(indices), None, time.perf_counter())
 
 
 def breaking(error, after=2):
@@ -94,9 +94,9 @@ def alone(singly):
     return found
 
 
-def batched(lively, rows, elsewhere=False, thresholds=NEVER):
+def batched(lively, rows, is_async=False, thresholds=NEVER):
     backend = OnnxBackend(lively, 1, graphs=lively.chain(), rows=rows)
-    backend.elsewhere = elsewhere  # then frames are read in other threads
+    backend.is_async = is_async  # then frames are read in other threads
     return BatchRecognizer(lively, backend, exit_policy("gm", 4, thresholds), rows)
 
 
@@ -121,12 +121,12 @@ def test_alone_each_is_an_answer_or_one_line(alone):
     )
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("seed", [*range(3), *[pytest.param(seed, marks=pytest.mark.full) for seed in range(3, 200)]])
-def test_in_any_mixture_each_is_answered_as_alone_and_in_order(lively, alone, seed, elsewhere):
+def test_in_any_mixture_each_is_answered_as_alone_and_in_order(lively, alone, seed, is_async):
     drawn = random.Random(seed)
     names = drawn.choices(list(INPUTS), k=40)
-    with batched(lively, drawn.choice([1, 2, 3, 5]), elsewhere) as recognizer:
+    with batched(lively, drawn.choice([1, 2, 3, 5]), is_async) as recognizer:
         found = list(recognizer.recognize(INPUTS[name]() for name in names))
     assert [answered(answer) for answer in found] == [answered(alone[name]) for name in names]
 
@@ -178,11 +178,11 @@ def within_time(function):
     return outcome[0]
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["read here", "read in another thread"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["read here", "read in another thread"])
 @pytest.mark.parametrize("what", ["recognize", "close", "stream"])
-def test_a_recogniser_asked_within_its_own_frames_says_so(lively, what, elsewhere, clip):
+def test_a_recogniser_asked_within_its_own_frames_says_so(lively, what, is_async, clip):
     backend = OnnxBackend(lively, 1, graphs=lively.chain())
-    backend.elsewhere = elsewhere
+    backend.is_async = is_async
     recognizer = Recognizer(lively, chain_of(lively, backend, "fused"), exit_policy("gm", 4, NEVER))
     asks = {
         "recognize": lambda: recognizer.recognize(CLIPS[1]),
@@ -196,10 +196,10 @@ def test_a_recogniser_asked_within_its_own_frames_says_so(lively, what, elsewher
     recognizer.close()
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["read here", "read in another thread"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["read here", "read in another thread"])
 @pytest.mark.parametrize("what", ["recognize", "close", "next"])
-def test_so_does_one_for_several_videos(lively, what, elsewhere):
-    recognizer = batched(lively, 2, elsewhere)
+def test_so_does_one_for_several_videos(lively, what, is_async):
+    recognizer = batched(lively, 2, is_async)
     asks = {
         "recognize": lambda: list(recognizer.recognize(CLIPS)),
         "close": recognizer.close,
@@ -281,11 +281,11 @@ def interrupted_frames(backend):
         yield frame
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_after_an_interrupt_at_any_moment_it_answers_as_before(lively, rows, elsewhere):
+def test_after_an_interrupt_at_any_moment_it_answers_as_before(lively, rows, is_async):
     backend = Interrupting(lively, 1, graphs=lively.chain(), rows=rows)
-    backend.elsewhere = elsewhere
+    backend.is_async = is_async
     clips = lambda: [CLIPS[1], task(interrupted_frames(backend)), CLIPS[2]]  # noqa: E731
     with BatchRecognizer(lively, backend, exit_policy("gm", 4, NEVER), rows) as recognizer:
         expected = [answered(answer) for answer in recognizer.recognize(clips())]
@@ -321,7 +321,7 @@ def test_a_stuck_reader_holds_up_neither_an_interrupt_nor_closing(lively, monkey
         yield CLIPS[0][1]
 
     started = time.monotonic()
-    with batched(lively, 2, elsewhere=True) as recognizer:
+    with batched(lively, 2, is_async=True) as recognizer:
         answers = recognizer.recognize([task(stuck()), CLIPS[1]])
         monkeypatch.setattr("tlee.runtime.batch.wait", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -336,11 +336,11 @@ def test_where_the_system_gives_no_thread_frames_are_read_here(lively, alone, mo
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     names = ["whole", "short", "raises", "missing"]
-    with batched(lively, 2, elsewhere=True) as recognizer:
+    with batched(lively, 2, is_async=True) as recognizer:
         found = list(recognizer.recognize(INPUTS[name]() for name in names))
     assert [answered(answer) for answer in found] == [answered(alone[name]) for name in names]
     backend = OnnxBackend(lively, 1, graphs=lively.chain())
-    backend.elsewhere = True
+    backend.is_async = True
     with Recognizer(lively, chain_of(lively, backend, "fused"), exit_policy("gm", 4, NEVER)) as recognizer:
         assert answered(recognizer.recognize(CLIPS[1])) == answered(alone["whole"])
 

@@ -23,7 +23,7 @@ from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer, live
 from tlee.runtime import batch as batch_module
 from tlee.runtime.batch import BatchRecognizer
-from tlee.runtime.batch_chain import BatchChain, Place
+from tlee.runtime.batch_chain import BatchChain, Slot
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.onnx_backend import OnnxBackend
 
@@ -437,12 +437,12 @@ def test_nobody_starves(lively):
     backend, rows = Counting(bundle, 5), 5
     stops, goes_on = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0)), exit_policy("gm", 4, NEVER)
     chain = BatchChain(bundle, backend, stops, rows)
-    lonely, others = Place(0, goes_on), [Place(row, stops) for row in range(1, rows)]
+    lonely, others = Slot(0, goes_on), [Slot(row, stops) for row in range(1, rows)]
     chain.begin(lonely)
     chain.put(lonely, CLIPS[0][0])
     chain.advance()
     waited = [0]
-    while lonely.walk.frame == 0:
+    while lonely.exit_steps.frame == 0:
         for place in others:  # the first split never waits for less than all others
             if not any(place in queue.places for queue in chain._queues):
                 chain.begin(place)
@@ -461,13 +461,13 @@ def test_an_empty_queue_gathers_no_urgency(lively):
     backend, rows = Counting(bundle, 5), 5
     stops, goes_on = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0)), exit_policy("gm", 4, NEVER)
     chain = BatchChain(bundle, backend, stops, rows)
-    places = [Place(row, stops) for row in range(rows)]
+    places = [Slot(row, stops) for row in range(rows)]
     for _ in range(20):
         for place in places:
             chain.begin(place)
             chain.put(place, CLIPS[1][0])
-        assert all(answered.place.walk.done for answered in chain.advance())
-    lonely = Place(0, goes_on)
+        assert all(answered.place.exit_steps.done for answered in chain.advance())
+    lonely = Slot(0, goes_on)
     for place in [lonely, *places[1:]]:
         chain.begin(place)
         chain.put(place, CLIPS[0][0])
@@ -516,7 +516,7 @@ def test_wrong_use_is_one_line_and_status_2(tlee_run, small_bundle, clip):
     for arguments, words in (
         ([clip, "--batch", "0"], "invalid positive value: '0'"),
         ([clip, camera, "--batch", "2"], "files and live sources together"),
-        ([clip, "--batch", "2", "--units", "separate"], "a batch needs fused units"),
+        ([clip, "--batch", "2", "--exit-graphs", "separate"], "a batch needs fused exits"),
         ([camera] * 3, "3 live sources, 1 at a time; add --batch 3"),
         ([camera] * 3 + ["--batch", "2"], "3 live sources, 2 at a time; add --batch 3"),
     ):

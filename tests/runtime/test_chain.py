@@ -1,4 +1,4 @@
-"""Splits queued ahead, fused and separate units: what they change is when something runs, never an answer."""
+"""Splits queued ahead, fused and separate segments: what they change is when something runs, never an answer."""
 
 import functools
 
@@ -8,10 +8,10 @@ from conftest import SMALL, enliven, small_model
 
 from tlee.bundle import FUSED, SEPARATE
 from tlee.export.exporter import export_bundle
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
-from tlee.runtime.backend import Turns
+from tlee.runtime.backend import BufferPool
 from tlee.runtime.chain import chain_of
 from tlee.runtime.onnx_backend import OnnxBackend
 
@@ -41,12 +41,12 @@ class Queue(OnnxBackend):
     """A GPU as the chain sees it: it notes what is queued, and when the host waits.
 
     Args:
-        pays: answers whether to queue ahead, given the graph and the chance.
+        should_speculate: answers whether to queue ahead, given the graph and the chance.
     """
 
-    def __init__(self, bundle, pays, units=FUSED, elsewhere=True):
-        super().__init__(bundle, 1, graphs=bundle.chain(units))
-        self.elsewhere, self._pays, self.log, self.chances = elsewhere, pays, [], []
+    def __init__(self, bundle, should_speculate, exit_graphs=FUSED, is_async=True):
+        super().__init__(bundle, 1, graphs=bundle.chain(exit_graphs))
+        self.is_async, self._should_speculate, self.log, self.chances = is_async, should_speculate, [], []
 
     def run(self, graph, *inputs, rows=1):
         self.log.append(graph)
@@ -56,9 +56,9 @@ class Queue(OnnxBackend):
         self.log.append("wait")
         return super().wait()
 
-    def pays(self, graph, chance):
+    def should_speculate(self, graph, chance):
         self.chances.append((graph, chance))
-        return self._pays(graph, chance)
+        return self._should_speculate(graph, chance)
 
 
 def always(graph, chance):
@@ -81,10 +81,10 @@ def bundle_of(tmp_path_factory, small_checkpoint):
     return build
 
 
-def recognizer_of(bundle, thresholds, pays=always, units=FUSED, speculate=True, elsewhere=True):
-    backend = Queue(bundle, pays, units, elsewhere)
+def recognizer_of(bundle, thresholds, should_speculate=always, exit_graphs=FUSED, speculate=True, is_async=True):
+    backend = Queue(bundle, should_speculate, exit_graphs, is_async)
     policy = exit_policy(bundle.manifest["model"]["gate"], 4, thresholds)
-    return Recognizer(bundle, chain_of(bundle, backend, units, speculate), policy, prefetch=False)
+    return Recognizer(bundle, chain_of(bundle, backend, exit_graphs, speculate), policy, prefetch=False)
 
 
 def steps(recognizer):
@@ -105,9 +105,9 @@ def splits(log):
     return [name for name in log if name.startswith("split")]
 
 
-@pytest.mark.parametrize("units", [FUSED, SEPARATE])
-def test_the_next_split_is_queued_before_the_host_waits(bundle_of, units):
-    recognizer = recognizer_of(bundle_of("max, gm"), NEVER, units=units)
+@pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
+def test_the_next_split_is_queued_before_the_host_waits(bundle_of, exit_graphs):
+    recognizer = recognizer_of(bundle_of("max, gm"), NEVER, exit_graphs=exit_graphs)
     recognizer.recognize(CLIPS[0])
     frames = " ".join(splits_and_waits(recognizer)).split("split0 ")[1:]
     assert frames[:3] == ["split1 wait split2 wait wait "] * 3
@@ -121,38 +121,40 @@ def splits_and_waits(recognizer):
 def test_what_was_queued_and_is_wanted_runs_once_and_what_is_not_once_in_vain(bundle_of):
     bundle = bundle_of("max, gm")
     logs = {}
-    for pays in (always, None):
-        recognizer = recognizer_of(bundle, amid(bundle), pays or always, speculate=pays is not None)
+    for should_speculate in (always, None):
+        recognizer = recognizer_of(
+            bundle, amid(bundle), should_speculate or always, speculate=should_speculate is not None
+        )
         found = steps(recognizer)
-        logs[pays] = splits(recognizer._backend.log)
+        logs[should_speculate] = splits(recognizer._backend.log)
     ended = sum(action != "continue" for _, exit, action, *_ in found if exit < 2)
     wanted = len(logs[None])
     assert ended > 4 and wanted > len(CLIPS) * 4 and len(logs[always]) == wanted + ended
 
 
-@pytest.mark.parametrize("units", [FUSED, SEPARATE])
+@pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
 @pytest.mark.parametrize("kind", ["max, gm", "temporal shift"])
-def test_no_answer_changes(bundle_of, kind, units):
+def test_no_answer_changes(bundle_of, kind, exit_graphs):
     """Also where splits hand states on: those of a split that was queued in vain are never used."""
     bundle = bundle_of(kind)
     thresholds = amid(bundle)
-    expected = steps(recognizer_of(bundle, thresholds, units=units, speculate=False))
+    expected = steps(recognizer_of(bundle, thresholds, exit_graphs=exit_graphs, speculate=False))
     exits = {exit for _, exit, action, *_ in expected if action != "continue"}
     assert exits == {0, 1, 2}
     turn = iter(range(10**9))
-    for pays in (always, likely, lambda graph, chance: next(turn) % 3 == 0):
-        assert steps(recognizer_of(bundle, thresholds, pays, units)) == expected
+    for should_speculate in (always, likely, lambda graph, chance: next(turn) % 3 == 0):
+        assert steps(recognizer_of(bundle, thresholds, should_speculate, exit_graphs)) == expected
 
 
 def test_on_the_cpu_nothing_is_queued_ahead(bundle_of):
     bundle = bundle_of("max, gm")
-    for options in ({"elsewhere": False}, {"speculate": False}):
+    for options in ({"is_async": False}, {"speculate": False}):
         recognizer = recognizer_of(bundle, amid(bundle), **options)
         found = steps(recognizer)
         assert recognizer._backend.chances == []
         frames = [(exit, action) for _, exit, action, *_ in found]
         assert len(splits(recognizer._backend.log)) == len(frames)
-    assert not OnnxBackend(bundle, 1).pays("split1", 1.0)
+    assert not OnnxBackend(bundle, 1).should_speculate("split1", 1.0)
 
 
 def test_chances_are_learnt_for_every_frame_and_exit(bundle_of):
@@ -182,7 +184,7 @@ def test_a_video_that_failed_leaves_no_split_behind(bundle_of):
 
     for answered in (1, 2):  # steps taken before the video is left
         with recognizer._backend:
-            left = walk(recognizer._chain, iter(CLIPS[3]), recognizer.policy)
+            left = exit_steps(recognizer._chain, iter(CLIPS[3]), recognizer.policy)
             for _ in range(answered):
                 next(left)
             left.close()
@@ -193,7 +195,9 @@ def test_a_video_that_failed_leaves_no_split_behind(bundle_of):
 def test_units_and_segments_give_the_same_steps(bundle_of, kind):
     bundle = bundle_of(kind)
     thresholds = amid(bundle)
-    fused, separate = (steps(recognizer_of(bundle, thresholds, units=units)) for units in (FUSED, SEPARATE))
+    fused, separate = (
+        steps(recognizer_of(bundle, thresholds, exit_graphs=exit_graphs)) for exit_graphs in (FUSED, SEPARATE)
+    )
     assert [step[:4] for step in fused] == [step[:4] for step in separate]
     for one, other in zip(fused, separate):
         assert one[4] == pytest.approx(other[4], abs=1e-5) and (one[5] is None) == (other[5] is None)
@@ -202,12 +206,12 @@ def test_units_and_segments_give_the_same_steps(bundle_of, kind):
         np.testing.assert_allclose(one[7], other[7], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("units", [FUSED, SEPARATE])
-def test_z_and_logits_hold_until_the_next_exit_has_answered(bundle_of, units):
+@pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
+def test_z_and_logits_hold_until_the_next_exit_has_answered(bundle_of, exit_graphs):
     """Also while the next split is queued ahead."""
     bundle = bundle_of("temporal shift")
-    backend = Queue(bundle, always, units)
-    chain = chain_of(bundle, backend, units)
+    backend = Queue(bundle, always, exit_graphs)
+    chain = chain_of(bundle, backend, exit_graphs)
     chain.begin()
     kept, last = None, None
     for t, frame in enumerate(CLIPS[0]):
@@ -217,7 +221,7 @@ def test_z_and_logits_hold_until_the_next_exit_has_answered(bundle_of, units):
             values = chain.exit(b, x, last.z if last else None, t, t > 0)
             if last:  # the step before this one: its values still are what they were
                 assert np.array_equal(backend.array(last.z), kept[0])
-                assert np.array_equal(backend.array(last.logits), kept[1]) or units == FUSED
+                assert np.array_equal(backend.array(last.logits), kept[1]) or exit_graphs == FUSED
             last, kept = values, (backend.array(values.z), backend.array(values.logits))
 
 
@@ -239,8 +243,8 @@ def test_an_output_holds_as_long_as_the_backend_says(bundle_of, kind):
 
 def test_buffers_take_turns_but_are_never_those_that_are_read():
     one, other, state = [["a"], ["b"], "a"]
-    turns = Turns([one, other])
-    assert turns.first is one
-    assert [turns.next(["x"]) for _ in range(3)] == [other, one, other]
-    assert [turns.next([state]) for _ in range(4)] == [other] * 4
-    assert turns.next(["b"]) is one and Turns([one]).next(["a"]) is one
+    pool = BufferPool([one, other])
+    assert pool.first is one
+    assert [pool.next(["x"]) for _ in range(3)] == [other, one, other]
+    assert [pool.next([state]) for _ in range(4)] == [other] * 4
+    assert pool.next(["b"]) is one and BufferPool([one]).next(["a"]) is one

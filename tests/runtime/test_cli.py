@@ -100,9 +100,9 @@ def missing_bundle(small_bundle, tmp_path, clip):
 
 def altered_bundle(small_bundle, tmp_path, clip):
     copy = shutil.copytree(small_bundle, tmp_path / "copy.tlee")
-    content = bytearray((copy / "units" / "exit0.onnx").read_bytes())
+    content = bytearray((copy / "fused_exits" / "exit0.onnx").read_bytes())
     content[50] ^= 1
-    (copy / "units" / "exit0.onnx").write_bytes(bytes(content))
+    (copy / "fused_exits" / "exit0.onnx").write_bytes(bytes(content))
     return copy, clip
 
 

@@ -23,7 +23,7 @@ BENCH = ["--rounds", "1", "--block", "0.02", "--cold", "0", "--sustained", "0.02
 # A call into a library that does not come back and that no signal interrupts: a lock that is waited for in C.
 STUCK = """
 import ctypes, sys
-from tlee import video
+from tlee.data import video
 from tlee.runtime import cli, live
 def stuck(*_):
     lock = ctypes.create_string_buffer(64)
@@ -292,7 +292,7 @@ def test_nothing_is_left_in_the_users_folder(small_bundle, clip, tmp_path, name)
 
 
 def test_a_video_for_which_memory_lacks_says_so(small_bundle, clip, monkeypatch):
-    monkeypatch.setattr("tlee.video.ROOM", 1 << 60)
+    monkeypatch.setattr("tlee.data.video.ROOM", 1 << 60)
     clip.write_bytes(b"no video")
     with Recognizer.load(small_bundle, threads=1) as recognizer, pytest.raises(Exception, match="not enough memory"):
         recognizer.recognize(clip)

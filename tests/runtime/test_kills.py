@@ -5,7 +5,7 @@ import random
 
 import pytest
 from conftest import CLIPS
-from kills import SIGNALS, command, killed, sweep
+from helpers.kills import SIGNALS, command, killed, sweep
 
 pytestmark = pytest.mark.full
 

@@ -339,7 +339,7 @@ def test_an_error_anywhere_in_a_decision_leaves_the_recogniser_as_it_was(
     made = engines(lively, *platform)
     keep_context(made.device)
     with opened(lively, made) as recognizer:
-        for name in ("run", "fetch", "wait", "mark", "milliseconds", "array", "frame", "pays"):
+        for name in ("run", "fetch", "wait", "mark", "milliseconds", "array", "frame", "should_speculate"):
             calls, method = itertools.count(), getattr(TensorRTBackend, name)
 
             def fails_the_second_time(*arguments, method=method, calls=calls, **options):

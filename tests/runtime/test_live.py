@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from conftest import write_clip
 
+from tlee.data.video import VideoFile
 from tlee.errors import InputError
 from tlee.frames import FrameSpec, prepare
 from tlee.policy import Thresholds
 from tlee.runtime import Recognizer
 from tlee.runtime.clips import windows
 from tlee.runtime.live import CSI_PIPELINE, LiveSource, capture_target
-from tlee.video import VideoFile
 
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 
@@ -40,8 +40,8 @@ def test_frames_of_a_stream_come_by_time_and_are_resized_as_the_model_says(video
     seen = []
     for kind in (spec, published):
         with LiveSource(video) as live:
-            task = next(windows(live, kind, seconds=1.2))
-            seen.append((list(task.frames), task.indices))
+            request = next(windows(live, kind, seconds=1.2))
+            seen.append((list(request.frames), request.indices))
     (ours, indices), (theirs, same) = seen
     assert indices == same == [1, 4, 7, 10]
     with VideoFile(video) as clip:

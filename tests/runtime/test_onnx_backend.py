@@ -58,14 +58,14 @@ def error(*arguments, **options):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("units", ["fused", "separate"])
+@pytest.mark.parametrize("exit_graphs", ["fused", "separate"])
 @pytest.mark.parametrize("kind", ["small", "tsm"])
 @pytest.mark.parametrize("thresholds", [NEVER, LEAVES_EARLY], ids=["all exits", "leaves early"])
-def test_answers_are_the_cpus(bundles, kind, units, thresholds, request):
-    expected = steps(bundles[kind], backend="cpu", units=units, thresholds=thresholds)
+def test_answers_are_the_cpus(bundles, kind, exit_graphs, thresholds, request):
+    expected = steps(bundles[kind], backend="cpu", exit_graphs=exit_graphs, thresholds=thresholds)
     request.getfixturevalue("gpu")
     for backend in BACKENDS:
-        assert steps(bundles[kind], backend=backend, units=units, thresholds=thresholds) == expected
+        assert steps(bundles[kind], backend=backend, exit_graphs=exit_graphs, thresholds=thresholds) == expected
 
 
 def test_release_1_10_answers_the_same(bundles, gpu):
@@ -87,7 +87,7 @@ def test_frames_go_up_and_answers_come_down(bundles, gpu, old):
 
 
 def test_what_is_no_answer_is_not_brought_down(bundles, gpu):
-    with Recognizer.load(bundles["small"], backend="cuda", thresholds=NEVER, units="separate") as recognizer:
+    with Recognizer.load(bundles["small"], backend="cuda", thresholds=NEVER, exit_graphs="separate") as recognizer:
         trace = recognizer.recognize(CLIPS[0], trace=True).trace
         gpu.downloads.clear()
         recognizer.recognize(CLIPS[0])
@@ -109,8 +109,8 @@ def test_a_gpu_computes_beside_the_cpu(bundles, gpu):
     names = {}
     for provider in (*BACKENDS, "cpu"):
         backend = OnnxBackend(bundles["small"], graphs=["split0"], provider=provider)
-        names[backend.name] = backend.elsewhere
-        assert not backend.pays("split1", 1.0)
+        names[backend.name] = backend.is_async
+        assert not backend.should_speculate("split1", 1.0)
     assert names == {"ONNX Runtime, CUDA": True, "ONNX Runtime, TensorRT": True, "ONNX Runtime, CPU": False}
 
 
@@ -121,7 +121,7 @@ def test_several_videos_at_once(bundles, gpu, provider):
     for frame in CLIPS[0]:
         expected.append(single.array(single.run("split0", single.frame(frame))[0])[0])
     backend = OnnxBackend(bundle, threads=1, graphs=["split0"], rows=3, provider=provider)
-    box, kept = backend.inbox((3, 32, 32, 3)), backend.empty((3, *expected[0].shape))
+    box, kept = backend.staging_buffer((3, 32, 32, 3)), backend.empty((3, *expected[0].shape))
     for rows, start in ((3, 0), (2, 2)):  # the second time other frames are in the box
         box.array[:rows] = CLIPS[0][start : start + rows]
         backend.send(box, rows)
@@ -136,7 +136,7 @@ def test_several_videos_of_which_there_is_one(bundles, gpu, old):
     if old:
         gpu.become_1_10()
     backend, results = OnnxBackend(bundles["small"], threads=1, provider="cuda"), []
-    box, copied = backend.inbox((1, 32, 32, 3)), backend.empty((1, 32, 32, 3))
+    box, copied = backend.staging_buffer((1, 32, 32, 3)), backend.empty((1, 32, 32, 3))
     for frame in CLIPS[0][:2]:
         box.array[0] = frame
         backend.copy_row(box, 0, copied, 0)

@@ -13,7 +13,7 @@ from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.chain import chain_of
-from tlee.runtime.clips import Task
+from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.prefetch import END, Frames, Prefetch
 
@@ -32,7 +32,7 @@ class Elsewhere(OnnxBackend):
 
     def __init__(self, bundle, rows=1, waiting=lambda: None):
         super().__init__(bundle, 1, graphs=bundle.chain(), rows=rows)
-        self.elsewhere, self._waiting = True, waiting
+        self.is_async, self._waiting = True, waiting
 
     def wait(self):
         self._waiting()
@@ -49,8 +49,8 @@ class Source:
         self.waited_in_vain = False
         self.closed = threading.Event()
 
-    def task(self):
-        return Task("source", self._frames(), list(range(len(self.frames))), None, time.perf_counter())
+    def request(self):
+        return ClipRequest("source", self._frames(), list(range(len(self.frames))), None, time.perf_counter())
 
     def _frames(self):
         try:
@@ -77,7 +77,7 @@ def opened(bundle, thresholds=NEVER, prefetch=True, frames=4, early_exit=True, *
 
 
 def recognize(recognizer, source):
-    return recognizer._recognize(source.task(), recognizer._prefetch, False)
+    return recognizer._recognize(source.request(), recognizer._prefetch, False)
 
 
 def stops_at(recognizer, thresholds):
@@ -106,17 +106,17 @@ def test_so_it_is_where_several_videos_are_computed_at_once(bundle):
 
     policy = exit_policy("gm", 4, NEVER, early_exit=False)
     with BatchRecognizer(bundle, Elsewhere(bundle, rows=2, waiting=waiting), policy, 2) as recognizer:
-        (answer,) = recognizer.recognize([source.task()])
+        (answer,) = recognizer.recognize([source.request()])
     assert answer.exit_frame == 3 and (source.read, rounds) == (4, [12])
 
 
-@pytest.mark.parametrize("elsewhere", [True, False], ids=["switched off", "on the CPU"])
-def test_else_no_frame_is_read_before_it_is_wanted(bundle, elsewhere):
+@pytest.mark.parametrize("is_async", [True, False], ids=["switched off", "on the CPU"])
+def test_else_no_frame_is_read_before_it_is_wanted(bundle, is_async):
     source, seen = Source(), []
     backend = Elsewhere(bundle, waiting=lambda: seen.append((recognizer._chain._frame, source.read)))
-    backend.elsewhere = elsewhere
+    backend.is_async = is_async
     policy = exit_policy("gm", 4, NEVER)
-    with Recognizer(bundle, chain_of(bundle, backend, FUSED), policy, prefetch=not elsewhere) as recognizer:
+    with Recognizer(bundle, chain_of(bundle, backend, FUSED), policy, prefetch=not is_async) as recognizer:
         recognize(recognizer, source)
     assert len(seen) == 10 and all(read == frame + 1 for frame, read in seen)
 
@@ -161,11 +161,11 @@ def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
     policy = exit_policy("gm", 4, AT_ONCE)
     with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), policy, 2) as recognizer:
         # Taken while the first frames are read: both are read on ahead.
-        first = list(recognizer.recognize(source.task() for source in stuck))
+        first = list(recognizer.recognize(source.request() for source in stuck))
         assert [answer.exit_frame for answer in first] == [0, 0]
         assert not any(source.closed.is_set() for source in stuck if source.begun[1].is_set())
         more = [Source(clip) for clip in CLIPS]
-        assert [answer.exit_frame for answer in recognizer.recognize(s.task() for s in more)] == [0] * 6
+        assert [answer.exit_frame for answer in recognizer.recognize(s.request() for s in more)] == [0] * 6
         held.set()
     assert all(source.closed.wait(PATIENCE) for source in stuck + more)
     assert not any(source.waited_in_vain for source in stuck)
@@ -176,11 +176,11 @@ def test_what_a_dropped_video_brings_is_not_loaded():
     prefetch = Prefetch(lambda frame: loaded.append(int(frame[0, 0, 0])) or frame)
     frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1)
     late, following = Source(frames[:4], let_through={1: held}), Source(frames[4:])
-    taken = prefetch(late.task().frames)
+    taken = prefetch(late.request().frames)
     next(taken)
     assert late.begun[1].wait(PATIENCE)
     taken.close()
-    others = prefetch(following.task().frames)
+    others = prefetch(following.request().frames)
     next(others), next(others)
     held.set()
     assert late.closed.wait(PATIENCE) and late.read == 2
@@ -193,7 +193,7 @@ def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted():
     """As where an interrupt comes between starting to read and noting it."""
     held = threading.Event()
     source = Source(let_through={0: held})
-    frames = Frames(source.task().frames, lambda frame: frame)
+    frames = Frames(source.request().frames, lambda frame: frame)
     with ThreadPoolExecutor(1) as readers:
         read = readers.submit(frames.next)
         assert source.begun[0].wait(PATIENCE)
@@ -228,7 +228,7 @@ def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted
         assert recognize(recognizer, source).exit_frame == 0  # nobody wanted that frame
     with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), exit_policy("gm", 4, NEVER), 2) as recognizer:
         sources = [Source(error={t: True}) if t < 4 else Source() for t in (4, 0, 3, 4, 1, 4)]
-        answers = list(recognizer.recognize(source.task() for source in sources))
+        answers = list(recognizer.recognize(source.request() for source in sources))
     said = [str(a)[:22] if isinstance(a, InputError) else a.exit_frame for a in answers]
     assert said == [3, "source: frame 0 cannot", "source: frame 3 cannot", 3, "source: frame 1 cannot", 3]
 

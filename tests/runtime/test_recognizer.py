@@ -11,15 +11,15 @@ import pytest
 from conftest import CLIPS, small_model, write_clip
 
 from tlee.bundle import Bundle
+from tlee.data.video import open_clip, read_frames
 from tlee.errors import BundleError, InputError, UsageError
 from tlee.export.exporter import export_bundle
 from tlee.files import sha256
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.model import TorchStages
 from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
-from tlee.video import open_clip, read_frames
 
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 SETTINGS = {
@@ -44,7 +44,7 @@ def frames(recognizer, clip):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_step_is_pytorchs(small_bundle, frames, setting):
     thresholds = SETTINGS[setting]
-    expected = list(walk(TorchStages(small_model()), frames, ExitPolicy(4, thresholds)))
+    expected = list(exit_steps(TorchStages(small_model()), frames, ExitPolicy(4, thresholds)))
     trace = Recognizer.load(small_bundle, thresholds=thresholds).recognize(frames, trace=True).trace
     assert [(s.frame, s.exit, s.action, s.reason) for s in trace] == [
         (s.frame, s.exit, s.decision.action.value, s.decision.reason.value) for s in expected
@@ -175,18 +175,20 @@ def test_a_graph_that_fails_while_it_runs_is_one_line(recognizer, small_bundle, 
 
 
 def test_values_of_another_type_than_the_manifest_says_are_one_line(tmp_path, small_bundle):
-    unit = onnx.load(small_bundle / "units" / "exit1.onnx")
+    unit = onnx.load(small_bundle / "fused_exits" / "exit1.onnx")
     unit.graph.node.append(onnx.helper.make_node("Cast", ["confidence"], ["double"], to=onnx.TensorProto.DOUBLE))
     for node in list(unit.graph.node)[:-1]:
         node.output[:] = ["single" if name == "confidence" else name for name in node.output]
     unit.graph.node[-1].input[0], unit.graph.node[-1].output[0] = "single", "confidence"
     next(v for v in unit.graph.output if v.name == "confidence").type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     with pytest.raises(BundleError, match="exit1.onnx: "):
-        Recognizer.load(with_file(small_bundle, tmp_path / "a.tlee", "units/exit1.onnx", unit.SerializeToString()))
+        Recognizer.load(
+            with_file(small_bundle, tmp_path / "a.tlee", "fused_exits/exit1.onnx", unit.SerializeToString())
+        )
 
 
 def test_a_segment_that_is_no_onnx_is_one_line(tmp_path, small_bundle, capfd):
-    copy = with_file(small_bundle, tmp_path / "copy.tlee", "units/exit1.onnx", b"no model")
+    copy = with_file(small_bundle, tmp_path / "copy.tlee", "fused_exits/exit1.onnx", b"no model")
     with pytest.raises(BundleError, match="exit1.onnx: not a graph that tlee-export writes"):
         Recognizer.load(copy)
     assert capfd.readouterr() == ("", "")
@@ -211,6 +213,6 @@ def test_shipped_clips_are_recognised_as_the_model_card_says():
     right = 0
     for path in clips:
         with open_clip(str(path)) as video:
-            *_, last = walk(TorchStages(model), read_frames(video, spec), policy)
+            *_, last = exit_steps(TorchStages(model), read_frames(video, spec), policy)
         right += int(last.values.logits.argmax()) == int(path.stem[5])
     assert right >= 10

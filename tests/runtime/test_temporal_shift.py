@@ -10,7 +10,7 @@ from conftest import enliven, small_model
 
 from tlee.bundle import Bundle
 from tlee.errors import BundleError
-from tlee.inference import walk
+from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.models.model import TorchStages
 from tlee.policy import ExitPolicy, Thresholds
@@ -40,7 +40,7 @@ def confidences(bundle, thresholds, clip=CLIP):
 
 @pytest.mark.parametrize("thresholds", [NEVER, LEAVES_EARLY], ids=["all exits", "leaves early"])
 def test_every_step_is_pytorchs(model, bundle, thresholds):
-    steps = walk(TorchStages(model), CLIP, ExitPolicy(4, thresholds))
+    steps = exit_steps(TorchStages(model), CLIP, ExitPolicy(4, thresholds))
     assert confidences(bundle, thresholds) == pytest.approx([s.values.confidence for s in steps], abs=1e-5)
 
 

@@ -35,7 +35,7 @@ SETTINGS = {
 FRAME, LOGITS, ANSWERS = 4 * 32 * 32 * 3, 4 * 3, 256 + 4  # bytes
 
 EVERY_STEP = [(PLATFORMS[0], "separate"), (PLATFORMS[1], "fused"), (PLATFORMS[2], "separate")]
-EVERY_STEP += [(("8.6", "orin", "pycuda"), units) for units in ("fused", "separate")]
+EVERY_STEP += [(("8.6", "orin", "pycuda"), exit_graphs) for exit_graphs in ("fused", "separate")]
 platforms = pytest.mark.parametrize("platform", PLATFORMS, ids="-".join)
 # One whose GPU shares the memory, and one whose does not.
 both_memories = pytest.mark.parametrize("platform", PLATFORMS[:2], ids="-".join)
@@ -96,7 +96,7 @@ def on_tensorrt(bundle, made, **options):
 
 
 @pytest.mark.parametrize(
-    ("platform", "units"),
+    ("platform", "exit_graphs"),
     [
         (PLATFORMS[0], "fused"),
         (PLATFORMS[1], "separate"),
@@ -105,12 +105,14 @@ def on_tensorrt(bundle, made, **options):
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
-def test_every_step_is_the_cpus(engines, case, monkeypatch, clips, platform, units):
+def test_every_step_is_the_cpus(engines, case, monkeypatch, clips, platform, exit_graphs):
     bundle, expected = case
-    made = engines(bundle, *platform, units=units)
+    made = engines(bundle, *platform, exit_graphs=exit_graphs)
     for speculate, prefetch in ((False, False), (True, True)):
         with on_tensorrt(bundle, made, speculate=speculate, prefetch=prefetch) as recognizer:
-            monkeypatch.setattr(TensorRTBackend, "pays", lambda *_: True)  # also where the next split is not wanted
+            monkeypatch.setattr(
+                TensorRTBackend, "should_speculate", lambda *_: True
+            )  # also where the next split is not wanted
             check_results(results(recognizer, clips), expected)
 
 
@@ -129,9 +131,9 @@ def test_engines_for_several_videos_answer_one_and_several(engines, case, clips,
 
 
 @platforms
-@pytest.mark.parametrize("units", ["fused", "separate"])
-def test_frames_go_up_and_answers_come_down_and_nothing_else(engines, lively, platform, units):
-    made = engines(lively, *platform, units=units)
+@pytest.mark.parametrize("exit_graphs", ["fused", "separate"])
+def test_frames_go_up_and_answers_come_down_and_nothing_else(engines, lively, platform, exit_graphs):
+    made = engines(lively, *platform, exit_graphs=exit_graphs)
     with on_tensorrt(lively, made, thresholds=NEVER, speculate=False) as recognizer:
         decisions = len(recognizer.recognize(CLIPS[0], trace=True).trace)  # temperatures and such go up once
         made.device.counts.clear()
@@ -208,13 +210,17 @@ def test_a_split_that_costs_more_than_waiting_is_not_queued_on_a_guess(engines, 
     with on_tensorrt(lively, made) as recognizer:
         backend = recognizer._backend
         assert all(cost >= 19.99 for cost in backend._costs.values())
-        assert not backend.pays("split1", 0.5) and not backend.pays("split1", 0.0) and backend.pays("split1", 1.0)
+        assert (
+            not backend.should_speculate("split1", 0.5)
+            and not backend.should_speculate("split1", 0.0)
+            and backend.should_speculate("split1", 1.0)
+        )
 
 
 def test_without_speculation_nothing_is_queued_ahead(engines, lively, monkeypatch):
     made = engines(lively)
     with on_tensorrt(lively, made, thresholds=NEVER, speculate=False) as recognizer:
-        monkeypatch.setattr(TensorRTBackend, "pays", lambda *_: True)
+        monkeypatch.setattr(TensorRTBackend, "should_speculate", lambda *_: True)
         assert queued_ahead(recognizer, made.device, monkeypatch) == ([0] * 10, 20)
 
 
@@ -231,7 +237,7 @@ def test_speculation_fills_the_time_that_the_host_decides_in(engines, lively, mo
             return recognizer.recognize(CLIPS[0]).frames[0].milliseconds
 
     monkeypatch.setattr(TensorRTBackend, "wait", slow)
-    monkeypatch.setattr(TensorRTBackend, "pays", lambda *_: True)
+    monkeypatch.setattr(TensorRTBackend, "should_speculate", lambda *_: True)
     assert taken(False) - taken(True) == pytest.approx(2 * 10)  # two splits, beside the host instead of after it
 
 
@@ -244,7 +250,7 @@ def test_a_state_that_came_of_a_split_in_vain_is_not_handed_on(engines, monkeypa
     made, waited = engines(bundle), []
     cpu = Recognizer.load(bundle, backend="cpu", thresholds=NEVER, threads=1)
     with cpu, on_tensorrt(bundle, made) as recognizer:
-        monkeypatch.setattr(TensorRTBackend, "pays", lambda *_: True)
+        monkeypatch.setattr(TensorRTBackend, "should_speculate", lambda *_: True)
         for step in [step for step in cpu.recognize(clip, trace=True).trace if step.exit == 0]:
             thresholds = Thresholds.of(3, 2.0, [step.confidence - 1e-3, 2.0, 2.0], 2.0)
             for each in (cpu, recognizer):
@@ -275,8 +281,8 @@ def test_by_itself_the_runtime_takes_engines_that_fit(home, engines, lively):
     with Recognizer.load(home) as recognizer:
         assert (recognizer.backend, recognizer.notes) == ("TensorRT 8.2.1.8 on NVIDIA Tegra X1", [])
         assert recognizer.recognize(CLIPS[0]).confidence == pytest.approx(expected.confidence, abs=1e-5)
-    separate = engines(lively, units="separate").folder
-    with Recognizer.load(home, engine_dir=separate) as recognizer:  # whatever units are asked for
+    separate = engines(lively, exit_graphs="separate").folder
+    with Recognizer.load(home, engine_dir=separate) as recognizer:  # whatever fused exits are asked for
         assert recognizer.recognize(CLIPS[0]).confidence == pytest.approx(expected.confidence, abs=1e-5)
 
 
@@ -378,7 +384,7 @@ def test_engines_for_fewer_videos_and_options_that_are_the_builds_are_refused(en
         BatchRecognizer.load(lively, 4, **options)
     with pytest.raises(UsageError, match="--precision fp16: engines compute in the precision .* give it to tlee-build"):
         Recognizer.load(lively, precision="fp16", **options)
-    made = engines(lively, units="separate")
+    made = engines(lively, exit_graphs="separate")
     with pytest.raises(UsageError, match="engines of separate segments take one video at a time; .* --batch 1"):
         BatchRecognizer.load(lively, 1, backend="tensorrt", engine_dir=made.folder)
     assert made.device.retained == 0 and not made.device.stack

@@ -20,7 +20,7 @@ def bundle(small_bundle) -> Bundle:
 
 def test_every_graph_answers_what_is_recorded_of_it(bundle):
     activations = Activations(bundle)
-    for name in (*bundle.segments, *bundle.units):
+    for name in (*bundle.segments, *bundle.fused_exits):
         graph, samples = bundle.graph(name), list(activations.of(name))
         shared = name in ("neck", "frm", "head", "gate")
         # Four frames, one of them a first one, in which there is no feature reuse.

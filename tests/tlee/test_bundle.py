@@ -41,18 +41,18 @@ def test_a_sound_bundle_opens(small_bundle):
     assert bundle.frames.length == 4
     assert bundle.exits == 3
     assert bundle.segments["frm"].inputs == ["feature", "previous"]
-    assert bundle.units["exit2"].segments == ["tail", "frm", "head", "gate"]
-    assert bundle.units["exit2"].inputs == ["x2", "previous", "position", "temperature"]
+    assert bundle.fused_exits["exit2"].segments == ["tail", "frm", "head", "gate"]
+    assert bundle.fused_exits["exit2"].inputs == ["x2", "previous", "position", "temperature"]
 
 
 def test_a_unit_is_a_graph_like_a_segment(small_bundle):
     bundle = Bundle.open(small_bundle)
-    assert bundle.graph("exit1") is bundle.units["exit1"] and bundle.graph("tail") is bundle.segments["tail"]
+    assert bundle.graph("exit1") is bundle.fused_exits["exit1"] and bundle.graph("tail") is bundle.segments["tail"]
     assert bundle.graph("tail").segments == ["tail"]
-    assert bundle.read("exit1") == (small_bundle / "units" / "exit1.onnx").read_bytes()
-    parts = [bundle.segments[name] for name in bundle.units["exit1"].segments]
-    assert bundle.units["exit1"].macs == sum(part.macs for part in parts)
-    assert bundle.units["exit1"].nodes == sum(part.nodes for part in parts) + 2
+    assert bundle.read("exit1") == (small_bundle / "fused_exits" / "exit1.onnx").read_bytes()
+    parts = [bundle.segments[name] for name in bundle.fused_exits["exit1"].segments]
+    assert bundle.fused_exits["exit1"].macs == sum(part.macs for part in parts)
+    assert bundle.fused_exits["exit1"].nodes == sum(part.nodes for part in parts) + 2
 
 
 def test_the_chain_is_splits_and_units_or_all_segments(small_bundle):
@@ -95,7 +95,7 @@ def test_engines_built_on_the_device_are_no_extra_files(copy):
 
 def test_another_format_is_refused(copy):
     edit(copy, lambda m: m.update(format=3))
-    refuse(copy, "format 3, this release reads 7")
+    refuse(copy, "format 3, this release reads 8")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"', "{}", "[" * 100000])
@@ -182,14 +182,20 @@ def test_the_hash_of_a_large_file_that_is_no_graph_does_not_matter(copy):
         (lambda m: m["variants"].update(int4=INT8), "int4|propertyNames|variants"),
         (
             lambda m: m["variants"].update(int8={**INT8, "kept": ["neck"]}),
-            "a form of neck, but no such segment or unit",
+            "a form of neck, but no such segment or fused exit",
         ),
         (lambda m: m["variants"].update(int8=INT8), "variants/tail.onnx is not among the files"),
         (lambda m: m["variants"].update(int8={**INT8, "forms": {"head": TAIL}}), "head, which has to stay in float32"),
         (lambda m: m["variants"].update(int8={**INT8, "forms": {"tail": {"file": "a"}}}), "int8 has no cache"),
-        (lambda m: m["units"].pop("exit1"), "the units are not those of the segments"),
-        (lambda m: m["units"]["exit0"].update(segments=["branch1", "head"]), "the units are not those of the segments"),
-        (lambda m: m["units"]["exit2"].update(file="units/none.onnx"), "units/none.onnx is not among the files"),
+        (lambda m: m["fused_exits"].pop("exit1"), "the fused exits are not those of the segments"),
+        (
+            lambda m: m["fused_exits"]["exit0"].update(segments=["branch1", "head"]),
+            "the fused exits are not those of the segments",
+        ),
+        (
+            lambda m: m["fused_exits"]["exit2"].update(file="fused_exits/none.onnx"),
+            "fused_exits/none.onnx is not among the files",
+        ),
         (lambda m: m["activations"].update(samples=0), "samples"),
         (lambda m: m.update(surprise=1), "surprise|additional"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutations import as_json, mutations, of_bytes, of_value
+from helpers.mutations import as_json, mutations, of_bytes, of_value
 
 import tlee.claims
 import tlee.replacing
@@ -133,7 +133,7 @@ def edit(copy, change):
         (lambda m: m["segments"]["split1"]["outputs"][0].update(shape=[1, 10**6, 10**6, 10**6]), "numbers"),
         (lambda m: m["segments"]["split1"]["outputs"][0].update(name="x7"), "the outputs of split1 are x7"),
         (lambda m: m["segments"]["head"]["outputs"][0].update(shape=[1, 99]), "the outputs of head are logits"),
-        (lambda m: m["units"]["exit1"]["inputs"].pop(), "the inputs of exit1 are"),
+        (lambda m: m["fused_exits"]["exit1"]["inputs"].pop(), "the inputs of exit1 are"),
         (
             lambda m: m["files"].update({"engines/a": {"size": 1, "sha256": "0" * 64}}),
             "listed among the files",

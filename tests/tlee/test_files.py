@@ -12,12 +12,12 @@ import pytest
 
 from tlee.claims import claimed
 from tlee.errors import UsageError
-from tlee.files import growing_file, whole_file, whole_folder, write_json
+from tlee.files import append_lines, atomic_folder, atomic_write, write_json
 from tlee.reading import read_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
-    with whole_file(str(tmp_path / "a.txt")) as stream:
+    with atomic_write(str(tmp_path / "a.txt")) as stream:
         stream.write("one")
         assert not (tmp_path / "a.txt").exists()
     assert (tmp_path / "a.txt").read_text() == "one"
@@ -26,7 +26,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 
 def test_a_failed_block_leaves_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(ValueError), whole_file(str(tmp_path / "a.txt")) as stream:
+    with pytest.raises(ValueError), atomic_write(str(tmp_path / "a.txt")) as stream:
         stream.write("new")
         raise ValueError
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -35,7 +35,7 @@ def test_a_failed_block_leaves_the_old_file(tmp_path):
 
 def test_an_interrupted_block_leaves_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(str(tmp_path / "a.txt")) as stream:
+    with pytest.raises(KeyboardInterrupt), atomic_write(str(tmp_path / "a.txt")) as stream:
         stream.write("new")
         raise KeyboardInterrupt
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -43,20 +43,20 @@ def test_an_interrupted_block_leaves_the_old_file(tmp_path):
 
 
 def test_an_interrupted_block_of_lines_keeps_those_that_are_complete(tmp_path):
-    with pytest.raises(KeyboardInterrupt), whole_file(str(tmp_path / "a.txt"), lines=True) as stream:
+    with pytest.raises(KeyboardInterrupt), atomic_write(str(tmp_path / "a.txt"), lines=True) as stream:
         stream.write('{"a": 1}\n{"b": ')
         raise KeyboardInterrupt
     assert (tmp_path / "a.txt").read_text() == '{"a": 1}\n'
 
 
 def test_a_full_disk_is_one_line():
-    with pytest.raises(UsageError, match="cannot be written"), whole_file("/dev/full/a.txt") as stream:
+    with pytest.raises(UsageError, match="cannot be written"), atomic_write("/dev/full/a.txt") as stream:
         stream.write("x")
 
 
 def test_a_log_grows_and_what_is_flushed_is_there_at_once(tmp_path):
     (tmp_path / "a.txt").write_text("one\n")
-    with pytest.raises(ValueError), growing_file(str(tmp_path / "a.txt")) as stream:
+    with pytest.raises(ValueError), append_lines(str(tmp_path / "a.txt")) as stream:
         stream.write("two\n")
         stream.flush()
         assert (tmp_path / "a.txt").read_text() == "one\ntwo\n"
@@ -65,9 +65,9 @@ def test_a_log_grows_and_what_is_flushed_is_there_at_once(tmp_path):
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
     place = str(tmp_path / "none" / "a")
-    with pytest.raises(UsageError, match="cannot be written .*No such file"), growing_file(place):
+    with pytest.raises(UsageError, match="cannot be written .*No such file"), append_lines(place):
         pass
-    with pytest.raises(UsageError, match="cannot be written .*No space left"), growing_file("/dev/full") as stream:
+    with pytest.raises(UsageError, match="cannot be written .*No space left"), append_lines("/dev/full") as stream:
         stream.write("x")
 
 
@@ -75,16 +75,16 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path, name):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match=f"{name}: cannot be written"), whole_file(str(tmp_path / name)):
+    with pytest.raises(UsageError, match=f"{name}: cannot be written"), atomic_write(str(tmp_path / name)):
         pass
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ValueError), whole_folder(str(tmp_path / "a")) as folder:
+    with pytest.raises(ValueError), atomic_folder(str(tmp_path / "a")) as folder:
         open(os.path.join(folder, "x"), "w").close()
         raise ValueError
     assert os.listdir(tmp_path) == []
-    with whole_folder(str(tmp_path / "a")) as folder:
+    with atomic_folder(str(tmp_path / "a")) as folder:
         open(os.path.join(folder, "x"), "w").close()
     assert os.listdir(tmp_path / "a") == ["x"] and os.listdir(tmp_path) == ["a"]
 
@@ -92,9 +92,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 def test_a_folder_gives_way_only_when_told(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old").write_text("")
-    with pytest.raises(UsageError, match="exists already"), whole_folder(str(tmp_path / "a")):
+    with pytest.raises(UsageError, match="exists already"), atomic_folder(str(tmp_path / "a")):
         pass
-    with whole_folder(str(tmp_path / "a"), replace=True) as folder:
+    with atomic_folder(str(tmp_path / "a"), replace=True) as folder:
         open(os.path.join(folder, "new"), "w").close()
     assert os.listdir(tmp_path / "a") == ["new"] and os.listdir(tmp_path) == ["a"]
 
@@ -107,7 +107,7 @@ def test_a_link_is_followed_and_stays(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "a.txt").symlink_to(tmp_path / "elsewhere" / "b.txt")
     for text in ("new", "newer"):  # the file is there only the second time
-        with whole_file(str(tmp_path / "a.txt")) as stream:
+        with atomic_write(str(tmp_path / "a.txt")) as stream:
             stream.write(text)
         assert (tmp_path / "a.txt").is_symlink() and (tmp_path / "elsewhere" / "b.txt").read_text() == text
     assert not left(tmp_path) and not left(tmp_path / "elsewhere")
@@ -116,7 +116,7 @@ def test_a_link_is_followed_and_stays(tmp_path):
 def test_a_folder_through_a_link_is_replaced_where_it_is(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
-    with whole_folder(str(tmp_path / "link"), replace=True) as folder:
+    with atomic_folder(str(tmp_path / "link"), replace=True) as folder:
         open(os.path.join(folder, "new"), "w").close()
     assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "there") == ["new"]
 
@@ -125,7 +125,7 @@ def test_a_folder_through_a_link_is_replaced_where_it_is(tmp_path):
 def test_a_file_keeps_its_mode(tmp_path, mode):
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "a.txt").chmod(mode)
-    with whole_file(str(tmp_path / "a.txt")) as stream:
+    with atomic_write(str(tmp_path / "a.txt")) as stream:
         stream.write("new")
     assert (tmp_path / "a.txt").stat().st_mode & 0o7777 == mode
 
@@ -133,9 +133,9 @@ def test_a_file_keeps_its_mode(tmp_path, mode):
 def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
-        with whole_file(str(tmp_path / "a.txt")):
+        with atomic_write(str(tmp_path / "a.txt")):
             pass
-        with whole_folder(str(tmp_path / "b")):
+        with atomic_folder(str(tmp_path / "b")):
             pass
     finally:
         os.umask(before)
@@ -144,14 +144,14 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
 
 
 def test_devices_and_pipes_are_written_to(tmp_path):
-    with whole_file("/dev/null") as stream:
+    with atomic_write("/dev/null") as stream:
         stream.write("x")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
-    with pytest.raises(UsageError, match="/dev/full: cannot be written .No space left"), whole_file("/dev/full") as s:
+    with pytest.raises(UsageError, match="/dev/full: cannot be written .No space left"), atomic_write("/dev/full") as s:
         s.write("x")
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    with whole_file(str(tmp_path / "pipe")) as stream:
+    with atomic_write(str(tmp_path / "pipe")) as stream:
         stream.write("through")
     assert os.read(reader, 100) == b"through" and os.listdir(tmp_path) == ["pipe"]
     os.close(reader)
@@ -159,7 +159,7 @@ def test_devices_and_pipes_are_written_to(tmp_path):
 
 def test_an_open_descriptor_is_written_to(tmp_path):
     with open(tmp_path / "a.txt", "w+") as file:
-        with whole_file(f"/dev/fd/{file.fileno()}") as stream:
+        with atomic_write(f"/dev/fd/{file.fileno()}") as stream:
             stream.write("through")
         file.seek(0)
         assert file.read() == "through"
@@ -187,14 +187,14 @@ def test_a_file_that_cannot_be_replaced_gets_the_content(tmp_path, monkeypatch, 
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(shutil, "copyfile", copy)
     with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.nullcontext():
-        with whole_file(str(tmp_path / "a.txt")) as stream:
+        with atomic_write(str(tmp_path / "a.txt")) as stream:
             stream.write("new")
     assert (tmp_path / "a.txt").read_text() == "new" and (tmp_path / "a.txt").stat().st_ino == inode
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_errors_of_others_stay_theirs(tmp_path):
-    with pytest.raises(BrokenPipeError), whole_file(str(tmp_path / "a.txt")):
+    with pytest.raises(BrokenPipeError), atomic_write(str(tmp_path / "a.txt")):
         raise BrokenPipeError(32, "Broken pipe")
     assert os.listdir(tmp_path) == []
 
@@ -215,7 +215,7 @@ def elsewhere(code, *arguments):
 CLAIM = """
 import sys
 from tlee.claims import claimed
-from tlee.files import whole_file, growing_file, whole_folder
+from tlee.files import atomic_write, append_lines, atomic_folder
 with {}(sys.argv[1]) as stream:
     {}
     print("ready", flush=True)
@@ -223,18 +223,18 @@ with {}(sys.argv[1]) as stream:
 """
 
 
-@pytest.mark.parametrize("kind", ["whole_file", "growing_file", "whole_folder"])
+@pytest.mark.parametrize("kind", ["atomic_write", "append_lines", "atomic_folder"])
 def test_the_second_writer_is_refused_and_nothing_is_left_of_the_first(tmp_path, kind):
     place = tmp_path / "a"
-    other = elsewhere(CLAIM.format(kind, "pass" if kind == "whole_folder" else "stream.write('{\"half')"), place)
-    opened = {"whole_file": whole_file, "growing_file": growing_file, "whole_folder": whole_folder}[kind]
+    other = elsewhere(CLAIM.format(kind, "pass" if kind == "atomic_folder" else "stream.write('{\"half')"), place)
+    opened = {"atomic_write": atomic_write, "append_lines": append_lines, "atomic_folder": atomic_folder}[kind]
     try:
         with pytest.raises(UsageError, match="a: another command is writing it; wait until"), opened(str(place)):
             pytest.fail("two writers")
     finally:
         other.kill()
         other.communicate()
-    if kind != "growing_file":
+    if kind != "append_lines":
         assert len(left(tmp_path)) == 2  # the lock and what was being written
     with opened(str(place)):
         pass
@@ -245,7 +245,7 @@ def test_only_what_is_left_of_the_same_name_is_removed(tmp_path):
     others = [".a.settings", ".a.12345678", ".a.txt.12345678.part", ".a.txt.old", ".a.txt.tlee-old.bak"]
     for name in (*others, ".a.txt.12345678.tlee-part"):
         (tmp_path / name).write_text("")
-    with whole_file(str(tmp_path / "a.txt")):
+    with atomic_write(str(tmp_path / "a.txt")):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "a.txt"])
 
@@ -255,7 +255,7 @@ def test_a_claim_says_before_the_work_what_is_in_the_way(tmp_path):
     for place, said in ((tmp_path / "none" / "a", "No such file"), (tmp_path / "folder", "Is a directory")):
         with pytest.raises(UsageError, match=f"cannot be written .{said}"), claimed(str(place)):
             pytest.fail("claimed")
-    with claimed(str(tmp_path / "a.txt")), claimed(str(tmp_path / "a.txt")), whole_file(str(tmp_path / "a.txt")):
+    with claimed(str(tmp_path / "a.txt")), claimed(str(tmp_path / "a.txt")), atomic_write(str(tmp_path / "a.txt")):
         pass  # nested
     with claimed("/dev/null"):
         pass
@@ -273,6 +273,6 @@ def test_a_claim_says_before_the_work_what_is_in_the_way(tmp_path):
 )
 def test_results_are_appended_on_lines_of_their_own(tmp_path, before, after):
     (tmp_path / "a.jsonl").write_text(before)
-    with growing_file(str(tmp_path / "a.jsonl")) as stream:
+    with append_lines(str(tmp_path / "a.jsonl")) as stream:
         stream.write('{"a": 2}\n')
     assert (tmp_path / "a.jsonl").read_text() == after + '{"a": 2}\n'

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tlee.bundle import Bundle
 from tlee.export import targets
+from tlee.export.fused_exits import compose
 from tlee.export.segments import segment_modules, to_onnx
-from tlee.export.units import compose
 from tlee.graphs import GraphError, check_graph
 from tlee.operators import OPERATORS
 from tlee.protobuf import LONGEST_LIST
@@ -26,7 +26,7 @@ MANY = LONGEST_LIST + 1
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 FULL = pytest.mark.full
 MUTATIONS = [120, pytest.param(2000, marks=FULL)]
-RUN = Path(__file__).parent / "run_graphs.py"
+RUN = Path(__file__).parent.parent / "helpers" / "run_graphs.py"
 
 
 def constant(name, values, dtype=np.float32):

@@ -3,7 +3,7 @@
 import pytest
 
 from tlee.errors import SegmentError
-from tlee.inference import ExitValues, Stages, Walk, walk
+from tlee.inference import ExitState, ExitValues, Stages, exit_steps
 from tlee.policy import Action, ExitPolicy, RandomExit, Thresholds
 
 THRESHOLDS = Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7], temperature=[0.5, 1.0, 2.0])
@@ -30,13 +30,13 @@ def values(video, frame, exit, gated):
     return ExitValues((video, frame, exit), None, number, number / 2 if gated else None)
 
 
-def steps_of(video, walk):
+def steps_of(video, exit_steps):
     """A video's steps, one by one, as the batch takes them."""
-    while not walk.done:
-        if walk.evaluated:
-            yield walk.answer(values(video, walk.frame, walk.exit, walk.gated))
+    while not exit_steps.done:
+        if exit_steps.evaluated:
+            yield exit_steps.answer(values(video, exit_steps.frame, exit_steps.exit, exit_steps.gated))
         else:
-            yield walk.go_on()
+            yield exit_steps.go_on()
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def steps_of(video, walk):
 )
 def test_step_by_step_a_video_goes_the_way_that_it_goes_in_one(policy):
     for video in range(10):
-        taken = [step for step in steps_of(video, Walk(policy)) if step]
-        assert taken == list(walk(Scripted(video), range(4), policy))
+        taken = [step for step in steps_of(video, ExitState(policy)) if step]
+        assert taken == list(exit_steps(Scripted(video), range(4), policy))
 
 
 def test_what_comes_next_is_known_before_it_runs():
-    way = Walk(ExitPolicy(3, THRESHOLDS))
+    way = ExitState(ExitPolicy(3, THRESHOLDS))
     said = []
     for confidence, score in ((0.1, None), (0.65, None), (0.1, 0.2), (0.1, 0.6)):
         said.append((way.frame, way.exit, way.gated, way.temperature, way.previous))
@@ -67,10 +67,12 @@ def test_what_comes_next_is_known_before_it_runs():
 
 def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
     alone = [
-        list(walk(Scripted(video), range(4), policy)) for policy in [RandomExit(4, THRESHOLDS)] for video in range(30)
+        list(exit_steps(Scripted(video), range(4), policy))
+        for policy in [RandomExit(4, THRESHOLDS)]
+        for video in range(30)
     ]
     policy = RandomExit(4, THRESHOLDS)
-    ways = [steps_of(video, Walk(policy)) for video in range(30)]
+    ways = [steps_of(video, ExitState(policy)) for video in range(30)]
     found = [[] for _ in ways]
     for _ in range(12):
         for steps, way in zip(found, ways):
@@ -89,15 +91,15 @@ def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
 )
 def test_what_is_no_probability_is_an_error(confidence, score, words):
     with pytest.raises(SegmentError, match=words):
-        Walk(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, confidence, score))
+        ExitState(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, confidence, score))
 
 
 def test_a_probability_may_be_rounded_beyond_one():
-    Walk(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, 1.0005, -0.0005))
+    ExitState(ExitPolicy(3, THRESHOLDS)).answer(ExitValues(None, None, 1.0005, -0.0005))
 
 
 def test_after_an_answer_that_is_not_a_number_it_is_where_it_was():
-    way = Walk(ExitPolicy(3, THRESHOLDS))
+    way = ExitState(ExitPolicy(3, THRESHOLDS))
     with pytest.raises(SegmentError, match="the confidence at frame 0, exit 0 is not a number"):
         way.answer(ExitValues(None, None, float("inf"), None))
     assert (way.frame, way.exit, way.done) == (0, 0, False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlee.errors import SegmentError, UsageError
-from tlee.inference import ExitValues, Stages, walk
+from tlee.inference import ExitValues, Stages, exit_steps
 from tlee.policy import GO_ON, Action, ExitPolicy, RandomExit, Reason, Thresholds, exit_policy
 
 POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
@@ -70,7 +70,7 @@ def test_frame_exit_alone_evaluates_the_tail_only():
 @pytest.mark.parametrize("only", range(3))
 def test_one_exit_alone_is_left_by_every_frame_and_the_last_answers(only):
     stages = Scripted({(t, only): 0.99 for t in range(4)})
-    steps = list(walk(stages, range(4), ExitPolicy(4, POLICY.thresholds, frame_exit=False, only=only)))
+    steps = list(exit_steps(stages, range(4), ExitPolicy(4, POLICY.thresholds, frame_exit=False, only=only)))
     assert [(step.frame, step.exit) for step in steps] == [(t, only) for t in range(4)]
     assert [step.decision.reason for step in steps] == [Reason.LAST_EXIT] * 3 + [Reason.LAST_FRAME]
     assert not any(gated for *_, gated in stages.asked)
@@ -112,7 +112,7 @@ class Scripted(Stages):
 
 def test_z_is_handed_on_from_exit_to_exit_and_every_exit_is_told_its_frame():
     stages = Scripted({(t, b): 0.1 for t in range(3) for b in range(2)})
-    list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.9))))
+    list(exit_steps(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.9))))
     assert stages.asked == [
         (0, 0, None, 0, False),
         (0, 1, (0, 0), 0, False),
@@ -126,7 +126,7 @@ def test_frames_are_taken_only_as_many_as_needed():
     taken = []
     frames = (taken.append(t) or t for t in range(10))
     stages = Scripted({(0, 0): 0.1, (0, 1): 0.1, (1, 0): 0.1}, {(1, 0): 0.8})
-    last = list(walk(stages, frames, ExitPolicy(10, Thresholds.of(2, 0.9, 0.9))))[-1]
+    last = list(exit_steps(stages, frames, ExitPolicy(10, Thresholds.of(2, 0.9, 0.9))))[-1]
     assert (last.frame, last.exit, last.decision.reason) == (1, 0, Reason.GATE)
     assert taken == [0, 1]
 
@@ -137,7 +137,7 @@ def test_frames_are_taken_only_as_many_as_needed():
 )
 def test_not_a_number_is_an_error_not_a_decision(stages, segment):
     with pytest.raises(SegmentError, match=f"segment {segment}: .* is not a number"):
-        list(walk(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.5))))
+        list(exit_steps(stages, range(3), ExitPolicy(3, Thresholds.of(2, 0.9, 0.5))))
 
 
 def test_random_exits_read_nothing_and_come_half_of_the_time():

@@ -7,7 +7,7 @@ import pytest
 
 from tlee.bundle import Bundle
 from tlee.errors import BundleError, UsageError
-from tlee.files import whole_file
+from tlee.files import atomic_write
 from tlee.reading import parsed, read_bytes
 
 
@@ -52,5 +52,5 @@ def test_nor_of_what_is_parsed(error, said):
 def test_nor_of_where_something_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("tlee.files.temporary_file", failing(errno.EMFILE))
     with pytest.raises(UsageError, match="Too many open files.; let this process open more files"):
-        with whole_file(tmp_path / "a"):
+        with atomic_write(tmp_path / "a"):
             pass

@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from kills import START, command
+from helpers.kills import START, command
 
 from tlee import cli
+from tlee.data.labelled.listing import Entry, Listing
+from tlee.data.labelled.loader import Clips, evaluation_batches
 from tlee.errors import UsageError
 from tlee.frames import FrameSpec, frame_order
-from tlee.training.clips import Clips, evaluation_batches
-from tlee.training.datasets import Entry, Listing
 
 SPEC = FrameSpec(4, frame_order(4), 36, 32)
 
@@ -64,7 +64,7 @@ def test_a_loader_process_that_ends_is_one_line(kind, said, listing, capsys):
 
 
 def test_a_batch_that_cannot_be_sent_is_not_waited_for(listing, capsys, monkeypatch):
-    monkeypatch.setattr("tlee.training.clips._collate", lambda items: items[0])
+    monkeypatch.setattr("tlee.data.labelled.loader._collate", lambda items: items[0])
     status = cli.run("tlee-eval", lambda _: len(list(evaluation_batches(Large(listing, SPEC), 1, 1))))
     assert status == 2 and "a process that decodes them ended" in capsys.readouterr().err
 

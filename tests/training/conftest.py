@@ -1,7 +1,7 @@
 """What the training tests share: a small set of clips, the configuration of a run on it, and what makes runs short."""
 
 import pytest
-from conftest import SMALL, write_clip
+from conftest import SMALL
 
 from tlee.training import train
 from tlee.training.stages import STAGES
@@ -26,18 +26,6 @@ def no_plots_unasked(request):
         if "plots" not in request.fixturenames:
             patch.setattr(train, "plot_run", lambda folder: None)
         yield
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory):
-    """Three classes that differ in their background, a few clips each."""
-    root = tmp_path_factory.mktemp("data")
-    for split, count in (("train", 3), ("val", 2)):
-        for label, grey in (("jump", 30), ("run", 110), ("walk", 180)):
-            (root / split / label).mkdir(parents=True)
-            for i in range(count):
-                write_clip(root / split / label / f"{i}.mp4", frames=4 + 5 * i, grey=grey)
-    return root
 
 
 @pytest.fixture(scope="session")

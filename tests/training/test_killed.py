@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 from conftest import lines, same_models
-from kills import command, run, sweep
+from helpers.kills import command, run, sweep
 
 from tlee.models.checkpoint import load_checkpoint
 from tlee.training.run_folder import ACCURACY_PLOT, STATE, RunFolder

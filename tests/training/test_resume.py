@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import lines, same_models
-from kills import claimed_elsewhere
+from helpers.kills import claimed_elsewhere
 from safetensors import safe_open
 from safetensors.torch import save_file
 

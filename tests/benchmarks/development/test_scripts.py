@@ -65,7 +65,7 @@ def test_overhead(measured, small_bundle, clip):
 
 def test_decision(measured, small_bundle):
     content = measured("decision", small_bundle, "--runs", 2, process=True)
-    assert [line["name"] for line in content["results"]] == ["fused units", "separate units"]
+    assert [line["name"] for line in content["results"]] == ["fused exits", "separate segments"]
     assert all(set(line["parts"]) == {"inference, us", "frame, us"} for line in content["results"])
     assert all(np.isfinite(line["value"]["median"]) for line in content["results"])
 

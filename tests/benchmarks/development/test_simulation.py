@@ -9,7 +9,7 @@ from tlee.benchmarks.development import simulation
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.videos import Parts
-from tlee.training.datasets import Entry, Listing
+from tlee.data.labelled.listing import Entry, Listing
 
 
 def test_policies_are_simulated_on_as_many_videos_as_asked_for(tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Labelled videos, on the workstation: lists of data sets, and a loader for training and evaluation."""

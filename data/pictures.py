@@ -1,0 +1,104 @@
+"""Pictures of any origin: read once, bounded, decoded without a word of the decoders' own."""
+
+import ctypes
+import re
+import threading
+from typing import Any
+
+import numpy as np
+
+from tlee.errors import InputError
+from tlee.reading import MB, read_bytes
+
+LIMIT = 512 * MB  # of a file
+PIXELS = 2**27  # of a picture: 134 million, more than any telephone's camera has
+REPLACE = "remove or replace this file"
+# In a JPEG's compressed data, what is no data: a marker, of which a 0, a restart, or more fill bytes are none. Of fill
+# bytes only the last one is looked at: from each of a long run a search would go to its end.
+_MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")
+_END = 0xD9
+
+
+class _Quiet:
+    """While entered, the standard error of C libraries leads nowhere: libjpeg and libpng write there of pictures that
+    are a little odd. Python's own is another, so that no line of ours, of whatever thread, is lost."""
+
+    def __init__(self) -> None:
+        self._lock, self._count = threading.Lock(), 0
+        libc = ctypes.CDLL(None)
+        self._there = hasattr(libc, "gnu_get_libc_version")  # others may keep this variable where none can write
+        if self._there:
+            libc.fopen.restype = ctypes.c_void_p
+            self._variable = ctypes.c_void_p.in_dll(libc, "stderr")
+            self._own, self._nowhere = self._variable.value, libc.fopen(b"/dev/null", b"w")
+
+    def __enter__(self) -> None:
+        self._add(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._add(-1)
+
+    def _add(self, change: int) -> None:
+        with self._lock:
+            self._count += change
+            if self._there and self._nowhere:
+                self._variable.value = self._nowhere if self._count else self._own
+
+
+_quiet = _Quiet()
+
+
+def read_picture(path: str, cv2: Any) -> np.ndarray:
+    """The picture in a file, (h, w, 3) uint8 RGB, turned upright where the file says how it was taken.
+
+    Args:
+        cv2: OpenCV.
+
+    Raises:
+        InputError: there is no such file, it is no plain file, no picture, breaks off, or has too many pixels.
+    """
+    content = read_bytes(path, LIMIT, InputError, REPLACE)
+    jpeg, png = (content.startswith(begin) for begin in (b"\xff\xd8", b"\x89PNG"))
+    if jpeg and not _ends(content) or png and not _png_ends(content):
+        raise InputError(path, "breaks off", REPLACE)
+    if png and _area(content) > PIXELS:
+        raise InputError(path, f"more than {PIXELS:,} pixels", REPLACE)
+    try:
+        with _quiet:
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error:  # of sizes beyond the limit
+        picture = None
+    if picture is None:
+        raise InputError(path, "not a picture that can be decoded", REPLACE)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _area(png: bytes) -> int:
+    """Pixels that it claims, of which a few bytes can make billions. OpenCV's own limit is another where a program
+    imports it before `tlee.data.video`."""
+    return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
+
+
+def _ends(jpeg: bytes) -> bool:
+    """Whether a JPEG has its end: without it, decoders fill the rest of the picture with grey."""
+    if jpeg.endswith(b"\xff\xd9"):
+        return True
+    place = 2  # something may follow the end
+    while True:
+        found = _MARKER.search(jpeg, place)
+        if found is None:
+            return False
+        marker, place = jpeg[found.end() - 1], found.end()
+        if marker == _END:
+            return True
+        place += int.from_bytes(jpeg[place : place + 2], "big")  # over what the marker brings
+
+
+def _png_ends(png: bytes) -> bool:
+    """Whether a PNG's chunks are all there: OpenCV takes memory for what one claims."""
+    place = 8
+    while place + 12 <= len(png):
+        kind, place = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4], "big")
+        if kind == b"IEND":
+            return place <= len(png)
+    return False

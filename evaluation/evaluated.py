@@ -1,0 +1,222 @@
+"""What can be evaluated, a checkpoint or a bundle: both are stages that the exit rule walks through."""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlee.bundle import MANIFEST, Bundle
+from tlee.costs import Costs
+from tlee.errors import UsageError
+from tlee.evaluation.replay import replaying_chain
+from tlee.export.exporter import load_model
+from tlee.export.segments import count_macs, segment_modules
+from tlee.files import sha256_of
+from tlee.frames import FrameSpec
+from tlee.inference import ExitValues, Stages
+from tlee.models.config import Config
+from tlee.models.model import Tlee, TorchStages
+from tlee.policy import Thresholds
+from tlee.runtime.onnx_backend import OnnxBackend
+
+
+class EvaluatedModel(ABC):
+    """A model that answers videos, and what it is.
+
+    Attributes:
+        path, kind: where it came from; "checkpoint" or "bundle".
+        sha256: of the checkpoint, or of the bundle's manifest, which holds those of its files.
+        model: its name and parts, plain values.
+        spec, labels, gate, thresholds, costs: as everywhere in tlee.
+    """
+
+    kind: str
+    spec: FrameSpec
+    labels: list[str]
+    thresholds: Thresholds
+    costs: Costs
+    model: dict[str, Any]
+
+    def __init__(self, path: str | Path, content: str | Path) -> None:
+        self.path = path
+        self.sha256 = sha256_of(str(content))
+
+    @property
+    def gate(self) -> str:
+        """The gate's kind."""
+        return self.model["gate"]
+
+    def about(self) -> dict[str, Any]:
+        """Plain values for a report."""
+        return {
+            "path": os.fspath(self.path),
+            "kind": self.kind,
+            "sha256": self.sha256,
+            **self.model,
+            "frames": self.spec.length,
+            "order": self.spec.order,
+            "thresholds": self.thresholds.as_dict(),
+            "full_macs": self.costs.full(self.spec.length),
+        }
+
+    @abstractmethod
+    def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
+        """Stages for each clip of (N, T, H, W, 3) uint8, and the frames they take. Ask for the next one when the walks
+        through one are over."""
+
+    @abstractmethod
+    def logits(self, values: ExitValues) -> np.ndarray:
+        """(K,) of an exit that these stages have just answered."""
+
+
+class EvaluatedCheckpoint(EvaluatedModel):
+    """A checkpoint in PyTorch. All features of a batch are computed at once, on the GPU if there is one; what follows
+    them, feature reuse, classifier and gate, runs for each walk.
+
+    With a temporal shift, features depend on where earlier frames left, so there every walk computes its own.
+
+    Args:
+        config: of a published checkpoint.
+
+    Raises:
+        as `tlee.export.exporter.load_model`.
+    """
+
+    kind = "checkpoint"
+
+    def __init__(self, path: str | Path, config: Config | None = None) -> None:
+        self._model = load_model(path, config)
+        super().__init__(path, path)
+        config = self._model.config
+        self.model = _facts(config.name, config.model.model_dump())
+        self.spec, self.labels, self.thresholds = config.frame_spec(), config.label_names(), config.thresholds()
+        self.costs = Costs({segment.name: count_macs(segment) for segment in segment_modules(self._model)})
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Walks go step by step, a few small layers each, faster on the CPU: those stay there.
+        self._backbone = copy.deepcopy(self._model).to(self._device) if self._device.type != "cpu" else self._model
+
+    @torch.inference_mode()
+    def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
+        frames = frames.to(self._device)
+        if self._model.config.model.shifts:
+            for clip in frames:
+                yield TorchStages(self._backbone), clip
+            return
+        features = self._backbone.features(frames, range(self._backbone.exits))
+        recorded = torch.stack([features[b] for b in range(self._backbone.exits)], 2).cpu()
+        for exits in recorded:
+            yield Recorded(self._model, exits), range(self.spec.length)
+
+    def logits(self, values: ExitValues) -> np.ndarray:
+        return values.logits[0].cpu().numpy()
+
+
+class Recorded(TorchStages):
+    """The exits of one clip whose features are known already. Frames are numbers, and so is what splits hand on.
+
+    Args:
+        model: in eval mode, on the CPU.
+        features: (T, B + 1, D), behind the neck, before any feature reuse.
+    """
+
+    def __init__(self, model: Tlee, features: Tensor) -> None:
+        super().__init__(model)
+        self._features = features
+
+    def load(self, frame: int) -> Tensor:
+        return torch.tensor(frame)
+
+    def split(self, index: int, x: Tensor) -> Tensor:
+        return x
+
+    def feature(self, index: int, x: Tensor) -> Tensor:
+        return self._features[x, index][None]
+
+
+class EvaluatedBundle(EvaluatedModel):
+    """A bundle in the runtime that devices use, on ONNX Runtime. Each clip's features are computed once, what follows
+    them anew for each walk; with a temporal shift everything is.
+
+    Args:
+        point: a named operating point, instead of the exit rule's own thresholds.
+        threads, shared_pool, precision: see `tlee.runtime.onnx_backend.OnnxBackend`.
+
+    Raises:
+        BundleError: no bundle, or not what its manifest says.
+        UsageError: no such operating point, or no forms in this precision.
+    """
+
+    kind = "bundle"
+
+    def __init__(
+        self,
+        path: str | Path,
+        point: str | None = None,
+        threads: int | None = None,
+        shared_pool: bool = False,
+        precision: str = "fp32",
+    ) -> None:
+        bundle = Bundle.open(os.fspath(path))
+        super().__init__(path, Path(path) / MANIFEST)
+        self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point, "precision": precision}
+        self.spec, self.labels, self.thresholds = bundle.frames, bundle.labels, bundle.thresholds(point)
+        self.costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
+        self._chain = replaying_chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
+
+    def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
+        for clip in frames.numpy():
+            yield self._chain, self._chain.frames_of(clip)
+
+    def logits(self, values: ExitValues) -> np.ndarray:
+        return self._chain.array(values.logits)[0]
+
+
+def open_model(
+    path: str | Path,
+    config: Config | None = None,
+    point: str | None = None,
+    threads: int | None = None,
+    shared_pool: bool = False,
+    precision: str = "fp32",
+) -> EvaluatedModel:
+    """A folder as a bundle, anything else as a checkpoint.
+
+    Args:
+        config: of a published checkpoint.
+        point, precision: of a bundle.
+        threads: CPU threads, None for all cores.
+
+    Raises:
+        UsageError: a configuration for a bundle, an operating point or precision for a checkpoint, or as the two
+            subjects.
+        CheckpointError, BundleError: the file or folder is none.
+    """
+    if os.path.isdir(path):
+        if config:
+            raise UsageError(path, "a bundle carries its configuration itself", "leave --config out")
+        return EvaluatedBundle(path, point, threads, shared_pool, precision)
+    if point:
+        raise UsageError(path, "a checkpoint has no operating points", "leave --point out, or give a bundle")
+    if precision != "fp32":
+        raise UsageError(path, f"a checkpoint has no {precision} forms", "leave --precision out, or give a bundle")
+    if threads:
+        torch.set_num_threads(threads)
+    return EvaluatedCheckpoint(path, config)
+
+
+def are_names(labels: list[str]) -> bool:
+    """Whether classes have names, and not only numbers as `Config.label_names` and lists without a label file say."""
+    return labels != [f"class {i}" for i in range(len(labels))]
+
+
+def _facts(name: str, model: dict[str, Any]) -> dict[str, Any]:
+    parts = ("backbone", "branches", "branch", "frm", "gate", "classes")
+    return {"name": name, **{part: model[part] for part in parts}}

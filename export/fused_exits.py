@@ -1,0 +1,95 @@
+"""Fused exits: all that one exit computes as one graph, so that a device needs one call for it.
+
+Composed from the segments' own graphs, in whatever precision these are; a fused exit stores no weight twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from tlee.bundle import BATCH
+
+INPUTS, OUTPUTS = ("previous", "position", "temperature"), ("z", "logits", "confidence", "score")
+POSITION = helper.make_tensor_value_info("position", TensorProto.FLOAT, [BATCH, 1])
+HALF = "frm/half"
+
+
+def compose(name: str, parts: Sequence[str], graphs: Mapping[str, ModelProto]) -> ModelProto:
+    """The graph of a fused exit, checked.
+
+    Inputs are x<b> and of `INPUTS` those that the parts need, outputs those of `OUTPUTS` that they give. With an FRM, z
+    is its result, but in a video's first frame, where `position` is 0, the feature itself.
+
+    Args:
+        name: of the fused exit.
+        parts: its segments, as `tlee.bundle.fused_exit_segments` gives them.
+        graphs: of at least these segments, all of one opset and IR version.
+    """
+    own = {part: graphs[part].graph for part in parts}
+    names = value_names(own)
+    nodes = [node for part in parts for node in _nodes(part, own[part], names[part])]
+    constants = [tensor for part in parts for tensor in _constants(own[part], names[part])]
+    if "frm" in parts:
+        constants.append(numpy_helper.from_array(np.array(0.5, np.float32), HALF))
+    values = {value.name: value for graph in own.values() for value in (*graph.input, *graph.output)}
+    if "frm" in parts:
+        values[POSITION.name] = POSITION
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [own[parts[0]].input[0], *(values[name] for name in INPUTS if name in values)],
+        [values[name] for name in OUTPUTS if name in values],
+        constants,
+    )
+    first = graphs[parts[0]]
+    model = helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def value_names(graphs: Mapping[str, GraphProto]) -> dict[str, dict[str, str]]:
+    """What a fused exit of these segments, in order, calls each of their values: "<segment>/<value>", but for its own
+    inputs and outputs."""
+    first = next(iter(graphs))
+    branch = f"{first}/feature"
+    feature = "neck/projection" if "neck" in graphs else branch  # before any reuse
+    if "frm" not in graphs:
+        feature = "z"
+    between = {
+        first: {"feature": branch if "neck" in graphs else feature},
+        "neck": {"feature": branch, "projection": feature},
+        "frm": {"feature": feature, "z": "frm/z"},
+    }
+    names = {}
+    for part, graph in graphs.items():
+        inner = [name for node in graph.node for name in node.output] + [tensor.name for tensor in graph.initializer]
+        names[part] = {name: f"{part}/{name}" for name in inner if name}
+        names[part].update({value.name: value.name for value in (*graph.input, *graph.output)})
+        names[part].update(between.get(part, {}))
+    return names
+
+
+def _nodes(part: str, graph: GraphProto, names: Mapping[str, str]) -> Iterator[NodeProto]:
+    for i, node in enumerate(graph.node):
+        renamed = NodeProto()
+        renamed.CopyFrom(node)
+        renamed.name = f"{part}/{node.name or f'{node.op_type}_{i}'}"
+        renamed.input[:] = [names.get(name, name) for name in node.input]  # an input left out has no name
+        renamed.output[:] = [names.get(name, name) for name in node.output]
+        yield renamed
+    if part == "frm":
+        # Where takes one side as it is: what the FRM makes of a first frame's `previous` never matters.
+        yield helper.make_node("Greater", ["position", HALF], ["frm/chosen"], "frm/choose_greater")
+        yield helper.make_node("Where", ["frm/chosen", names["z"], names["feature"]], ["z"], "frm/choose_where")
+
+
+def _constants(graph: GraphProto, names: Mapping[str, str]) -> Iterator[TensorProto]:
+    for tensor in graph.initializer:
+        renamed = TensorProto()
+        renamed.CopyFrom(tensor)
+        renamed.name = names[tensor.name]
+        yield renamed

@@ -1,0 +1,189 @@
+"""Readings of power during a measurement: taken in the background, kept, and looked up by time."""
+
+import threading
+from bisect import bisect_left, bisect_right
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from tlee.power import integral
+from tlee.power.sources import Sample, Source, SourceEnded
+
+STEP = 0.05  # part of a clock by which it must change to be mentioned
+DIGITS = 4
+
+Report = Dict[str, Any]
+
+
+class Recorder:
+    """Reads a source until it is closed, which closes the source, too. A source that ends or fails ends the readings
+    alone: what came is kept, and `reason` says what happened.
+
+    Args:
+        source: None where there is none: nothing is recorded then.
+        start: `time.perf_counter()` at which the measurement began; times in the report are relative to it.
+        reason: why there is no source, for people.
+
+    Example:
+        with Recorder(source, start) as recorder:
+            run()
+        recorder.energy(began, ended)  # 12.3, in joules, or None
+    """
+
+    def __init__(self, source: Optional[Source], start: float, reason: Optional[str] = None) -> None:
+        self._source = source
+        self._start = start
+        self._notes = {"source": reason} if reason else {}  # by what they are about: each is said once
+        self._samples: List[Sample] = []
+        self._known: List[Tuple[float, float]] = []  # moments and watts, where these are known
+        self._states: List[Dict[str, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
+
+    @property
+    def reason(self) -> Optional[str]:
+        """Why there are no readings, or what happened to them."""
+        return "; ".join(self._notes.values()) or None
+
+    def __enter__(self) -> "Recorder":
+        if self._source is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the readings; can be done twice."""
+        self._stop.set()
+        if self._source is not None:
+            self._source.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def energy(self, start: float, end: float) -> Optional[float]:
+        """Joules between two moments of `time.perf_counter()`; None where readings do not say, see integral.py."""
+        if self._source is None:
+            return None
+        # With one reading to either side: a measurement asks for many short times out of many readings.
+        first, last = bisect_left(self._known, (start,)), bisect_right(self._known, (end, float("inf")))
+        near = self._known[max(first - 1, 0) : last + 1]
+        return integral.energy([at for at, _ in near], [watts for _, watts in near], start, end, self._source.interval)
+
+    def watts(self, start: float, end: float) -> Optional[float]:
+        """Mean power between two moments, or None."""
+        joules = self.energy(start, end)
+        return None if joules is None else joules / (end - start)
+
+    def report(self) -> Report:
+        """`power` of the report, without what the device draws when idle."""
+        source, samples = self._source, list(self._samples)
+        times = [sample.time - self._start for sample in samples]
+        known = [moment - self._start for moment, _ in self._known]
+        return {
+            "source": "none" if source is None else source.name,
+            "reason": self.reason,
+            "total": "" if source is None else source.total,
+            "interval": None if source is None else source.interval,
+            "samples": {
+                "time": _rounded(times),
+                "watts": _rounded([sample.watts for sample in samples]),
+                "rails": _columns([sample.rails for sample in samples]),
+                "loads": _columns([sample.loads for sample in samples]),
+                "clocks": _columns([sample.clocks for sample in samples]),
+                "temperatures": _columns([sample.temperatures for sample in samples]),
+            },
+            "gaps": [] if source is None else [_rounded(gap) for gap in integral.gaps(known, source.interval)],
+            "changes": changes(times, [sample.clocks for sample in samples], self._states[: len(samples)]),
+            "throttled": throttled(times, [sample.throttled for sample in samples]),
+            "state": dict(self._states[0]) if self._states else {} if source is None else source.state(),
+        }
+
+    def _sample(self) -> None:
+        assert self._source is not None
+        pause = 0.0 if self._source.paced else self._source.interval
+        while not self._stop.wait(pause):
+            try:
+                sample = self._source.read()
+            except SourceEnded as error:
+                return self._note("end", str(error))
+            except Exception as error:  # no fault of a vendor's library may end a measurement
+                return self._note("end", f"{self._source.name}: {error!r}")
+            if not self._samples or sample.time > self._samples[-1].time:
+                self._notice(sample)
+                self._states.append(self._source.state())
+                self._samples.append(sample)
+                if sample.watts is not None:
+                    self._known.append((sample.time, sample.watts))
+
+    def _notice(self, sample: Sample) -> None:
+        """Say what this reading lacks and the one before had."""
+        if not self._samples:
+            return
+        last, moment = self._samples[-1], f"from {sample.time - self._start:.1f} s on"
+        for rail in sorted(set(last.rails) - set(sample.rails)):
+            self._note(rail, f"rail {rail} gives no readings {moment}")
+        if last.watts is not None and sample.watts is None:
+            self._note("total", f"the total is unknown {moment}")
+
+    def _note(self, about: str, text: str) -> None:
+        if not self._stop.is_set():  # closing ends a reading that is under way
+            self._notes.setdefault(about, text)
+
+
+def changes(times: List[float], clocks: List[Dict[str, float]], states: List[Dict[str, str]]) -> List[Report]:
+    """Clocks that went to another level and settings that were changed, in order.
+
+    A level is another one when it differs by more than 5 % from the last one that counted and the next reading, or the
+    end, confirms it: one odd reading is none.
+
+    Example:
+        >>> changes([0.0, 1.0, 2.0], [{"GPU": 921}, {"GPU": 614}, {"GPU": 614}], [{}, {}, {}])
+        [{'time': 1.0, 'what': 'GPU clock 921 to 614 MHz'}]
+    """
+    found = []
+    for name in sorted({name for reading in clocks for name in reading}):
+        known = [(moment, reading[name]) for moment, reading in zip(times, clocks) if name in reading]
+        found += _steps(known, name + " clock {:.0f} to {:.0f} MHz", _differ)
+    for name in sorted({name for reading in states for name in reading}):
+        settings = [(moment, reading[name]) for moment, reading in zip(times, states) if name in reading]
+        found += _steps(settings, name + " {} to {}", lambda one, other: bool(one != other))
+    return sorted(found, key=lambda change: float(change["time"]))
+
+
+def throttled(times: List[float], reasons: List[List[str]]) -> List[str]:
+    """Each time that a reason came into force.
+
+    Example:
+        >>> throttled([0.0, 0.5, 1.0], [[], ["power cap"], ["power cap"]])
+        ['0.5 s: power cap']
+    """
+    found = []
+    before: List[str] = []
+    for moment, now in zip(times, reasons):
+        found += [f"{moment:.1f} s: {why}" for why in now if why not in before]
+        before = now
+    return found
+
+
+def _steps(known: List[Tuple[float, Any]], text: str, differ: Callable[[Any, Any], bool]) -> List[Report]:
+    found = []
+    level = known[0][1]
+    for index, (moment, value) in enumerate(known):
+        after = known[min(index + 1, len(known) - 1)][1]
+        if differ(level, value) and not differ(value, after):
+            found.append({"time": round(moment, DIGITS), "what": text.format(level, value)})
+            level = value
+    return found
+
+
+def _differ(one: float, other: float) -> bool:
+    return abs(other - one) > STEP * max(one, other)
+
+
+def _columns(rows: List[Dict[str, float]]) -> Dict[str, List[Optional[float]]]:
+    """Lists of one length by name, None where a row lacks the name."""
+    names = sorted({name for row in rows for name in row})
+    return {name: _rounded([row.get(name) for row in rows]) for name in names}
+
+
+def _rounded(values: Any) -> List[Optional[float]]:
+    return [None if value is None else round(value, DIGITS) for value in values]

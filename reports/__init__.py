@@ -1,0 +1,1 @@
+"""Reports, on the workstation: rows, plots, pages, statistics and estimates from measured files."""

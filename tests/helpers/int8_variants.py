@@ -1,0 +1,33 @@
+"""INT8 forms of a bundle without videos: ranges are those of its recorded activations."""
+
+from __future__ import annotations
+
+from tlee.activations import Activations
+from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
+from tlee.calibration.int8.calibrate import Form
+from tlee.calibration.int8.fused_exits import cache_of, fused_exit_variants
+from tlee.calibration.int8.qdq import quantised
+from tlee.calibration.int8.ranges import tensor_ranges
+from tlee.export.activations import deviation
+
+
+def add_int8(bundle: Bundle, kept: tuple[str, ...] = ()) -> Bundle:
+    """Write forms, caches and deviations of segments and fused exits into the bundle, as tlee-calibrate does."""
+    activations = Activations(bundle)
+    forms = {}
+    for name, segment in bundle.segments.items():
+        if segment.macs and name not in FP32_ONLY:
+            model, samples = bundle.read(name), [inputs for inputs, _ in activations.of(name)]
+            ranges = tensor_ranges(model, samples, "minmax")
+            forms[name] = Form(quantised(model, ranges), ranges, len(samples), len(samples), 0)
+    made = {**forms, **fused_exit_variants(bundle, forms, kept)}
+    with amend_bundle(bundle) as writer:
+        entries = {}
+        for name, form in made.items():
+            entries[name] = {"file": f"variants/int8/{name}.onnx", "cache": f"calibration/int8/{name}.cache"}
+            writer.add(entries[name]["file"], form.model)
+            writer.add(entries[name]["cache"], cache_of(form.ranges))
+            entries[name]["deviation"] = deviation(activations, name, form.model)
+        int8 = {"forms": entries, "kept": list(kept), "made": {}}
+        writer.finish({**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
+    return Bundle.open(bundle.path)

@@ -1,0 +1,31 @@
+"""TensorRT-RTX, whose parser and builder work without a GPU (running needs one), through the code that users run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tlee.bundle import FUSED, SEPARATE, Bundle
+from tlee.engines import worker
+from tlee.engines.jobs import PRECISIONS, Job, Machine, Request, plan
+from tlee.engines.releases import Settings, load
+
+
+def build(model: bytes) -> int:
+    """Parse and build an ONNX model; returns the engine's size in bytes, raises EngineError with NVIDIA's words."""
+    return load("rtx").build(model, Settings(workspace=1 << 30)).engine.nbytes
+
+
+def build_all(bundle: Bundle, folder: Path) -> list[Job]:
+    """Every segment and fused exit in every precision, as the worker of tlee-build builds it; returns what was
+    built."""
+    machine = Machine(**worker.describe(str(folder), {"target": "rtx"}))
+    requests = [
+        Request(precision, exit_graphs=exit_graphs) for precision in PRECISIONS for exit_graphs in (SEPARATE, FUSED)
+    ]
+    jobs = {job.source: job for request in requests for job in plan(bundle, machine, request)}
+    for job in jobs.values():
+        request = {"target": "rtx", "bundle": bundle.path, "job": job._asdict(), "workspace": 1 << 30, "timing": None}
+        worker.build(str(folder), request)
+        assert (folder / worker.ENGINE).stat().st_size > 0
+        (folder / worker.ENGINE).unlink()
+    return list(jobs.values())
