@@ -71,13 +71,13 @@ def engines(bundle: str) -> Found:
     """Of a bundle's own engines how many are in which state."""
     from tlee.bundle import Bundle
     from tlee.engines.builder import find_machine
-    from tlee.engines.inventory import listed
+    from tlee.engines.inventory import find_all
     from tlee.errors import BundleError, TleeError
 
     try:
         opened = Bundle.open(bundle)
         machine = find_machine("tensorrt")
-        states = [one.state for one in listed(opened, os.path.join(bundle, "engines"), machine) if one.own]
+        states = [one.state for one in find_all(opened, os.path.join(bundle, "engines"), machine) if one.own]
     except BundleError as error:
         return {"unreadable": [error.subject, error.problem, error.remedy]}
     except TleeError as error:

@@ -52,8 +52,8 @@ PAGES: dict[str, dict[str, list[str]]] = {
     },
     "engines": {
         "engines.builder": ["Builder", "Result", "find_machine"],
-        "engines.jobs": ["Request", "Machine", "Job", "plan"],
-        "engines.store": ["EngineStore", "Recorded", "stores"],
+        "engines.planning": ["BuildOptions", "Machine", "EngineSpec", "plan"],
+        "engines.store": ["EngineStore", "FileRecord", "stores"],
         "engines.key": ["key_file", "find_key", "own_key"],
         "engines.cuda": ["opened_cuda", "Cuda", "Gpu"],
     },
