@@ -34,14 +34,7 @@ class Result(NamedTuple):
 
 
 def find_machine(target: str) -> Machine:
-    """The machine that this runs on.
-
-    Args:
-        target: see `tlee.engines.releases.load`.
-
-    Raises:
-        UsageError: TensorRT or a GPU is missing.
-    """
+    """The machine that this runs on. Raises UsageError where TensorRT or a GPU is missing."""
     return Machine(**process.run("describe", "", {"target": target}))
 
 
@@ -135,13 +128,8 @@ class Builder:
         built = process.run("build", folder, request, on_tick)
         timing = os.path.join(folder, TIMING)
         entry = {"identity": spec.identity, "bundle": self._bundle.name, "workspace": size, "seconds": built["seconds"]}
-        self.store.put(
-            spec.file,
-            os.path.join(folder, ENGINE),
-            timing if os.path.exists(timing) else None,
-            entry,
-            self.machine._asdict(),
-        )
+        kept = timing if os.path.exists(timing) else None
+        self.store.put(spec.file, os.path.join(folder, ENGINE), kept, entry, self.machine._asdict())
 
     def _check(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
         request = dict(self._request(spec), engine=self.store.recorded(spec.file), batch=spec.settings.batch)

@@ -34,15 +34,9 @@ PRECISION_NAMES = [
 def differences(
     release: TensorRT, cuda: Cuda, engine: Any, bundle: Bundle, graph: str, batch: int = 1
 ) -> Dict[str, float]:
-    """The largest difference of each output over all recorded steps. An engine for several videos is given each step in
-    all rows at once, and every row counts.
-
-    Args:
-        batch: the most videos that the engine was built for.
-
-    Raises:
-        EngineError: the engine's inputs and outputs are not the graph's, it is for fewer videos, or it does not run.
-    """
+    """The largest difference of each output over all recorded steps. An engine for up to `batch` videos is given each
+    step in all rows at once, and every row counts. Raises EngineError where it is for other inputs, outputs or fewer
+    videos, or does not run."""
     segment, values = bundle.graph(graph), release.values(engine)
     found = {v.name: v.is_input for v in values}
     if found != dict({name: True for name in segment.inputs}, **{name: False for name in segment.outputs}):

@@ -257,11 +257,7 @@ def opened_cuda() -> Iterator[Cuda]:
 
 
 def open_cuda() -> Cuda:
-    """The first device.
-
-    Raises:
-        UsageError: neither PyCUDA nor cuda-python is installed, or CUDA finds no device.
-    """
+    """The first device. Raises UsageError where neither library is installed, or CUDA finds no device."""
     try:
         import pycuda.driver
 

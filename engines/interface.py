@@ -90,11 +90,7 @@ class TensorRT:
     # -- ONNX to engine
 
     def build(self, onnx: bytes, settings: Settings) -> Built:
-        """Parse and build.
-
-        Raises:
-            EngineError: TensorRT does not take the model, or finds no way to compute it; with its own words.
-        """
+        """Parse and build. Raises EngineError, with TensorRT's own words, where it cannot."""
         builder = self.trt.Builder(self._log)
         network = self._network(builder)
         self._parse(network, onnx)
@@ -119,20 +115,20 @@ class TensorRT:
             raise EngineError(self.name, f"does not take the model: {errors}", REPORT)
 
     def _configure(self, config: "trt.IBuilderConfig", settings: Settings) -> None:
-        flag = self.trt.BuilderFlag
         self._set_workspace(config, settings.workspace)
         config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED  # for the layer report; costs no speed
-        config.clear_flag(flag.TF32)  # what is called float32 is float32
-        if settings.fp16:
-            config.set_flag(flag.FP16)
-        if settings.int8:
-            config.set_flag(flag.INT8)
+        config.clear_flag(self.trt.BuilderFlag.TF32)  # what is called float32 is float32
+        for name, wanted in (
+            ("FP16", settings.fp16),
+            ("INT8", settings.int8),
+            ("GPU_FALLBACK", settings.dla is not None),
+        ):
+            if wanted:
+                config.set_flag(getattr(self.trt.BuilderFlag, name))
         if settings.cache is not None:
             config.int8_calibrator = self._calibrator(settings.cache)
         if settings.dla is not None:
-            config.default_device_type = self.trt.DeviceType.DLA
-            config.DLA_core = settings.dla
-            config.set_flag(flag.GPU_FALLBACK)
+            config.default_device_type, config.DLA_core = self.trt.DeviceType.DLA, settings.dla
 
     def _set_workspace(self, config: "trt.IBuilderConfig", size: int) -> None:
         config.set_memory_pool_limit(self.trt.MemoryPoolType.WORKSPACE, size)
@@ -211,11 +207,8 @@ class TensorRT:
     # -- engine to answers
 
     def deserialize(self, content: bytes) -> Any:
-        """An engine from its file's content, which must be our own: TensorRT runs the code in it.
-
-        Raises:
-            EngineError: it was built by another release or for another device.
-        """
+        """An engine from its file's content, which must be our own: TensorRT runs the code in it. Raises EngineError
+        where it was built by another release or for another device."""
         self._runtime = self._runtime or self.trt.Runtime(self._log)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
@@ -239,11 +232,7 @@ class TensorRT:
         return context
 
     def set_batch(self, context: "trt.IExecutionContext", values: List[Binding], batch: int) -> None:
-        """Say how many videos the next runs are for. Nothing to do in engines for one.
-
-        Raises:
-            EngineError: TensorRT refuses.
-        """
+        """Say how many videos the next runs are for, in engines for several. Raises EngineError."""
         for i, value in enumerate(values):
             if value.is_input and value.shape[0] == FREE and not self._set_shape(context, i, value, batch):
                 text = f"takes no {batch} videos at once: {self._said()}"
@@ -255,11 +244,7 @@ class TensorRT:
     def enqueue(
         self, context: "trt.IExecutionContext", values: List[Binding], addresses: Dict[str, int], stream: int
     ) -> None:
-        """Queue one run on a CUDA stream, with each binding at its address in device memory.
-
-        Raises:
-            EngineError: TensorRT refuses.
-        """
+        """Queue one run on a CUDA stream, with each binding at its address in device memory. Raises EngineError."""
         for name, address in addresses.items():
             context.set_tensor_address(name, address)
         if not context.execute_async_v3(stream):
@@ -267,8 +252,7 @@ class TensorRT:
 
     def layers(self, engine: "trt.ICudaEngine") -> str:
         """The engine inspector's description of the layers, JSON."""
-        inspector = engine.create_engine_inspector()
-        return inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
+        return engine.create_engine_inspector().get_engine_information(self.trt.LayerInformationFormat.JSON)
 
     def _said(self) -> str:
         """What TensorRT logged as errors, on one line, short enough to read."""

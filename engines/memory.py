@@ -13,11 +13,7 @@ MEMINFO = "/proc/meminfo"
 
 
 def available(path: str = MEMINFO) -> int:
-    """Bytes of memory that programs can get without swapping, as Linux estimates it.
-
-    Raises:
-        UsageError: Linux does not say.
-    """
+    """Bytes of memory that programs can get without swapping, as Linux estimates it. Raises UsageError."""
     try:
         with open(path) as stream:
             lines: Dict[str, str] = dict(line.split(":", 1) for line in stream if ":" in line)

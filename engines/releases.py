@@ -95,14 +95,8 @@ INTERFACES: Dict[str, List[Tuple[Tuple[int, int], Optional[Type[TensorRT]]]]] = 
 
 
 def load(target: str) -> TensorRT:
-    """The TensorRT that is installed.
-
-    Args:
-        target: "tensorrt" or "rtx".
-
-    Raises:
-        UsageError: none is, or one that is not supported.
-    """
+    """The TensorRT that is installed for a target of MODULES. Raises UsageError where none is, or one that is not
+    supported."""
     name, known = MODULES[target], INTERFACES[target]
     try:
         module = importlib.import_module(name)

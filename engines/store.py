@@ -41,11 +41,7 @@ class FileRecord(NamedTuple):
     sha256: str
 
     def read(self) -> bytes:
-        """The content, read once.
-
-        Raises:
-            EngineError: it is not what was recorded, or not a plain file.
-        """
+        """The content, read once. Raises EngineError where it is not what was recorded, or not a plain file."""
         if not os.path.lexists(self.path):
             raise EngineError(self.path, MISSING, BUILD_AGAIN)
         if os.lstat(self.path).st_size == self.bytes:
@@ -92,7 +88,6 @@ class EngineStore:
 
     def _load(self) -> None:
         self.distrust: Optional[str] = None
-        self._key: Optional[bytes] = None
         record = self._read_record() if os.path.lexists(self.path(RECORD)) else {}
         self.machine: Dict[str, Any] = record.get("machine", {})
         self.entries: Dict[str, Dict[str, Any]] = record.get("engines", {})
@@ -102,12 +97,12 @@ class EngineStore:
     def _read_record(self) -> Dict[str, Any]:
         """Signature first: nothing is parsed of a record that somebody else wrote."""
         path, remedy = self.path(RECORD), "see that this user may read it, or remove it"
-        self._key, self.distrust = find_key(), FOREIGN
+        key, self.distrust = find_key(), FOREIGN
         status = os.lstat(path)
-        if self._key is None or not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
+        if key is None or not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
             return {}
         content = read_bytes(path, JSON_LIMIT, EngineError, remedy, follow=False)
-        if not hmac.compare_digest(content[:HEAD_SIZE], self._head(self._key, content[HEAD_SIZE:])):
+        if not hmac.compare_digest(content[:HEAD_SIZE], self._head(key, content[HEAD_SIZE:])):
             return {}
         record: Dict[str, Any] = parse_json(content)
         if record["format"] != FORMAT:
@@ -139,11 +134,7 @@ class EngineStore:
         return FileRecord(self.path(file), self.entries[file]["bytes"], self.entries[file]["sha256"])
 
     def read(self, file: str) -> bytes:
-        """The content of an engine that is READY.
-
-        Raises:
-            EngineError: it is not.
-        """
+        """The content of an engine that is READY. Raises EngineError where it is not."""
         check = self.entries[file]["check"] if file in self.entries else None
         if check is None or not check["passed"]:
             state = self.state(file) if file in self.entries else MISSING
@@ -151,11 +142,7 @@ class EngineStore:
         return self.recorded(file).read()
 
     def timing(self) -> Optional[FileRecord]:
-        """The timing cache, if there is one.
-
-        Raises:
-            EngineError: it is not what was recorded.
-        """
+        """The timing cache, if there is one. Raises EngineError where it is not what was recorded."""
         if self._timing is None:
             return None
         recorded = FileRecord(self.path(TIMING), **self._timing)
@@ -171,10 +158,7 @@ class EngineStore:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Around changes: no other process changes this folder meanwhile, the record is read anew, and what killed
-        builds left is removed.
-
-        Raises:
-            UsageError: the folder cannot be written, or another process has locked it.
+        builds left is removed. Raises UsageError where the folder cannot be written or another process has locked it.
         """
         if os.path.islink(self.folder):
             raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
@@ -195,12 +179,9 @@ class EngineStore:
     @contextlib.contextmanager
     def building(self) -> Iterator[str]:
         """As `locked`, with a temporary folder to build in. A record that is not believed gives way to a new one.
-
-        Raises:
-            UsageError: as `locked`, or there can be no key to sign with.
-        """
+        Raises UsageError, also where there can be no key to sign with."""
         with self.locked():
-            self._key = self._own_key()
+            self._own_key()  # without one there is nothing to build for
             with _as_usage(self.folder):
                 folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
             try:
@@ -261,11 +242,12 @@ class EngineStore:
         record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
         record.update(active=self.active, timing=self._timing)
         text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)[1:] + "\n"
-        signed, key = text.encode("utf-8"), self._key or self._own_key()
+        signed = text.encode("utf-8")
+        head = self._head(self._own_key(), signed)
         self._make_way(RECORD)
         try:
             with atomic_write(self.path(RECORD), "wb") as stream:
-                stream.write(self._head(key, signed) + signed)
+                stream.write(head + signed)
         except UsageError as error:
             raise UsageError(error.subject, error.problem, OTHER_FOLDER) from None
 
