@@ -80,15 +80,14 @@ def cuda(machine: Machine) -> Optional[Finding]:
 
 def tensorrt(machine: Machine) -> Optional[Finding]:
     found, packages = machine.libraries["tensorrt"], machine.packages
-    if "problem" not in found and "unsupported" not in found:
-        text = "; ".join([found["version"]] + found["notes"])
+    text = "; ".join([found.get("version", "")] + found.get("notes", []))
     if not machine.jetson:
         if found.get("missing"):
             return Finding(OK, "TensorRT", "not installed; not needed where ONNX Runtime computes")
         if "problem" in found:
             return _broken(machine, "TensorRT", found, _install(machine, found, "tensorrt"))
         if "unsupported" in found:
-            text = found["version"] + "; supported are 8.2 to 8.6, and 10.1 and later"
+            text += "; supported are 8.2 to 8.6, and 10.1 and later"
             return Finding(WRONG, "TensorRT", text, pip(machine, "install 'tensorrt>=10.1'"))
         return Finding(OK, "TensorRT", text)
     library = packages.get("libnvinfer8") or packages.get("libnvinfer10") or ""

@@ -37,15 +37,15 @@ class FileRecord(NamedTuple):
     """A file, and the size and hash that its content must have."""
 
     path: str
-    bytes: int
+    size: int
     sha256: str
 
     def read(self) -> bytes:
         """The content, read once. Raises EngineError where it is not what was recorded, or not a plain file."""
         if not os.path.lexists(self.path):
             raise EngineError(self.path, MISSING, BUILD_AGAIN)
-        if os.lstat(self.path).st_size == self.bytes:
-            content = read_bytes(self.path, self.bytes, EngineError, BUILD_AGAIN, follow=False)
+        if os.lstat(self.path).st_size == self.size:
+            content = read_bytes(self.path, self.size, EngineError, BUILD_AGAIN, follow=False)
             if sha256(content) == self.sha256:
                 return content
         raise EngineError(self.path, ALTERED, BUILD_AGAIN)
@@ -54,7 +54,7 @@ class FileRecord(NamedTuple):
         """Whether the file has the recorded content, which need not fit into memory."""
         try:
             status = os.lstat(self.path)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != self.bytes:
+            if not stat.S_ISREG(status.st_mode) or status.st_size != self.size:
                 return False
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -131,7 +131,7 @@ class EngineStore:
 
     def recorded(self, file: str) -> FileRecord:
         """The recorded content of an engine."""
-        return FileRecord(self.path(file), self.entries[file]["bytes"], self.entries[file]["sha256"])
+        return self._file(file, self.entries[file])
 
     def read(self, file: str) -> bytes:
         """The content of an engine that is READY. Raises EngineError where it is not."""
@@ -145,10 +145,13 @@ class EngineStore:
         """The timing cache, if there is one. Raises EngineError where it is not what was recorded."""
         if self._timing is None:
             return None
-        recorded = FileRecord(self.path(TIMING), **self._timing)
+        recorded = self._file(TIMING, self._timing)
         if not recorded.matches():
             raise EngineError(recorded.path, "altered or truncated", "not used, layers are timed again")
         return recorded
+
+    def _file(self, name: str, entry: Dict[str, Any]) -> FileRecord:
+        return FileRecord(self.path(name), entry["bytes"], entry["sha256"])
 
     def unrecorded(self) -> List[str]:
         """Files that look like a store's and that no record names, or none that is believed."""
