@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 Found = Dict[str, Any]
 
@@ -86,7 +86,13 @@ def _is_missing(error: ImportError, name: str) -> bool:
     return isinstance(error, ModuleNotFoundError) and missing == name.split(".")[: len(missing)]
 
 
-PROBES = {"cv2": cv2, "onnxruntime": onnxruntime, "tensorrt": tensorrt, "cuda": cuda, "engines": engines}
+PROBES: Dict[str, Callable[..., Found]] = {
+    "cv2": cv2,
+    "onnxruntime": onnxruntime,
+    "tensorrt": tensorrt,
+    "cuda": cuda,
+    "engines": engines,
+}
 
 
 def main() -> None:

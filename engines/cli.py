@@ -44,38 +44,24 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all engines are there, 1 some could not be built or answer wrongly, 2 wrong use or "
         "unreadable bundle, 130 interrupted; finished engines are kept in every case.",
     )
-    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="what layers may compute in (fp16)")
-    parser.add_argument(
-        "--segment",
-        type=_override,
-        action="append",
-        default=[],
-        metavar="NAME=PRECISION",
-        help="another precision for one split, exit or segment; may be repeated",
-    )
-    parser.add_argument(
-        "--exit-graphs",
-        choices=(FUSED, SEPARATE),
-        default=FUSED,
-        help="one engine per exit, or one per segment (fused: faster)",
-    )
-    parser.add_argument(
-        "--batch", type=cli.positive, default=1, metavar="N", help="engines for up to N videos at once (1)"
-    )
-    parser.add_argument("--engine-dir", metavar="FOLDER", help="where engines are kept (NAME.tlee/engines)")
-    parser.add_argument("--target", choices=sorted(MODULES), default="tensorrt", help="rtx: TensorRT-RTX, for desktops")
-    parser.add_argument("--workspace", type=cli.positive, metavar="MB", help="scratch memory (what free memory allows)")
-    parser.add_argument("--dla", type=cli.natural, metavar="CORE", help="build for a deep learning accelerator")
-    parser.add_argument(
-        "--int8-from", choices=(FORMS, CACHES), default=FORMS, help="Q/DQ forms, or calibration caches (forms)"
-    )
-    parser.add_argument(
-        "--allow-fallback", action="store_true", help="fp16 where the GPU has no fast INT8, fp32 where it has neither"
-    )
-    parser.add_argument("--layers", action="store_true", help="print what each layer computes in")
-    parser.add_argument("--list", action="store_true", help="show the engines there are, and build nothing")
-    parser.add_argument("--clean", action="store_true", help="remove engines that cannot be used here any more")
+    add = parser.add_argument
+    add("bundle", help="folder that tlee-export wrote (NAME.tlee)")
+    add("--precision", choices=PRECISIONS, default="fp16", help="what layers may compute in (fp16)")
+    override = "another precision for one split, exit or segment; may be repeated"
+    add("--segment", type=_override, action="append", default=[], metavar="NAME=PRECISION", help=override)
+    exits = "one engine per exit, or one per segment (fused: faster)"
+    add("--exit-graphs", choices=(FUSED, SEPARATE), default=FUSED, help=exits)
+    add("--batch", type=cli.positive, default=1, metavar="N", help="engines for up to N videos at once (1)")
+    add("--engine-dir", metavar="FOLDER", help="where engines are kept (NAME.tlee/engines)")
+    add("--target", choices=sorted(MODULES), default="tensorrt", help="rtx: TensorRT-RTX, for desktops")
+    add("--workspace", type=cli.positive, metavar="MB", help="scratch memory (what free memory allows)")
+    add("--dla", type=cli.natural, metavar="CORE", help="build for a deep learning accelerator")
+    add("--int8-from", choices=(FORMS, CACHES), default=FORMS, help="Q/DQ forms, or calibration caches (forms)")
+    fallback = "fp16 where the GPU has no fast INT8, fp32 where it has neither"
+    add("--allow-fallback", action="store_true", help=fallback)
+    add("--layers", action="store_true", help="print what each layer computes in")
+    add("--list", action="store_true", help="show the engines there are, and build nothing")
+    add("--clean", action="store_true", help="remove engines that cannot be used here any more")
     return parser
 
 
@@ -97,10 +83,8 @@ def _machine(target: str) -> Optional[Machine]:
 
 
 def _report(builder: Builder, results: List[Result], with_layers: bool) -> List[str]:
-    machine, table = (
-        builder.machine,
-        [["engine", "precision", "built in", "size", "layers", "differs by", "allowed", ""]],
-    )
+    machine = builder.machine
+    table = [["engine", "precision", "built in", "size", "layers", "differs by", "allowed", ""]]
     details: List[str] = []
     for spec, state, new, _ in results:
         if state is None:

@@ -129,9 +129,8 @@ def _spec(bundle: Bundle, machine: Machine, options: BuildOptions, name: str) ->
     int8, flags = precision == "int8", not machine.typed
     implicit = int8 and options.int8_from == CACHES
     if implicit and not machine.calibrates:
-        raise UsageError(
-            machine.tensorrt, "takes no calibration caches", "leave --int8-from out: it takes the Q/DQ forms"
-        )
+        remedy = "leave --int8-from out: it takes the Q/DQ forms"
+        raise UsageError(machine.tensorrt, "takes no calibration caches", remedy)
     if int8 and not implicit and options.dla is not None and machine.calibrates:
         # As far as known TensorRT 8 to 10 run no Q/DQ pairs on a DLA: by GPU fallback all would silently be the GPU's.
         problem = f"a DLA does not take Q/DQ forms: nothing of {name} would run on it"
