@@ -59,6 +59,7 @@ dev = workstation + [
     "mkdocs-material==9.7.7",
     "mkdocstrings==1.0.6",
     "mkdocstrings-python==2.0.9",
+    "pymdown-extensions==12.1",  # mkdocstrings 1.0.6 fails with newer ones
     "playwright==1.65.2",
     "markdown-it-py>=3",
     "setuptools>=68",
