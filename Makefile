@@ -30,13 +30,13 @@ pytest: $(INSTALLED)
 
 # All documents and the Python reference as a site, in build/site. The tool wants documents in one folder, and modules where
 # installing puts them.
-PAGES = README.md LICENSE docs docker examples models
-ROOMS = $(filter-out tlee/,$(dir $(wildcard */__init__.py)))
+ROOMS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+PAGES = $(wildcard *.md) CITATION.cff LICENSE setup.py docs docker examples install $(ROOMS)
 docs: $(INSTALLED)
 	@rm -rf build/docs
 	@mkdir -p build/docs/pages build/docs/package/tlee
 	@ln -s $(addprefix $(CURDIR)/,$(PAGES)) build/docs/pages
-	@ln -s $(CURDIR)/tlee/* $(addprefix $(CURDIR)/,$(ROOMS:/=)) build/docs/package/tlee
+	@ln -s $(CURDIR)/tlee/* $(addprefix $(CURDIR)/,$(filter-out tlee,$(ROOMS))) build/docs/package/tlee
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # With every backbone and golden trace at full size: about 20 minutes on 2 cores.
