@@ -65,7 +65,7 @@ def lines(found: Sequence[Finding], runs: Sequence[str], columns: int) -> List[s
     must = sum(finding.severity in MUST for finding in found)
     advice = sum(finding.severity != OK for finding in found) - must
     summary = f"{must} to be fixed, {advice} to be improved" if must + advice else "nothing to be fixed"
-    return shown + ["", "tlee-run computes here on: {}".format(", ".join(runs) or "nothing"), summary]
+    return shown + ["", "tlee-run computes here on: " + (", ".join(runs) or "nothing"), summary]
 
 
 def main() -> None:

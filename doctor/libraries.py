@@ -36,7 +36,7 @@ def numpy(machine: Machine) -> Optional[Finding]:
 
 def opencv(machine: Machine) -> Optional[Finding]:
     found, packaged = machine.libraries["cv2"], "libopencv-python" in machine.packages
-    apt = "sudo apt install {}".format("--reinstall libopencv-python" if packaged else "nvidia-opencv")
+    apt = "sudo apt install " + ("--reinstall libopencv-python" if packaged else "nvidia-opencv")
     restore = pip(machine, "uninstall -y " + PIP_OPENCV) + ("" if packaged else " && " + apt)
     if "problem" in found:
         install = apt if found.get("missing") else restore
@@ -44,11 +44,9 @@ def opencv(machine: Machine) -> Optional[Finding]:
             install = _install(machine, found, "opencv-python-headless")
         return _broken(machine, "OpenCV", found, install)
     if machine.jetson and not found["gstreamer"]:
-        text = "{version} without GStreamer ({file}): csi:// cameras cannot be read".format(**found)
+        text = f"{found['version']} without GStreamer ({found['file']}): csi:// cameras cannot be read"
         return Finding(ADVICE, "OpenCV", text, apt if from_system(found["file"]) else restore)
-    return Finding(
-        OK, "OpenCV", "{}, {} GStreamer".format(found["version"], "with" if found["gstreamer"] else "without")
-    )
+    return Finding(OK, "OpenCV", f"{found['version']}, {'with' if found['gstreamer'] else 'without'} GStreamer")
 
 
 def cuda(machine: Machine) -> Optional[Finding]:
@@ -57,7 +55,7 @@ def cuda(machine: Machine) -> Optional[Finding]:
     parts += ["driver " + machine.driver] if machine.driver else []
     severity, command = OK, ""
     if "problem" not in found:
-        parts.append("{gpu} through {through}, compute capability {capability}".format(**found))
+        parts.append(f"{found['gpu']} through {found['through']}, compute capability {found['capability']}")
         parts += [("no fast " if found["capability"] in slow else "fast ") + name for name, slow in NO_FAST.items()]
     elif not machine.jetson and not machine.driver:
         parts.append("no driver of NVIDIA's, so no GPU")
@@ -74,7 +72,7 @@ def cuda(machine: Machine) -> Optional[Finding]:
         return None
     else:
         severity, command = WRONG, "sudo tegrastats" if machine.jetson else "nvidia-smi"
-        parts.append("{}: see whether the GPU is there".format(found["problem"]))
+        parts.append(found["problem"] + ": see whether the GPU is there")
     return Finding(severity, "CUDA", ", ".join(parts), command)
 
 
@@ -99,7 +97,7 @@ def tensorrt(machine: Machine) -> Optional[Finding]:
             problem, names = f"{library} without its bindings for Python", "python3-libnvinfer"
         return _broken(machine, "TensorRT", dict(found, problem=problem), "sudo apt install " + names)
     if (library and _release(library) != _release(found["version"])) or numbers(found["version"]) >= (11, 0):
-        text = "{version} ({file}) instead of JetPack's {}; JetPack needs its own".format(library, **found)
+        text = f"{found['version']} ({found['file']}) instead of JetPack's {library}; JetPack needs its own"
         ours = pip(machine, "freeze | cut -d= -f1 | grep -i ^tensorrt | xargs -r ") + pip(machine, "uninstall -y")
         return Finding(WRONG, "TensorRT", text, ours)
     if "unsupported" not in found:
@@ -114,7 +112,7 @@ def onnxruntime(machine: Machine) -> Optional[Finding]:
             return Finding(OK, "ONNX Runtime", found["problem"] + "; engines do not need it")
         return _broken(machine, "ONNX Runtime", found, _install(machine, found, "onnxruntime"))
     shown = [name for name in ("Tensorrt", "CUDA", "CPU") if name + "ExecutionProvider" in found["providers"]]
-    text = "{}, computes on {}".format(found["version"], ", ".join(shown))
+    text = f"{found['version']}, computes on {', '.join(shown)}"
     if machine.driver and not machine.jetson and backends(machine) == ["CPU (ONNX Runtime)"]:
         other = pip(machine, "uninstall -y onnxruntime") + " && " + pip(machine, "install onnxruntime-gpu")
         return Finding(ADVICE, "ONNX Runtime", text + ", not on the GPU that is here", other)
@@ -126,11 +124,11 @@ def engines(machine: Machine) -> Optional[Finding]:
     if found is None:
         return None
     if "problem" in found:
-        return Finding(OK, "engines", "none can run here ({})".format(found["problem"]))
+        return Finding(OK, "engines", f"none can run here ({found['problem']})")
     counts = ", ".join(f"{count} {state}" for state, count in sorted(found["states"].items()))
     if set(found["states"]) == {"ready"}:
         return Finding(OK, "engines", counts)
-    return Finding(ADVICE, "engines", counts or "none in this bundle", "tlee-build {}".format(found["bundle"]))
+    return Finding(ADVICE, "engines", counts or "none in this bundle", "tlee-build " + found["bundle"])
 
 
 def backends(machine: Machine) -> List[str]:
@@ -156,7 +154,8 @@ def _broken(machine: Machine, subject: str, found: Found, command: str) -> Optio
 
 def _install(machine: Machine, found: Found, package: str) -> str:
     """A command that installs a package, or a broken one again."""
-    return pip(machine, "install {}{}".format("" if found.get("missing") else "--force-reinstall --no-deps ", package))
+    again = "" if found.get("missing") else "--force-reinstall --no-deps "
+    return pip(machine, f"install {again}{package}")
 
 
 def _follows(machine: Machine, found: Found) -> bool:

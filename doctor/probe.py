@@ -45,7 +45,7 @@ def cuda() -> Found:
             break
         except ImportError as error:
             if not _is_missing(error, name):
-                problems.append("{}: {}".format(name.split(".")[0], error))
+                problems.append(f"{name.split('.')[0]}: {error}")
     else:
         return {"problem": problems[0], "library": True} if problems else {"problem": "not installed", "missing": True}
     from tlee.engines.cuda import opened_cuda

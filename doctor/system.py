@@ -41,7 +41,7 @@ def system(machine: Machine) -> Finding:
     known, release = jetpack(machine.l4t), numbers(machine.l4t)
     # From its package, "4.6.1-b110", which boards that were given single packages do not have.
     name = re.split("[-+]", machine.packages.get("nvidia-jetpack", ""))[0] or (known.name if known else "unknown")
-    text = "JetPack {} (L4T {}), {}".format(name, machine.l4t or "unknown", machine.system)
+    text = f"JetPack {name} (L4T {machine.l4t or 'unknown'}), {machine.system}"
     if known:
         return Finding(OK, "system", text)
     if machine.l4t and release < OLDEST:
@@ -81,9 +81,9 @@ def sees_jetpack(machine: Machine) -> bool:
 def tlee(machine: Machine) -> Finding:
     lost = [name for name, path in machine.commands.items() if path is None]
     if lost:
-        text = "{}; a shell does not find {}".format(machine.tlee, ", ".join(lost))
+        text = f"{machine.tlee}; a shell does not find {', '.join(lost)}"
         return Finding(ADVICE, "tlee", text, f'export PATH="{machine.scripts}:$PATH"')
-    return Finding(OK, "tlee", "{}: {}".format(machine.tlee, ", ".join(machine.commands) or "no commands"))
+    return Finding(OK, "tlee", f"{machine.tlee}: {', '.join(machine.commands) or 'no commands'}")
 
 
 def groups(machine: Machine) -> Optional[Finding]:
@@ -136,7 +136,7 @@ def power(machine: Machine) -> Optional[Finding]:
     modes, mode, locked = machine.power_modes, machine.power_mode, machine.clocks_locked
     if mode not in modes:
         return Finding(OK, "power", "mode not known (sudo nvpmodel -q says it)")
-    text = "mode {} ({}), clocks {}".format(mode, modes[mode], "locked" if locked else "follow the load")
+    text = f"mode {mode} ({modes[mode]}), clocks {'locked' if locked else 'follow the load'}"
     best = max(sorted(modes), key=lambda number: _rank(modes[number]))
     if _rank(modes[mode])[:2] < _rank(modes[best])[:2]:
         return Finding(ADVICE, "power", f"{text}; {modes[best]} is faster", f"sudo nvpmodel -m {best}")
@@ -175,7 +175,7 @@ def jtop(machine: Machine) -> Optional[Finding]:
     elif "problem" in library:
         text, command = "jetson-stats in this Python: " + library["problem"], same
     elif version not in ("", library["version"]):
-        text, command = "its service is {}, this Python has {}".format(version, library["version"]), same
+        text, command = f"its service is {version}, this Python has {library['version']}", same
     elif lacks(machine, jetson_stats.GROUP):
         text, command = _join(machine, jetson_stats.GROUP, "may not use it")
     else:

@@ -229,4 +229,4 @@ class Progress:
 
 
 def _minutes(seconds: float) -> str:
-    return "{}:{:02}".format(*divmod(int(seconds), 60))
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

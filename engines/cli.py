@@ -91,14 +91,13 @@ def _report(builder: Builder, results: List[Result], with_layers: bool) -> List[
             table.append([spec.graph, spec.precision, "", "", "", "", "", "not built"])
             continue
         entry = builder.store.entries[spec.file]
-        built, check, checked = "{:.1f} s".format(entry["seconds"]) if new else "before", entry["check"], ["", "", ""]
+        built, check, checked = f"{entry['seconds']:.1f} s" if new else "before", entry["check"], ["", "", ""]
         if check:
             worst = max(check["differences"].values())
-            checked = [summary(entry["layers"]), f"{worst:.1e}", "{:.1e}".format(check["tolerance"])]
+            checked = [summary(entry["layers"]), f"{worst:.1e}", f"{check['tolerance']:.1e}"]
             details += ["", f"{spec.graph} in {spec.precision}:"]
             details += cli.table([[layer["precision"], layer["type"], layer["name"]] for layer in entry["layers"]])
-        size = "{:.2f} MB".format(entry["bytes"] / 1e6)
-        table.append([spec.graph, spec.precision, built, size] + checked + [state])
+        table.append([spec.graph, spec.precision, built, f"{entry['bytes'] / 1e6:.2f} MB"] + checked + [state])
     place = machine.gpu or "no GPU here, so nothing was run"
     lines = [f"{machine.tensorrt}, {place}"] + cli.table(table, "llrrlrrl")
     if machine.gpu is None:

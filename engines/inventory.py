@@ -45,7 +45,7 @@ def find_all(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Ite
             identity = entry["identity"]
             own = entry["bundle"] == bundle.name
             if not own:
-                state = "of the bundle {}".format(entry["bundle"])
+                state = f"of the bundle {entry['bundle']}"
             elif not {identity["source"], identity["cache"] or identity["source"]} <= hashes:
                 state = OUTDATED
             else:
@@ -60,8 +60,8 @@ def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[Li
         described = [found.file, "", ""]
         if found.entry:
             identity = found.entry["identity"]
-            several = ", up to {} videos".format(identity["batch"]) if identity["batch"] > 1 else ""
-            size = "{:.2f} MB".format(found.entry["bytes"] / 1e6)
+            several = f", up to {identity['batch']} videos" if identity["batch"] > 1 else ""
+            size = f"{found.entry['bytes'] / 1e6:.2f} MB"
             described = [identity["graph"], identity["precision"] + several, size]
         used = found.usable and found.file in found.store.active.get(bundle.name, [])
         table.append([os.path.basename(found.store.folder)] + described + [found.state + (", in use" if used else "")])

@@ -110,13 +110,13 @@ def plan(bundle: Bundle, machine: Machine, options: BuildOptions) -> List[Engine
     names = bundle.chain(options.exit_graphs)
     for name, precision in options.overrides.items():
         if name not in names:
-            remedy = "choose of: {}".format(", ".join(names))
-            raise UsageError(bundle.path, f"no graph '{name}' with {options.exit_graphs} exits", remedy)
+            problem = f"no graph '{name}' with {options.exit_graphs} exits"
+            raise UsageError(bundle.path, problem, "choose of: " + ", ".join(names))
         if name in FP32_ONLY and precision != "fp32":
             problem = "always computes in float32: what it gives is compared with thresholds"
             raise UsageError(name, problem, "leave it out of --segment")
     if options.dla is not None and not 0 <= options.dla < machine.dla_cores:
-        problem = "no DLA core {}: {} has {}".format(options.dla, machine.gpu or "this machine", machine.dla_cores)
+        problem = f"no DLA core {options.dla}: {machine.gpu or 'this machine'} has {machine.dla_cores}"
         raise UsageError("--dla", problem, "leave --dla out")
     if options.dla is not None and options.batch > 1:
         problem = f"a DLA takes no engines for up to {options.batch} videos at once: it needs fixed shapes"

@@ -106,7 +106,7 @@ class EngineStore:
             return {}
         record: Dict[str, Any] = parse_json(content)
         if record["format"] != FORMAT:
-            self.distrust = "recorded in format {}, this release reads {}".format(record["format"], FORMAT)
+            self.distrust = f"recorded in format {record['format']}, this release reads {FORMAT}"
             return {}
         self.distrust = None
         return record
