@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from typing import Any, Callable, Dict, Tuple
 
 from tlee.engines.memory import MIB
@@ -49,14 +50,15 @@ def _run_worker(action: str, folder: str, request: bytes, on_tick: Callable[[], 
     """Its exit status, its answer, and what else it or a library said. Killed at the end, also when interrupted."""
     command = [sys.executable, "-m", "tlee.engines.worker", action, folder, str(os.getpid())]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    # In a thread: Python 3.6 cannot call `communicate` again, after a timeout, if one of the pipes has ended by then.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process, ThreadPoolExecutor(1) as thread:
         try:
+            talk = thread.submit(process.communicate, request)
             while True:
                 try:
-                    answer, said = process.communicate(request, TICK)
+                    answer, said = talk.result(TICK)
                     return process.returncode, answer, said
-                except subprocess.TimeoutExpired:
-                    request = b""  # `communicate` still has the first one
+                except TimeoutError:
                     on_tick()
         finally:
             if process.poll() is None:
