@@ -19,12 +19,8 @@ from tlee.models.yaml_text import parse_yaml
 from tlee.policy import Thresholds
 from tlee.reading import MB, parse_json, read_text
 
-# Of files, bytes: 10,000 classes' names are 300 KB, and 512 KB of the worst YAML take some 4 s.
-YAML_LIMIT = MB // 2
-NAMES_LIMIT = 8 * MB
+YAML_LIMIT = MB // 2  # of a file, bytes: the worst YAML of this size takes some 4 s
 FAULTS_SHOWN = 5
-NUMBER = re.compile("[0-9]{1,9}")
-NUMBERED = re.compile(r"[0-9]{1,9}\s+\S")
 # Kinetics statistics, as in the published configurations.
 PUBLISHED_MEAN = (0.43216, 0.394666, 0.37645)
 PUBLISHED_STD = (0.22803, 0.22145, 0.216989)
@@ -240,37 +236,6 @@ def load_config(path: str | Path, kind: type[Kind]) -> Kind:
         UsageError: the file cannot be read, is no YAML, or a key or value does not fit.
     """
     return validated(path, read_yaml(path), kind)
-
-
-def read_names(path: str | Path, classes: int) -> list[str]:
-    """The classes' names in a file, in the order of their numbers: one a line, all of them numbered (`1 Archery`) or
-    none, or a JSON object with the number of each.
-
-    Raises:
-        UsageError: the file cannot be read, or does not name each of the classes once.
-    """
-    text = read_text(os.fspath(path), NAMES_LIMIT)
-    try:
-        names = _names(text)
-    except (ValueError, AttributeError, TypeError):  # JSON of something else
-        names = []
-    if len(names) != classes or len(set(names)) != classes:
-        problem = f"not a list of {classes} names ({len(names)} found, {len(set(names))} of them different)"
-        raise UsageError(path, problem, "give each class a name of its own, one a line")
-    return names
-
-
-def _names(text: str) -> list[str]:
-    if text.lstrip().startswith("{"):
-        given = parse_json(text.encode()).items()
-        if not all(NUMBER.fullmatch(str(number)) for _, number in given):
-            raise ValueError
-        return [name for name, _ in sorted(given, key=lambda row: (int(row[1]), row[0]))]
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not all(NUMBERED.match(line) for line in lines):
-        return lines
-    rows = [(int(number), name) for number, name in (line.split(maxsplit=1) for line in lines)]
-    return [name for _, name in sorted(rows)]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

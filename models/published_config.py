@@ -14,13 +14,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tlee import cli
+from tlee.data.labelled.class_names import read_class_names
+from tlee.data.labelled.formats import FORMATS
 from tlee.errors import UsageError
 from tlee.frames import BILINEAR, PUBLISHED
-from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config, own_name, read_names, read_yaml, validated
+from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config, own_name, read_yaml, validated
 from tlee.models.model import check_parts
 
 Statistics = tuple[float, float, float]
-CLASSES = {"ucf101": 101, "hmdb51": 51, "ssv2": 174, "minikinetics": 200, "activitynet1.3": 200}
+CLASSES = {name: format.classes for name, format in FORMATS.items() if format.classes}
 PUBLISHED_NECK = 4096
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STATISTICS = {True: (PUBLISHED_MEAN, PUBLISHED_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
@@ -379,6 +381,6 @@ def _labels(path: str | Path, file: str | None, classes: int) -> list[str]:
     if not file or not os.path.isfile(file):
         return []
     try:
-        return read_names(file, classes)
+        return read_class_names(file, classes)
     except UsageError as error:
         raise UsageError(path, f"data.path_classid: {error.subject}: {error.problem}", error.remedy) from None

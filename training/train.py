@@ -21,7 +21,14 @@ from tqdm import tqdm
 
 from tlee.cli import report
 from tlee.data.labelled.listing import Listing, read_listing, split_listing
-from tlee.data.labelled.loader import READABLE, Clips, Shuffled, evaluation_batches, mixed, training_batches
+from tlee.data.labelled.loader import (
+    READABLE,
+    ClipDataset,
+    ShuffledSampler,
+    derived_seed,
+    evaluation_batches,
+    training_batches,
+)
 from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
@@ -55,7 +62,7 @@ class Work(NamedTuple):
     module: _FabricModule  # the same, distributed
     optimiser: torch.optim.Optimizer
     learning: dict[str, nn.Parameter]
-    order: Shuffled
+    order: ShuffledSampler
     batches: DataLoader
 
 
@@ -96,8 +103,8 @@ class Trainer:
         self.config, self.folder, self.fabric = config, folder, fabric
         spec, kept = config.frame_spec(), config.data.cache
         self._clips = {
-            "train": Clips(data.train, spec, config.data.augment, config.seed, kept),
-            "val": Clips(data.val, spec, cache=kept),
+            "train": ClipDataset(data.train, spec, config.data.augment, config.seed, kept),
+            "val": ClipDataset(data.val, spec, cache=kept),
         }
         self._unreadable = {name: torch.zeros(len(clips), dtype=torch.bool) for name, clips in self._clips.items()}
         self._reported = {name: mask.clone() for name, mask in self._unreadable.items()}
@@ -155,9 +162,11 @@ class Trainer:
 
     def _set_up(self, config: StageConfig, momentum: dict[str, Tensor]) -> Work:
         stage, fabric = STAGES[config.stage], self.fabric
-        clips = self._clips["train"].single() if stage.single else self._clips["train"]
+        clips = self._clips["train"].single_frames() if stage.single else self._clips["train"]
         batch = fitting_batch(config, len(clips), fabric.world_size)
-        order = Shuffled(len(clips), batch, config.accumulate, self.config.seed, fabric.global_rank, fabric.world_size)
+        order = ShuffledSampler(
+            len(clips), batch, config.accumulate, self.config.seed, fabric.global_rank, fabric.world_size
+        )
         self.model.requires_grad_(False).eval()
         for part in self._learning(config):
             part.requires_grad_(True)
@@ -184,7 +193,7 @@ class Trainer:
         progress, config, steps = self.progress, work.config, work.order.steps
         for part in self._learning(config):
             part.train()
-        work.order.begin(progress.epochs, progress.step)
+        work.order.seek(progress.epochs, progress.step)
         parts, begun = iter(work.batches), time.perf_counter() - progress.seconds
         pending: list[Tensor] = []  # losses that nobody has waited for yet
         name = f"{config.stage} {progress.epoch + 1}/{config.epochs}"
@@ -206,7 +215,7 @@ class Trainer:
     def _step(self, work: Work, rate: float, parts) -> Tensor:
         """One step of the optimiser. Returns this process's loss."""
         # Each step has a seed of its own, so that a run can go on from any.
-        torch.manual_seed(mixed(self.config.seed, self.progress.steps, self.fabric.global_rank))
+        torch.manual_seed(derived_seed(self.config.seed, self.progress.steps, self.fabric.global_rank))
         for group in work.optimiser.param_groups:
             group["lr"] = rate
         work.optimiser.zero_grad(set_to_none=True)
@@ -393,7 +402,7 @@ def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
     return batch
 
 
-def _nothing(name: str, clips: Clips) -> UsageError:
+def _nothing(name: str, clips: ClipDataset) -> UsageError:
     return UsageError(f"{name} videos", f"none of {len(clips)} can be read", f"the first: {clips.problem(0)}")
 
 
