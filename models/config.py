@@ -17,7 +17,7 @@ from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
 from tlee.models.yaml_text import parse_yaml
 from tlee.policy import Thresholds
-from tlee.reading import MB, parse_json, read_text
+from tlee.reading import MB, read_text
 
 YAML_LIMIT = MB // 2  # of a file, bytes: the worst YAML of this size takes some 4 s
 FAULTS_SHOWN = 5
@@ -269,14 +269,3 @@ def explain(error: ValidationError) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def parse_config(text: str) -> Config:
-    """A configuration from the JSON in a checkpoint. Raises ValueError."""
-    content = parse_json(text.encode())
-    if not isinstance(content, dict):
-        raise ValueError("not a configuration")
-    try:
-        return Config(**content)
-    except ValidationError as error:
-        raise ValueError(explain(error)) from None

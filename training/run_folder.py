@@ -29,7 +29,7 @@ from tlee.claims import claimed, reserved
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, atomic_write
 from tlee.models.config import explain
-from tlee.models.tensors import TensorFile
+from tlee.models.tensors import open_tensors
 from tlee.reading import MB, parse_json, read_bytes, read_text
 from tlee.training.board import Board
 from tlee.training.config import TrainingConfig
@@ -147,9 +147,9 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            with TensorFile(file) as stream:
-                progress = Progress(**parse_json(stream.metadata[HEADER].encode()))
-                tensors = stream.tensors()
+            with open_tensors(file) as stream:
+                progress = Progress(**parse_json((stream.metadata() or {})[HEADER].encode()))
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118, no dictionary
         except CheckpointError as error:
             raise CheckpointError(file, f"not the state of a run ({error.problem})", START_AGAIN) from None
         except (KeyError, TypeError, ValueError):  # of what is no header of a state
