@@ -105,8 +105,7 @@ def checkpoint(folder: Path, count: int) -> Case:
 
 def state(folder: Path, count: int) -> Case:
     from tlee.models.model import Tlee
-    from tlee.training.run_folder import STATE, Progress, RunFolder
-    from tlee.training.train import check_state
+    from tlee.training.run_folder import STATE, Progress, RunFolder, check_state
 
     model: Tlee = small_model()
     run_folder = RunFolder(folder)

@@ -16,7 +16,7 @@ from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch, launch_of
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
     from tlee.training.run_folder import RunFolder
-    from tlee.training.train import Data
+    from tlee.training.videos import Data
 
 PROGRAM = "tlee-train"
 
@@ -39,7 +39,7 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
 
     from tlee.models.model import check_parts
     from tlee.training.run_folder import RunFolder
-    from tlee.training.train import read_data
+    from tlee.training.videos import read_data
 
     # Decides which process prints. Without it Lightning reads any launcher's variables.
     rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]

@@ -28,7 +28,9 @@ from torch import Tensor
 from tlee.claims import claimed, reserved
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, atomic_write
+from tlee.models.checkpoint import check_entries, shapes
 from tlee.models.config import explain
+from tlee.models.model import Tlee
 from tlee.models.tensors import open_tensors
 from tlee.reading import MB, parse_json, read_bytes, read_text
 from tlee.training.board import Board
@@ -216,6 +218,13 @@ class RunFolder:
         """End the records."""
         if self._board:
             self._board.close()
+
+
+def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+    """Refuse a saved state that is not this model's. Raises CheckpointError."""
+    own = shapes(model.state_dict())
+    check_entries(path, own, shapes(entries), START_AGAIN)
+    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum), START_AGAIN)
 
 
 def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
