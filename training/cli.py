@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, da
         devices=launch.devices,
         num_nodes=launch.nodes,
         precision=config.precision,
-        plugins=[known[launch.way]()],
+        plugins=[known[launch.launcher]()],
     )
     fabric.launch()
     try:

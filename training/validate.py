@@ -1,4 +1,4 @@
-"""How well a model answers while it is being trained."""
+"""Validation during training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def across(fabric: Fabric, value: Tensor, how: str) -> Tensor:
 def validate(
     fabric: Fabric, module: StageModule, batches: Iterable[Batch], on_unreadable: Callable[[Tensor], None]
 ) -> Validation:
-    """A stage's loss and the accuracy of every fixed exit over all processes' videos; of their first frames only, where
-    the stage learns from single ones.
+    """A stage's loss and the accuracy of every fixed exit, over all processes' videos. A stage that learns from single
+    frames is validated on the first one of each video.
 
     Args:
         batches: this process's share.
@@ -32,7 +32,7 @@ def validate(
     """
     model, stage = module.model.eval(), module.stage
     length = 1 if stage.single else model.config.frames.count
-    # Summed in double precision: the same total, however the videos are shared out.
+    # In double precision, so that the total does not depend on how videos are shared among processes.
     sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)  # videos, loss
     right = torch.zeros((length, model.exits), dtype=torch.float64, device=fabric.device)
     for batch in batches:
