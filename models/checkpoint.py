@@ -1,4 +1,4 @@
-"""Our checkpoints: one safetensors file, the configuration in its header."""
+"""Our checkpoints: safetensors files with the configuration in the header."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object
     """Write a model and its configuration, whole or not at all.
 
     Args:
-        training: what the model went through, kept for the reader (plain JSON values).
+        training: how the model was trained, for information only (plain JSON values).
 
     Raises:
         UsageError: the file cannot be written.
@@ -90,13 +90,10 @@ def shapes(state: Mapping[str, Tensor]) -> Shapes:
 
 
 def check_entries(path: str | Path, wanted: Shapes, given: Shapes, remedy: str = OF_ANOTHER) -> None:
-    """Refuse a state dictionary that is not, entry by entry, the wanted one.
-
-    Args:
-        remedy: what the user should do.
+    """Compare a state dictionary with the expected one.
 
     Raises:
-        CheckpointError: entries are missing, unknown or of another shape; lists what differs.
+        CheckpointError: entries are missing, unknown or of another shape; lists them.
     """
     differences = [
         ("missing", [n for n in wanted if n not in given]),

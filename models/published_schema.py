@@ -39,17 +39,18 @@ class PublishedSection(BaseModel):
         return content
 
     def unknown(self, prefix: str = "") -> list[str]:
-        """Keys that mean nothing here, as `section.key`."""
-        own = [prefix + key for key in self.model_extra or {}]
-        sections = [(name, getattr(self, name)) for name in type(self).model_fields]
-        return own + [
-            k for name, part in sections if isinstance(part, PublishedSection) for k in part.unknown(f"{prefix}{name}.")
-        ]
+        """Unknown keys, as `section.key`."""
+        keys = [prefix + key for key in self.model_extra or {}]
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if isinstance(section, PublishedSection):
+                keys += section.unknown(f"{prefix}{name}.")
+        return keys
 
 
 class Preprocessing(PublishedSection):
     """`resize` and `crop_center` in pixels; `normalize`: true for the published statistics of RGB in 0-1, `imagenet`,
-    or [mean, std]. `to_tensor` changes nothing."""
+    or [mean, std]. `to_tensor` is ignored."""
 
     to_tensor: Any = None
     resize: int = Field(224, ge=1)
@@ -83,7 +84,7 @@ class LabelPreprocessing(PublishedSection):
 
 
 class Data(PublishedSection):
-    """Videos. `num_workers` and `shuffle` change nothing here."""
+    """Videos. `num_workers` and `shuffle` are ignored."""
 
     name: str
     num_frames: int = Field(10, ge=1)
@@ -99,14 +100,14 @@ class Data(PublishedSection):
 
 
 class Backbone(PublishedSection):
-    """`name`: `a.a` where `model.name` says the network, else `torchvision.NETWORK` or `branch.NETWORK.BRANCHES`."""
+    """`name`: `a.a` if `model.name` has the network, else `torchvision.NETWORK` or `branch.NETWORK.BRANCHES`."""
 
     name: str = PLACEHOLDER
     pretrained: bool = True
     requires_grad: bool = True
     output_dim: int | list[int] | None = None
     type: Any = None
-    truncate_modules: Literal[-1] = -1  # the classifier alone is cut off
+    truncate_modules: Literal[-1] = -1  # all modules but the classifier
 
     @field_validator("name")
     @classmethod
@@ -137,8 +138,8 @@ class Adaptive(PublishedSection):
 
 
 class Model(PublishedSection):
-    """The network and the exit rule, and how long it is trained. `type`, `pooling` and `single_frame_mac` change
-    nothing. `backbone` may be the network's name alone."""
+    """The network, the exit rule and the length of the training. `backbone` may be just the network's name. `type`,
+    `pooling` and `single_frame_mac` are ignored."""
 
     name: str | None = None
     backbone: Backbone = Backbone()
@@ -183,24 +184,24 @@ class Model(PublishedSection):
 
     @property
     def frameexit(self) -> bool:
-        """Whether this is of FrameExit's form."""
+        """Whether this is a model of FrameExit's form."""
         return self.name == FRAMEEXIT
 
     @property
     def network(self) -> str:
-        """The backbone's name, ours."""
+        """Our name of the backbone."""
         return own_name(str(self.backbone.network if self.frameexit or not self.name else self.name))
 
     @property
     def branches(self) -> int:
-        """The number of branches. Files of FrameExit's form have none, whatever their backbone is called."""
+        """The number of branches; none in FrameExit's form, whatever the backbone's name says."""
         if self.frameexit:
             return 0
         given = self.backbone.branches if self.branch_num is None else self.branch_num
         return 3 if given is None else given
 
     def order(self, frames: int) -> list[int] | None:
-        """The processing order of so many frames; None where the file has none."""
+        """The processing order for this number of frames; None if the file has none."""
         order = (self.model_extra or {}).get(f"input_order{frames}")
         return order if order is not None else self.adaptive.input_order
 
@@ -213,7 +214,7 @@ class Checkpoint(PublishedSection):
 
 
 class PublishedConfig(PublishedSection):
-    """A published configuration file. `help`, `show_model` and `base_path` change nothing."""
+    """A published configuration file. `help`, `show_model` and `base_path` are ignored."""
 
     data: Data
     data_val: Data | None = None
@@ -253,20 +254,22 @@ class PublishedConfig(PublishedSection):
         return self
 
     def _stated_classes(self) -> dict[str, int]:
-        sections = {"data": self.data, "data_val": self.data_val}
-        stated = {f"{name}.num_classes": data.num_classes for name, data in sections.items() if data}
-        one_hot = {name: data.preprocessing_label.one_hot_encoding for name, data in sections.items() if data}
-        stated.update({f"{name}.preprocessing_label.one_hot_encoding": count for name, count in one_hot.items()})
+        """The numbers of classes in the file, by key."""
+        stated: dict[str, int | None] = {}
+        for name, data in (("data", self.data), ("data_val", self.data_val)):
+            if data:
+                stated[f"{name}.num_classes"] = data.num_classes
+                stated[f"{name}.preprocessing_label.one_hot_encoding"] = data.preprocessing_label.one_hot_encoding
         stated.update({f"model.{key}": getattr(self.model, key) for key in ("num_classes", "num_class")})
         return {key: count for key, count in stated.items() if count is not None}
 
     @property
     def classes(self) -> int:
-        """The number of classes, on which all keys agree."""
+        """The number of classes; all keys agree on it."""
         return CLASSES.get(self.data.name.lower()) or next(iter(self._stated_classes().values()))
 
     def warnings(self) -> list[str]:
-        """What of the file is not followed, a line each."""
+        """What of the file is ignored, a line each."""
         unknown, backbone = self.unknown(), self.model.backbone
         lines = [f"not known and left out: {', '.join(unknown)}"] if unknown else []
         if self.model.frameexit and backbone.branches:

@@ -1,4 +1,4 @@
-"""Files of tensors (safetensors) of any origin, opened before anything of the size they claim is made."""
+"""Files of tensors (safetensors) of any origin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REMEDY = "give a .safetensors file that tlee-train wrote, or a published .pth.ta
 
 @contextmanager
 def open_tensors(path: str | Path) -> Iterator[safe_open]:
-    """A file of tensors, its header read and checked against the file's size.
+    """A file of tensors. Its header is checked against the file's size; tensors are read when they are asked for.
 
     Raises:
         CheckpointError: it cannot be read, or is not such a file.
