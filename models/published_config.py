@@ -1,6 +1,6 @@
 """Configuration files of the published code in the keys of ours, and the model's configuration from either kind.
 
-`tlee.training.published` does the same for what they say of training.
+`tlee.training.published` does the same for the training.
 """
 
 from __future__ import annotations

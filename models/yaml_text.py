@@ -83,8 +83,8 @@ def _check(node: yaml.Node) -> None:
     if kind not in PLAIN:
         raise _wrong(node.start_mark, f"a value of type {kind[:20]}: put it in quotes if it is a text")
     if kind in NUMBERS and not NUMBERS[kind].fullmatch(str(node.value)):
-        said = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
-        raise _wrong(node.start_mark, said)
+        problem = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
+        raise _wrong(node.start_mark, problem)
     if isinstance(node, yaml.ScalarNode) and not is_name(node.value):
         raise _wrong(node.start_mark, "a zero byte, or half of a surrogate pair, which no name can have")
     if isinstance(node, yaml.MappingNode):

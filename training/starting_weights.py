@@ -14,7 +14,7 @@ PUBLISHED_ENDING = ".pth.tar"
 
 
 def initialise(model: Tlee, init: str) -> str:
-    """Give a model its starting weights, as `TrainingConfig.init` says; returns what was done.
+    """Give a model its starting weights, as in `TrainingConfig.init`; returns a line that reports it.
 
     Raises:
         UsageError: ImageNet weights cannot be had, or nothing of the checkpoint fits.

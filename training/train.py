@@ -66,7 +66,7 @@ class Trainer:
         config: what to do.
         data: the videos.
         folder: where to write.
-        fabric: launched; says which process this is and what it computes on.
+        fabric: launched; knows this process's rank and device.
     """
 
     def __init__(self, config: TrainingConfig, data: Data, folder: RunFolder, fabric: Fabric) -> None:

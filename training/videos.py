@@ -62,7 +62,7 @@ class UnreadableVideos:
         self._reported = self._found.clone()
 
     def add(self, unreadable: Tensor) -> None:
-        """Remember what a `Batch` says is unreadable."""
+        """Note the unreadable videos of a `Batch`."""
         self._found[unreadable[unreadable != READABLE]] = True
 
     def fail_now(self, unreadable: Tensor) -> None:

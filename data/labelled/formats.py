@@ -1,4 +1,4 @@
-"""The lists of public data sets as published, and folders of clips: each format is a function that gives its rows.
+"""The formats of lists: those of public data sets as published, and folders of clips, with a reader of rows for each.
 
 Reads lists and names only; no video is opened.
 """

@@ -87,9 +87,9 @@ def read_listing(
 def split_listing(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
     """Set part of every class aside for validation: (train, val), each in the listing's order, notes with the first.
 
-    A class gives `share` of its videos, rounded, but at least one and never its last. A video with several classes
-    is given only if each of them has one to give. `seed` determines which. Clips cut from one recording may end up on
-    both sides: the listing does not tell them apart.
+    Of each class `share` of the videos is taken, rounded, but at least one and never the last; a video with several
+    classes only if each of them can spare one. `seed` determines which. Clips cut from one recording may end up on both
+    sides: a listing does not know recordings.
 
     Raises:
         UsageError: the share is not between 0 and 1, or no class has two videos.

@@ -162,11 +162,7 @@ class ClipDataset(Dataset):
         return frames.contiguous()
 
     def _read(
-        self,
-        index: int,
-        order: list[int],
-        offsets: list[float] | None = None,
-        crop: tuple[float, float] | None = None,
+        self, index: int, order: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
     ) -> np.ndarray:
         """Frames `order` of an entry's T, (len(order), crop, crop, 3) uint8. Raises InputError."""
         if self._cache is not None:
@@ -295,7 +291,7 @@ def readable_batches(
 def start_worker(worker: int) -> None:
     """Set up a process that decodes: one thread, since there is a worker for every core; Ctrl-C is the parent's; the
     worker exits if a batch cannot be sent, since the parent would wait for it, and when the parent ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # else it waits for ever to get rid of its batches
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it would wait forever to deliver its batches
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]
