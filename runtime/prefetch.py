@@ -1,4 +1,4 @@
-"""The next frame decoded, prepared and uploaded in another thread, while this one is computed."""
+"""Reading ahead: the next frame is decoded, prepared and uploaded in another thread while this one is computed."""
 
 import threading
 from concurrent.futures import Future
@@ -8,46 +8,60 @@ from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
 from tlee.runtime.running_rate import RunningRate
 
-LIKELY = 0.5  # the chance of being wanted from which a frame is made ready: the thread costs others little
-# One may still be busy with a frame that the last video no longer wanted.
-WORKERS = 2
+LIKELY = 0.5  # a frame is read ahead from this chance of being needed on: the thread costs others little
+WORKERS = 2  # one may still be busy with a frame that the last video no longer needs
 END = object()  # after the last frame
 
 
-class Frames:
-    """The frames of one video, asked for from any thread, one after the other.
+class FrameReader:
+    """Reads the frames of one video, ahead in a background thread where it is told to.
 
     Args:
         frames: a generator is closed with this.
-        load: what is made of a frame.
+        load: applied to each frame.
+        workers: threads for reading ahead; None to read each frame when it is taken.
+
+    Attributes:
+        pending: the read that is under way in one of them.
     """
 
-    def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any]) -> None:
-        self._frames, self._load = frames, load
+    def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any], workers: Optional[Background] = None) -> None:
+        self._frames, self._load, self._workers = frames, load, workers
         self._reading, self._loading = threading.Lock(), threading.Lock()
-        self._wanted = True
+        self._closed = False
+        self.pending: Optional[Future[Any]] = None
 
-    def next(self) -> Any:
-        """The next frame, or `END`."""
+    def start(self) -> None:
+        """Begin to read the next frame ahead, unless that is under way or there is no thread for it."""
+        if self.pending is None and self._workers:
+            self.pending = self._workers.submit(self._next)
+
+    def take(self) -> Any:
+        """The next loaded frame, or `END`. Raises what reading it raised."""
+        pending, self.pending = self.pending, None
+        # Where all workers are busy with frames that are no longer needed, it is read here.
+        return self._next() if pending is None or pending.cancel() else pending.result()
+
+    def close(self) -> None:
+        """No frame is needed any more. Does not wait for one that is being read: it is discarded."""
+        with self._loading:
+            self._closed = True
+        if self.pending is not None:
+            self.pending.cancel()  # if it has not begun
+        self._close_frames()
+
+    def _next(self) -> Any:
         with self._reading:
             frame = next(self._frames, END)
-        with self._loading:  # what is loaded after the video was dropped would take the next video's place
-            if self._wanted:
+        with self._loading:  # a frame loaded after closing would overwrite the next video's
+            if not self._closed:
                 return END if frame is END else self._load(frame)
-        self._close()
+        self._close_frames()
         return END
 
-    def drop(self, pending: "Optional[Future[Any]]") -> None:
-        """No frame is wanted any more, also not the one that `pending` brings. Waits for no reading."""
-        with self._loading:
-            self._wanted = False
-        if pending is not None:
-            pending.cancel()  # where it does not run yet
-        self._close()
-
-    def _close(self) -> None:
-        """A generator cannot be closed while it runs: whoever reads then closes it when the frame has come. So nobody
-        has to know who reads, not even an interrupt that came between starting to read and noting it."""
+    def _close_frames(self) -> None:
+        """A generator cannot be closed while it runs: the reading thread then closes it once the frame has come. So it
+        need not be known who reads, even if an interrupt came before `start` had noted it."""
         if self._reading.acquire(False):
             try:
                 getattr(self._frames, "close", int)()
@@ -56,54 +70,42 @@ class Frames:
 
 
 class Prefetch:
-    """Makes frames of one video after the other ready.
+    """Prefetches the frames of one video after another.
 
     Args:
-        load: a frame into the first split's input; called from other threads, too.
+        load: turns a frame into the first split's input; called from other threads, too.
     """
 
     def __init__(self, load: Callable[[Any], Any]) -> None:
         self._load = load
         self._workers = Background(WORKERS)
-        self._chances = RunningRate()
+        self._needed = RunningRate()  # by frame, whether the next one is needed
 
     def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
-        """The same frames, loaded. Closing the iterator does not wait for one that is being made ready: that is dropped
-        when it comes, and then `frames` is closed."""
-        video = Frames(frames, self._load)
-        t = 0
-        pending: Optional[Future[Any]] = None
+        """The same frames, loaded. Closing the iterator closes `frames`, if need be once the next frame is read."""
+        reader, t = FrameReader(frames, self._load, self._workers), 0
         try:
             while True:
-                # Where all workers are busy with what nobody wants any more, a frame is read here.
-                loaded = video.next() if pending is None or pending.cancel() else pending.result()
+                loaded = reader.take()
                 if loaded is END:
                     return
-                likely = self._chances.of(t) >= LIKELY
-                pending = submitted(self._workers, video.next) if likely else None
-                wanted = False
+                if self._needed.of(t) >= LIKELY:
+                    reader.start()
+                needed = False
                 try:
                     yield Loaded(loaded)
-                    wanted = True
+                    needed = True
                 finally:
-                    self._chances.count(t, wanted)
+                    self._needed.count(t, needed)
                 t += 1
         finally:
-            video.drop(pending)
+            reader.close()
 
     @property
     def reads_here(self) -> bool:
-        """Whether this thread is one that makes frames ready."""
+        """Whether the calling thread is one that prefetches."""
         return self._workers.calls_here
 
     def close(self) -> None:
-        """End its threads; one that is stuck in reading loads nothing any more."""
+        """End the threads; one that is stuck in reading loads nothing any more."""
         self._workers.close()
-
-
-def submitted(workers: Background, read: Callable[[], Any]) -> "Optional[Future[Any]]":
-    """What brings a frame; None where there is no thread for it, and whoever wants it reads it."""
-    try:
-        return workers.submit(read)
-    except RuntimeError:
-        return None

@@ -15,7 +15,7 @@ from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import END, Frames, Prefetch
+from tlee.runtime.prefetch import END, FrameReader, Prefetch
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -77,7 +77,7 @@ def opened(bundle, thresholds=NEVER, prefetch=True, frames=4, early_exit=True, *
 
 
 def recognize(recognizer, source):
-    return recognizer._recognize(source.request(), recognizer._prefetch, False)
+    return recognizer.recognize(source.request())
 
 
 def stops_at(recognizer, thresholds):
@@ -193,11 +193,11 @@ def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted():
     """As where an interrupt comes between starting to read and noting it."""
     held = threading.Event()
     source = Source(let_through={0: held})
-    frames = Frames(source.request().frames, lambda frame: frame)
+    reader = FrameReader(source.request().frames, lambda frame: frame)
     with ThreadPoolExecutor(1) as readers:
-        read = readers.submit(frames.next)
+        read = readers.submit(reader.take)
         assert source.begun[0].wait(PATIENCE)
-        frames.drop(None)
+        reader.close()
         assert not source.closed.is_set()
         held.set()
         assert read.result(PATIENCE) is END and source.closed.is_set()
@@ -213,7 +213,7 @@ def test_of_videos_that_always_stop_in_the_first_frame_nothing_is_read_ahead(bun
         stops_at(recognizer, NEVER)
         for _ in range(30):
             recognize(recognizer, Source())
-        assert recognizer._prefetch._chances.of(0) > 0.8
+        assert recognizer._prefetch._needed.of(0) > 0.8
 
 
 def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted(bundle):
