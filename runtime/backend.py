@@ -1,9 +1,11 @@
 """The interface between the chain and what runs a bundle's graphs."""
 
 import time
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Sequence
 
 import numpy as np
+
+from tlee.bundle import Segment
 
 FRAMES = 2  # on a GPU: one is computed while the next one is uploaded
 ANSWERS = ("confidence", "score")  # outputs that the host reads
@@ -14,6 +16,12 @@ class BufferPool:
 
     def __init__(self, buffers: List[List[Any]]) -> None:
         self._buffers, self._last = buffers, 0
+
+    @classmethod
+    def of(cls, graph: Segment, make: Callable[[], List[Any]]) -> "BufferPool":
+        """For a graph: two sets if an output is still needed while it runs again, as all but a split's own."""
+        single = graph.name.startswith("split") and not graph.state
+        return cls([make() for _ in range(1 if single else 2)])
 
     @property
     def first(self) -> List[Any]:

@@ -208,7 +208,7 @@ class _Run:
         self._collect()
         if self._chain.waiting:
             for answered in self._chain.advance():
-                self._take(*answered)
+                self._take(answered)
         return self._outcomes
 
     def end(self) -> None:
@@ -275,8 +275,8 @@ class _Run:
         else:
             self._finish(video, no_frame(video.request))
 
-    def _take(self, video: _Video, answer: Any, logits: Any) -> None:
-        """Take what an exit answered, see `Answered`."""
+    def _take(self, answered: Answered) -> None:
+        video, answer, logits = answered
         if isinstance(answer, SegmentError):
             self._finish(video, InputError(video.request.source, answer.problem, answer.remedy))
             return
