@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Any, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from tlee import cli
 from tlee.bundle import FUSED, PRECISIONS, SEPARATE, Bundle
@@ -49,32 +49,6 @@ class BackendHandle(NamedTuple):
     backend: Backend
     exit_graphs: str
     notes: List[str]
-
-
-class BackendOwner:
-    """Base of the recognisers: they compute on a backend and need closing, best by `with`.
-
-    Attributes:
-        notes: what the user should know about how the backend was chosen.
-    """
-
-    _backend: Backend
-    notes: List[str] = []
-
-    @property
-    def backend(self) -> str:
-        """The backend's name."""
-        return self._backend.name
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release memory and threads. Happens by itself when this is collected, or Python ends."""
-        raise NotImplementedError  # abstract
 
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:

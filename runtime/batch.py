@@ -16,21 +16,20 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.policy import Action, ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, BackendConfig, BackendOwner
+from tlee.runtime.backends import AUTO, BackendConfig
 from tlee.runtime.background import Background
+from tlee.runtime.base import RecognizerBase, opened
 from tlee.runtime.batch_chain import Answered, BatchChain, Slot
 from tlee.runtime.clips import CheckedFrames, Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.prefetch import END, LIKELY, WORKERS, FrameReader
-from tlee.runtime.recognizer import close_all, opened
-from tlee.runtime.results import Reporter, Result, Timed, no_frame
-from tlee.runtime.running_rate import RunningRate
+from tlee.runtime.results import Result, Timed, no_frame
 
 Answer = Union[Result, InputError]
 Outcome = Union[Result, Exception]  # of one video; an exception that is no `InputError` is raised when its turn comes
 
 
-class BatchRecognizer(BackendOwner):
+class BatchRecognizer(RecognizerBase):
     """Recognises videos or cameras several at a time, with the answers that `Recognizer` gives. For one thread.
 
     Args:
@@ -54,15 +53,11 @@ class BatchRecognizer(BackendOwner):
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, rows: int, prefetch: bool = True) -> None:
-        self.bundle, self.policy, self.rows = bundle, policy, rows
-        self._backend = backend
-        self._prefetch = prefetch and backend.is_async
-        self._chain = BatchChain(bundle, backend, policy, rows)
-        self._reporter, self._needed = Reporter(bundle), RunningRate()
-        self._readers = Background(WORKERS * rows)
+        super().__init__(bundle, backend, policy, prefetch, WORKERS * rows)
+        self._close_by_itself(backend)
+        self.rows, self._chain = rows, BatchChain(bundle, backend, policy, rows)
         self._computing, self._beginning = threading.Lock(), threading.Lock()
         self._current: Callable[[], Optional[_Run]] = lambda: None  # weak: a run that nobody holds any more is over
-        self._close = weakref.finalize(self, close_all, self._readers, backend)
 
     @classmethod
     def load(
@@ -87,7 +82,7 @@ class BatchRecognizer(BackendOwner):
         return recognizer
 
     def close(self) -> None:
-        """As `BackendOwner.close`. Raises UsageError while this computes or reads."""
+        """As `Recognizer.close`. Raises UsageError while this computes or reads."""
         if self._readers.calls_here or not self._computing.acquire(False):
             raise UsageError("batch recogniser", "closed while it recognises", "take its answers first")
         try:
@@ -147,7 +142,13 @@ class BatchRecognizer(BackendOwner):
             feeds: of each slot, the clips that go there; slots may share one.
             threads: read frames in other threads, while something is computed or another source has nothing yet.
         """
-        run = self._begin(feeds, threads)
+        self._check_open()
+        with self._beginning:
+            if self._current():
+                problem = "already recognises other videos"
+                raise UsageError("batch recogniser", problem, "take all its answers first, or close what gives them")
+            run = _Run(self, feeds, self._readers if threads else None)
+            self._current = weakref.ref(run)
         try:
             while not run.over:
                 with self._computing:
@@ -158,20 +159,6 @@ class BatchRecognizer(BackendOwner):
         finally:
             run.end()
             self._current = lambda: None
-
-    def _begin(self, feeds: List[Iterator[Any]], threads: bool) -> "_Run":
-        self._check_open()
-        with self._beginning:
-            if self._current():
-                problem = "already recognises other videos"
-                raise UsageError("batch recogniser", problem, "take all its answers first, or close what gives them")
-            run = _Run(self, feeds, self._readers if threads else None)
-            self._current = weakref.ref(run)
-        return run
-
-    def _check_open(self) -> None:
-        if not self._close.alive:
-            raise UsageError("recogniser", "closed", "load another one")
 
 
 class _Video(Slot):
@@ -284,7 +271,7 @@ class _Run:
         action = answer.decision.action
         if action is not Action.CONTINUE:
             self._needed.count(answer.frame, action is Action.FRAME_DONE)
-        if action is Action.VIDEO_DONE:
+        if logits is not None:
             self._finish(video, self._reporter.result(video.request, video.steps, logits))
         elif action is Action.FRAME_DONE:
             self._read(video)

@@ -144,7 +144,7 @@ class BatchChain:
         numbers = self._wait_for([outputs[name] for name in ("confidence", "score") if name in outputs], slots)
         answers = [self._answer(slot, [column[i] for column in numbers]) for i, slot in enumerate(slots)]
         ended = any(slot.exit_state.done for slot in slots)
-        logits = self._backend.array(outputs["logits"]) if ended else []
+        logits: Any = self._backend.array(outputs["logits"]) if ended else None
         result = []
         for i, (slot, answer) in enumerate(zip(slots, answers)):
             done = slot.exit_state.done

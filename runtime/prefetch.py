@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import Future
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Generator, Iterator, Optional
 
 from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
@@ -69,43 +69,30 @@ class FrameReader:
                 self._reading.release()
 
 
-class Prefetch:
-    """Prefetches the frames of one video after another.
+def prefetched(
+    frames: Iterator[Any], load: Callable[[Any], Any], workers: Background, needed: RunningRate
+) -> "Generator[Loaded, None, None]":
+    """The frames of one video, loaded, each read ahead where that is likely to pay. Closing this does not wait for a
+    read that is under way; `frames` are closed after it.
 
     Args:
         load: turns a frame into the first split's input; called from other threads, too.
+        needed: how often the frame after each one was needed; learns it from this video.
     """
-
-    def __init__(self, load: Callable[[Any], Any]) -> None:
-        self._load = load
-        self._workers = Background(WORKERS)
-        self._needed = RunningRate()  # by frame, whether the next one is needed
-
-    def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
-        """The same frames, loaded. Closing the iterator closes `frames`, if need be once the next frame is read."""
-        reader, t = FrameReader(frames, self._load, self._workers), 0
-        try:
-            while True:
-                loaded = reader.take()
-                if loaded is END:
-                    return
-                if self._needed.of(t) >= LIKELY:
-                    reader.start()
-                needed = False
-                try:
-                    yield Loaded(loaded)
-                    needed = True
-                finally:
-                    self._needed.count(t, needed)
-                t += 1
-        finally:
-            reader.close()
-
-    @property
-    def reads_here(self) -> bool:
-        """Whether the calling thread is one that prefetches."""
-        return self._workers.calls_here
-
-    def close(self) -> None:
-        """End the threads; one that is stuck in reading loads nothing any more."""
-        self._workers.close()
+    reader, t = FrameReader(frames, load, workers), 0
+    try:
+        while True:
+            loaded = reader.take()
+            if loaded is END:
+                return
+            if needed.of(t) >= LIKELY:
+                reader.start()
+            asked = False
+            try:
+                yield Loaded(loaded)
+                asked = True
+            finally:
+                needed.count(t, asked)
+            t += 1
+    finally:
+        reader.close()

@@ -2,22 +2,22 @@
 
 import contextlib
 import threading
-import weakref
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional
 
 from tlee.bundle import Bundle
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.inference import Step, exit_steps
-from tlee.policy import ExitPolicy, Thresholds, exit_policy
-from tlee.runtime.backends import AUTO, BackendConfig, BackendHandle, BackendOwner, open_backend
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime.backends import AUTO, BackendConfig
+from tlee.runtime.base import RecognizerBase, opened
 from tlee.runtime.chain import Chain, chain_of
 from tlee.runtime.clips import CheckedFrames, Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import Prefetch
-from tlee.runtime.results import Reporter, Result, Timed, TraceStep, no_frame
+from tlee.runtime.prefetch import WORKERS, prefetched
+from tlee.runtime.results import Result, Timed, TraceStep, no_frame
 
 
-class Recognizer(BackendOwner):
+class Recognizer(RecognizerBase):
     """Recognises videos with an exported bundle, one at a time. Any thread may use it; others wait meanwhile. Threads
     that are to work concurrently load one each.
 
@@ -39,13 +39,9 @@ class Recognizer(BackendOwner):
     """
 
     def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy, prefetch: bool = True) -> None:
-        self.bundle, self.policy = bundle, policy
-        self._chain, self._backend = chain, chain.backend
-        self._reporter = Reporter(bundle)
+        super().__init__(bundle, chain.backend, policy, prefetch, WORKERS)
+        self._chain = chain
         self._lock, self._owner = threading.Lock(), 0  # the thread that recognises
-        # Where the CPU computes, reading a frame meanwhile would cost as much as it saves.
-        self._prefetch = Prefetch(chain.load) if prefetch and self._backend.is_async else None
-        self._close = weakref.finalize(self, close_all, self._prefetch)
 
     @classmethod
     def load(
@@ -78,8 +74,8 @@ class Recognizer(BackendOwner):
         config = BackendConfig(backend, **options)
         with opened(path, config, thresholds, point, early_exit) as (bundle, handle, policy):
             recognizer = cls(bundle, chain_of(bundle, handle.backend, handle.exit_graphs, speculate), policy, prefetch)
+            recognizer._close_by_itself(handle.backend)
         recognizer.notes = handle.notes
-        recognizer._close = weakref.finalize(recognizer, close_all, recognizer._prefetch, handle.backend)
         return recognizer
 
     def close(self) -> None:
@@ -126,19 +122,19 @@ class Recognizer(BackendOwner):
         with LiveSource(address) as live:
             for request in windows(live, self.bundle.frames, seconds):
                 try:
-                    result = self._recognize(request, None)  # its frames cannot be read before they come
+                    result = self._recognize(request, prefetch=False)  # its frames come when they come
                 except StreamEnd:
                     return
                 yield result
 
-    def _recognize(self, request: ClipRequest, prefetch: Optional[Prefetch], trace: bool = False) -> Result:
+    def _recognize(self, request: ClipRequest, prefetch: bool, trace: bool = False) -> Result:
         steps: List[Timed] = []
         traced: List[TraceStep] = []
         with self._exclusive():
-            if not self._close.alive:
-                raise UsageError("recogniser", "closed", "load another one")
-            checked = CheckedFrames(request, self.bundle.frames)
-            frames: Iterator[Any] = prefetch(checked) if prefetch else checked
+            self._check_open()
+            frames: Any = CheckedFrames(request, self.bundle.frames)
+            if prefetch:
+                frames = prefetched(frames, self._chain.load, self._readers, self._needed)
             try:
                 with self._backend:
                     for step in exit_steps(self._chain, frames, self.policy):
@@ -151,15 +147,14 @@ class Recognizer(BackendOwner):
             except SegmentError as error:
                 raise InputError(request.source, error.problem, error.remedy) from None
             finally:
-                getattr(frames, "close", int)()
+                frames.close()
         return self._reporter.result(request, steps, logits, traced)
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Waits while another thread recognises; but neither for this thread itself nor, in a thread that prefetches,
         for the one that needs the frame."""
-        prefetches = self._prefetch is not None and self._prefetch.reads_here
-        if prefetches or (self._lock.locked() and self._owner == threading.get_ident()):
+        if self._readers.calls_here or (self._lock.locked() and self._owner == threading.get_ident()):
             raise UsageError("recogniser", "asked from within the frames that it reads", "load another one for that")
         with self._lock:
             self._owner = threading.get_ident()
@@ -172,32 +167,3 @@ class Recognizer(BackendOwner):
         values, (action, reason) = step.values, step.decision
         logits, z = (self._chain.array(value)[0] for value in (values.logits, values.z))
         return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
-
-
-@contextlib.contextmanager
-def opened(
-    path: Any, config: BackendConfig, thresholds: Optional[Thresholds], point: Optional[str], early_exit: bool
-) -> Iterator[Tuple[Bundle, BackendHandle, ExitPolicy]]:
-    """An open bundle, its backend and its exit rule; the backend is closed if the block fails."""
-    bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-    policy = bundle_policy(bundle, thresholds, point, early_exit)
-    handle = open_backend(bundle, config)
-    try:
-        yield bundle, handle, policy
-    except BaseException:
-        handle.backend.close()
-        raise
-
-
-def bundle_policy(
-    bundle: Bundle, thresholds: Optional[Thresholds] = None, point: Optional[str] = None, early_exit: bool = True
-) -> ExitPolicy:
-    """The exit rule of a bundle, at these thresholds instead of its own, or at those of an operating point."""
-    chosen = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
-    return exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, chosen, early_exit)
-
-
-def close_all(*parts: Optional[Any]) -> None:
-    for part in parts:
-        if part:
-            part.close()

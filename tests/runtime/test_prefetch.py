@@ -11,11 +11,13 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
+from tlee.runtime.background import Background
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import END, FrameReader, Prefetch
+from tlee.runtime.prefetch import END, WORKERS, FrameReader, prefetched
+from tlee.runtime.running_rate import RunningRate
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -173,19 +175,20 @@ def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
 
 def test_what_a_dropped_video_brings_is_not_loaded():
     held, loaded = threading.Event(), []
-    prefetch = Prefetch(lambda frame: loaded.append(int(frame[0, 0, 0])) or frame)
+    workers, needed = Background(WORKERS), RunningRate()
+    load = lambda frame: loaded.append(int(frame[0, 0, 0])) or frame  # noqa: E731
     frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1)
     late, following = Source(frames[:4], let_through={1: held}), Source(frames[4:])
-    taken = prefetch(late.request().frames)
+    taken = prefetched(late.request().frames, load, workers, needed)
     next(taken)
     assert late.begun[1].wait(PATIENCE)
     taken.close()
-    others = prefetch(following.request().frames)
+    others = prefetched(following.request().frames, load, workers, needed)
     next(others), next(others)
     held.set()
     assert late.closed.wait(PATIENCE) and late.read == 2
     others.close()
-    prefetch.close()
+    workers.close()
     assert loaded[:3] == [0, 4, 5] and 1 not in loaded
 
 
@@ -213,7 +216,7 @@ def test_of_videos_that_always_stop_in_the_first_frame_nothing_is_read_ahead(bun
         stops_at(recognizer, NEVER)
         for _ in range(30):
             recognize(recognizer, Source())
-        assert recognizer._prefetch._needed.of(0) > 0.8
+        assert recognizer._needed.of(0) > 0.8
 
 
 def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted(bundle):
