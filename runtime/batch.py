@@ -20,7 +20,7 @@ from tlee.runtime.backends import AUTO, BackendConfig
 from tlee.runtime.background import Background
 from tlee.runtime.base import RecognizerBase, opened
 from tlee.runtime.batch_chain import Answered, BatchChain, Slot
-from tlee.runtime.clips import CheckedFrames, Clip, ClipRequest, clip_request, windows
+from tlee.runtime.clips import Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
 from tlee.runtime.prefetch import END, LIKELY, WORKERS, FrameReader
 from tlee.runtime.results import Result, Timed, no_frame
@@ -33,13 +33,8 @@ class BatchRecognizer(RecognizerBase):
     """Recognises videos or cameras several at a time, with the answers that `Recognizer` gives. For one thread.
 
     Args:
-        bundle: what is run.
+        bundle, policy, prefetch: see `Recognizer`.
         backend: for `rows` videos at once; closed with this.
-        policy: when frames leave and videos stop.
-        rows: videos at once, at most.
-        prefetch: see `Recognizer.load`.
-
-    Attributes:
         rows: videos at once, at most.
 
     Example:
@@ -113,11 +108,8 @@ class BatchRecognizer(RecognizerBase):
                     following += 1
 
     def stream(self, addresses: List[str], seconds: float = 2.0) -> Iterator[Result]:
-        """Recognise several live sources window by window, see `Recognizer.stream`; answers as they come.
-
-        Args:
-            addresses: at most `rows`.
-            seconds: length of a window.
+        """Recognise several live sources, at most `rows`, window by window; answers as they come. Otherwise as
+        `Recognizer.stream`.
 
         Raises:
             InputError: a source cannot be opened, or a segment gave NaN.
@@ -136,10 +128,10 @@ class BatchRecognizer(RecognizerBase):
                     yield outcome
 
     def _run(self, feeds: List[Iterator[Any]], threads: bool) -> "Generator[Tuple[int, Outcome], None, None]":
-        """Outcomes by the videos' numbers, as they come.
+        """Numbers and outcomes of videos, as they come.
 
         Args:
-            feeds: of each slot, the clips that go there; slots may share one.
+            feeds: the clips for each slot; slots may share one.
             threads: read frames in other threads, while something is computed or another source has nothing yet.
         """
         self._check_open()
@@ -222,15 +214,12 @@ class _Run:
                 self._free.append(row)
                 self._outcomes.append((number, error))
                 continue
-            reader = FrameReader(CheckedFrames(request, self._spec), lambda frame: frame, self._readers)
+            reader = FrameReader(request, self._spec, workers=self._readers)
             video = _Video(row, self._policy, number, request, reader)
             self._chain.begin(video)
             self._videos.append(video)
-            self._read(video)
-
-    def _read(self, video: _Video) -> None:
-        self._reading.append(video)
-        video.reader.start()
+            self._reading.append(video)
+            reader.start()
 
     def _collect(self) -> None:
         """Pass on frames that were read; wait for one if there is nothing else to do."""
@@ -274,7 +263,8 @@ class _Run:
         if logits is not None:
             self._finish(video, self._reporter.result(video.request, video.steps, logits))
         elif action is Action.FRAME_DONE:
-            self._read(video)
+            self._reading.append(video)
+            video.reader.start()
 
     def _finish(self, video: _Video, outcome: Outcome) -> None:
         self._leave(video)

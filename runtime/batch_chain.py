@@ -12,16 +12,11 @@ from tlee.runtime.backend import Backend
 
 
 class Slot:
-    """Room for one video at a time.
-
-    Attributes:
-        row: its row in the buffers that hold something of every video.
-        milliseconds: of computing, since the frame began.
-    """
+    """Room for one video at a time."""
 
     def __init__(self, row: int, policy: ExitPolicy) -> None:
-        self.row, self._policy = row, policy
-        self.milliseconds = 0.0
+        self.row, self._policy = row, policy  # its row in buffers that hold something of every video
+        self.milliseconds = 0.0  # of computing, since the frame began
 
     def begin(self) -> None:
         """Start a new video."""
@@ -181,5 +176,5 @@ class BatchChain:
         for source, target in zip(sources, targets):
             self._backend.copy_row(source, i, target, j)
 
-    def _zeros(self, shape: List[int]) -> Any:
+    def _zeros(self, shape: Sequence[int]) -> Any:
         return self._backend.value(np.zeros(shape, np.float32))

@@ -1,6 +1,6 @@
 """The chain: a bundle's graphs as the exit rule's stages."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -34,8 +34,9 @@ class Chain(Stages):
         self._goes_on = RunningRate()  # by frame and exit
         self._exits = bundle.exits
         self._splits = [f"split{b}" for b in range(self._exits)]
-        with backend:
-            self._zeros = [self._first_state(bundle, name) for name in self._splits]
+        with backend:  # by split, its inputs after x in a video's first frame
+            states = [bundle.manifest["segments"][name]["inputs"][1:] for name in self._splits]
+            self._zeros = [[self._filled(value["shape"], 0.0) for value in state] for state in states]
         self._features = [f"branch{b}" for b in range(self._exits - 1)] + ["tail"]
         self._has_neck, self._has_frm, self._has_gate = (name in bundle.segments for name in ("neck", "frm", "gate"))
         self._per_frame = "position" in bundle.segments["head"].inputs
@@ -114,12 +115,11 @@ class Chain(Stages):
 
     def _constant(self, number: float) -> Any:
         if number not in self._constants:
-            self._constants[number] = self.backend.value(np.full((1, 1), number, np.float32))
+            self._constants[number] = self._filled((1, 1), number)
         return self._constants[number]
 
-    def _first_state(self, bundle: Bundle, name: str) -> List[Any]:
-        shapes = [value["shape"] for value in bundle.manifest["segments"][name]["inputs"][1:]]
-        return [self.backend.value(np.zeros(shape, np.float32)) for shape in shapes]
+    def _filled(self, shape: Sequence[int], number: float) -> Any:
+        return self.backend.value(np.full(shape, number, np.float32))
 
 
 class FusedChain(Chain):
@@ -133,7 +133,7 @@ class FusedChain(Chain):
         names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
         self._outputs = [[graph.outputs.index(name) for name in names] for graph in graphs]
         with backend:  # before the first z
-            self._no_previous = backend.value(np.zeros((1, bundle.manifest["model"]["feature_size"]), np.float32))
+            self._no_previous = self._filled((1, bundle.manifest["model"]["feature_size"]), 0.0)
 
     def _run_exit(
         self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float

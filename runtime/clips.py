@@ -1,6 +1,5 @@
 """Clips and windows of live sources to recognise: their frames, read lazily."""
 
-import contextlib
 import os
 import time
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
@@ -10,7 +9,7 @@ import numpy as np
 from tlee.data.video import open_clip, read_frames, sampled_order
 from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec, check_clip
-from tlee.runtime.live import LiveSource, StreamEnd
+from tlee.runtime.live import LiveSource
 
 TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
 
@@ -59,58 +58,13 @@ def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
     except TleeError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     short = TOO_SHORT.format(count, "" if count == 1 else "s", spec.length) if count < spec.length else None
     return ClipRequest(path, _frames_of(video, spec, indices), indices, short, start)
 
 
-class CheckedFrames:
-    """The frames of a request, checked; whatever goes wrong with one is an `InputError` of that video.
-
-    Example:
-        >>> spec = FrameSpec(4, [0, 1, 2, 3], 36, 32)
-        >>> frames = CheckedFrames(ClipRequest("mine", iter([np.zeros((32, 32, 3)), None]), [0, 1], None, 0.0), spec)
-        >>> next(frames).shape
-        (32, 32, 3)
-        >>> next(frames)
-        Traceback (most recent call last):
-        ...
-        tlee.errors.InputError: mine: a frame is a NoneType; give arrays of numbers of shape (32, 32, 3)
-    """
-
-    def __init__(self, request: ClipRequest, spec: FrameSpec) -> None:
-        self._source, self._given = request.source, request.frames
-        self._shape = (spec.crop, spec.crop, 3)
-        self._frames: Optional[Iterator[Any]] = None
-
-    def __iter__(self) -> "CheckedFrames":
-        return self
-
-    def __next__(self) -> np.ndarray:
-        """Raises InputError."""
-        try:
-            if self._frames is None:
-                self._frames = iter(self._given)
-            frame = next(self._frames)
-        except (StopIteration, StreamEnd, TleeError):
-            raise
-        except Exception as error:  # of the caller's iterator, or of a library that reads a damaged file
-            raise _unreadable(self._source, error) from error
-        if not isinstance(frame, np.ndarray) or frame.shape != self._shape or frame.dtype.kind not in "uif":
-            found = type(frame).__name__
-            if isinstance(frame, np.ndarray):
-                found = f"{frame.dtype} array of shape {frame.shape}"
-            remedy = f"give arrays of numbers of shape {self._shape}"
-            raise InputError(self._source, f"a frame is a {found}", remedy)
-        return frame
-
-    def close(self) -> None:
-        """Close the file. A failure of that concerns nobody who has an answer."""
-        with contextlib.suppress(Exception):
-            getattr(self._given, "close", int)()
-
-
-def _unreadable(source: str, error: Exception) -> InputError:
+def unreadable(source: str, error: Exception) -> InputError:
+    """For what a library raises that reads a damaged file, or a caller's own iterator."""
     if isinstance(error, MemoryError):
         return InputError(source, "not enough memory to read it", "close other programs, or add swap")
     text = (str(error).strip().splitlines() or [""])[0][:160]

@@ -70,21 +70,19 @@ def open_session(
 
 
 def open_graphs(
-    bundle: Bundle,
-    names: Sequence[str],
-    provider: str,
-    precision: str,
-    threads: Optional[int],
-    shared_pool: bool,
-    batch: Optional[int],
+    bundle: Bundle, names: Sequence[str], provider: str, precision: str, batch: Optional[int], *pool: Any
 ) -> Dict[str, Any]:
-    """Sessions of a bundle's graphs by name; arguments and errors as in `OnnxBackend` and `open_session`."""
+    """Sessions of a bundle's graphs by name; arguments and errors as in `OnnxBackend` and `open_session`.
+
+    Args:
+        pool: threads and shared_pool.
+    """
     providers = _providers(provider, precision, bundle, names, batch)
     sessions = {}
     for name in names:
         content = bundle.read(name, precision)
         try:
-            session = open_session(content, threads, shared_pool, batch, providers)
+            session = open_session(content, *pool, batch, providers)
         except TleeError:
             raise
         except Exception as error:  # ONNX Runtime raises classes of its own that have no public base

@@ -1,11 +1,19 @@
 """Reading ahead: the next frame is decoded, prepared and uploaded in another thread while this one is computed."""
 
+import contextlib
+import itertools
 import threading
 from concurrent.futures import Future
 from typing import Any, Callable, Generator, Iterator, Optional
 
+import numpy as np
+
+from tlee.errors import InputError, TleeError
+from tlee.frames import FrameSpec
 from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
+from tlee.runtime.clips import ClipRequest, unreadable
+from tlee.runtime.live import StreamEnd
 from tlee.runtime.running_rate import RunningRate
 
 LIKELY = 0.5  # a frame is read ahead from this chance of being needed on: the thread costs others little
@@ -14,10 +22,11 @@ END = object()  # after the last frame
 
 
 class FrameReader:
-    """Reads the frames of one video, ahead in a background thread where it is told to.
+    """Reads the frames of one video, ahead in a background thread where it is told to. Whatever goes wrong with one is
+    an `InputError` of that video.
 
     Args:
-        frames: a generator is closed with this.
+        request: its frames are closed with this.
         load: applied to each frame.
         workers: threads for reading ahead; None to read each frame when it is taken.
 
@@ -25,8 +34,12 @@ class FrameReader:
         pending: the read that is under way in one of them.
     """
 
-    def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any], workers: Optional[Background] = None) -> None:
-        self._frames, self._load, self._workers = frames, load, workers
+    def __init__(
+        self, request: ClipRequest, spec: FrameSpec, load: Callable = np.asarray, workers: Optional[Background] = None
+    ) -> None:
+        self._request, self._load, self._workers = request, load, workers
+        self._shape = (spec.crop, spec.crop, 3)
+        self._frames: Optional[Iterator[Any]] = None
         self._reading, self._loading = threading.Lock(), threading.Lock()
         self._closed = False
         self.pending: Optional[Future[Any]] = None
@@ -52,47 +65,56 @@ class FrameReader:
 
     def _next(self) -> Any:
         with self._reading:
-            frame = next(self._frames, END)
+            frame = self._read()
         with self._loading:  # a frame loaded after closing would overwrite the next video's
             if not self._closed:
                 return END if frame is END else self._load(frame)
         self._close_frames()
         return END
 
+    def _read(self) -> Any:
+        source, frame = self._request.source, END
+        try:
+            if self._frames is None:
+                self._frames = iter(self._request.frames)
+            frame = next(self._frames, END)
+        except (StreamEnd, TleeError):
+            raise
+        except Exception as error:
+            raise unreadable(source, error) from error
+        if frame is END or isinstance(frame, np.ndarray) and frame.shape == self._shape and frame.dtype.kind in "uif":
+            return frame
+        is_array = isinstance(frame, np.ndarray)
+        found = f"{frame.dtype} array of shape {frame.shape}" if is_array else type(frame).__name__
+        raise InputError(source, f"a frame is a {found}", f"give arrays of numbers of shape {self._shape}")
+
     def _close_frames(self) -> None:
         """A generator cannot be closed while it runs: the reading thread then closes it once the frame has come. So it
         need not be known who reads, even if an interrupt came before `start` had noted it."""
         if self._reading.acquire(False):
             try:
-                getattr(self._frames, "close", int)()
+                with contextlib.suppress(Exception):  # which concerns nobody who has an answer
+                    getattr(self._request.frames, "close", int)()
             finally:
                 self._reading.release()
 
 
-def prefetched(
-    frames: Iterator[Any], load: Callable[[Any], Any], workers: Background, needed: RunningRate
-) -> "Generator[Loaded, None, None]":
-    """The frames of one video, loaded, each read ahead where that is likely to pay. Closing this does not wait for a
-    read that is under way; `frames` are closed after it.
+def prefetched(reader: FrameReader, needed: RunningRate) -> "Generator[Loaded, None, None]":
+    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed.
 
     Args:
-        load: turns a frame into the first split's input; called from other threads, too.
         needed: how often the frame after each one was needed; learns it from this video.
     """
-    reader, t = FrameReader(frames, load, workers), 0
+    t = 0
     try:
-        while True:
+        for t in itertools.count():
             loaded = reader.take()
             if loaded is END:
                 return
             if needed.of(t) >= LIKELY:
                 reader.start()
-            asked = False
-            try:
-                yield Loaded(loaded)
-                asked = True
-            finally:
-                needed.count(t, asked)
-            t += 1
-    finally:
-        reader.close()
+            yield Loaded(loaded)
+            needed.count(t, True)
+    except GeneratorExit:
+        needed.count(t, False)
+        raise

@@ -11,9 +11,9 @@ from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.backends import AUTO, BackendConfig
 from tlee.runtime.base import RecognizerBase, opened
 from tlee.runtime.chain import Chain, chain_of
-from tlee.runtime.clips import CheckedFrames, Clip, ClipRequest, clip_request, windows
+from tlee.runtime.clips import Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import WORKERS, prefetched
+from tlee.runtime.prefetch import WORKERS, FrameReader, prefetched
 from tlee.runtime.results import Result, Timed, TraceStep, no_frame
 
 
@@ -132,11 +132,10 @@ class Recognizer(RecognizerBase):
         traced: List[TraceStep] = []
         with self._exclusive():
             self._check_open()
-            frames: Any = CheckedFrames(request, self.bundle.frames)
-            if prefetch:
-                frames = prefetched(frames, self._chain.load, self._readers, self._needed)
+            reader = FrameReader(request, self.bundle.frames, self._chain.load, self._readers if prefetch else None)
+            frames = prefetched(reader, self._needed)
             try:
-                with self._backend:
+                with contextlib.closing(reader), contextlib.closing(frames), self._backend:
                     for step in exit_steps(self._chain, frames, self.policy):
                         steps.append((step, self._backend.milliseconds()))
                         if trace:  # now: the next steps use the same buffers
@@ -146,8 +145,6 @@ class Recognizer(RecognizerBase):
                     logits = self._chain.array(steps[-1][0].values.logits)[0]
             except SegmentError as error:
                 raise InputError(request.source, error.problem, error.remedy) from None
-            finally:
-                frames.close()
         return self._reporter.result(request, steps, logits, traced)
 
     @contextlib.contextmanager

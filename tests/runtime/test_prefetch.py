@@ -173,17 +173,19 @@ def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
     assert not any(source.waited_in_vain for source in stuck)
 
 
-def test_what_a_dropped_video_brings_is_not_loaded():
+def test_what_a_dropped_video_brings_is_not_loaded(bundle):
+    spec = bundle.frames
     held, loaded = threading.Event(), []
     workers, needed = Background(WORKERS), RunningRate()
     load = lambda frame: loaded.append(int(frame[0, 0, 0])) or frame  # noqa: E731
-    frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1)
+    frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1).repeat(32, 1).repeat(32, 2).repeat(3, 3)
     late, following = Source(frames[:4], let_through={1: held}), Source(frames[4:])
-    taken = prefetched(late.request().frames, load, workers, needed)
+    reader = FrameReader(late.request(), spec, load, workers)
+    taken = prefetched(reader, needed)
     next(taken)
     assert late.begun[1].wait(PATIENCE)
-    taken.close()
-    others = prefetched(following.request().frames, load, workers, needed)
+    taken.close(), reader.close()
+    others = prefetched(FrameReader(following.request(), spec, load, workers), needed)
     next(others), next(others)
     held.set()
     assert late.closed.wait(PATIENCE) and late.read == 2
@@ -192,11 +194,11 @@ def test_what_a_dropped_video_brings_is_not_loaded():
     assert loaded[:3] == [0, 4, 5] and 1 not in loaded
 
 
-def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted():
+def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted(bundle):
     """As where an interrupt comes between starting to read and noting it."""
     held = threading.Event()
     source = Source(let_through={0: held})
-    reader = FrameReader(source.request().frames, lambda frame: frame)
+    reader = FrameReader(source.request(), bundle.frames)
     with ThreadPoolExecutor(1) as readers:
         read = readers.submit(reader.take)
         assert source.begun[0].wait(PATIENCE)
