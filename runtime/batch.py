@@ -52,7 +52,7 @@ class BatchRecognizer(RecognizerBase):
         self._close_by_itself(backend)
         self.rows, self._chain = rows, BatchChain(bundle, backend, policy, rows)
         self._computing, self._beginning = threading.Lock(), threading.Lock()
-        self._current: Callable[[], Optional[_Run]] = lambda: None  # weak: a run that nobody holds any more is over
+        self._current: Callable[[], Optional[_Run]] = lambda: None  # weak: a run without references is over
 
     @classmethod
     def load(

@@ -33,6 +33,7 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         UsageError: TensorRT is not installed.
     """
     names: List[str] = []
+    major, minor = gpu.capability
     untrusted: List[TleeError] = []
     missing: List[TleeError] = []
     for target in MODULES:
@@ -42,7 +43,7 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
             missing.append(error)
             continue
         names.append(release.name)
-        key = machine_key(release.name, release.portable, gpu.name, "{}.{}".format(*gpu.capability))
+        key = machine_key(release.name, release.portable, gpu.name, f"{major}.{minor}")
         store = EngineStore(os.path.join(folder, key))
         if bundle.name in store.active:
             return _checked(bundle, release, store)

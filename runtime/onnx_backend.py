@@ -115,7 +115,7 @@ class OnnxBackend(Backend):
         self._in_place = _in_place(self._ort, self.is_async)
         names = sorted(bundle.segments) if graphs is None else list(graphs)
         batch = 1 if rows == 1 else None
-        sessions = open_graphs(bundle, names, provider, precision, batch, threads, shared_pool)
+        sessions = open_graphs(bundle, names, provider, precision, threads, shared_pool, batch)
         self._graphs = {name: self._prepare(bundle.graph(name), session) for name, session in sessions.items()}
         self._path = lambda graph: os.path.join(bundle.path, bundle.file_of(graph, precision))  # for errors
         shape = bundle.manifest["segments"]["split0"]["inputs"][0]["shape"]

@@ -70,19 +70,21 @@ def open_session(
 
 
 def open_graphs(
-    bundle: Bundle, names: Sequence[str], provider: str, precision: str, batch: Optional[int], *pool: Any
+    bundle: Bundle,
+    names: Sequence[str],
+    provider: str,
+    precision: str,
+    threads: Optional[int],
+    shared_pool: bool,
+    batch: Optional[int],
 ) -> Dict[str, Any]:
-    """Sessions of a bundle's graphs by name; arguments and errors as in `OnnxBackend` and `open_session`.
-
-    Args:
-        pool: threads and shared_pool.
-    """
+    """Sessions of a bundle's graphs by name; arguments and errors as in `OnnxBackend` and `open_session`."""
     providers = _providers(provider, precision, bundle, names, batch)
     sessions = {}
     for name in names:
         content = bundle.read(name, precision)
         try:
-            session = open_session(content, *pool, batch, providers)
+            session = open_session(content, threads, shared_pool, batch, providers)
         except TleeError:
             raise
         except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
@@ -149,7 +151,7 @@ def _providers(provider: str, precision: str, bundle: Bundle, names: Sequence[st
 def _refused(provider: str, providers: Providers, problem: str) -> UsageError:
     remedy = f"install {NEEDS[provider]} as this ONNX Runtime, {import_onnxruntime().__version__}, needs them"
     if provider == "ort-tensorrt":
-        remedy += "; if they were replaced, remove {}".format(providers[0][1]["trt_engine_cache_path"])
+        remedy += f"; if they were replaced, remove {providers[0][1]['trt_engine_cache_path']}"
     return UsageError(f"backend {provider}", problem, remedy)
 
 
@@ -194,8 +196,8 @@ def _share(ort: Any, threads: Optional[int]) -> None:
 
 
 def import_onnxruntime() -> Any:
-    # Recent releases report what they run to their maker unless told not to, and keep a data base for it. Nobody who
-    # installs this has agreed to that.
+    # Recent releases report what they run to their maker unless told not to, and keep a database for it. Users of this
+    # package have not agreed to that.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

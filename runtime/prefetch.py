@@ -93,7 +93,7 @@ class FrameReader:
         need not be known who reads, even if an interrupt came before `start` had noted it."""
         if self._reading.acquire(False):
             try:
-                with contextlib.suppress(Exception):  # which concerns nobody who has an answer
+                with contextlib.suppress(Exception):  # irrelevant once there is an answer
                     getattr(self._request.frames, "close", int)()
             finally:
                 self._reading.release()

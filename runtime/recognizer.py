@@ -67,7 +67,7 @@ class Recognizer(RecognizerBase):
             prefetch: read the next frame while one is computed, where that pays. Changes no answer.
 
         Raises:
-            BundleError: no bundle, or not what its manifest says.
+            BundleError: not a bundle, or its files are not those of its manifest.
             EngineError: there are no engines for this device, or they do not work.
             UsageError: unknown backend, operating point or precision, thresholds for another number of exits.
         """
@@ -93,7 +93,7 @@ class Recognizer(RecognizerBase):
 
         Raises:
             InputError: the clip cannot be read, or a segment gave NaN for it.
-            UsageError: this is closed, or it is asked from within the frames of a video that it recognises.
+            UsageError: this is closed, or called from within the frames of a video that it recognises.
         """
         return self._recognize(clip_request(clip, self.bundle.frames), self._prefetch, trace)
 
@@ -149,8 +149,8 @@ class Recognizer(RecognizerBase):
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Waits while another thread recognises; but neither for this thread itself nor, in a thread that prefetches,
-        for the one that needs the frame."""
+        """Waits while another thread recognises. To wait for this thread itself, or to wait in a thread that reads a
+        frame for the one that needs it, would never end: that is an error."""
         if self._readers.calls_here or (self._lock.locked() and self._owner == threading.get_ident()):
             raise UsageError("recogniser", "asked from within the frames that it reads", "load another one for that")
         with self._lock:

@@ -8,7 +8,7 @@ import statistics
 import threading
 from collections import deque
 from functools import partial
-from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -24,36 +24,19 @@ PATIENCE = 10.0  # seconds, for a thread that is still at work when the process 
 
 
 class DeviceBuffer:
-    """Device memory of float32: its address, and its shape at the largest batch."""
+    """Device memory of float32: its address, its shape at the largest batch, and of a staging buffer the `array` by
+    which the host reads or writes it. On boards both are the same memory."""
 
-    __slots__ = ("pointer", "shape")
-
-    def __init__(self, pointer: int, shape: Tuple[int, ...]) -> None:
-        self.pointer, self.shape = pointer, shape
-
-
-class StagingBuffer(DeviceBuffer):
-    """Device memory that the host reads or writes through `array`; on boards both are the same memory."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, pointer: int, shape: Tuple[int, ...], array: np.ndarray) -> None:
-        super().__init__(pointer, shape)
-        self.array = array
+    def __init__(self, pointer: int, shape: Sequence[int], array: Optional[np.ndarray] = None) -> None:
+        self.pointer, self.shape = pointer, tuple(shape)
+        self.array: Any = array
 
 
-class FrameBuffer(StagingBuffer):
-    """A frame, and the events that guard it.
+class FrameBuffer(DeviceBuffer):
+    """A staging buffer for a frame, and the events that guard it: after its last upload, after the first split read it
+    last, and the one of these until which its memory must not change."""
 
-    Attributes:
-        uploaded: after its last upload.
-        read: after the first split read it last.
-        busy: the one of these until which its memory must not change.
-    """
-
-    __slots__ = ("uploaded", "read", "busy")
-
-    def __init__(self, buffer: StagingBuffer, uploaded: Any, read: Any) -> None:
+    def __init__(self, buffer: DeviceBuffer, uploaded: Any, read: Any) -> None:
         super().__init__(buffer.pointer, buffer.shape, buffer.array)
         self.uploaded, self.read = uploaded, read
         self.busy: Optional[Any] = None
@@ -171,15 +154,15 @@ class TensorRTBackend(Backend):
         return array
 
     def empty(self, shape: Sequence[int]) -> DeviceBuffer:
-        return DeviceBuffer(self._cuda.allocate(4 * int(np.prod(shape))), tuple(shape))
+        return DeviceBuffer(self._cuda.allocate(4 * int(np.prod(shape))), shape)
 
-    def staging_buffer(self, shape: Sequence[int]) -> StagingBuffer:
+    def staging_buffer(self, shape: Sequence[int]) -> DeviceBuffer:
         size = 4 * int(np.prod(shape))
         locked = self._cuda.lock(size, self._mapped)
         pointer = locked.pointer or self._cuda.allocate(size)
-        return StagingBuffer(pointer, tuple(shape), locked.array.view(np.float32).reshape(shape))
+        return DeviceBuffer(pointer, shape, locked.array.view(np.float32).reshape(shape))
 
-    def send(self, staging_buffer: StagingBuffer, rows: int) -> None:
+    def send(self, staging_buffer: DeviceBuffer, rows: int) -> None:
         if not self._mapped:
             self._cuda.upload(staging_buffer.pointer, staging_buffer.array[:rows])
 
@@ -269,7 +252,7 @@ class TensorRTBackend(Backend):
             shape = [self.rows] + value["shape"][1:]
             if value["name"] in ANSWERS:  # of all graphs in the same place: they are read before the next ones come
                 start = 4 * ANSWERS.index(value["name"]) * self._answer_size
-                buffers.append(DeviceBuffer(self._answers.pointer + start, tuple(shape)))
+                buffers.append(DeviceBuffer(self._answers.pointer + start, shape))
             else:
                 buffers.append(self.empty(shape))
         return buffers
