@@ -4,7 +4,6 @@ On a GPU a frame goes up, and confidence and score come down; all else stays the
 """
 
 import os
-import time
 from collections import deque
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -138,9 +137,6 @@ class OnnxBackend(Backend):
             return DeviceValue(self._ort, memory)
         return HostValue(self._ort, shape)
 
-    def array(self, value: Value) -> np.ndarray:
-        return np.array(value.array)
-
     def run(self, graph: str, *inputs: Value, rows: int = 1) -> List[Value]:
         session, pool = self._graphs[graph]
         outputs: Any = pool.next(inputs)
@@ -149,11 +145,6 @@ class OnnxBackend(Backend):
         except Exception as error:
             raise run_failed(self._path(graph), error) from None
         return outputs
-
-    def wait(self) -> List[List[float]]:
-        numbers = [value.array[: self._rows, 0].tolist() for value in self._fetched]
-        self._end = time.perf_counter()
-        return numbers
 
     def staging_buffer(self, shape: Sequence[int]) -> HostValue:
         return HostValue(self._ort, shape)

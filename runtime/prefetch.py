@@ -73,11 +73,11 @@ class FrameReader:
         return END
 
     def _read(self) -> Any:
-        source, frame = self._request.source, END
+        source = self._request.source
         try:
             if self._frames is None:
                 self._frames = iter(self._request.frames)
-            frame = next(self._frames, END)
+            frame: Any = next(self._frames, END)
         except (StreamEnd, TleeError):
             raise
         except Exception as error:
