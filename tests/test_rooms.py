@@ -12,7 +12,7 @@ from helpers.rooms import folders
 MODULE, FUNCTION, SAME = 350, 60, 6  # lines
 SOURCES = sorted(path for folder in folders() for path in (ROOT / folder).rglob("*.py"))
 # The order of imports stands in the README once, for readers and for this test.
-ORDER = re.search(r"^([a-z]+(?: → [a-z]+)+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+ORDER = re.search(r"^(tlee(?: → [a-z]+)+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def parsed(path: Path) -> ast.Module:
@@ -38,7 +38,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_every_room_has_its_place_in_the_readmes_order():
-    assert ORDER and sorted(ORDER[1].split(" → ")) == folders()
+    assert ORDER and sorted(ORDER[1].split(" → ")) == sorted(folders())
 
 
 def test_each_room_imports_only_what_stands_before_it():
