@@ -156,8 +156,10 @@ def mode_styles(modes: Sequence[str]) -> list[dict[str, Any]]:
 def reach(quantity: Mapping[str, float | None]) -> list[list[float]] | None:
     """How far the interval of a positive quantity reaches to both sides of its value."""
     value, low, high = (quantity[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return None
     # Few blocks may bound a mean by less than nothing, which no logarithm shows.
-    return None if low is None else [[min(value - low, 0.999 * value)], [high - value]]
+    return [[max(0.0, min(value - low, 0.999 * value))], [max(0.0, high - value)]]
 
 
 def interval_rows(rows: Sequence[tuple[str, Mapping[str, float | None] | None, dict[str, Any]]]) -> tuple[Figure, Axes]:

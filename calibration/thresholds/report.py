@@ -36,9 +36,8 @@ from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.evaluation.results import rounded
 from tlee.files import sha256
-from tlee.reports.metrics import wilson
+from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 
 FORMAT = 1
@@ -107,8 +106,7 @@ def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: 
     right = np.array([result.class_index in entry.labels for result, entry in zip(results, entries)])
     return {
         "videos": len(entries),
-        "top1": rounded(right.mean()),
-        "top1_interval": rounded(wilson(float(right.mean()), len(entries))),
+        **share_of("top1", right),
         "mean_macs": rounded(np.mean([result.macs for result in results])),
         "share_of_macs": rounded(np.mean([result.share for result in results])),
         "mean_frames": rounded(np.mean([len(result.frames) for result in results])),
@@ -146,13 +144,12 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
     found = measured(results, held.entries, metric, held.front.cost[place])
-    histogram = np.zeros((tuner.frames, tuner.exits), np.int64)
-    np.add.at(histogram, ([r.exit_frame for r in results], [r.exit_layer for r in results]), 1)
+    ends = [r.exit_frame for r in results], [r.exit_layer for r in results]
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
         "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
-        "held_out": {**found, "exit_histogram": histogram.tolist()},
+        "held_out": {**found, "exit_histogram": exit_histogram(*ends, (tuner.frames, tuner.exits))},
         "run_error": {
             "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
             "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),
