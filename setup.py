@@ -35,7 +35,6 @@ workstation = cpu + [
     "lightning-fabric>=2.4",
     "tensorboard>=2.12",
     "matplotlib>=3.7",
-    "Jinja2>=3.1",
     "scikit-learn>=1.4",
     "scipy>=1.11",
     "numba>=0.60",

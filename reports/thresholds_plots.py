@@ -27,7 +27,7 @@ def front(report: Report) -> Figure:
     full = report["metric"]["full"]
     unit, name = cost_unit(full, report["metric"]["unit"])
     for baseline, (colour, mark) in BASELINES.items():
-        points = report["rivals"][baseline]["points"]
+        points = report["baselines"][baseline]["points"]
         many = mark == "."
         style: dict[str, Any] = {"s": 14 if many else 30, "alpha": 0.5 if many else 0.9, "linewidths": 0}
         cost, accuracy = np.array(points["cost"]) / unit, 100 * np.array(points["top1"])

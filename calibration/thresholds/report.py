@@ -18,7 +18,7 @@
     points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `measured`, and exit_histogram
                       (videos by frame and exit, T x B + 1); run_error: difference of top1 and mean_frames between the
                       plain runtime, which held_out is of, and the front's values
-    rivals.NAME       points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
+    baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
 
@@ -74,7 +74,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.rivals.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
-        "rivals": _rivals(tuning, full_cost),
+        "baselines": _baselines(tuning, full_cost),
     }
 
 
@@ -157,15 +157,15 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     }
 
 
-def _rivals(tuning: Tuning, full_cost: float) -> dict[str, Any]:
+def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     held = tuning.held_out
-    rivals = {
+    baselines = {
         "published rule": (held.published.accuracy, held.published.cost),
         "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
         **held.rivals.points(),
     }
     found = {}
-    for name, (accuracy, cost) in rivals.items():
+    for name, (accuracy, cost) in baselines.items():
         margin = margins(accuracy, cost, held.front, (held.rivals.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
