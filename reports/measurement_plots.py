@@ -48,8 +48,8 @@ def latencies(report: Report) -> Figure:
     measured = np.concatenate(times) if any(map(len, times)) else np.array([1.0, 10.0])
     edges = np.geomspace(0.97 * measured.min(), 1.03 * measured.max(), BINS + 1)
     for row, (mode, style, group) in enumerate(zip(modes, styles_of(modes), times)):
-        name = {"transform": axes.get_yaxis_transform(), "fontsize": 9, "va": "center"}
-        axes.text(0, row - 0.68, plots.short(mode["name"]), **name)
+        name = axes.text(0, row - 0.68, plots.short(mode["name"]), fontsize=9, va="center")
+        name.set_transform(axes.get_yaxis_transform())
         if not len(group):
             continue
         counts = np.histogram(group, edges)[0]

@@ -5,6 +5,7 @@ N videos, K classes; `targets` is (N, K) bool, true where a video has the class.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,5 @@ def share_of(name: str, hits: np.ndarray) -> dict[str, Any]:
 
 def exit_histogram(frame: ArrayLike, exit: ArrayLike, shape: tuple[int, ...]) -> list[list[int]]:
     """Numbers of videos by the frame and the exit that answered them; `shape` is (T, B + 1)."""
-    counts = np.zeros(shape, np.int64)
-    np.add.at(counts, (frame, exit), 1)
-    return counts.tolist()
+    places = np.ravel_multi_index((np.asarray(frame), np.asarray(exit)), shape)
+    return np.bincount(places, minlength=math.prod(shape)).reshape(shape).tolist()
