@@ -24,19 +24,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlee.bundle import MANIFEST, Bundle, amend_bundle
+from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.files import sha256
+from tlee.evaluation.report import about_bundle, left_out
 from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 
@@ -49,21 +48,13 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
     full_cost = metric.costs.full(tuner.frames)
     return {
         "format": FORMAT,
-        "subject": {
-            "name": bundle.name,
-            "path": bundle.path,
-            "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
-            "precision": tuner.precision,
-            "frames": tuner.frames,
-            "exits": tuner.exits,
-            **{key: bundle.manifest["model"][key] for key in ("backbone", "branch", "frm", "gate", "classes")},
-        },
+        "subject": {**about_bundle(bundle), "precision": tuner.precision, "exits": tuner.exits},
         "metric": {"unit": metric.unit, "device": metric.device, "full": full_cost},
         "data": {
             **traced.data,
             "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries)},
             "repeated": sorted(map(str, tuner.reader.repeated)),
-            "unreadable": [{"path": str(p), "problem": e.problem} for p, e in tuner.reader.unreadable.items()],
+            "unreadable": left_out(tuner.reader.unreadable),
         },
         "temperature": {
             "values": traced.temperature.tolist(),

@@ -1,7 +1,6 @@
 """The page needs nothing else, shows names as they are, and does so for ten classes and for two hundred."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -55,11 +54,7 @@ def elements():
 
 
 def test_the_page_fetches_nothing(elements):
-    for name, value in elements.attributes:
-        if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
-            assert value.startswith(("#", "data:image/png;base64,")), (name, value)
-        assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", value or ""))
-    assert not {"script", "link", "iframe", "img", "object", "base"} & set(elements.names)
+    assert elements.fetched() == []
     style = elements.text[elements.text.index(":root") : elements.text.index("summary {")]
     assert "url(" not in style and "@import" not in style
 
