@@ -81,7 +81,7 @@ setup(
     package_data={
         "tlee": ["py.typed", "*.schema.json"],
         "tlee.export": ["*.json"],
-        "tlee.reports": ["published.json"],
+        "tlee.reports": ["published.json", "templates/*.html"],
     },
     install_requires=["numpy>=1.13"],
     extras_require={

@@ -17,6 +17,7 @@ from tlee.bundle import MANIFEST, Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
+from tlee.evaluation.report import PARTS
 from tlee.export.exporter import load_model
 from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256_of
@@ -218,5 +219,4 @@ def are_names(labels: list[str]) -> bool:
 
 
 def _facts(name: str, model: dict[str, Any]) -> dict[str, Any]:
-    parts = ("backbone", "branches", "branch", "frm", "gate", "classes")
-    return {"name": name, **{part: model[part] for part in parts}}
+    return {"name": name, **{part: model[part] for part in PARTS}}

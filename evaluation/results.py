@@ -13,10 +13,18 @@ import numpy as np
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
 from tlee.modes import EARLY, NONE
-from tlee.reports.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
+from tlee.reports.metrics import (
+    confusion,
+    correct,
+    exit_histogram,
+    mean_average_precision,
+    rounded,
+    share_of,
+    targets_of,
+    top_accuracy,
+)
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
-DIGITS = 6  # of the numbers in a summary
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,9 @@ class Evaluation:
         }
 
     def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
-        top1 = correct(answers.predicted, targets).mean()
         top5 = top_accuracy(answers.probabilities, targets, 5)
-        histogram = np.zeros(self.fixed_macs.shape, np.int64)
-        np.add.at(histogram, (answers.frame, answers.exit), 1)
         return {
-            "top1": rounded(top1),
-            "top1_interval": rounded(wilson(float(top1), len(targets))),
+            **share_of("top1", correct(answers.predicted, targets)),
             "top5": None if top5 is None else rounded(top5),
             "mean_average_precision": rounded(mean_average_precision(answers.probabilities, targets)),
             "mean_frames": rounded(answers.frame.mean() + 1),
@@ -141,7 +145,7 @@ class Evaluation:
             "ran_to_last_frame": rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
             "mean_macs": rounded(answers.macs.mean()),
             "share_of_macs": rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
-            "exit_histogram": histogram.tolist(),
+            "exit_histogram": exit_histogram(answers.frame, answers.exit, self.fixed_macs.shape),
         }
 
     def _per_class(self, targets: np.ndarray) -> list[dict[str, Any]]:
@@ -162,8 +166,3 @@ class Evaluation:
                 }
             )
         return rows
-
-
-def rounded(values: Any) -> Any:
-    """Numbers as plain values without the noise of the last digits."""
-    return np.round(np.asarray(values, np.float64), DIGITS).tolist()

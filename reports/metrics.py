@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+from sklearn.metrics import average_precision_score, confusion_matrix
 
-NORMAL_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+DIGITS = 6  # of the numbers in a report
+
+
+def rounded(values: Any) -> Any:
+    """Numbers as plain values without the noise of the last digits."""
+    return np.round(np.asarray(values, np.float64), DIGITS).tolist()
 
 
 def targets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
@@ -56,14 +64,22 @@ def wilson(share: float, total: int) -> tuple[float, float]:
         >>> [round(bound, 3) for bound in wilson(0.9, 10)]
         [0.596, 0.982]
     """
-    z2 = NORMAL_95**2 / total
-    centre = (share + z2 / 2) / (1 + z2)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    found = binomtest(round(share * total), total).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
 
 
 def confusion(predicted: np.ndarray, labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """(K, K) numbers of videos by true class, which is the first of a video's labels, and predicted class."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (np.array([own[0] for own in labels]), predicted), 1)
-    return counts
+    return confusion_matrix([own[0] for own in labels], predicted, labels=np.arange(classes))
+
+
+def share_of(name: str, hits: np.ndarray) -> dict[str, Any]:
+    """The share of videos that are hits, (N,) bool, as `name`, and as `name`_interval its 95 % interval (Wilson)."""
+    share = float(hits.mean())
+    return {name: rounded(share), f"{name}_interval": rounded(wilson(share, len(hits)))}
+
+
+def exit_histogram(frame: ArrayLike, exit: ArrayLike, shape: tuple[int, ...]) -> list[list[int]]:
+    """Numbers of videos by the frame and the exit that answered them; `shape` is (T, B + 1)."""
+    places = np.ravel_multi_index((np.asarray(frame), np.asarray(exit)), shape)
+    return np.bincount(places, minlength=math.prod(shape)).reshape(shape).tolist()

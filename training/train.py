@@ -31,9 +31,9 @@ from tlee.data.labelled.loader import (
 from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
-from tlee.reports.training import plot_run
 from tlee.training.batchnorm import synchronise
 from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.curves import plot_run
 from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder, check_state
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.starting_weights import initialise

@@ -15,10 +15,10 @@ from tlee.costs import Costs, frame_ends
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError, SegmentError
 from tlee.evaluation.evaluate import softmax
-from tlee.evaluation.results import Answer, Answers, rounded
+from tlee.evaluation.results import Answer, Answers
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy
-from tlee.reports.metrics import correct, targets_of, wilson
+from tlee.reports.metrics import correct, exit_histogram, rounded, share_of, targets_of
 from tlee.runtime.chain import Chain
 
 
@@ -59,19 +59,17 @@ class Measured:
         own, other = self.answers[name], self.answers[reference]
         targets = targets_of([entry.labels for entry in self.entries], self.classes)
         right, before = correct(own.predicted, targets), correct(other.predicted, targets)
-        histogram = np.zeros((self.frames, self.exits), np.int64)
-        np.add.at(histogram, (own.frame, own.exit), 1)
         return {
-            **_share("top1", right),
-            **_share("label_agreement", own.predicted == other.predicted),
-            **_share("exit_agreement", (own.frame == other.frame) & (own.exit == other.exit)),
+            **share_of("top1", right),
+            **share_of("label_agreement", own.predicted == other.predicted),
+            **share_of("exit_agreement", (own.frame == other.frame) & (own.exit == other.exit)),
             "lost": int((before & ~right).sum()),
             "gained": int((right & ~before).sum()),
             "top1_drop": rounded(before.mean() - right.mean()),
             "total_variation": rounded(np.abs(own.probabilities - other.probabilities).sum(1).mean() / 2),
             "mean_frames": rounded(own.frame.mean() + 1),
             "share_of_macs": rounded(own.macs.mean() / self.full_macs),
-            "exit_histogram": histogram.tolist(),
+            "exit_histogram": exit_histogram(own.frame, own.exit, (self.frames, self.exits)),
         }
 
 
@@ -121,8 +119,3 @@ def answer(way: Answered, frames: np.ndarray, costs: Costs) -> Answer:
     logits = way.chain.array(last.values.logits)[0] / way.policy.thresholds.temperature[last.exit]
     layers = tuple(steps[i].exit for i in frame_ends(steps))
     return Answer(softmax(logits).astype(np.float32), last.frame, last.exit, layers, costs.spent(steps))
-
-
-def _share(name: str, hits: np.ndarray) -> dict[str, Any]:
-    share = float(hits.mean())
-    return {name: rounded(share), f"{name}_interval": rounded(wilson(share, len(hits)))}

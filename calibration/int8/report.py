@@ -1,4 +1,4 @@
-"""The report of an INT8 calibration: `index.html`, a page that needs nothing else, and `report.json`.
+"""The report of an INT8 calibration, plain values.
 
 In `report.json` numbers are from 0 to 1 where they are shares, frames and exits are counted from 0 in processing order:
 
@@ -24,20 +24,15 @@ What is changed is described at `tlee.calibration.int8.measure.Measured.compare`
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
 from tlee.calibration.videos import VideoReader
-from tlee.evaluation.report import JSON, write_text
-from tlee.files import sha256
-from tlee.reports.int8_page import page
+from tlee.evaluation.report import about_bundle, left_out
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
-PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
 
 
 def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, data: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +45,12 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
     forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (WITH, WITHOUT)}
     return {
         "format": FORMAT,
-        "subject": _subject(bundle, settings.point),
+        "subject": {
+            **about_bundle(bundle),
+            "order": bundle.frames.order,
+            "point": settings.point,
+            "thresholds": bundle.thresholds(settings.point).as_dict(),
+        },
         "data": data,
         "calibration": {
             **{key: getattr(settings, key) for key in ("method", "samples", "seed", "early_exit")},
@@ -70,7 +70,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "forms": forms,
         },
         "segments": _segments(bundle, calibration),
-        "unreadable": [{"path": str(p), "problem": e.problem} for p, e in reader.unreadable.items()],
+        "unreadable": left_out(reader.unreadable),
         "repeated": sorted(map(str, reader.repeated)),
     }
 
@@ -86,26 +86,6 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "tuning_videos": report["tuning"]["videos"],
         "held_out_videos": report["held_out"]["videos"],
         "measured": {form: {key: found[key] for key in SHORT} for form, found in with_exits.items()},
-    }
-
-
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write both files of a report, made by `report_of`, into a folder."""
-    text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    for name, content in ((JSON, text), ("index.html", page(report))):
-        write_text(folder / name, content)
-
-
-def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:
-    return {
-        "path": bundle.path,
-        "sha256": sha256((Path(bundle.path) / MANIFEST).read_bytes()),
-        "name": bundle.name,
-        **{part: bundle.manifest["model"][part] for part in PARTS},
-        "frames": bundle.frames.length,
-        "order": bundle.frames.order,
-        "point": point,
-        "thresholds": bundle.thresholds(point).as_dict(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The report of a tuning: `index.html`, a page that needs nothing else, `trace.npz` to tune again from, `report.json`.
+"""The report of a tuning, plain values; beside it stands `trace.npz`, to tune again from.
 
 `report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
 
@@ -18,30 +18,25 @@
     points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `measured`, and exit_histogram
                       (videos by frame and exit, T x B + 1); run_error: difference of top1 and mean_frames between the
                       plain runtime, which held_out is of, and the front's values
-    rivals.NAME       points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
+    baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlee.bundle import MANIFEST, Bundle, amend_bundle
+from tlee.bundle import Bundle, amend_bundle
 from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
-from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.evaluation.report import JSON, write_text
-from tlee.evaluation.results import rounded
-from tlee.files import sha256, write_json
-from tlee.reports.metrics import wilson
-from tlee.reports.thresholds_page import page
+from tlee.evaluation.report import about_bundle, left_out
+from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 
 FORMAT = 1
@@ -53,21 +48,13 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
     full_cost = metric.costs.full(tuner.frames)
     return {
         "format": FORMAT,
-        "subject": {
-            "name": bundle.name,
-            "path": bundle.path,
-            "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
-            "precision": tuner.precision,
-            "frames": tuner.frames,
-            "exits": tuner.exits,
-            **{key: bundle.manifest["model"][key] for key in ("backbone", "branch", "frm", "gate", "classes")},
-        },
+        "subject": {**about_bundle(bundle), "precision": tuner.precision, "exits": tuner.exits},
         "metric": {"unit": metric.unit, "device": metric.device, "full": full_cost},
         "data": {
             **traced.data,
             "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries)},
             "repeated": sorted(map(str, tuner.reader.repeated)),
-            "unreadable": [{"path": str(p), "problem": e.problem} for p, e in tuner.reader.unreadable.items()],
+            "unreadable": left_out(tuner.reader.unreadable),
         },
         "temperature": {
             "values": traced.temperature.tolist(),
@@ -78,15 +65,8 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.rivals.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
-        "rivals": _rivals(tuning, full_cost),
+        "baselines": _baselines(tuning, full_cost),
     }
-
-
-def write_report(folder: Path, report: dict[str, Any], traced: TraceFile) -> None:
-    """Write `report.json`, `index.html` and `trace.npz` into a folder."""
-    write_json(str(folder / JSON), report)
-    write_text(folder / "index.html", page(report))
-    save_trace(folder / "trace.npz", traced)
 
 
 def store(bundle: Bundle, report: dict[str, Any]) -> None:
@@ -117,8 +97,7 @@ def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: 
     right = np.array([result.class_index in entry.labels for result, entry in zip(results, entries)])
     return {
         "videos": len(entries),
-        "top1": rounded(right.mean()),
-        "top1_interval": rounded(wilson(float(right.mean()), len(entries))),
+        **share_of("top1", right),
         "mean_macs": rounded(np.mean([result.macs for result in results])),
         "share_of_macs": rounded(np.mean([result.share for result in results])),
         "mean_frames": rounded(np.mean([len(result.frames) for result in results])),
@@ -156,13 +135,12 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
     found = measured(results, held.entries, metric, held.front.cost[place])
-    histogram = np.zeros((tuner.frames, tuner.exits), np.int64)
-    np.add.at(histogram, ([r.exit_frame for r in results], [r.exit_layer for r in results]), 1)
+    ends = [r.exit_frame for r in results], [r.exit_layer for r in results]
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
         "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
-        "held_out": {**found, "exit_histogram": histogram.tolist()},
+        "held_out": {**found, "exit_histogram": exit_histogram(*ends, (tuner.frames, tuner.exits))},
         "run_error": {
             "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
             "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),
@@ -170,15 +148,15 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     }
 
 
-def _rivals(tuning: Tuning, full_cost: float) -> dict[str, Any]:
+def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     held = tuning.held_out
-    rivals = {
+    baselines = {
         "published rule": (held.published.accuracy, held.published.cost),
         "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
         **held.rivals.points(),
     }
     found = {}
-    for name, (accuracy, cost) in rivals.items():
+    for name, (accuracy, cost) in baselines.items():
         margin = margins(accuracy, cost, held.front, (held.rivals.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
