@@ -11,7 +11,8 @@ from doubles.nvml import pynvml as double
 from tlee.errors import UsageError
 from tlee.power import nvml as nvml_module
 from tlee.power.nvml import REASONS, Nvml
-from tlee.power.sources import SourceEnded, open_source
+from tlee.power.source import SourceEnded
+from tlee.power.sources import open_source
 
 
 @pytest.fixture
