@@ -15,7 +15,7 @@ packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder 
 
 commands = ["bench", "build", "doctor", "info", "run"]
 if sys.version_info >= (3, 10):
-    commands += ["calibrate", "convert", "eval", "export", "train", "tune"]
+    commands += ["calibrate", "convert", "eval", "export", "report", "train", "tune"]
 
 cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1"]
 workstation = cpu + [
@@ -32,6 +32,8 @@ workstation = cpu + [
     "matplotlib>=3.7",
     "scikit-learn>=1.4",
     "numba>=0.60",
+    "scipy>=1.11",
+    "fastjsonschema>=2.16",
 ]
 dev = workstation + [
     "pytest>=8",
@@ -65,7 +67,7 @@ setup(
     package_data={
         "tlee": ["py.typed", "*.schema.json"],
         "tlee.export": ["*.json"],
-        "tlee.reports": ["published.json"],
+        "tlee.reports": ["*.json"],
     },
     install_requires=["numpy>=1.13"],
     extras_require={

@@ -1,47 +1,32 @@
 """The modes that are measured side by side, each ready to recognise."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from tlee import modes
-from tlee.benchmarks.timed import Parts, TimedChain
-from tlee.benchmarks.videos import Video
+from tlee.benchmarks.blocks import Block, repeated, rounded
+from tlee.benchmarks.timed import PARTS, TimedChain
+from tlee.benchmarks.videos import Video, reading
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.policy import ExitPolicy, Thresholds
+from tlee.power.recorder import Recorder
 from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
 from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
 
-CONTENT = (modes.EARLY, modes.LAYER, modes.FRAME)  # where a video leaves depends on what it shows
-
-
-class Block(NamedTuple):
-    """Recognitions of one mode, back to back. Times are of `time.perf_counter`.
-
-    Attributes:
-        video: of each run, which one.
-        milliseconds: of each run.
-        parts: mean of a video, see `tlee.benchmarks.timed.PARTS`.
-        frames: that were used in all.
-        decisions: see `tlee.benchmarks.timed.TimedChain`.
-    """
-
-    start: float
-    end: float
-    video: List[int]
-    milliseconds: List[float]
-    parts: Parts
-    frames: int
-    decisions: List[List[float]]
+CONTENT = (modes.EARLY, modes.LAYER, modes.FRAME)  # where a video exits depends on what it shows
 
 
 class Mode:
-    """A way of answering on a backend that stays open.
+    """An exit policy on a backend that stays open, and what was measured of it.
 
     Attributes:
         mode: of `tlee.modes`.
-        point: the operating point whose thresholds hold, None for the bundle's own.
+        point: the operating point whose thresholds apply, None for the bundle's own.
+        is_async: frames are read while others compute.
         results: of the first pass over all videos.
     """
 
@@ -50,25 +35,103 @@ class Mode:
     ) -> None:
         self.mode, self.point, self.bundle, self.policy = mode, point, bundle, policy
         self.name = mode if point is None else f"{mode} ({point})"
-        self.beside = opened.backend.is_async
-        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.beside)
+        self.is_async = opened.backend.is_async
+        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.is_async)
         chain: Any = self.chain  # all that a recogniser asks of one
-        self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.beside)
+        self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.is_async)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all that was measured."""
         self.blocks: List[Block] = []
         self.results: List[Result] = []
+        self.decisions: List[List[List[float]]] = []  # of each block, by exit, see `TimedChain`
+        self._parts: List[Tuple[Dict[str, float], int]] = []  # of each block, and its runs
 
     def recognize(self, video: Video) -> Result:
-        return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
+        """Raises UnreadableVideo."""
+        with reading(video):
+            return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
 
     def close(self) -> None:
         self._recognizer.close()
+
+    def run_block(self, videos: Sequence[Video], seconds: float) -> Block:
+        """Whole passes over all videos, for at least so many seconds."""
+        frames = 0
+
+        def one_pass() -> List[float]:
+            nonlocal frames
+            results = [self.recognize(video) for video in videos]
+            frames += sum(len(result.frames) for result in results)
+            self.results = self.results or results
+            return [result.milliseconds for result in results]
+
+        self.chain.reset()
+        block = repeated(one_pass, seconds)
+        runs = len(block.milliseconds)
+        self.decisions.append(self.chain.decisions)
+        self._parts.append((self.chain.parts(block.end - block.start, runs), runs))
+        passes = runs // len(videos)
+        return block._replace(details={"video": list(range(len(videos))) * passes, "frames": frames})
+
+    def as_json(self, videos: Sequence[Video], begun: float, recorder: Recorder) -> Dict[str, Any]:
+        """The part of the report about this mode."""
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "point": self.point,
+            "blocks": [block.as_json(begun, recorder) for block in self.blocks],
+            "exits": self._exit_counts(),
+            "answers": self._answers(videos),
+            "parts": self._mean_parts(),
+            "overlapped": self.is_async,
+        }
+
+    def decisions_as_json(self) -> List[Dict[str, Any]]:
+        """Of each exit that answered, milliseconds of its answers by block."""
+        by_exit = [[rounded(block[b]) for block in self.decisions if block[b]] for b in range(self.bundle.exits)]
+        return [{"exit": b, "milliseconds": times} for b, times in enumerate(by_exit) if times]
+
+    def _exit_counts(self) -> List[List[int]]:
+        """By frame in processing order and exit, how many frames exited there, over one pass of the videos."""
+        counts = np.zeros((self.bundle.frames.length, self.bundle.exits), int)
+        for result in self.results:
+            for t, frame in enumerate(result.frames):
+                counts[t, frame.exit_layer] += 1
+        return counts.tolist()
+
+    def _answers(self, videos: Sequence[Video]) -> Dict[str, Any]:
+        """Accuracy on the videos, where their classes are known, else as tuning measured it at the operating point; and
+        what the answers took. The plain backbone's answer would be the mean over all frames, which no chain forms: its
+        accuracy is left to tlee-eval."""
+        labels = [None if self.mode == modes.PLAIN else video.label for video in videos]
+        accuracy, source = None, None
+        if None not in labels:
+            right = [label == result.class_index for label, result in zip(labels, self.results)]
+            accuracy, source = float(np.mean(right)), "videos"
+        elif self.point is not None and self.mode == modes.EARLY:  # tuning measured all exits, not one direction only
+            point = self.bundle.manifest["exit_rule"]["operating_points"][self.point]
+            accuracy, source = point["measured"]["top1"], "tuning"
+        return {
+            "accuracy": accuracy,
+            "of": source,
+            "share": float(np.mean([result.share for result in self.results])),
+            "frames": float(np.mean([len(result.frames) for result in self.results])),
+        }
+
+    def _mean_parts(self) -> Dict[str, float]:
+        """Means over blocks, without the first one, which warmed up, where there are others."""
+        kept = self._parts[1:] or self._parts
+        weights = [runs for _, runs in kept]
+        return {name: float(np.average([parts[name] for parts, _ in kept], weights=weights)) for name in PARTS}
 
 
 def chosen_modes(
     bundle: Bundle, opened: BackendHandle, names: Sequence[str], points: Sequence[Optional[str]], content: bool = True
 ) -> List[Mode]:
-    """Modes of one bundle: early exits at every operating point, what leaves in one direction only at the first one,
-    and those that know no thresholds once.
+    """Modes of one bundle: early exits at every operating point, layer or frame exit only at the first one, and modes
+    without thresholds once.
 
     Args:
         names: of `tlee.modes`, in this order.

@@ -1,125 +1,91 @@
-"""A report as lines for a terminal."""
+"""A measurement as plain tables. What its numbers are worth (warm-up, intervals, doubts) is for `tlee-report`."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
 
 from tlee import cli
 from tlee.benchmarks.timed import PARTS
+from tlee.cli import number
+from tlee.device_profile import millijoules
 
-BUSY = 0.1  # cores that other programs may keep busy unmentioned
-Report = Dict[str, Any]
-
-
-def lines(report: Report) -> List[str]:
-    """What was measured on what, a table of modes, one of graphs, and what a reader has to know of them."""
-    bundle, environment = report["bundle"], report["environment"]
-    found = [
-        "{} ({}) on {}, {}, {} exits".format(
-            bundle["name"],
-            bundle["backbone"],
-            environment["device"],
-            environment["backend"],
-            environment["exit_graphs"],
-        ),
-        _load(report),
-        _power(report),
-        "",
-    ]
-    found += cli.table(_modes(report), "lrrrrrrrrr") + [""]
-    found += cli.table(_graphs(report), "lrrrrr") + [""] if report["graphs"] else []
-    return found + _others(report) + ["attention: " + text for text in marks(report)]
+Json = Dict[str, Any]
+TIMES = ["median ms", "p90", "p99"]
 
 
-def marks(report: Report) -> List[str]:
-    """What makes a measurement worth less."""
-    found = [f"throttled at {text}" for text in report["power"]["throttled"]]
-    found += [
-        "{} never settled, nothing was left out as warm-up".format(mode["name"])
-        for mode in report["modes"]
-        if not mode["warm_up"]["steady"]
-    ]
-    if (report["environment"]["others"] or 0) > BUSY:
-        found.append("other programs kept {others:.1f} cores busy".format(**report["environment"]))
-    return found
+def lines(report: Json) -> List[str]:
+    """What was measured on what, a table of modes, one of graphs, and all else that was measured."""
+    head = "{name} ({backbone}), {exits} exits, ".format(**report["bundle"])
+    head += "on {device}, {backend}, {exit_graphs}".format(**report["environment"])
+    found = [head, _load(report), _power(report), ""]
+    found += cli.table(_modes(report), "lrrrrrrrr") + [""]
+    found += cli.table(_graphs(report), "lrrrr") + [""] if report["graphs"] else []
+    found += [f"throttled at {text}" for text in report["power"]["throttled"]]
+    return found + _others(report)
 
 
-def _load(report: Report) -> str:
+def _load(report: Json) -> str:
     load, modes = report["load"], report["modes"]
-    runs = sum(mode["latency"]["runs"] for mode in modes)
     what = "clips of noise" if load["synthetic"] else "videos"
-    text = "{}: {}; modes, in turns: {}; blocks of each: {}; runs after the warm-up: {}"
+    runs = sum(len(block["video"]) for mode in modes for block in mode["blocks"])
+    text = "{}: {}; modes: {}; blocks of each: {}; runs, all of them counted: {}"
     return text.format(what, len(load["videos"]), len(modes), len(modes[0]["blocks"]), runs)
 
 
-def _power(report: Report) -> str:
+def _power(report: Json) -> str:
     power = report["power"]
     if power["source"] == "none":
-        return "power: not measured ({})".format(power["reason"])
+        return "power: not measured ({reason})".format(**power)
     text = "power: {source}, {total}".format(**power)
     if power["idle"]:
         text += "; {watts:.2f} W at rest".format(**power["idle"])
     return text + ("; {reason}".format(**power) if power["reason"] else "")
 
 
-def _modes(report: Report) -> List[List[str]]:
-    rows = [["mode", "accuracy", "share", "frames", "median ms", "95 %", "p90", "p99", "videos/s", "mJ (net)"]]
+def _modes(report: Json) -> List[List[str]]:
+    rows = [["mode", "accuracy", "share", "frames", *TIMES, "videos/s", "mJ"]]
     for mode in report["modes"]:
-        latency, answers = mode["latency"], mode["answers"]
-        accuracy = "" if answers["accuracy"] is None else "{:.1%}".format(answers["accuracy"])
-        shares = ["{:.1%}".format(answers["share"]), "{:.1f}".format(answers["frames"])]
-        times = [number(latency["median"]["value"]), _interval(latency["median"])]
-        times += [number(latency[key]["value"]) for key in ("p90", "p99")]
-        rows.append([mode["name"], accuracy] + shares + times + [number(mode["rate"]["videos"]), _energy(mode)])
+        answers, blocks = mode["answers"], mode["blocks"]
+        accuracy = "" if answers["accuracy"] is None else f"{answers['accuracy']:.1%}"
+        rate = sum(len(b["video"]) for b in blocks) / sum(b["end"] - b["start"] for b in blocks)
+        cells = [mode["name"], accuracy, f"{answers['share']:.1%}", f"{answers['frames']:.1f}"]
+        rows.append([*cells, *_times(blocks), number(rate), _energy(blocks)])
     return rows
 
 
-def _graphs(report: Report) -> List[List[str]]:
-    rows = [["graph", "median ms", "95 %", "p90", "p99", "mJ"]]
-    for part in report["graphs"]:
-        latency = part["latency"]
-        times = [number(latency["median"]["value"]), _interval(latency["median"])]
-        times += [number(latency[key]["value"]) for key in ("p90", "p99")]
-        rows.append([part["name"]] + times + [number(part["energy"]["gross"]) if part["energy"] else ""])
-    return rows
+def _graphs(report: Json) -> List[List[str]]:
+    rows = [[graph["name"], *_times(graph["blocks"]), _energy(graph["blocks"])] for graph in report["graphs"]]
+    return [["graph", *TIMES, "mJ"], *rows]
 
 
-def _others(report: Report) -> List[str]:
-    found = [_parts(report["modes"][0])]
-    for part in report["decisions"]:
-        text = "decision at exit {}: median {} ms, p99 {} ms"
-        latency = part["latency"]
-        found.append(text.format(part["exit"], *(number(latency[key]["value"]) for key in ("median", "p99"))))
-    if report["cold"] and report["cold"]["runs"]:
-        runs = report["cold"]["runs"]
-        means = [number(sum(run[key] for run in runs) / len(runs)) for key in ("total", "start", "load", "first")]
-        text = "cold start: first result after {} ms (start {}, load {}, first video {}), mean of {}"
-        found.append(text.format(*means, len(runs)))
-    if report["sustained"]:
-        text = "sustained: {:.1f} videos/s, {}, over {:.0f} s"
-        part = report["sustained"]
-        found.append(text.format(part["rate"], part["name"], part["end"] - part["start"]))
+def _others(report: Json) -> List[str]:
+    first = report["modes"][0]
+    parts = ", ".join("{} {}".format(name, number(first["parts"][name])) for name in PARTS)
+    overlapped = " (frames are read while others compute)" if first["overlapped"] else ""
+    found = ["mean ms of a video, {}: {}{}".format(first["name"], parts, overlapped)]
+    for decision in report["decisions"]:
+        median, _, p99 = _quantiles(np.concatenate(decision["milliseconds"]))
+        found.append("decision at exit {}: median {} ms, p99 {} ms".format(decision["exit"], median, p99))
+    if report["cold"]:
+        means = {key: number(np.mean([run[key] for run in report["cold"]])) for key in report["cold"][0]}
+        text = "cold start: first result after {total} ms (start {start}, load {load}, first video {first}), mean of "
+        found.append(text.format(**means) + str(len(report["cold"])))
+    run = report["sustained"]
+    if run:
+        seconds = run["end"] - run["start"]
+        rate = len(run["times"]) / seconds
+        found.append("sustained: {:.1f} videos/s, {}, over {:.0f} s".format(rate, run["name"], seconds))
     return found
 
 
-def _parts(mode: Report) -> str:
-    """Where the time goes."""
-    parts = ["{} {}".format(name, number(mode["parts"][name])) for name in PARTS]
-    text = "mean ms of a video, {}: {}".format(mode["name"], ", ".join(parts))
-    return text + (" (frames are read beside computing)" if mode["overlapped"] else "")
+def _times(blocks: Sequence[Json]) -> List[str]:
+    return _quantiles(np.concatenate([block["milliseconds"] for block in blocks]))
 
 
-def _energy(mode: Report) -> str:
-    energy: Optional[Report] = mode["energy"]
-    if not energy:
-        return ""
-    net = " ({})".format(number(energy["net"]["value"])) if energy["net"] else ""
-    return number(energy["gross"]["value"]) + net
+def _quantiles(milliseconds: np.ndarray) -> List[str]:
+    return [number(value) for value in np.percentile(milliseconds, [50, 90, 99])]
 
 
-def _interval(quantity: Report) -> str:
-    ends = [quantity["low"], quantity["high"]]
-    return "" if ends == [None, None] else "{} to {}".format(*("?" if end is None else number(end) for end in ends))
-
-
-def number(value: float) -> str:
-    """With as many digits as a measurement is worth."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+def _energy(blocks: List[Json]) -> str:
+    energies = millijoules(blocks)
+    return number(float(np.mean(energies))) if energies else ""

@@ -19,7 +19,7 @@ from tlee.reports import statistics
 from tlee.reports.statistics import Interval
 
 FORMAT = 1
-PROGRAM = "tlee-bench --compare"
+PROGRAM = "tlee-report"
 MARGIN = 0.03
 FEW_BLOCKS = 5
 RESOLUTION = 1e-4  # milliseconds, to which reports are rounded; no logarithm is taken of less

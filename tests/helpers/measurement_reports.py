@@ -66,6 +66,43 @@ def example_report(
     }
 
 
+def as_measured(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as the file of raw samples that `tlee-bench` would have written."""
+
+    def raw(block: dict[str, Any], energy: float | None) -> dict[str, Any]:
+        joules = None if energy is None else energy * len(block["milliseconds"]) / 1000
+        return {**block, "joules": joules}
+
+    modes, graphs = [], []
+    for mode in report["modes"]:
+        kept = {key: mode[key] for key in ("name", "mode", "point", "exits", "answers", "parts", "overlapped")}
+        energies = mode["energy"]["blocks"] if mode["energy"] else [None] * len(mode["blocks"])
+        blocks = [
+            {**raw(block, energy), "frames": 2 * len(block["video"])} for block, energy in zip(mode["blocks"], energies)
+        ]
+        modes.append({**kept, "blocks": blocks})
+    for g, graph in enumerate(report["graphs"]):
+        energy = graph["energy"] and graph["energy"]["gross"]
+        rows = enumerate(graph["milliseconds"])
+        blocks = [raw({"start": 99.0 + g + r, "end": 99.5 + g + r, "milliseconds": row}, energy) for r, row in rows]
+        graphs.append({"name": graph["name"], "macs": graph["macs"], "blocks": blocks})
+    environment, power, run = dict(report["environment"]), dict(report["power"]), report["sustained"]
+    environment["background_cpu"] = environment.pop("others")
+    power.pop("changes")
+    state = {name: [value] * len(power["samples"]["time"]) for name, value in power["state"].items()}
+    return {
+        **report,
+        "format": 2,
+        "environment": environment,
+        "modes": modes,
+        "graphs": graphs,
+        "decisions": [{"exit": one["exit"], "milliseconds": [one["milliseconds"]]} for one in report["decisions"]],
+        "cold": report["cold"] and report["cold"]["runs"],
+        "sustained": run and {key: run[key] for key in ("name", "start", "end", "times")},
+        "power": {**power, "samples": {**power["samples"], "state": state}},
+    }
+
+
 def without_power(report: dict[str, Any], reason: str = "nothing here measures power") -> dict[str, Any]:
     """Takes all that came from a power source out of a report."""
     nothing: dict[str, Any] = {"time": [], "watts": [], "rails": {}, "loads": {}, "clocks": {}, "temperatures": {}}
