@@ -18,7 +18,6 @@ from tlee.files import sha256_of
 from tlee.power.recorder import Recorder
 from tlee.power.sources import open_source
 from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend
-from tlee.runtime.clips import clip_request
 
 FORMAT = 2  # of the file
 BLOCK = 1.0  # seconds, at least
@@ -93,7 +92,6 @@ class Bench:
         begun = self._begun = perf_counter()
         busy = environment.background_seconds()
         cold = self._time_cold_starts()  # while nothing else takes memory, of files that nobody has read yet
-        self._leave_out_unopenable()
         source, reason = open_source(self._plan.power)
         block = self._plan.block or max(BLOCK, SAMPLES * source.interval if source else 0)
         graph_block = block * (GRAPH_WITH_POWER if source else GRAPH)
@@ -151,14 +149,6 @@ class Bench:
         self._videos.remove(video)
         if not self._videos:
             raise error
-
-    def _leave_out_unopenable(self) -> None:
-        """Most unreadable files show when they are opened, without decoding anything."""
-        for video in list(self._videos):
-            try:
-                clip_request(video.clip, self._bundle.frames)
-            except InputError as error:
-                self._leave_out(video, error)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Tuple[BackendHandle, List[Mode]]]:

@@ -39,7 +39,15 @@ def command(arguments: Optional[List[str]]) -> int:
 def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
     videos = find_videos(options.inputs, bundle.labels) if options.inputs else synthetic_videos(bundle)
     status = cli.StatusLine()
-    bench = Bench(bundle, _backend_config(options), videos, _plan(options), status.show)
+    common = (options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads)
+    config = BackendConfig(*common, shared_pool=True)  # this process is ours
+    plan = Plan(
+        modes=[MODES[key] for key in options.modes],
+        points=options.point or [None],
+        plain=Bundle.open(options.plain) if options.plain else None,
+        **{key: getattr(options, key) for key in ("rounds", "block", "cold", "sustained", "power")},
+    )
+    bench = Bench(bundle, config, videos, plan, status.show)
     report = None
     try:
         report = bench.run()
@@ -96,24 +104,6 @@ def _keep_existing(options: argparse.Namespace) -> List[str]:
             kept.append(path)
             setattr(options, name, None)
     return kept
-
-
-def _backend_config(options: argparse.Namespace) -> BackendConfig:
-    common = (options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads)
-    return BackendConfig(*common, shared_pool=True)  # this process is ours
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    return Plan(
-        modes=[MODES[key] for key in options.modes],
-        points=options.point or [None],
-        plain=Bundle.open(options.plain) if options.plain else None,
-        rounds=options.rounds,
-        block=options.block,
-        cold=options.cold,
-        sustained=options.sustained,
-        power=options.power,
-    )
 
 
 def _keys(text: str) -> List[str]:

@@ -1,6 +1,6 @@
 """The process in which jtop's client lives: `python -m tlee.power.client INTERVAL SYS`.
 
-It writes lines of JSON: first {"interval", "total", "state"} or {"problem", "kind"}, then readings, and {"problem"} at
+It writes lines of JSON: first {"interval", "total"} or {"problem", "kind"}, then readings, and {"problem"} at
 the end. Why a process of its own: jtop's client waits for its service without any limit, leaves threads and connections
 behind when it is closed, decides how the importing program starts its processes, and takes time while something else
 is measured. A process can be killed whatever it is waiting for.
@@ -56,7 +56,7 @@ def _lines(interval: float, system: str) -> Iterator[Dict[str, Any]]:
     meter = boards.meter(jetson.power)
     if meter is None:
         raise RuntimeError("this board has no power sensor that jtop knows")
-    yield {"interval": float(jetson.interval), "total": meter.describe(), "state": boards.state(jetson)}
+    yield {"interval": float(jetson.interval), "total": meter.describe()}
     last = None
     while jetson.ok():
         uptime = jetson.uptime.total_seconds()

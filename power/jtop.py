@@ -67,17 +67,12 @@ class Jtop(Source):
             raise
         self.interval = first["interval"]
         self.total = first["total"]
-        self._state: Dict[str, str] = first["state"]
         self._silence = max(silence, 10 * self.interval)
-
-    def state(self) -> Dict[str, str]:
-        return self._state
 
     def read(self) -> Sample:
         line = self._line(self._silence)
         if "problem" in line:
             raise SourceEnded("jtop: " + line["problem"])
-        self._state = line.pop("state")
         return Sample(**line)
 
     def close(self) -> None:

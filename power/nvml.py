@@ -60,9 +60,6 @@ class Nvml(Source):
                 raise UsageError("nvml", f"the GPU reports no power ({error})", DRIVER) from None
             raise
 
-    def state(self) -> Dict[str, str]:
-        return self._state
-
     def read(self) -> Sample:
         if self._closed:
             raise SourceEnded("nvml was closed")
@@ -85,6 +82,7 @@ class Nvml(Source):
             {name: float(clock) for name, clock in clocks.items() if clock is not None},
             {} if celsius is None else {"GPU": float(celsius)},
             [reason for bit, reason in REASONS if bits & bit],
+            self._state,
         )
 
     def close(self) -> None:

@@ -31,7 +31,6 @@ class Recorder:
         self._notes = {"source": reason} if reason else {}  # by subject: each is reported once
         self._samples: List[Sample] = []
         self._known: List[Tuple[float, float]] = []  # moments and watts, where these are known
-        self._states: List[Dict[str, str]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
 
@@ -75,10 +74,9 @@ class Recorder:
         source, samples = self._source, list(self._samples)
         times = [sample.time - self._start for sample in samples]
         known = [moment - self._start for moment, _ in self._known]
-        groups = ("rails", "loads", "clocks", "temperatures")
+        groups = ("rails", "loads", "clocks", "temperatures", "state")
         columns: Dict[str, Any] = {group: _columns([getattr(s, group) for s in samples]) for group in groups}
         columns.update(time=_rounded(times), watts=_rounded([sample.watts for sample in samples]))
-        columns["state"] = _columns(self._states[: len(samples)])
         return {
             "source": "none" if source is None else source.name,
             "reason": self.reason,
@@ -87,7 +85,7 @@ class Recorder:
             "samples": columns,
             "gaps": [] if source is None else [_rounded(gap) for gap in integral.gaps(known, source.interval)],
             "throttled": throttled(times, [sample.throttled for sample in samples]),
-            "state": dict(self._states[0]) if self._states else {} if source is None else source.state(),
+            "state": dict(samples[0].state) if samples else {},
         }
 
     def _sample(self) -> None:
@@ -102,7 +100,6 @@ class Recorder:
                 return self._note("end", f"{self._source.name}: {error!r}")
             if not self._samples or sample.time > self._samples[-1].time:
                 self._note_losses(sample)
-                self._states.append(self._source.state())
                 self._samples.append(sample)
                 if sample.watts is not None:
                     self._known.append((sample.time, sample.watts))

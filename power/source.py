@@ -13,6 +13,7 @@ class Sample(NamedTuple):
         loads, clocks: per cent and MHz by "GPU", "CPU", "EMC".
         temperatures: degrees Celsius by sensor.
         throttled: why clocks are held down now, for people.
+        state: settings of the machine that affect its power.
     """
 
     time: float
@@ -22,6 +23,7 @@ class Sample(NamedTuple):
     clocks: Dict[str, float]
     temperatures: Dict[str, float]
     throttled: List[str]
+    state: Dict[str, str] = {}
 
 
 class SourceEnded(Exception):
@@ -42,10 +44,6 @@ class Source:
     total: str
     interval: float
     paced = False
-
-    def state(self) -> Dict[str, str]:
-        """Settings of the machine that affect its power, as of the last reading."""
-        return {}
 
     def read(self) -> Sample:
         """The next reading.

@@ -8,6 +8,7 @@ import pytest
 from conftest import write_clip
 
 from tlee.benchmarks import bench as bench_module
+from tlee.benchmarks import timed
 from tlee.benchmarks.bench import Bench, Plan
 from tlee.benchmarks.blocks import rotated
 from tlee.benchmarks.cold import time_cold_starts
@@ -178,11 +179,11 @@ def test_new_processes_are_timed_from_their_start(bundle, clips):
 def test_the_cold_start_comes_before_any_video_is_read(bundle, clips, monkeypatch):
     events = []
     monkeypatch.setattr(bench_module, "time_cold_starts", lambda *_: events.append("cold start"))
-    opened = bench_module.clip_request
-    monkeypatch.setattr(bench_module, "clip_request", lambda *given: events.append("opened") or opened(*given))
+    opened = timed.open_clip
+    monkeypatch.setattr(timed, "open_clip", lambda path: events.append("opened") or opened(path))
     videos = find_videos([str(clips)], bundle.labels)
     Bench(bundle, BackendConfig("cpu"), videos, SHORT._replace(cold=1, rounds=1), events.append).run()
-    assert events[:5] == ["cold start", "cold start", "opened", "opened", "loading"]
+    assert events[:5] == ["cold start", "cold start", "loading", f"round 1 of 1: {EARLY}", "opened"]
 
 
 def test_videos_that_cannot_be_read_are_left_out_whenever_that_shows(bundle, clips, tmp_path):

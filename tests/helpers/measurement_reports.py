@@ -140,7 +140,7 @@ def example_comparison(seed: int = 0, modes: tuple[str, ...] = (EARLY, FRAME, NO
     side = {key: report[key] for key in ("bundle", "environment", "started")}
     other = {**side, "environment": {**side["environment"], "precision": "fp32"}}
     return {
-        **{"format": 1, "program": "tlee-bench --compare", "margin": 0.03, "level": 0.95, "rows": rows},
+        **{"format": 1, "program": "tlee-report", "margin": 0.03, "level": 0.95, "rows": rows},
         **{"a": {"file": "before.json", **other}, "b": {"file": "after.json", **side}},
         "warnings": ["precision differs: fp32, fp16"],
     }

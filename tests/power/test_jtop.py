@@ -65,14 +65,15 @@ def test_a_nano_says_what_goes_into_the_board(jtop):
     assert reading.clocks == {"GPU": 921.6, "CPU": 1479.0, "EMC": 1600.0}
     assert reading.temperatures == {"CPU": 38.5, "GPU": 36.0}  # PLL is off
     assert reading.throttled == []
-    assert source.state() == {"nvpmodel": "MAXN", "jetson_clocks": "on"}
+    assert reading.state == {"nvpmodel": "MAXN", "jetson_clocks": "on"}
     assert start - OLD <= reading.time <= time.perf_counter()
 
 
 def test_an_orin_says_what_goes_into_the_module(jtop):
     source = jtop(board="orin")
     assert source.total.startswith("VDD_IN: ")
-    assert source.read().watts == 7.62 and source.state() == {"nvpmodel": "15W", "jetson_clocks": "off"}
+    reading = source.read()
+    assert reading.watts == 7.62 and reading.state == {"nvpmodel": "15W", "jetson_clocks": "off"}
 
 
 def test_without_an_input_rail_the_total_is_the_sum_of_what_is_measured(jtop):

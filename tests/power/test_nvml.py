@@ -74,7 +74,7 @@ def test_a_reading_is_what_the_gpu_says(gpu, nvml):
     assert (reading.loads, reading.clocks) == ({"GPU": 30.0, "EMC": 10.0}, {"GPU": 1500.0, "EMC": 5000.0})
     assert reading.temperatures == {"GPU": 55.0}
     assert reading.throttled == ["power cap", "thermal slowdown by software"]
-    assert nvml.state() == {"gpu": "NVIDIA Double", "power_limit": "170 W"}
+    assert reading.state == {"gpu": "NVIDIA Double", "power_limit": "170 W"}
     assert nvml.total.startswith("GPU board alone")
 
 
@@ -94,7 +94,7 @@ def test_what_a_gpu_does_not_know_is_left_out(gpu):
     source = Nvml()
     reading = source.read()
     assert (reading.loads, reading.clocks, reading.temperatures, reading.throttled) == ({}, {}, {}, [])
-    assert source.state() == {"gpu": "NVIDIA Double"}
+    assert reading.state == {"gpu": "NVIDIA Double"}
     source.close()
 
 

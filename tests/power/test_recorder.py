@@ -10,9 +10,9 @@ from tlee.power.recorder import Recorder, throttled
 from tlee.power.source import Sample, Source, SourceEnded
 
 
-def sample(moment, watts=5.0, rails=None, throttled=(), **clocks):
+def sample(moment, watts=5.0, rails=None, throttled=(), mode="MAXN", **clocks):
     rails = {"IN": watts} if rails is None else rails
-    return Sample(moment, watts, rails, {"GPU": 50.0}, clocks, {"GPU": 40.0}, list(throttled))
+    return Sample(moment, watts, rails, {"GPU": 50.0}, clocks, {"GPU": 40.0}, list(throttled), {"mode": mode})
 
 
 class Script(Source):
@@ -20,12 +20,9 @@ class Script(Source):
 
     name, total, interval, paced = "script", "all of it", 0.5, True
 
-    def __init__(self, *readings, states=None):
-        self.readings, self.states, self.closed = list(readings), states, 0
+    def __init__(self, *readings):
+        self.readings, self.closed = list(readings), 0
         self.given, self.end = 0, threading.Event()
-
-    def state(self):
-        return self.states[min(self.given, len(self.states)) - 1] if self.states else {"mode": "MAXN"}
 
     def read(self):
         if self.given == len(self.readings):
@@ -42,9 +39,9 @@ class Script(Source):
         self.end.set()
 
 
-def recorded(*readings, start=100.0, **options):
+def recorded(*readings, start=100.0):
     """A recorder that has read all of the script."""
-    source = Script(*readings, **options)
+    source = Script(*readings)
     with Recorder(source, start) as recorder:
         until(lambda: source.given == len(readings))
         until(lambda: recorder._thread.is_alive() is isinstance(readings[-1], Sample))
@@ -145,13 +142,10 @@ def test_gaps_are_reported():
 
 
 def test_clocks_and_modes_are_reported_with_every_reading():
-    states = [{"nvpmodel": "MAXN"}] * 2 + [{"nvpmodel": "5W"}]
-    report = recorded(
-        *[sample(101 + i / 2, GPU=clock) for i, clock in enumerate((921, 921, 614))], states=states
-    ).as_json()
+    report = recorded(sample(101.0, GPU=921), sample(101.5, GPU=921), sample(102.0, GPU=614, mode="5W")).as_json()
     assert report["samples"]["clocks"] == {"GPU": [921, 921, 614]}
-    assert report["samples"]["state"] == {"nvpmodel": ["MAXN", "MAXN", "5W"]}
-    assert report["state"] == {"nvpmodel": "MAXN"}
+    assert report["samples"]["state"] == {"mode": ["MAXN", "MAXN", "5W"]}
+    assert report["state"] == {"mode": "MAXN"}
 
 
 def test_throttling_is_reported_each_time_it_begins():
