@@ -1,6 +1,6 @@
 """Results of measurements as a table in a page.
 
-    python -m tlee.benchmarks.development.table chain.json decision.json --write README.md
+    python -m tlee.benchmarks.development.table chain.json decision.json --write docs/benchmarks.md
 
 The files are those that the other scripts write with `--json`. The table goes between the page's lines
 `<!-- benchmarks -->` and `<!-- /benchmarks -->`; results of each machine make a table of their own.
