@@ -48,16 +48,14 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
         **{key: getattr(options, key) for key in ("rounds", "block", "cold", "sustained", "power")},
     )
     bench = Bench(bundle, config, videos, plan, status.show)
-    report = None
     try:
         report = bench.run()
-    except InputError as error:
-        if error not in bench.unreadable:
-            raise
+    except InputError:  # the last one of those that are reported now
+        report = None
     finally:
         status.clear()
-        for error in bench.unreadable:
-            cli.report(PROGRAM, error)
+        for failure in bench.unreadable:
+            cli.report(PROGRAM, failure)
     if report is None:
         return cli.INPUT_FAILED
     for note in bench.notes:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Video(NamedTuple):
     """
 
     name: str
-    clip: Union[str, np.ndarray]
+    clip: Any
     label: Optional[int]
 
     @property
