@@ -7,7 +7,7 @@ from time import perf_counter, sleep
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from tlee.benchmarks import environment
-from tlee.benchmarks.blocks import rotated
+from tlee.benchmarks.blocks import rotated, with_energy
 from tlee.benchmarks.cold import time_cold_starts
 from tlee.benchmarks.graphs import MeasuredGraph, measured_graphs
 from tlee.benchmarks.modes import Mode, chosen_modes, plain_mode
@@ -119,11 +119,11 @@ class Bench:
             "load": {
                 "videos": [video.name for video in self._videos],
                 "synthetic": self._videos[0].synthetic,
-                "labelled": all(video.label is not None for video in self._videos),
+                "labels": [video.label for video in self._videos],
             },
             "cold": cold,
-            "modes": [mode.as_json(self._videos, begun, recorder) for mode in done],
-            "graphs": [graph.as_json(begun, recorder) for graph in graphs],
+            "modes": [dict(mode.as_json(), blocks=with_energy(mode.blocks, recorder, begun)) for mode in done],
+            "graphs": [dict(graph.as_json(), blocks=with_energy(graph.blocks, recorder, begun)) for graph in graphs],
             "decisions": done[0].decisions_as_json(),
             "sustained": sustained,
             "power": dict(recorder.as_json(), idle=idle),

@@ -2,31 +2,12 @@
 changes from round to round."""
 
 from time import perf_counter
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, TypeVar
+from typing import Any, Callable, Dict, List, Sequence, TypeVar
 
 from tlee.power.recorder import Recorder
 
 Turn = TypeVar("Turn")
-
-
-class Block(NamedTuple):
-    """Runs of one thing, back to back. Times are of `time.perf_counter`.
-
-    Attributes:
-        milliseconds: of each run.
-        details: what else is known of these runs, as plain values for the report.
-    """
-
-    start: float
-    end: float
-    milliseconds: List[float]
-    details: Dict[str, Any]
-
-    def as_json(self, begun: float, recorder: Recorder) -> Dict[str, Any]:
-        """Plain values; times count from the beginning of the measurement."""
-        span = {"start": self.start - begun, "end": self.end - begun}
-        joules = recorder.energy(self.start, self.end)
-        return dict(self.details, milliseconds=rounded(self.milliseconds), joules=joules, **span)
+Block = Dict[str, Any]  # `start`, `end` (of `time.perf_counter`), `milliseconds` of each run, and more for the report
 
 
 def rotated(turns: Sequence[Turn], round: int) -> List[Turn]:
@@ -42,13 +23,21 @@ def rotated(turns: Sequence[Turn], round: int) -> List[Turn]:
 
 
 def repeated(once: Callable[[], List[float]], seconds: float) -> Block:
-    """Call what returns milliseconds of some runs, for at least so many seconds."""
+    """A block: call what returns milliseconds of some runs, for at least so many seconds."""
     times: List[float] = []
     start = now = perf_counter()
     while now < start + seconds or not times:
         times += once()
         now = perf_counter()
-    return Block(start, now, times, {})
+    return {"start": start, "end": now, "milliseconds": rounded(times)}
+
+
+def with_energy(blocks: Sequence[Block], recorder: Recorder, begun: float) -> List[Block]:
+    """Blocks for the report: with the energy that was measured, and times since the beginning of the measurement."""
+    return [
+        dict(b, start=b["start"] - begun, end=b["end"] - begun, joules=recorder.energy(b["start"], b["end"]))
+        for b in blocks
+    ]
 
 
 def rounded(milliseconds: Sequence[float]) -> List[float]:

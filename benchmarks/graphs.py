@@ -12,7 +12,6 @@ from tlee.bundle import Bundle
 from tlee.frames import FrameSpec
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.power.recorder import Recorder
 from tlee.runtime.backend import Backend
 from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
@@ -41,10 +40,9 @@ class MeasuredGraph:
     def run_block(self, _: Sequence[Video], seconds: float) -> Block:
         return repeated(lambda: [self._once()], seconds)
 
-    def as_json(self, begun: float, recorder: Recorder) -> Dict[str, Any]:
-        """The part of the report about this graph."""
-        blocks = [block.as_json(begun, recorder) for block in self.blocks]
-        return {"name": self.name, "macs": self.macs, "blocks": blocks}
+    def as_json(self) -> Dict[str, Any]:
+        """The part of the report about this graph, without its blocks."""
+        return {"name": self.name, "macs": self.macs}
 
 
 def measured_graphs(bundle: Bundle, opened: BackendHandle, videos: Sequence[Video]) -> List[MeasuredGraph]:

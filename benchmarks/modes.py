@@ -1,17 +1,14 @@
 """The modes that are measured side by side, each ready to recognise."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
-
-import numpy as np
+from typing import Any, Dict, List, Optional, Sequence
 
 from tlee import modes
 from tlee.benchmarks.blocks import Block, repeated, rounded
-from tlee.benchmarks.timed import PARTS, TimedChain
+from tlee.benchmarks.timed import TimedChain
 from tlee.benchmarks.videos import Video, reading
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.power.recorder import Recorder
 from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
 from tlee.runtime.recognizer import Recognizer
@@ -46,7 +43,6 @@ class Mode:
         self.blocks: List[Block] = []
         self.results: List[Result] = []
         self.decisions: List[List[List[float]]] = []  # of each block, by exit, see `TimedChain`
-        self._parts: List[Tuple[Dict[str, float], int]] = []  # of each block, and its runs
 
     def recognize(self, video: Video) -> Result:
         """Raises UnreadableVideo."""
@@ -69,62 +65,27 @@ class Mode:
 
         self.chain.reset()
         block = repeated(one_pass, seconds)
-        runs = len(block.milliseconds)
         self.decisions.append(self.chain.decisions)
-        self._parts.append((self.chain.parts(block.end - block.start, runs), runs))
-        passes = runs // len(videos)
-        return block._replace(details={"video": list(range(len(videos))) * passes, "frames": frames})
+        runs = len(block["milliseconds"])
+        parts = self.chain.parts(block["end"] - block["start"], runs)
+        return dict(block, video=list(range(len(videos))) * (runs // len(videos)), frames=frames, parts=parts)
 
-    def as_json(self, videos: Sequence[Video], begun: float, recorder: Recorder) -> Dict[str, Any]:
-        """The part of the report about this mode."""
-        return {
-            "name": self.name,
-            "mode": self.mode,
-            "point": self.point,
-            "blocks": [block.as_json(begun, recorder) for block in self.blocks],
-            "exits": self._exit_counts(),
-            "answers": self._answers(videos),
-            "parts": self._mean_parts(),
-            "overlapped": self.is_async,
-        }
+    def as_json(self) -> Dict[str, Any]:
+        """The part of the report about this mode, without its blocks."""
+        tuned = None
+        if self.point is not None and self.mode == modes.EARLY:  # tuning measured all exits, not one direction only
+            tuned = self.bundle.manifest["exit_rule"]["operating_points"][self.point]["measured"]["top1"]
+        results = [
+            {"class": result.class_index, "exits": [f.exit_layer for f in result.frames], "share": result.share}
+            for result in self.results
+        ]
+        facts = {"name": self.name, "mode": self.mode, "point": self.point, "overlapped": self.is_async}
+        return dict(facts, results=results, tuned_accuracy=tuned)
 
     def decisions_as_json(self) -> List[Dict[str, Any]]:
         """Of each exit that answered, milliseconds of its answers by block."""
         by_exit = [[rounded(block[b]) for block in self.decisions if block[b]] for b in range(self.bundle.exits)]
         return [{"exit": b, "milliseconds": times} for b, times in enumerate(by_exit) if times]
-
-    def _exit_counts(self) -> List[List[int]]:
-        """By frame in processing order and exit, how many frames exited there, over one pass of the videos."""
-        counts = np.zeros((self.bundle.frames.length, self.bundle.exits), int)
-        for result in self.results:
-            for t, frame in enumerate(result.frames):
-                counts[t, frame.exit_layer] += 1
-        return counts.tolist()
-
-    def _answers(self, videos: Sequence[Video]) -> Dict[str, Any]:
-        """Accuracy on the videos, where their classes are known, else as tuning measured it at the operating point; and
-        what the answers took. The plain backbone's answer would be the mean over all frames, which no chain forms: its
-        accuracy is left to tlee-eval."""
-        labels = [None if self.mode == modes.PLAIN else video.label for video in videos]
-        accuracy, source = None, None
-        if None not in labels:
-            right = [label == result.class_index for label, result in zip(labels, self.results)]
-            accuracy, source = float(np.mean(right)), "videos"
-        elif self.point is not None and self.mode == modes.EARLY:  # tuning measured all exits, not one direction only
-            point = self.bundle.manifest["exit_rule"]["operating_points"][self.point]
-            accuracy, source = point["measured"]["top1"], "tuning"
-        return {
-            "accuracy": accuracy,
-            "of": source,
-            "share": float(np.mean([result.share for result in self.results])),
-            "frames": float(np.mean([len(result.frames) for result in self.results])),
-        }
-
-    def _mean_parts(self) -> Dict[str, float]:
-        """Means over blocks, without the first one, which warmed up, where there are others."""
-        kept = self._parts[1:] or self._parts
-        weights = [runs for _, runs in kept]
-        return {name: float(np.average([parts[name] for parts, _ in kept], weights=weights)) for name in PARTS}
 
 
 def chosen_modes(

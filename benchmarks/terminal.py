@@ -18,7 +18,7 @@ def lines(report: Json) -> List[str]:
     head = "{name} ({backbone}), {exits} exits, ".format(**report["bundle"])
     head += "on {device}, {backend}, {exit_graphs}".format(**report["environment"])
     found = [head, _load(report), _power(report), ""]
-    found += cli.table(_modes(report), "lrrrrrrrr") + [""]
+    found += cli.table(_modes(report), "lrrrrrr") + [""]
     found += cli.table(_graphs(report), "lrrrr") + [""] if report["graphs"] else []
     found += [f"throttled at {text}" for text in report["power"]["throttled"]]
     return found + _others(report)
@@ -43,13 +43,12 @@ def _power(report: Json) -> str:
 
 
 def _modes(report: Json) -> List[List[str]]:
-    rows = [["mode", "accuracy", "share", "frames", *TIMES, "videos/s", "mJ"]]
+    rows = [["mode", "frames", *TIMES, "videos/s", "mJ"]]
     for mode in report["modes"]:
-        answers, blocks = mode["answers"], mode["blocks"]
-        accuracy = "" if answers["accuracy"] is None else f"{answers['accuracy']:.1%}"
-        rate = sum(len(b["video"]) for b in blocks) / sum(b["end"] - b["start"] for b in blocks)
-        cells = [mode["name"], accuracy, f"{answers['share']:.1%}", f"{answers['frames']:.1f}"]
-        rows.append([*cells, *_times(blocks), number(rate), _energy(blocks)])
+        blocks = mode["blocks"]
+        videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
+        rate = videos / sum(b["end"] - b["start"] for b in blocks)
+        rows.append([mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)])
     return rows
 
 
@@ -60,7 +59,8 @@ def _graphs(report: Json) -> List[List[str]]:
 
 def _others(report: Json) -> List[str]:
     first = report["modes"][0]
-    parts = ", ".join("{} {}".format(name, number(first["parts"][name])) for name in PARTS)
+    means = {part: np.mean([block["parts"][part] for block in first["blocks"]]) for part in PARTS}
+    parts = ", ".join(f"{part} {number(means[part])}" for part in PARTS)
     overlapped = " (frames are read while others compute)" if first["overlapped"] else ""
     found = ["mean ms of a video, {}: {}{}".format(first["name"], parts, overlapped)]
     for decision in report["decisions"]:

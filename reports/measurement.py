@@ -10,6 +10,7 @@ import numpy as np
 
 from tlee.device_profile import millijoules
 from tlee.errors import UsageError
+from tlee.modes import PLAIN
 from tlee.reading import read_json
 from tlee.reports import statistics
 
@@ -45,10 +46,12 @@ def summarised(measured: Json) -> Json:
     cold, run = measured["cold"], measured["sustained"]
     environment = dict(measured["environment"])
     environment["others"] = environment.pop("background_cpu")
+    labels = measured["load"]["labels"]
     return {
         **measured,
         "environment": environment,
-        "modes": [_mode(mode, watts) for mode in measured["modes"]],
+        "load": {**measured["load"], "labelled": None not in labels},
+        "modes": [_mode(mode, watts, labels, measured["bundle"]) for mode in measured["modes"]],
         "graphs": [_graph(graph, watts) for graph in measured["graphs"]],
         "decisions": [{**part, "latency": statistics.latency(part["milliseconds"])} for part in measured["decisions"]],
         "cold": cold and {"runs": cold, "latency": statistics.latency([[start["total"]] for start in cold])},
@@ -57,7 +60,7 @@ def summarised(measured: Json) -> Json:
     }
 
 
-def _mode(mode: Json, idle: float | None) -> Json:
+def _mode(mode: Json, idle: float | None, labels: Sequence[int | None], bundle: Json) -> Json:
     blocks = mode["blocks"]
     times = [block["milliseconds"] for block in blocks]
     in_order = np.concatenate(statistics.normalised(times, [block["video"] for block in blocks]))
@@ -74,8 +77,44 @@ def _mode(mode: Json, idle: float | None) -> Json:
         "warm_up": {"runs": runs, "steady": steady},
         "latency": statistics.latency(statistics.without_first(times, runs)),
         "rate": {"videos": videos / seconds, "frames": frames / seconds},
+        "exits": _exit_counts(mode["results"], bundle["frames"], 1 if mode["mode"] == PLAIN else bundle["exits"]),
+        "answers": _answers(mode, labels),
+        "parts": _mean_parts(blocks),
         "energy": energy,
     }
+
+
+def _exit_counts(results: Sequence[Json], frames: int, exits: int) -> list[list[int]]:
+    """By frame in processing order and exit, how many frames exited there, over one pass of the videos."""
+    counts = np.zeros((frames, exits), int)
+    for result in results:
+        np.add.at(counts, (np.arange(len(result["exits"])), result["exits"]), 1)
+    found: list[list[int]] = counts.tolist()
+    return found
+
+
+def _answers(mode: Json, labels: Sequence[int | None]) -> Json:
+    """Accuracy on the videos, where their classes are known, else as tuning measured it at the operating point; and
+    what the answers took. The plain backbone's answer would be the mean over all frames, which no device forms: its
+    accuracy is left to tlee-eval."""
+    results = mode["results"]
+    accuracy, source = mode["tuned_accuracy"], "tuning"
+    if mode["mode"] != PLAIN and None not in labels:
+        right = [result["class"] == label for result, label in zip(results, labels)]
+        accuracy, source = float(np.mean(right)), "videos"
+    return {
+        "accuracy": accuracy,
+        "of": None if accuracy is None else source,
+        "share": float(np.mean([result["share"] for result in results])),
+        "frames": float(np.mean([len(result["exits"]) for result in results])),
+    }
+
+
+def _mean_parts(blocks: Sequence[Json]) -> dict[str, float]:
+    """Mean milliseconds of a video, without the first block, which warmed up, where there are others."""
+    kept = blocks[1:] or blocks
+    weights = [len(block["milliseconds"]) for block in kept]
+    return {part: float(np.average([b["parts"][part] for b in kept], weights=weights)) for part in kept[0]["parts"]}
 
 
 def _graph(graph: Json, idle: float | None) -> Json:
@@ -172,8 +211,16 @@ def _contradictions(content: Json) -> Iterator[str]:
     """What no schema can say: lists that belong together are of one length, indices exist, time goes on."""
     videos = len(content["load"]["videos"])
     spans = {f"graphs.{g}": graph["blocks"] for g, graph in enumerate(content["graphs"])}
+    if len(content["load"]["labels"]) != videos:
+        yield "load.labels is not as long as videos"
     for m, mode in enumerate(content["modes"]):
         spans[f"modes.{m}"] = mode["blocks"]
+        if len(mode["results"]) != videos:
+            yield f"modes.{m}.results is not as long as load.videos"
+        for result in mode["results"]:
+            exits = 1 if mode["mode"] == PLAIN else content["bundle"]["exits"]
+            if len(result["exits"]) > content["bundle"]["frames"] or max(result["exits"]) >= exits:
+                yield f"modes.{m}.results has frames or exits that the bundle does not have"
         for b, block in enumerate(mode["blocks"]):
             if len(block["video"]) != len(block["milliseconds"]):
                 yield f"modes.{m}.blocks.{b}.video is not as long as milliseconds"

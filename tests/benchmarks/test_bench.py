@@ -66,14 +66,14 @@ def test_modes_take_turns_and_every_run_is_kept(run):
             assert sum(block["milliseconds"]) / 1000 <= block["end"] - block["start"]
 
 
-def test_exits_and_answers_are_of_one_pass(measured):
+def test_results_are_of_one_pass(measured):
     none = {mode["name"]: mode for mode in measured["modes"]}[NONE]
-    assert none["exits"] == [[0, 0, 2]] * 4
-    assert none["answers"]["of"] == "videos" and none["answers"]["accuracy"] in (0, 0.5, 1)
-    assert (none["answers"]["share"], none["answers"]["frames"]) == (1, 4)
-    assert all(block["frames"] == 4 * len(block["video"]) for block in none["blocks"])
-    mean = np.mean(np.concatenate([block["milliseconds"] for block in none["blocks"]]))
-    assert sum(none["parts"].values()) == pytest.approx(mean, rel=0.5)
+    assert [result["exits"] for result in none["results"]] == [[2] * 4] * 2
+    assert all(result["share"] == 1 and 0 <= result["class"] < 4 for result in none["results"])
+    assert measured["load"]["labels"] == [2, 0]
+    for block in none["blocks"]:
+        assert block["frames"] == 4 * len(block["video"])
+        assert sum(block["parts"].values()) == pytest.approx(np.mean(block["milliseconds"]), rel=0.5)
 
 
 @pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
@@ -111,8 +111,8 @@ def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
     unlabelled = [video._replace(label=None) for video in find_videos([str(clips)], bundle.labels)]
     plan = SHORT._replace(modes=[EARLY, LAYER, NONE], points=["fast"], rounds=1, sustained=0.0)
     report = Bench(bundle, BackendConfig("cpu"), unlabelled, plan, lambda text: None).run()
-    found = [(mode["answers"]["accuracy"], mode["answers"]["of"]) for mode in report["modes"]]
-    assert found == [(0.9, "tuning"), (None, None), (None, None)]
+    assert report["load"]["labels"] == [None, None]
+    assert [mode["tuned_accuracy"] for mode in report["modes"]] == [0.9, None, None]
 
 
 def test_without_power_all_else_is_measured(measured):
@@ -131,7 +131,8 @@ def test_the_plain_backbone_takes_its_turns(run, bundle, tmp_path, small_checkpo
     bare = export_bundle(plain(small_model()), tmp_path / "plain.tlee", small_checkpoint, verified=False)
     report = run(plain=bare, rounds=2)
     assert [mode["name"] for mode in report["modes"]] == [EARLY, NONE, PLAIN]
-    assert report["modes"][2]["exits"] == [[2]] * 4 and len(report["modes"][2]["blocks"]) == 2
+    assert [result["exits"] for result in report["modes"][2]["results"]] == [[0] * 4] * 2
+    assert len(report["modes"][2]["blocks"]) == 2
 
 
 def test_noise_is_measured_without_exits(run, bundle):

@@ -75,12 +75,14 @@ def as_measured(report: dict[str, Any]) -> dict[str, Any]:
 
     modes, graphs = [], []
     for mode in report["modes"]:
-        kept = {key: mode[key] for key in ("name", "mode", "point", "exits", "answers", "parts", "overlapped")}
         energies = mode["energy"]["blocks"] if mode["energy"] else [None] * len(mode["blocks"])
         blocks = [
-            {**raw(block, energy), "frames": 2 * len(block["video"])} for block, energy in zip(mode["blocks"], energies)
+            {**raw(block, energy), "frames": 2 * len(block["video"]), "parts": mode["parts"]}
+            for block, energy in zip(mode["blocks"], energies)
         ]
-        modes.append({**kept, "blocks": blocks})
+        results = [{"class": v, "exits": [0, 1], "share": 0.2} for v in range(len(report["load"]["videos"]))]
+        kept = {key: mode[key] for key in ("name", "mode", "point", "overlapped")}
+        modes.append({**kept, "blocks": blocks, "results": results, "tuned_accuracy": None})
     for g, graph in enumerate(report["graphs"]):
         energy = graph["energy"] and graph["energy"]["gross"]
         rows = enumerate(graph["milliseconds"])
@@ -90,10 +92,12 @@ def as_measured(report: dict[str, Any]) -> dict[str, Any]:
     environment["background_cpu"] = environment.pop("others")
     power.pop("changes")
     state = {name: [value] * len(power["samples"]["time"]) for name, value in power["state"].items()}
+    videos = report["load"]["videos"]
     return {
         **report,
         "format": 2,
         "environment": environment,
+        "load": {**{key: report["load"][key] for key in ("videos", "synthetic")}, "labels": [0] * len(videos)},
         "modes": modes,
         "graphs": graphs,
         "decisions": [{"exit": one["exit"], "milliseconds": [one["milliseconds"]]} for one in report["decisions"]],

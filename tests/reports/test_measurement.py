@@ -25,8 +25,9 @@ def test_what_was_measured_comes_back_as_it_was(tmp_path):
     for content in (MEASURED, as_measured(without_power(example_report(rounds=2)))):
         (tmp_path / "report.json").write_text(json.dumps(content))
         report = load(str(tmp_path / "report.json"))
-        for part in ("started", "seconds", "bundle", "load"):
+        for part in ("started", "seconds", "bundle"):
             assert report[part] == content[part]
+        assert report["load"] == {**content["load"], "labelled": True}
         assert [mode["blocks"] for mode in report["modes"]] == [mode["blocks"] for mode in content["modes"]]
         assert {**content["power"], "changes": report["power"]["changes"]} == report["power"]
 
@@ -50,6 +51,31 @@ def test_energy_is_that_of_the_blocks_that_know_it(tmp_path):
     assert mode["rate"] == {"videos": pytest.approx(200 / 1.2), "frames": pytest.approx(400 / 1.2)}
     assert mode["warm_up"] == {"runs": 0, "steady": True}
     assert mode["latency"]["runs"] == 200 and mode["latency"]["median"]["value"] == 5
+
+
+def test_exits_and_answers_are_of_one_pass(tmp_path):
+    def answered(content):
+        content["load"].update(videos=["a", "b"], labels=[1, 2])
+        content["modes"] = content["modes"][:1]
+        content["modes"][0]["results"] = [
+            {"class": 1, "exits": [3], "share": 0.1},
+            {"class": 0, "exits": [0, 0, 2], "share": 0.3},
+        ]
+        for block in content["modes"][0]["blocks"]:
+            block["video"] = [0] * len(block["video"])
+
+    def unlabelled(content):
+        answered(content)
+        content["load"]["labels"] = [1, None]
+        content["modes"][0]["tuned_accuracy"] = 0.9
+
+    (mode,) = loaded_with(tmp_path, answered)["modes"]
+    assert mode["exits"][:4] == [[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert mode["answers"] == {"accuracy": 0.5, "of": "videos", "share": 0.2, "frames": 2}
+    (mode,) = loaded_with(tmp_path, unlabelled)["modes"]
+    assert (mode["answers"]["accuracy"], mode["answers"]["of"]) == (0.9, "tuning")
+    (mode,) = loaded_with(tmp_path, lambda r: (unlabelled(r), r["modes"][0].update(tuned_accuracy=None)))["modes"]
+    assert (mode["answers"]["accuracy"], mode["answers"]["of"]) == (None, None)
 
 
 def test_the_warm_up_is_left_out_of_latencies(tmp_path):
@@ -119,8 +145,11 @@ def test_a_file_that_is_missing_or_not_text_is_refused(tmp_path):
     "change, problem",
     [
         (lambda r: r["modes"].clear(), "modes must contain at least 1 items"),
-        (lambda r: r["modes"][1].pop("parts"), "modes.1 must contain ['parts'] properties"),
-        (lambda r: r["modes"][0].update(answers=3), "modes.0.answers must be object"),
+        (lambda r: r["modes"][1].pop("results"), "modes.1 must contain ['results'] properties"),
+        (lambda r: r["modes"][0]["results"].__setitem__(0, 3), "modes.0.results.0 must be object"),
+        (lambda r: r["modes"][0]["results"].pop(), "modes.0.results is not as long as load.videos"),
+        (lambda r: r["modes"][0]["results"][0].update(exits=[4]), "has frames or exits that the bundle does not have"),
+        (lambda r: r["load"]["labels"].pop(), "load.labels is not as long as videos"),
         (lambda r: r["modes"][0].update(blocks={}), "modes.0.blocks must be array"),
         (lambda r: r["modes"][0]["blocks"][1]["video"].pop(), "modes.0.blocks.1.video is not as long as milliseconds"),
         (lambda r: r["modes"][0]["blocks"][0]["video"].__setitem__(0, 99), "other numbers than indices of load.videos"),
