@@ -201,7 +201,7 @@ class Bench:
                 return [graph for graph in graphs if graph.blocks], None
 
     def _run_rounds(self, measured: Sequence[Any], seconds: float) -> None:
-        """Blocks of all modes, or of all graphs; in every round each has one, in another order."""
+        """Let every mode, or every graph, run one block per round."""
         for i in range(self._plan.rounds):
             for one in rotated(measured, i):
                 self._on_progress(f"round {i + 1} of {self._plan.rounds}: {one.name}")

@@ -63,7 +63,7 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
     if bench.interrupted:
         kept = _keep_existing(options)
         _finish(options, report)
-        said = "; as before: {}".format(", ".join(kept)) if kept else ""
+        said = f"; as before: {', '.join(kept)}" if kept else ""
         cli.report(PROGRAM, f"interrupted, this is what was measured until then{said}")
         return cli.INTERRUPTED
     return _finish(options, report) or (cli.INPUT_FAILED if bench.unreadable else cli.OK)

@@ -110,7 +110,7 @@ def chosen_modes(
             known = None if name not in CONTENT else point
             made.append(Mode(bundle, opened, name, _policies(bundle, point)[name], known))
     if not made:
-        problem = "{} cannot be measured on noise".format(", ".join(names))
+        problem = f"{', '.join(names)} cannot be measured on noise"
         raise UsageError("--modes", problem, "give videos, or choose: none, random")
     return made
 

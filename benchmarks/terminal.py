@@ -15,66 +15,57 @@ TIMES = ["median ms", "p90", "p99"]
 
 def lines(report: Json) -> List[str]:
     """What was measured on what, a table of modes, one of graphs, and all else that was measured."""
-    head = "{name} ({backbone}), {exits} exits, ".format(**report["bundle"])
-    head += "on {device}, {backend}, {exit_graphs}".format(**report["environment"])
-    found = [head, _load(report), _power(report), ""]
-    found += cli.table(_modes(report), "lrrrrrr") + [""]
-    found += cli.table(_graphs(report), "lrrrr") + [""] if report["graphs"] else []
-    found += [f"throttled at {text}" for text in report["power"]["throttled"]]
-    return found + _others(report)
-
-
-def _load(report: Json) -> str:
-    load, modes = report["load"], report["modes"]
+    bundle, place, load, modes = (report[key] for key in ("bundle", "environment", "load", "modes"))
     what = "clips of noise" if load["synthetic"] else "videos"
     runs = sum(len(block["video"]) for mode in modes for block in mode["blocks"])
-    text = "{}: {}; modes: {}; blocks of each: {}; runs, all of them counted: {}"
-    return text.format(what, len(load["videos"]), len(modes), len(modes[0]["blocks"]), runs)
+    counts = f"modes: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; runs, all of them counted: {runs}"
+    found = [
+        f"{bundle['name']} ({bundle['backbone']}), {bundle['exits']} exits, {place['exit_graphs']}",
+        f"on {place['device']}, {place['backend']}",
+        f"{what}: {len(load['videos'])}; {counts}",
+        _power(report["power"]),
+        "",
+        *cli.table([["mode", "frames", *TIMES, "videos/s", "mJ"], *map(_mode, modes)], "lrrrrrr"),
+        "",
+    ]
+    if report["graphs"]:
+        rows = [[graph["name"], *_times(graph["blocks"]), _energy(graph["blocks"])] for graph in report["graphs"]]
+        found += [*cli.table([["graph", *TIMES, "mJ"], *rows], "lrrrr"), ""]
+    return found + [f"throttled at {text}" for text in report["power"]["throttled"]] + _others(report)
 
 
-def _power(report: Json) -> str:
-    power = report["power"]
+def _power(power: Json) -> str:
     if power["source"] == "none":
-        return "power: not measured ({reason})".format(**power)
-    text = "power: {source}, {total}".format(**power)
-    if power["idle"]:
-        text += "; {watts:.2f} W at rest".format(**power["idle"])
-    return text + ("; {reason}".format(**power) if power["reason"] else "")
+        return f"power: not measured ({power['reason']})"
+    idle = power["idle"] and f"{power['idle']['watts']:.2f} W at rest"
+    return "; ".join(filter(None, (f"power: {power['source']}, {power['total']}", idle, power["reason"])))
 
 
-def _modes(report: Json) -> List[List[str]]:
-    rows = [["mode", "frames", *TIMES, "videos/s", "mJ"]]
-    for mode in report["modes"]:
-        blocks = mode["blocks"]
-        videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
-        rate = videos / sum(b["end"] - b["start"] for b in blocks)
-        rows.append([mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)])
-    return rows
-
-
-def _graphs(report: Json) -> List[List[str]]:
-    rows = [[graph["name"], *_times(graph["blocks"]), _energy(graph["blocks"])] for graph in report["graphs"]]
-    return [["graph", *TIMES, "mJ"], *rows]
+def _mode(mode: Json) -> List[str]:
+    blocks = mode["blocks"]
+    videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
+    rate = videos / sum(b["end"] - b["start"] for b in blocks)
+    return [mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)]
 
 
 def _others(report: Json) -> List[str]:
-    first = report["modes"][0]
+    first, cold, run = report["modes"][0], report["cold"], report["sustained"]
     means = {part: np.mean([block["parts"][part] for block in first["blocks"]]) for part in PARTS}
     parts = ", ".join(f"{part} {number(means[part])}" for part in PARTS)
     overlapped = " (frames are read while others compute)" if first["overlapped"] else ""
-    found = ["mean ms of a video, {}: {}{}".format(first["name"], parts, overlapped)]
+    found = [f"mean ms of a video, {first['name']}: {parts}{overlapped}"]
     for decision in report["decisions"]:
         median, _, p99 = _quantiles(np.concatenate(decision["milliseconds"]))
-        found.append("decision at exit {}: median {} ms, p99 {} ms".format(decision["exit"], median, p99))
-    if report["cold"]:
-        means = {key: number(np.mean([run[key] for run in report["cold"]])) for key in report["cold"][0]}
-        text = "cold start: first result after {total} ms (start {start}, load {load}, first video {first}), mean of "
-        found.append(text.format(**means) + str(len(report["cold"])))
-    run = report["sustained"]
+        found.append(f"decision at exit {decision['exit']}: median {median} ms, p99 {p99} ms")
+    if cold:
+        start, load, first_video, total = (
+            number(np.mean([one[key] for one in cold])) for key in ("start", "load", "first", "total")
+        )
+        spent = f"start {start}, load {load}, first video {first_video}"
+        found.append(f"cold start: first result after {total} ms ({spent}), mean of {len(cold)}")
     if run:
         seconds = run["end"] - run["start"]
-        rate = len(run["times"]) / seconds
-        found.append("sustained: {:.1f} videos/s, {}, over {:.0f} s".format(rate, run["name"], seconds))
+        found.append(f"sustained: {len(run['times']) / seconds:.1f} videos/s, {run['name']}, over {seconds:.0f} s")
     return found
 
 

@@ -34,7 +34,7 @@ class Alerts:
         active = [name.replace("-", " ") for name, path in self._devices.items() if _number(path) > 0]
         before, self._counts = self._counts, self._read_counters()
         happened = [name for name, count in self._counts.items() if count > before[name]]
-        return active + ["{} ({})".format(EVENTS.get(name, "event"), name.upper()) for name in happened]
+        return active + [f"{EVENTS.get(name, 'event')} ({name.upper()})" for name in happened]
 
     def _read_counters(self) -> Dict[str, int]:
         return {name: _number(path) for name, path in self._counters.items()}

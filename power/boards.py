@@ -25,8 +25,8 @@ class Meter(NamedTuple):
     def describe(self) -> str:
         """What the total covers, for people."""
         if self.input is None:
-            return "{}: {}".format(" + ".join(self.rails), SUM)
-        return "{}: {}".format(self.input, INPUTS.get(self.input, "what jtop takes for the board's input"))
+            return f"{' + '.join(self.rails)}: {SUM}"
+        return self.input + ": " + INPUTS.get(self.input, "what jtop takes for the board's input")
 
     def total(self, watts: Dict[str, float], name: Optional[str]) -> Optional[float]:
         """Watts of all, from what `rails` returned; None where a rail is missing. When an input rail disappears, jtop's

@@ -32,7 +32,7 @@ def load(path: str) -> Json:
     if not isinstance(content, dict) or content.get("program") != PROGRAM:
         raise UsageError(path, "is not a measurement of tlee-bench", REMEDY)
     if content.get("format") != FORMAT:
-        problem = "has format {}, this release reads {}".format(str(content.get("format"))[:20], FORMAT)
+        problem = f"has format {str(content.get('format'))[:20]}, this release reads {FORMAT}"
         raise UsageError(path, problem, "measure anew, or use the release of tlee that wrote it")
     fault = _fault(content)
     if fault:

@@ -4,8 +4,8 @@ from typing import Any
 
 from tlee import cli
 from tlee.cli import number
+from tlee.reports.comparison import BUSY
 
-BUSY = 0.1  # cores that other programs may keep busy unmentioned
 QUANTILES = ("median", "p90", "p99")
 PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
 TIMES = ["median ms", "95 %", "p90", "p99"]
@@ -87,9 +87,12 @@ def _others(report: Json) -> list[str]:
         median, _, _, p99 = _times(decision["latency"])
         found.append(f"decision at exit {decision['exit']}: median {median} ms, p99 {p99} ms")
     if cold:
-        means = {key: number(sum(start[key] for start in cold["runs"]) / len(cold["runs"])) for key in cold["runs"][0]}
-        text = "cold start: first result after {total} ms (start {start}, load {load}, first video {first}), mean of "
-        found.append(text.format(**means) + str(len(cold["runs"])))
+        starts = cold["runs"]
+        means = [f"{key} {number(sum(s[key] for s in starts) / len(starts))}" for key in ("start", "load", "first")]
+        median, interval, _, _ = _times(cold["latency"])
+        known = f", 95 %: {interval}" if interval else ""
+        told = f"cold start: first result after {median} ms{known}, median of {len(starts)}"
+        found.append(f"{told} (means: {', '.join(means)})")
     if run:
         seconds = run["end"] - run["start"]
         found.append(f"sustained: {run['rate']:.1f} videos/s, {run['name']}, over {seconds:.0f} s")

@@ -80,7 +80,8 @@ def as_measured(report: dict[str, Any]) -> dict[str, Any]:
             {**raw(block, energy), "frames": 2 * len(block["video"]), "parts": mode["parts"]}
             for block, energy in zip(mode["blocks"], energies)
         ]
-        results = [{"class": v, "exits": [0, 1], "share": 0.2} for v in range(len(report["load"]["videos"]))]
+        exits = [0, 0 if mode["mode"] == PLAIN else 1]
+        results = [{"class": v, "exits": exits, "share": 0.2} for v in range(len(report["load"]["videos"]))]
         kept = {key: mode[key] for key in ("name", "mode", "point", "overlapped")}
         modes.append({**kept, "blocks": blocks, "results": results, "tuned_accuracy": None})
     for g, graph in enumerate(report["graphs"]):
