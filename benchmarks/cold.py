@@ -29,32 +29,18 @@ def time_cold_starts(bundle: str, video: str, options: Dict[str, Any], runs: int
 
 def _time_cold_start(arguments: Sequence[str]) -> Dict[str, float]:
     start = monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tlee.benchmarks.cold"] + list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    try:
-        output, errors = process.communicate()
-    finally:
-        if process.poll() is None:  # interrupted
-            process.kill()
-            process.wait()
+    command = [sys.executable, "-m", "tlee.benchmarks.cold", *arguments]
+    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if process.returncode:
-        last = errors.strip().splitlines()[-1:] or [f"status {process.returncode}"]
+        last = process.stderr.strip().splitlines()[-1:] or [f"status {process.returncode}"]
         raise UsageError(PROGRAM, last[0].replace(PROGRAM + ": ", ""), "or leave it out (--cold 0)")
-    answer = json.loads(output)
+    answer = json.loads(process.stdout)
     if "unreadable" in answer:
         raise InputError(*answer["unreadable"])
     imported, loaded, answered = answer["moments"]
-    times = {
-        "start": imported - start,
-        "load": loaded - imported,
-        "first": answered - loaded,
-        "total": answered - start,
-    }
-    return {name: 1000 * seconds for name, seconds in times.items()}
+    spans = {"start": (start, imported), "load": (imported, loaded), "first": (loaded, answered)}
+    spans["total"] = start, answered
+    return {name: 1000 * (after - before) for name, (before, after) in spans.items()}
 
 
 def command(arguments: Optional[List[str]]) -> None:

@@ -50,10 +50,11 @@ def measured_graphs(bundle: Bundle, opened: BackendHandle, videos: Sequence[Vide
     videos are files. For use within `with opened.backend`."""
     frames = list(_frames(videos[0], bundle.frames))
     calls = _last_inputs(bundle, opened, frames)
-    found = []
-    for name in bundle.chain(opened.exit_graphs):
-        if name in calls:  # a model of one frame reads no gate
-            found.append(MeasuredGraph(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name])))
+    found = [
+        MeasuredGraph(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name]))
+        for name in bundle.chain(opened.exit_graphs)
+        if name in calls  # a model of one frame reads no gate
+    ]
     if not videos[0].synthetic:
         found.append(MeasuredGraph(FRAME, 0, _frame_read(opened.backend, videos, bundle.frames)))
     return found
