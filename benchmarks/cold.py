@@ -31,7 +31,7 @@ def _time_cold_start(arguments: Sequence[str]) -> Dict[str, float]:
     start = monotonic()
     command = [sys.executable, "-m", "tlee.benchmarks.cold", *arguments]
     pipe = subprocess.PIPE  # Python 3.6 has neither `capture_output` nor `text`
-    process = subprocess.run(command, stdout=pipe, stderr=pipe, universal_newlines=True)  # noqa: UP021, UP022
+    process = subprocess.run(command, stdout=pipe, stderr=pipe, universal_newlines=True)  # noqa: UP021
     if process.returncode:
         last = process.stderr.strip().splitlines()[-1:] or [f"status {process.returncode}"]
         raise UsageError(PROGRAM, last[0].replace(PROGRAM + ": ", ""), "or leave it out (--cold 0)")
