@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines.cuda import Gpu
-from tlee.engines.jobs import machine_key
+from tlee.engines.planning import machine_key
 from tlee.engines.releases import MODULES, TensorRT, load
 from tlee.engines.store import EngineStore, devices
 from tlee.errors import EngineError, TleeError, UsageError
