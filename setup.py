@@ -20,7 +20,7 @@ packages = dict({"tlee": "tlee"}, **{"tlee." + folder.replace("/", "."): folder 
 
 commands = ["bench", "build", "doctor", "info", "run"]
 if sys.version_info >= (3, 10):
-    commands += ["calibrate", "convert", "eval", "export", "train", "tune"]
+    commands += ["calibrate", "convert", "eval", "export", "report", "train", "tune"]
 
 cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1"]
 workstation = cpu + [
@@ -81,7 +81,7 @@ setup(
     package_data={
         "tlee": ["py.typed", "*.schema.json"],
         "tlee.export": ["*.json"],
-        "tlee.reports": ["published.json", "templates/*.html"],
+        "tlee.reports": ["*.json", "templates/*.html"],
     },
     install_requires=["numpy>=1.13"],
     extras_require={

@@ -1,1 +1,1 @@
-"""Measurements: `tlee-bench`, which users run on their devices, and in development/ what tlee itself is held to."""
+"""Latency, power and energy on this machine: `tlee-bench`. development/ measures what tlee itself must hold."""

@@ -8,13 +8,12 @@ from typing import Any, Dict, Optional, Sequence
 import tlee
 from tlee import board
 
-Numbers = Dict[str, Any]
 PACKAGES = {"nvidia-jetpack": "jetpack", "libnvinfer8": "tensorrt", "libnvinfer10": "tensorrt"}  # Debian's
 
 
-def others_seconds() -> Optional[float]:
-    """Seconds that cores were busy so far with other programs than this and its children that have ended; None where
-    the system does not say."""
+def background_seconds() -> Optional[float]:
+    """CPU seconds so far of other programs than this one and its children that have ended; None where the system does
+    not say."""
     try:
         user, nice, system = map(int, board.read("proc/stat").split()[1:4])
     except ValueError:
@@ -22,15 +21,16 @@ def others_seconds() -> Optional[float]:
     return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
-def cores(before: Optional[float], after: Optional[float], seconds: float) -> Optional[float]:
-    """That others kept busy between two answers of `others_seconds`; None where that is not known."""
+def background_cpu(before: Optional[float], seconds: float) -> Optional[float]:
+    """Cores that other programs kept busy since `background_seconds` returned `before`, so many seconds ago."""
+    after = background_seconds()
     return None if before is None or after is None else round(max(0.0, after - before) / seconds, 2)
 
 
-def machine(threads: Optional[int] = None) -> Numbers:
+def machine(threads: Optional[int] = None) -> Dict[str, Any]:
     cores = len(os.sched_getaffinity(0))
     return {
-        "processor": board.processor(),
+        "device": board.processor(),
         "architecture": platform.machine(),
         "cores": cores,
         "threads": threads or cores,
@@ -38,7 +38,7 @@ def machine(threads: Optional[int] = None) -> Numbers:
 
 
 def versions(libraries: Sequence[str]) -> Dict[str, str]:
-    """Releases of Python, of this and of libraries that are imported."""
+    """Releases of Python, tlee and those libraries that are imported."""
     found = {"python": platform.python_version(), "tlee": tlee.__version__}
     for name in libraries:
         if hasattr(sys.modules.get(name), "__version__"):
@@ -47,7 +47,7 @@ def versions(libraries: Sequence[str]) -> Dict[str, str]:
 
 
 def system() -> Dict[str, str]:
-    """Releases of what the device's maker installed; of a machine that is no Jetson its kernel alone."""
+    """Releases of the system: of a Jetson L4T, JetPack and TensorRT, of any machine the kernel."""
     found, release = {"kernel": platform.release()}, board.l4t()
     if release:
         installed = board.packages(PACKAGES)

@@ -1,13 +1,13 @@
-"""What each graph of a chain takes for itself, on what it really computes: the costs of a device, for `tlee-tune`."""
+"""What each graph of a chain takes by itself, on what it really computes: the costs of a device, for `tlee-tune`."""
 
 import itertools
 from time import perf_counter
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from tlee.benchmarks.measure import rotated
-from tlee.benchmarks.videos import Video
+from tlee.benchmarks.blocks import Block, repeated
+from tlee.benchmarks.videos import Video, reading
 from tlee.bundle import Bundle
 from tlee.frames import FrameSpec
 from tlee.inference import exit_steps
@@ -21,53 +21,43 @@ FRAME = "frame"  # decoding, preparing and uploading one frame
 NEVER = 2.0  # a threshold that no confidence and no score reaches
 
 
-class Block(NamedTuple):
-    """Runs of one graph, back to back. Times are of `time.perf_counter`."""
-
-    start: float
-    end: float
-    milliseconds: List[float]
+def no_stop(frames: int, exits: int) -> ExitPolicy:
+    """Every frame goes through every exit, and none is taken."""
+    return ExitPolicy(frames, Thresholds.of(exits, NEVER, NEVER, NEVER))
 
 
-class Item(NamedTuple):
-    """What is measured: a graph, or reading a frame. `once` runs it and returns its milliseconds."""
-
-    name: str
-    macs: int
-    once: Callable[[], float]
-    blocks: List[Block]
-
-
-def items(bundle: Bundle, opened: BackendHandle, videos: Sequence[Video]) -> List[Item]:
-    """The graphs of the chain in its order, on what they compute in the first video, and reading a frame, where the
-    videos are files. For use within `with opened.backend`."""
-    frames = list(clip_request(videos[0].clip, bundle.frames).frames)
-    calls = _calls(bundle, opened, frames)
-    found = []
-    for name in bundle.chain(opened.exit_graphs):
-        if name in calls:  # a model of one frame reads no gate
-            found.append(Item(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name]), []))
-    if not videos[0].synthetic:
-        found.append(Item(FRAME, 0, _frame_read(opened.backend, videos, bundle.frames), []))
-    return found
-
-
-def measure(measured: Sequence[Item], seconds: float, rounds: int, tell: Callable) -> None:
-    """Run blocks of all items in turns, which keep them.
+class MeasuredGraph:
+    """A graph, or reading a frame, and what was measured of it.
 
     Args:
-        seconds: of a block, at least.
-        tell: hears the round and the item, before each block.
+        once: runs it and returns its milliseconds.
     """
-    for i in range(rounds):
-        for item in rotated(measured, i):
-            tell(i, item.name)
-            times: List[float] = []
-            start = now = perf_counter()
-            while now < start + seconds or not times:
-                times.append(item.once())
-                now = perf_counter()
-            item.blocks.append(Block(start, now, times))
+
+    def __init__(self, name: str, macs: int, once: Callable[[], float]) -> None:
+        self.name, self.macs, self._once = name, macs, once
+        self.blocks: List[Block] = []
+
+    def run_block(self, _: Sequence[Video], seconds: float) -> Block:
+        return repeated(lambda: [self._once()], seconds)
+
+    def as_json(self) -> Dict[str, Any]:
+        """The part of the report about this graph, without its blocks."""
+        return {"name": self.name, "macs": self.macs}
+
+
+def measured_graphs(bundle: Bundle, opened: BackendHandle, videos: Sequence[Video]) -> List[MeasuredGraph]:
+    """The graphs of the chain in its order, on what they compute in the first video, and reading a frame, where the
+    videos are files. For use within `with opened.backend`."""
+    frames = list(_frames(videos[0], bundle.frames))
+    calls = _last_inputs(bundle, opened, frames)
+    found = [
+        MeasuredGraph(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name]))
+        for name in bundle.chain(opened.exit_graphs)
+        if name in calls  # a model of one frame reads no gate
+    ]
+    if not videos[0].synthetic:
+        found.append(MeasuredGraph(FRAME, 0, _frame_read(opened.backend, videos, bundle.frames)))
+    return found
 
 
 class _Watched:
@@ -90,12 +80,17 @@ class _Watched:
         return self._backend.run(graph, *inputs, rows=rows)
 
 
-def _calls(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
+def _frames(video: Video, spec: FrameSpec) -> Iterator[np.ndarray]:
+    with reading(video):
+        yield from clip_request(video.clip, spec).frames
+
+
+def _last_inputs(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
     """What each graph reads at its last call when every frame goes through every exit."""
     calls: Dict[str, Tuple[Any, ...]] = {}
     backend: Any = _Watched(opened.backend, calls)
-    policy = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
-    for _ in exit_steps(chain_of(bundle, backend, opened.exit_graphs, speculate=False), frames, policy):
+    chain = chain_of(bundle, backend, opened.exit_graphs, speculate=False)
+    for _ in exit_steps(chain, frames, no_stop(bundle.frames.length, bundle.exits)):
         pass
     return calls
 
@@ -112,11 +107,7 @@ def _graph_run(backend: Backend, name: str, inputs: Tuple[Any, ...]) -> Callable
 
 
 def _frame_read(backend: Backend, videos: Sequence[Video], spec: FrameSpec) -> Callable[[], float]:
-    def forever() -> Iterator[np.ndarray]:
-        for video in itertools.cycle(videos):
-            yield from clip_request(video.clip, spec).frames
-
-    frames = forever()
+    frames = itertools.chain.from_iterable(_frames(video, spec) for video in itertools.cycle(videos))
 
     def once() -> float:
         start = perf_counter()

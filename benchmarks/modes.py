@@ -1,10 +1,11 @@
 """The modes that are measured side by side, each ready to recognise."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from tlee import modes
-from tlee.benchmarks.timed import Parts, TimedChain
-from tlee.benchmarks.videos import Video
+from tlee.benchmarks.blocks import Block, repeated, rounded
+from tlee.benchmarks.timed import TimedChain
+from tlee.benchmarks.videos import Video, reading
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.policy import ExitPolicy, Thresholds
@@ -13,35 +14,16 @@ from tlee.runtime.chain import chain_of
 from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
 
-CONTENT = (modes.EARLY, modes.LAYER, modes.FRAME)  # where a video leaves depends on what it shows
-
-
-class Block(NamedTuple):
-    """Recognitions of one mode, back to back. Times are of `time.perf_counter`.
-
-    Attributes:
-        video: of each run, which one.
-        milliseconds: of each run.
-        parts: mean of a video, see `tlee.benchmarks.timed.PARTS`.
-        frames: that were used in all.
-        decisions: see `tlee.benchmarks.timed.TimedChain`.
-    """
-
-    start: float
-    end: float
-    video: List[int]
-    milliseconds: List[float]
-    parts: Parts
-    frames: int
-    decisions: List[List[float]]
+CONTENT = (modes.EARLY, modes.LAYER, modes.FRAME)  # where a video exits depends on what it shows
 
 
 class Mode:
-    """A way of answering on a backend that stays open.
+    """An exit policy on a backend that stays open, and what was measured of it.
 
     Attributes:
         mode: of `tlee.modes`.
-        point: the operating point whose thresholds hold, None for the bundle's own.
+        point: the operating point whose thresholds apply, None for the bundle's own.
+        is_async: frames are read while others compute.
         results: of the first pass over all videos.
     """
 
@@ -50,25 +32,67 @@ class Mode:
     ) -> None:
         self.mode, self.point, self.bundle, self.policy = mode, point, bundle, policy
         self.name = mode if point is None else f"{mode} ({point})"
-        self.beside = opened.backend.is_async
-        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.beside)
+        self.is_async = opened.backend.is_async
+        self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.is_async)
         chain: Any = self.chain  # all that a recogniser asks of one
-        self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.beside)
+        self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.is_async)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all that was measured."""
         self.blocks: List[Block] = []
         self.results: List[Result] = []
+        self.decisions: List[List[List[float]]] = []  # of each block, by exit, see `TimedChain`
 
     def recognize(self, video: Video) -> Result:
-        return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
+        """Raises UnreadableVideo."""
+        with reading(video):
+            return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
 
     def close(self) -> None:
         self._recognizer.close()
+
+    def run_block(self, videos: Sequence[Video], seconds: float) -> Block:
+        """Whole passes over all videos, for at least so many seconds."""
+        frames = 0
+
+        def one_pass() -> List[float]:
+            nonlocal frames
+            results = [self.recognize(video) for video in videos]
+            frames += sum(len(result.frames) for result in results)
+            self.results = self.results or results
+            return [result.milliseconds for result in results]
+
+        self.chain.reset()
+        block = repeated(one_pass, seconds)
+        self.decisions.append(self.chain.decisions)
+        runs = len(block["milliseconds"])
+        parts = self.chain.parts(block["end"] - block["start"], runs)
+        return dict(block, video=list(range(len(videos))) * (runs // len(videos)), frames=frames, parts=parts)
+
+    def as_json(self) -> Dict[str, Any]:
+        """The part of the report about this mode, without its blocks."""
+        tuned = None
+        if self.point is not None and self.mode == modes.EARLY:  # tuning measured all exits, not one direction only
+            tuned = self.bundle.manifest["exit_rule"]["operating_points"][self.point]["measured"]["top1"]
+        results = [
+            {"class": result.class_index, "exits": [f.exit_layer for f in result.frames], "share": result.share}
+            for result in self.results
+        ]
+        facts = {"name": self.name, "mode": self.mode, "point": self.point, "overlapped": self.is_async}
+        return dict(facts, results=results, tuned_accuracy=tuned)
+
+    def decisions_as_json(self) -> List[Dict[str, Any]]:
+        """Of each exit that answered, milliseconds of its answers by block."""
+        by_exit = [[rounded(block[b]) for block in self.decisions if block[b]] for b in range(self.bundle.exits)]
+        return [{"exit": b, "milliseconds": times} for b, times in enumerate(by_exit) if times]
 
 
 def chosen_modes(
     bundle: Bundle, opened: BackendHandle, names: Sequence[str], points: Sequence[Optional[str]], content: bool = True
 ) -> List[Mode]:
-    """Modes of one bundle: early exits at every operating point, what leaves in one direction only at the first one,
-    and those that know no thresholds once.
+    """Modes of one bundle: early exits at every operating point, layer or frame exit only at the first one, and modes
+    without thresholds once.
 
     Args:
         names: of `tlee.modes`, in this order.
@@ -86,7 +110,7 @@ def chosen_modes(
             known = None if name not in CONTENT else point
             made.append(Mode(bundle, opened, name, _policies(bundle, point)[name], known))
     if not made:
-        problem = "{} cannot be measured on noise".format(", ".join(names))
+        problem = f"{', '.join(names)} cannot be measured on noise"
         raise UsageError("--modes", problem, "give videos, or choose: none, random")
     return made
 

@@ -1,125 +1,82 @@
-"""A report as lines for a terminal."""
+"""A measurement as plain tables. What its numbers are worth (warm-up, intervals, doubts) is for `tlee-report`."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
 
 from tlee import cli
 from tlee.benchmarks.timed import PARTS
+from tlee.cli import number
+from tlee.device_profile import millijoules
 
-BUSY = 0.1  # cores that other programs may keep busy unmentioned
-Report = Dict[str, Any]
+Json = Dict[str, Any]
+TIMES = ["median ms", "p90", "p99"]
 
 
-def lines(report: Report) -> List[str]:
-    """What was measured on what, a table of modes, one of graphs, and what a reader has to know of them."""
-    bundle, environment = report["bundle"], report["environment"]
+def lines(report: Json) -> List[str]:
+    """What was measured on what, a table of modes, one of graphs, and all else that was measured."""
+    bundle, place, load, modes = (report[key] for key in ("bundle", "environment", "load", "modes"))
+    what = "clips of noise" if load["synthetic"] else "videos"
+    runs = sum(len(block["video"]) for mode in modes for block in mode["blocks"])
+    counts = f"modes: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; runs, all of them counted: {runs}"
     found = [
-        "{} ({}) on {}, {}, {} exits".format(
-            bundle["name"],
-            bundle["backbone"],
-            environment["device"],
-            environment["backend"],
-            environment["exit_graphs"],
-        ),
-        _load(report),
-        _power(report),
+        f"{bundle['name']} ({bundle['backbone']}), {bundle['exits']} exits, {place['exit_graphs']}",
+        f"on {place['device']}, {place['backend']}",
+        f"{what}: {len(load['videos'])}; {counts}",
+        _power(report["power"]),
+        "",
+        *cli.table([["mode", "frames", *TIMES, "videos/s", "mJ"], *map(_mode, modes)], "lrrrrrr"),
         "",
     ]
-    found += cli.table(_modes(report), "lrrrrrrrrr") + [""]
-    found += cli.table(_graphs(report), "lrrrrr") + [""] if report["graphs"] else []
-    return found + _others(report) + ["attention: " + text for text in marks(report)]
+    if report["graphs"]:
+        rows = [[graph["name"], *_times(graph["blocks"]), _energy(graph["blocks"])] for graph in report["graphs"]]
+        found += [*cli.table([["graph", *TIMES, "mJ"], *rows], "lrrrr"), ""]
+    return found + [f"throttled at {text}" for text in report["power"]["throttled"]] + _others(report)
 
 
-def marks(report: Report) -> List[str]:
-    """What makes a measurement worth less."""
-    found = [f"throttled at {text}" for text in report["power"]["throttled"]]
-    found += [
-        "{} never settled, nothing was left out as warm-up".format(mode["name"])
-        for mode in report["modes"]
-        if not mode["warm_up"]["steady"]
-    ]
-    if (report["environment"]["others"] or 0) > BUSY:
-        found.append("other programs kept {others:.1f} cores busy".format(**report["environment"]))
-    return found
-
-
-def _load(report: Report) -> str:
-    load, modes = report["load"], report["modes"]
-    runs = sum(mode["latency"]["runs"] for mode in modes)
-    what = "clips of noise" if load["synthetic"] else "videos"
-    text = "{}: {}; modes, in turns: {}; blocks of each: {}; runs after the warm-up: {}"
-    return text.format(what, len(load["videos"]), len(modes), len(modes[0]["blocks"]), runs)
-
-
-def _power(report: Report) -> str:
-    power = report["power"]
+def _power(power: Json) -> str:
     if power["source"] == "none":
-        return "power: not measured ({})".format(power["reason"])
-    text = "power: {source}, {total}".format(**power)
-    if power["idle"]:
-        text += "; {watts:.2f} W at rest".format(**power["idle"])
-    return text + ("; {reason}".format(**power) if power["reason"] else "")
+        return f"power: not measured ({power['reason']})"
+    idle = power["idle"] and f"{power['idle']['watts']:.2f} W at rest"
+    return "; ".join(filter(None, (f"power: {power['source']}, {power['total']}", idle, power["reason"])))
 
 
-def _modes(report: Report) -> List[List[str]]:
-    rows = [["mode", "accuracy", "share", "frames", "median ms", "95 %", "p90", "p99", "videos/s", "mJ (net)"]]
-    for mode in report["modes"]:
-        latency, answers = mode["latency"], mode["answers"]
-        accuracy = "" if answers["accuracy"] is None else "{:.1%}".format(answers["accuracy"])
-        shares = ["{:.1%}".format(answers["share"]), "{:.1f}".format(answers["frames"])]
-        times = [number(latency["median"]["value"]), _interval(latency["median"])]
-        times += [number(latency[key]["value"]) for key in ("p90", "p99")]
-        rows.append([mode["name"], accuracy] + shares + times + [number(mode["rate"]["videos"]), _energy(mode)])
-    return rows
+def _mode(mode: Json) -> List[str]:
+    blocks = mode["blocks"]
+    videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
+    rate = videos / sum(b["end"] - b["start"] for b in blocks)
+    return [mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)]
 
 
-def _graphs(report: Report) -> List[List[str]]:
-    rows = [["graph", "median ms", "95 %", "p90", "p99", "mJ"]]
-    for part in report["graphs"]:
-        latency = part["latency"]
-        times = [number(latency["median"]["value"]), _interval(latency["median"])]
-        times += [number(latency[key]["value"]) for key in ("p90", "p99")]
-        rows.append([part["name"]] + times + [number(part["energy"]["gross"]) if part["energy"] else ""])
-    return rows
-
-
-def _others(report: Report) -> List[str]:
-    found = [_parts(report["modes"][0])]
-    for part in report["decisions"]:
-        text = "decision at exit {}: median {} ms, p99 {} ms"
-        latency = part["latency"]
-        found.append(text.format(part["exit"], *(number(latency[key]["value"]) for key in ("median", "p99"))))
-    if report["cold"] and report["cold"]["runs"]:
-        runs = report["cold"]["runs"]
-        means = [number(sum(run[key] for run in runs) / len(runs)) for key in ("total", "start", "load", "first")]
-        text = "cold start: first result after {} ms (start {}, load {}, first video {}), mean of {}"
-        found.append(text.format(*means, len(runs)))
-    if report["sustained"]:
-        text = "sustained: {:.1f} videos/s, {}, over {:.0f} s"
-        part = report["sustained"]
-        found.append(text.format(part["rate"], part["name"], part["end"] - part["start"]))
+def _others(report: Json) -> List[str]:
+    first, cold, run = report["modes"][0], report["cold"], report["sustained"]
+    means = {part: np.mean([block["parts"][part] for block in first["blocks"]]) for part in PARTS}
+    parts = ", ".join(f"{part} {number(means[part])}" for part in PARTS)
+    overlapped = " (frames are read while others compute)" if first["overlapped"] else ""
+    found = [f"mean ms of a video, {first['name']}: {parts}{overlapped}"]
+    for decision in report["decisions"]:
+        median, _, p99 = _quantiles(np.concatenate(decision["milliseconds"]))
+        found.append(f"decision at exit {decision['exit']}: median {median} ms, p99 {p99} ms")
+    if cold:
+        start, load, first_video, total = (
+            number(np.mean([one[key] for one in cold])) for key in ("start", "load", "first", "total")
+        )
+        spent = f"start {start}, load {load}, first video {first_video}"
+        found.append(f"cold start: first result after {total} ms ({spent}), mean of {len(cold)}")
+    if run:
+        seconds = run["end"] - run["start"]
+        found.append(f"sustained: {len(run['times']) / seconds:.1f} videos/s, {run['name']}, over {seconds:.0f} s")
     return found
 
 
-def _parts(mode: Report) -> str:
-    """Where the time goes."""
-    parts = ["{} {}".format(name, number(mode["parts"][name])) for name in PARTS]
-    text = "mean ms of a video, {}: {}".format(mode["name"], ", ".join(parts))
-    return text + (" (frames are read beside computing)" if mode["overlapped"] else "")
+def _times(blocks: Sequence[Json]) -> List[str]:
+    return _quantiles(np.concatenate([block["milliseconds"] for block in blocks]))
 
 
-def _energy(mode: Report) -> str:
-    energy: Optional[Report] = mode["energy"]
-    if not energy:
-        return ""
-    net = " ({})".format(number(energy["net"]["value"])) if energy["net"] else ""
-    return number(energy["gross"]["value"]) + net
+def _quantiles(milliseconds: np.ndarray) -> List[str]:
+    return [number(value) for value in np.percentile(milliseconds, [50, 90, 99])]
 
 
-def _interval(quantity: Report) -> str:
-    ends = [quantity["low"], quantity["high"]]
-    return "" if ends == [None, None] else "{} to {}".format(*("?" if end is None else number(end) for end in ends))
-
-
-def number(value: float) -> str:
-    """With as many digits as a measurement is worth."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+def _energy(blocks: List[Json]) -> str:
+    energies = millijoules(blocks)
+    return number(float(np.mean(energies))) if energies else ""

@@ -12,17 +12,16 @@ from tlee.inference import ExitValues, Stages
 from tlee.runtime.chain import Chain, Loaded
 from tlee.runtime.clips import ClipRequest, clip_request
 
-# Of a recognition: opening the file, decoding and preparing frames, bringing them to where is computed, waiting for
-# answers, and what the host does between an answer and the next step. All that is left over is the rest.
+# Of a recognition: opening the file, decoding and preparing frames, moving them to where they are computed, waiting for
+# answers, what the host does between an answer and the next step, and the rest.
 PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
-Parts = Dict[str, float]
 
 
 class TimedChain(Stages):
     """A chain whose steps are timed.
 
     Args:
-        beside: frames are read and uploaded in another thread.
+        is_async: frames are read and uploaded in another thread.
 
     Attributes:
         seconds: of each part but the rest, summed up since the last `reset`.
@@ -30,14 +29,13 @@ class TimedChain(Stages):
             before, or from when the frame was ready.
     """
 
-    def __init__(self, chain: Chain, exits: int, beside: bool) -> None:
-        self._chain, self._beside = chain, beside
+    def __init__(self, chain: Chain, exits: int, is_async: bool) -> None:
+        self._chain, self._exits, self._is_async = chain, exits, is_async
         self.backend, self.array = chain.backend, chain.array
-        self._exits = exits
         self.reset()
 
     def reset(self) -> None:
-        self.seconds: Parts = dict.fromkeys(PARTS, 0.0)
+        self.seconds: Dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self.decisions: List[List[float]] = [[] for _ in range(self._exits)]
         self._waited = 0.0
 
@@ -53,7 +51,7 @@ class TimedChain(Stages):
         end = perf_counter()
         if not loaded:
             self.seconds["upload"] += end - start
-        if loaded or not self._beside:  # this is not the other thread
+        if loaded or not self._is_async:  # this is not the other thread
             self._waited += start - self._free
             self._free = end
         return value
@@ -85,10 +83,10 @@ class TimedChain(Stages):
         self.seconds["open"] += perf_counter() - start
         return ClipRequest(video.name, self._read(clip, spec, indices), indices, None, start)
 
-    def parts(self, total: float, videos: int) -> Parts:
+    def parts(self, total: float, videos: int) -> Dict[str, float]:
         """Mean milliseconds of a video's parts, of so many videos that took so many seconds since the last `reset`."""
         spent = dict(self.seconds)
-        uploading = 0.0 if self._beside else spent["upload"]
+        uploading = 0.0 if self._is_async else spent["upload"]
         spent["rest"] = total - spent["open"] - self._waited - uploading - spent["compute"] - spent["decide"]
         return {name: 1000 * seconds / videos for name, seconds in spent.items()}
 

@@ -1,5 +1,6 @@
 """What is recognised while it is measured: videos of the user, or frames of noise."""
 
+import contextlib
 import os
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -13,7 +14,7 @@ SYNTHETIC = 4  # clips of noise
 
 
 class Video(NamedTuple):
-    """One to be recognised.
+    """A clip to recognise.
 
     Attributes:
         name: for people.
@@ -31,12 +32,29 @@ class Video(NamedTuple):
         return isinstance(self.clip, np.ndarray)
 
 
+class UnreadableVideo(Exception):
+    """A video turned out to be unreadable, as `error` says."""
+
+    def __init__(self, video: Video, error: InputError) -> None:
+        super().__init__(str(error))
+        self.video, self.error = video, error
+
+
+@contextlib.contextmanager
+def reading(video: Video) -> Iterator[None]:
+    """Raises `UnreadableVideo` for errors of this video in the block: these may name a single picture of it."""
+    try:
+        yield
+    except InputError as error:
+        raise UnreadableVideo(video, error) from error
+
+
 def find_videos(inputs: Sequence[str], labels: Sequence[str]) -> List[Video]:
     """The videos that these inputs name: video files, folders of pictures, or folders with any of these at any depth.
-    A video in a folder that is called as a class is of that class.
+    A video in a folder named after a class is of that class.
 
     Raises:
-        InputError: there is nothing, or no video in a folder.
+        InputError: a folder holds no video.
     """
     return [Video(path, path, _label(path, labels)) for given in inputs for path in _paths(given)]
 
@@ -52,22 +70,20 @@ def synthetic_videos(bundle: Bundle) -> List[Video]:
 def _paths(given: str) -> List[str]:
     if not os.path.isdir(given):
         return [given]
-    found = sorted(_walk(given))
+    found = sorted(_videos_below(given))
     if not found:
         raise InputError(given, "no video in this folder", "give video files, or folders of pictures or videos")
     return found
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _videos_below(folder: str) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         folders.sort()
         if any(name.lower().endswith(PICTURES) for name in files):
             yield place  # its pictures are one video's
             folders[:] = []
             continue
-        for name in files:
-            if name.lower().endswith(VIDEOS):
-                yield os.path.join(place, name)
+        yield from (os.path.join(place, name) for name in files if name.lower().endswith(VIDEOS))
 
 
 def _label(path: str, labels: Sequence[str]) -> Optional[int]:

@@ -1,4 +1,4 @@
-"""What jtop says of a Jetson, as one reading: from its own structures and units to ours.
+"""jtop's structures for a Jetson as the values of a `Sample`.
 
 The structures are those of jetson-stats 4.0 to 7.2, described in the docstrings of jtop/jtop.py there: milliwatts,
 milliamperes, kilohertz, degrees Celsius, per cent.
@@ -25,12 +25,20 @@ class Meter(NamedTuple):
     def describe(self) -> str:
         """What the total covers, for people."""
         if self.input is None:
-            return "{}: {}".format(" + ".join(self.rails), SUM)
-        return "{}: {}".format(self.input, INPUTS.get(self.input, "what jtop takes for the board's input"))
+            return f"{' + '.join(self.rails)}: {SUM}"
+        return self.input + ": " + INPUTS.get(self.input, "what jtop takes for the board's input")
+
+    def total(self, watts: Dict[str, float], name: Optional[str]) -> Optional[float]:
+        """Watts of all, from what `rails` returned; None where a rail is missing. When an input rail disappears, jtop's
+        own total silently becomes the sum of the others."""
+        wanted = self.rails if name is None else (name,)
+        if name != self.input or any(rail not in watts for rail in wanted):
+            return None
+        return sum(watts[rail] for rail in wanted)
 
 
 def rails(power: Dict[str, Any]) -> Tuple[Dict[str, float], Optional[str]]:
-    """Watts of each rail, the input rail among them, and that one's name.
+    """Watts of each rail, the input rail among them, and the input rail's name.
 
     Args:
         power: `jtop.power`: jtop takes the input rail out of "rail" and makes it "tot"; where there is none, "tot" is a
@@ -52,37 +60,28 @@ def meter(power: Dict[str, Any]) -> Optional[Meter]:
     return Meter(name, tuple(sorted(watts))) if watts else None
 
 
-def total(watts: Dict[str, float], name: Optional[str], made_of: Meter) -> Optional[float]:
-    """Watts of all; None where a rail of it is missing. When an input rail disappears, jtop's own total silently
-    becomes the sum of the others."""
-    if name != made_of.input:
-        return None
-    wanted = made_of.rails if name is None else (name,)
-    return sum(watts[rail] for rail in wanted) if all(rail in watts for rail in wanted) else None
-
-
 def loads_and_clocks(jetson: Any) -> Tuple[Dict[str, float], Dict[str, float]]:
     """Per cent and MHz of GPU (the first one), CPU (mean load and highest clock of the cores that are online) and EMC,
-    as far as the board says.
+    as far as the board reports them.
 
     Args:
         jetson: a `jtop.jtop` that was started.
     """
     loads: Dict[str, Optional[float]] = {}
-    clocks: Dict[str, Optional[float]] = {}
+    khz: Dict[str, Optional[float]] = {}
     for gpu in list(jetson.gpu.values())[:1]:
-        loads["GPU"] = gpu.get("status", {}).get("load")
-        # On Thor, jtop passes on what NVML says, which is megahertz.
-        clocks["GPU"] = _scaled(gpu.get("freq", {}).get("cur"), 1 if gpu.get("power_control") == "nvml" else 1e3)
+        loads["GPU"], khz["GPU"] = gpu.get("status", {}).get("load"), gpu.get("freq", {}).get("cur")
+        if khz["GPU"] is not None and gpu.get("power_control") == "nvml":
+            khz["GPU"] *= 1e3  # on Thor, jtop passes on NVML's megahertz
     cores = [core for core in jetson.cpu.get("cpu", []) if core.get("online")]
     idle = [core["idle"] for core in cores if "idle" in core]
     if idle:
         loads["CPU"] = 100 - sum(idle) / len(idle)
-    running = [core["freq"]["cur"] for core in cores if "cur" in core.get("freq", {})]
-    clocks["CPU"] = _scaled(max(running) if running else None, 1e3)
+    khz["CPU"] = max((core["freq"]["cur"] for core in cores if "cur" in core.get("freq", {})), default=None)
     memory = jetson.memory.get("EMC", {})
-    loads["EMC"], clocks["EMC"] = memory.get("val"), _scaled(memory.get("cur"), 1e3)
-    return _known(loads), _known(clocks)
+    loads["EMC"], khz["EMC"] = memory.get("val"), memory.get("cur")
+    clocks = {name: value / 1e3 for name, value in khz.items() if value is not None}
+    return {name: float(value) for name, value in loads.items() if value is not None}, clocks
 
 
 def temperatures(jetson: Any) -> Dict[str, float]:
@@ -107,11 +106,3 @@ def over_limits(power: Dict[str, Any]) -> List[str]:
         every[power["tot"]["name"]] = power["tot"]
     over = [name for name, rail in every.items() if 0 < rail.get("warn", 0) < rail.get("curr", 0)]
     return [f"{name} above its current limit" for name in sorted(over)]
-
-
-def _scaled(value: Optional[float], divisor: float) -> Optional[float]:
-    return None if value is None else value / divisor
-
-
-def _known(values: Dict[str, Optional[float]]) -> Dict[str, float]:
-    return {name: float(value) for name, value in values.items() if value is not None}

@@ -1,9 +1,9 @@
 """The process in which jtop's client lives: `python -m tlee.power.client INTERVAL SYS`.
 
-It writes lines of JSON: first {"interval", "total", "state"} or {"problem", "kind"}, then readings, and {"problem"} at
+It writes lines of JSON: first {"interval", "total"} or {"problem", "kind"}, then readings, and {"problem"} at
 the end. Why a process of its own: jtop's client waits for its service without any limit, leaves threads and connections
 behind when it is closed, decides how the importing program starts its processes, and takes time while something else
-is measured. A process can be ended whatever it is waiting for.
+is measured. A process can be killed whatever it is waiting for.
 """
 
 import json
@@ -21,23 +21,21 @@ OLD = 5.0  # seconds; a reading cannot be older than this and still arrive
 
 def main() -> None:
     interval, system = float(sys.argv[1]), sys.argv[2]
-    lines = _private_output()
+    output = _private_output()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for line in _lines(interval, system):
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
+            _write(output, line)
     except Exception as error:  # any: jtop throws its own, and what multiprocessing throws
-        # Of several lines, the first says what is wrong and ends in what to do: that is said elsewhere.
+        # Of several lines, the first says what is wrong and ends in what to do: our remedies say that.
         text = (str(error).strip().splitlines() or [repr(error)])[0].split(" Please")[0].rstrip(".")
-        lines.write(json.dumps({"problem": text, "kind": _kind(error, text)}) + "\n")
-        lines.flush()
-    os._exit(0)  # jtop's threads may be waiting for ever
+        _write(output, {"problem": text, "kind": _kind(error, text)})
+    os._exit(0)  # jtop's threads may wait for ever
 
 
 def moment(uptime: Optional[float]) -> float:
     """`time.perf_counter()` at which the service began a reading. The service says at which uptime, to 10 ms: closer
-    than when the reading arrives here, on a machine that is busy.
+    than when the reading arrives here, on a busy machine.
 
     Args:
         uptime: seconds; None where it is not known.
@@ -55,21 +53,21 @@ def _lines(interval: float, system: str) -> Iterator[Dict[str, Any]]:
     alerts = Alerts(system)
     jetson = jtop.jtop(interval)
     jetson.start()
-    made_of = boards.meter(jetson.power)
-    if made_of is None:
+    meter = boards.meter(jetson.power)
+    if meter is None:
         raise RuntimeError("this board has no power sensor that jtop knows")
-    yield {"interval": float(jetson.interval), "total": made_of.describe(), "state": boards.state(jetson)}
+    yield {"interval": float(jetson.interval), "total": meter.describe()}
     last = None
     while jetson.ok():
         uptime = jetson.uptime.total_seconds()
-        if uptime == last:  # jtop hands out the old reading again where the service has not sent another in time
+        if uptime == last:  # jtop returns the old reading again where the service has not sent another in time
             continue
         last = uptime
         watts, name = boards.rails(jetson.power)
         loads, clocks = boards.loads_and_clocks(jetson)
         yield {
             "time": moment(uptime),
-            "watts": boards.total(watts, name, made_of),
+            "watts": meter.total(watts, name),
             "rails": watts,
             "loads": loads,
             "clocks": clocks,
@@ -80,8 +78,13 @@ def _lines(interval: float, system: str) -> Iterator[Dict[str, Any]]:
     raise RuntimeError("jtop.service sends no readings any more")
 
 
+def _write(output: TextIO, line: Dict[str, Any]) -> None:
+    output.write(json.dumps(line) + "\n")
+    output.flush()
+
+
 def _kind(error: BaseException, text: str) -> str:
-    """What is wrong, as far as there is a remedy for it of its own."""
+    """A key of `tlee.power.jtop.REMEDIES`."""
     if isinstance(error, ImportError):
         return "missing"
     if isinstance(error, PermissionError) or "access" in text:
@@ -91,11 +94,11 @@ def _kind(error: BaseException, text: str) -> str:
 
 def _private_output() -> TextIO:
     """Standard output, which from then on nothing else writes to."""
-    lines = os.fdopen(os.dup(1), "w")
+    output = os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)
-    return lines
+    return output
 
 
 def _end_with_parent() -> None:

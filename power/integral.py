@@ -10,8 +10,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-GAP = 3.0  # sampling intervals between two readings, from which on nothing is known of the time between
-TOLERATED = 0.1  # part of an interval that may lie in gaps
+GAP = 3.0  # sampling intervals: two readings further apart leave a gap, of which nothing is known
+TOLERATED = 0.1  # part of a time span that may lie in gaps
 
 
 def gaps(times: Sequence[float], interval: float) -> List[Tuple[float, float]]:
@@ -19,7 +19,7 @@ def gaps(times: Sequence[float], interval: float) -> List[Tuple[float, float]]:
 
     Args:
         times: of readings, in order, seconds.
-        interval: between readings as it should be, seconds.
+        interval: nominal time between readings, seconds.
 
     Example:
         >>> gaps([0.0, 0.5, 2.5, 3.0], 0.5)
@@ -43,7 +43,7 @@ def energy(
     Args:
         times: of readings, in order, seconds; may be irregular.
         watts: of each reading.
-        interval: between readings as it should be, seconds.
+        interval: nominal time between readings, seconds.
 
     Returns:
         None where the readings do not say: fewer than two of them are between `start` and `end`, an end lies outside
@@ -59,9 +59,8 @@ def energy(
         return None
     if missing(moments[max(first - 1, 0) : last + 1].tolist(), start, end, interval) > TOLERATED * (end - start):
         return None
-    # np.interp holds the first and the last reading beyond them.
     t = np.concatenate([[start], moments[first:last], [end]])
-    p = np.concatenate([np.interp([start], moments, power), power[first:last], np.interp([end], moments, power)])
+    p = np.interp(t, moments, power)  # constant beyond the first and the last reading
     return float(np.sum(np.diff(t) * (p[1:] + p[:-1])) / 2)
 
 

@@ -12,7 +12,7 @@ import time
 from typing import Any, Dict
 
 from tlee.errors import UsageError
-from tlee.power.sources import Sample, Source, SourceEnded
+from tlee.power.source import Sample, Source, SourceEnded
 
 SOCKET = "run/jtop.sock"  # of the service, below the root
 GROUP = "jtop"  # whose members may use it
@@ -34,8 +34,8 @@ class Jtop(Source):
     core busy for some seconds.
 
     Args:
-        interval: seconds between readings to ask for. Whoever asks the service first decides: `interval` of the source
-            says what it does.
+        interval: seconds between readings to ask for. The service follows whichever program asked first: `interval` of
+            the source is the actual one.
         patience, silence: seconds, see `PATIENCE` and `SILENCE`.
         system: where the kernel shows throttling.
 
@@ -57,35 +57,29 @@ class Jtop(Source):
         self._process = _start(interval, system)
         try:
             first = self._line(patience)
+            if "problem" in first:
+                raise UsageError("jtop", first["problem"], REMEDIES[first["kind"]])
         except SourceEnded as error:
             self.close()
             raise UsageError("jtop", error, RESTART) from None
         except BaseException:
             self.close()
             raise
-        if "problem" in first:
-            self.close()
-            raise UsageError("jtop", first["problem"], REMEDIES[first["kind"]])
         self.interval = first["interval"]
         self.total = first["total"]
-        self._state: Dict[str, str] = first["state"]
         self._silence = max(silence, 10 * self.interval)
-
-    def state(self) -> Dict[str, str]:
-        return self._state
 
     def read(self) -> Sample:
         line = self._line(self._silence)
         if "problem" in line:
             raise SourceEnded("jtop: " + line["problem"])
-        self._state = line.pop("state")
         return Sample(**line)
 
     def close(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)  # also what jtop started to ask for versions
         self._process.wait()
-        with self._reading:  # whoever was waiting for a line has seen the end by now
+        with self._reading:  # a thread that was waiting for a line has seen the end by now
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
                     stream.close()
@@ -109,7 +103,7 @@ class Jtop(Source):
 
 
 def _start(interval: float, system: str) -> "subprocess.Popen[bytes]":
-    # In the root folder, with this process's own path: nothing in the folder where a user happens to be is imported.
+    # In the root folder, with this process's own path: nothing in the user's current folder is imported.
     paths = [os.path.abspath(path) for path in sys.path]
     return subprocess.Popen(
         [sys.executable, "-m", "tlee.power.client", str(interval), os.path.abspath(system)],

@@ -2,16 +2,16 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from tlee.errors import UsageError
-from tlee.power.sources import Sample, Source, SourceEnded
+from tlee.power.source import Sample, Source, SourceEnded
 
 INSTALL = "pip install nvidia-ml-py"
 DRIVER = "look whether `nvidia-smi` sees the GPU"
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h) by which a GPU is slower than it was set to be. That it is
-# idle or was set to lower clocks is no throttling.
+# Bits of nvmlDeviceGetCurrentClocksEventReasons (nvml.h) by which a GPU is slower than it was set to be. Being idle or
+# set to lower clocks is not throttling.
 REASONS = (
     (0x04, "power cap"),
     (0x08, "hardware slowdown"),
@@ -54,21 +54,11 @@ class Nvml(Source):
             if self._last is None:
                 pynvml.nvmlDeviceGetPowerUsage(self._device)
             self._state = self._settings()
-        except pynvml.NVMLError as error:
+        except BaseException as error:
             self.close()
-            raise UsageError("nvml", f"the GPU reports no power ({error})", DRIVER) from None
-        except BaseException:
-            self.close()
+            if isinstance(error, pynvml.NVMLError):
+                raise UsageError("nvml", f"the GPU reports no power ({error})", DRIVER) from None
             raise
-
-    def state(self) -> Dict[str, str]:
-        return self._state
-
-    def _settings(self) -> Dict[str, str]:
-        limit = self._asked("nvmlDeviceGetPowerManagementLimit")  # milliwatts
-        name = self._asked("nvmlDeviceGetName")
-        found = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
-        return dict(found, power_limit=f"{limit / 1e3:g} W") if limit else found
 
     def read(self) -> Sample:
         if self._closed:
@@ -77,7 +67,23 @@ class Nvml(Source):
             moment, watts = self._power()
         except self._nvml.NVMLError as error:
             raise SourceEnded(f"nvml: the GPU reports no power any more ({error})") from None
-        return Sample(moment, watts, {"GPU board": watts}, self._loads(), self._clocks(), *self._heat())
+        load = self._query("nvmlDeviceGetUtilizationRates")
+        kinds = {"GPU": self._nvml.NVML_CLOCK_SM, "EMC": self._nvml.NVML_CLOCK_MEM}
+        clocks = {name: self._query("nvmlDeviceGetClockInfo", kind) for name, kind in kinds.items()}
+        celsius = self._query("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+        bits = self._query("nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:  # its name before release 535 of the driver
+            bits = self._query("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+        return Sample(
+            moment,
+            watts,
+            {"GPU board": watts},
+            {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)},
+            {name: float(clock) for name, clock in clocks.items() if clock is not None},
+            {} if celsius is None else {"GPU": float(celsius)},
+            [reason for bit, reason in REASONS if bits & bit],
+            self._state,
+        )
 
     def close(self) -> None:
         if not self._closed:
@@ -90,7 +96,13 @@ class Nvml(Source):
             return self._nvml.nvmlDeviceGetHandleByUUID(wanted)
         return self._nvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
 
-    def _power(self) -> Any:
+    def _settings(self) -> Dict[str, str]:
+        limit = self._query("nvmlDeviceGetPowerManagementLimit")  # milliwatts
+        name = self._query("nvmlDeviceGetName")
+        found = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
+        return dict(found, power_limit=f"{limit / 1e3:g} W") if limit else found
+
+    def _power(self) -> Tuple[float, float]:
         """Moment and watts."""
         before, self._last = self._last, self._energy() if self._last else None
         if before is None or self._last is None:
@@ -98,32 +110,15 @@ class Nvml(Source):
         seconds = self._last[0] - before[0]
         return before[0] + seconds / 2, (self._last[1] - before[1]) / 1e3 / seconds
 
-    def _energy(self) -> Any:
+    def _energy(self) -> Optional[Tuple[float, float]]:
         """Moment and millijoules since the driver was loaded; None where the GPU does not count."""
-        millijoules = self._asked("nvmlDeviceGetTotalEnergyConsumption")
+        millijoules = self._query("nvmlDeviceGetTotalEnergyConsumption")
         return None if millijoules is None else (time.perf_counter(), millijoules)
 
-    def _loads(self) -> Dict[str, float]:
-        load = self._asked("nvmlDeviceGetUtilizationRates")
-        return {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)}
-
-    def _clocks(self) -> Dict[str, float]:
-        kinds = (("GPU", self._nvml.NVML_CLOCK_SM), ("EMC", self._nvml.NVML_CLOCK_MEM))
-        found = ((name, self._asked("nvmlDeviceGetClockInfo", kind)) for name, kind in kinds)
-        return {name: float(clock) for name, clock in found if clock is not None}
-
-    def _heat(self) -> Any:
-        """Temperatures, and why clocks are held down."""
-        heat = self._asked("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
-        bits = self._asked("nvmlDeviceGetCurrentClocksEventReasons")
-        if bits is None:  # its name before release 535 of the driver
-            bits = self._asked("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
-        return {} if heat is None else {"GPU": float(heat)}, [why for bit, why in REASONS if bits & bit]
-
-    def _asked(self, function: str, *arguments: Any) -> Any:
-        """What a function of the library says of the GPU; None where library or GPU do not know it."""
-        ask: Optional[Callable] = getattr(self._nvml, function, None)
+    def _query(self, function: str, *arguments: Any) -> Any:
+        """Result of one of the library's functions for the GPU; None where library or GPU do not support it."""
+        query: Optional[Callable] = getattr(self._nvml, function, None)
         try:
-            return None if ask is None else ask(self._device, *arguments)
+            return None if query is None else query(self._device, *arguments)
         except self._nvml.NVMLError:
             return None

@@ -9,7 +9,7 @@ import time
 from typing import Dict, NamedTuple, Tuple
 
 from tlee.errors import UsageError
-from tlee.power.sources import Sample, Source, SourceEnded
+from tlee.power.source import Sample, Source, SourceEnded
 
 ROOT = "/sys/class/powercap"
 COUNTED = ("package", "dram")  # "core" and "uncore" are parts of a package, "psys" contains it
@@ -17,7 +17,7 @@ ALLOW = "sudo chmod a+r {}/intel-rapl:*/energy_uj (until the next start)"
 
 
 class Domain(NamedTuple):
-    """A counter: its file, and the microjoules after which it begins again at zero."""
+    """A counter: its file, and the microjoules after which it wraps around to zero."""
 
     path: str
     size: int
@@ -31,7 +31,7 @@ class Rapl(Source):
     """
 
     name = "rapl"
-    interval = 0.1  # counters go on about every millisecond, and their reading takes microseconds
+    interval = 0.1  # counters advance about every millisecond, and reading them takes microseconds
 
     def __init__(self, root: str = ROOT) -> None:
         self._domains = _domains(root)
@@ -45,12 +45,11 @@ class Rapl(Source):
         self.total = " + ".join(sorted(self._domains)) + ": processor alone, without disks, fans and other boards"
 
     def read(self) -> Sample:
+        before, then = self._last
         try:
-            now, counters = self._counters()
+            self._last = now, counters = self._counters()
         except OSError as error:
             raise SourceEnded("rapl: " + _why(error)) from None
-        before, then = self._last
-        self._last = now, counters
         rails = {}
         for name, domain in self._domains.items():
             used = counters[name] - then[name]

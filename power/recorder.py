@@ -2,24 +2,21 @@
 
 import threading
 from bisect import bisect_left, bisect_right
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from tlee.power import integral
-from tlee.power.sources import Sample, Source, SourceEnded
+from tlee.power.source import Sample, Source, SourceEnded
 
-STEP = 0.05  # part of a clock by which it must change to be mentioned
 DIGITS = 4
-
-Report = Dict[str, Any]
 
 
 class Recorder:
-    """Reads a source until it is closed, which closes the source, too. A source that ends or fails ends the readings
-    alone: what came is kept, and `reason` says what happened.
+    """Reads a source until it is closed, which closes the source, too. A source that ends or fails ends only the
+    readings: what came is kept, and `reason` says what happened.
 
     Args:
         source: None where there is none: nothing is recorded then.
-        start: `time.perf_counter()` at which the measurement began; times in the report are relative to it.
+        start: `time.perf_counter()` at which the measurement began; times in `as_json` are relative to it.
         reason: why there is no source, for people.
 
     Example:
@@ -31,10 +28,9 @@ class Recorder:
     def __init__(self, source: Optional[Source], start: float, reason: Optional[str] = None) -> None:
         self._source = source
         self._start = start
-        self._notes = {"source": reason} if reason else {}  # by what they are about: each is said once
+        self._notes = {"source": reason} if reason else {}  # by subject: each is reported once
         self._samples: List[Sample] = []
         self._known: List[Tuple[float, float]] = []  # moments and watts, where these are known
-        self._states: List[Dict[str, str]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="power", daemon=True)
 
@@ -73,28 +69,23 @@ class Recorder:
         joules = self.energy(start, end)
         return None if joules is None else joules / (end - start)
 
-    def report(self) -> Report:
-        """`power` of the report, without what the device draws when idle."""
+    def as_json(self) -> Dict[str, Any]:
+        """All readings as plain values: `power` of a measurement, see docs/benchmarks.md."""
         source, samples = self._source, list(self._samples)
         times = [sample.time - self._start for sample in samples]
         known = [moment - self._start for moment, _ in self._known]
+        groups = ("rails", "loads", "clocks", "temperatures", "state")
+        columns: Dict[str, Any] = {group: _columns([getattr(s, group) for s in samples]) for group in groups}
+        columns.update(time=_rounded(times), watts=_rounded([sample.watts for sample in samples]))
         return {
             "source": "none" if source is None else source.name,
             "reason": self.reason,
             "total": "" if source is None else source.total,
             "interval": None if source is None else source.interval,
-            "samples": {
-                "time": _rounded(times),
-                "watts": _rounded([sample.watts for sample in samples]),
-                "rails": _columns([sample.rails for sample in samples]),
-                "loads": _columns([sample.loads for sample in samples]),
-                "clocks": _columns([sample.clocks for sample in samples]),
-                "temperatures": _columns([sample.temperatures for sample in samples]),
-            },
+            "samples": columns,
             "gaps": [] if source is None else [_rounded(gap) for gap in integral.gaps(known, source.interval)],
-            "changes": changes(times, [sample.clocks for sample in samples], self._states[: len(samples)]),
             "throttled": throttled(times, [sample.throttled for sample in samples]),
-            "state": dict(self._states[0]) if self._states else {} if source is None else source.state(),
+            "state": dict(samples[0].state) if samples else {},
         }
 
     def _sample(self) -> None:
@@ -108,14 +99,13 @@ class Recorder:
             except Exception as error:  # no fault of a vendor's library may end a measurement
                 return self._note("end", f"{self._source.name}: {error!r}")
             if not self._samples or sample.time > self._samples[-1].time:
-                self._notice(sample)
-                self._states.append(self._source.state())
+                self._note_losses(sample)
                 self._samples.append(sample)
                 if sample.watts is not None:
                     self._known.append((sample.time, sample.watts))
 
-    def _notice(self, sample: Sample) -> None:
-        """Say what this reading lacks and the one before had."""
+    def _note_losses(self, sample: Sample) -> None:
+        """Note what this reading lacks and the one before had."""
         if not self._samples:
             return
         last, moment = self._samples[-1], f"from {sample.time - self._start:.1f} s on"
@@ -124,29 +114,9 @@ class Recorder:
         if last.watts is not None and sample.watts is None:
             self._note("total", f"the total is unknown {moment}")
 
-    def _note(self, about: str, text: str) -> None:
+    def _note(self, subject: str, text: str) -> None:
         if not self._stop.is_set():  # closing ends a reading that is under way
-            self._notes.setdefault(about, text)
-
-
-def changes(times: List[float], clocks: List[Dict[str, float]], states: List[Dict[str, str]]) -> List[Report]:
-    """Clocks that went to another level and settings that were changed, in order.
-
-    A level is another one when it differs by more than 5 % from the last one that counted and the next reading, or the
-    end, confirms it: one odd reading is none.
-
-    Example:
-        >>> changes([0.0, 1.0, 2.0], [{"GPU": 921}, {"GPU": 614}, {"GPU": 614}], [{}, {}, {}])
-        [{'time': 1.0, 'what': 'GPU clock 921 to 614 MHz'}]
-    """
-    found = []
-    for name in sorted({name for reading in clocks for name in reading}):
-        known = [(moment, reading[name]) for moment, reading in zip(times, clocks) if name in reading]
-        found += _steps(known, name + " clock {:.0f} to {:.0f} MHz", _differ)
-    for name in sorted({name for reading in states for name in reading}):
-        settings = [(moment, reading[name]) for moment, reading in zip(times, states) if name in reading]
-        found += _steps(settings, name + " {} to {}", lambda one, other: bool(one != other))
-    return sorted(found, key=lambda change: float(change["time"]))
+            self._notes.setdefault(subject, text)
 
 
 def throttled(times: List[float], reasons: List[List[str]]) -> List[str]:
@@ -164,26 +134,11 @@ def throttled(times: List[float], reasons: List[List[str]]) -> List[str]:
     return found
 
 
-def _steps(known: List[Tuple[float, Any]], text: str, differ: Callable[[Any, Any], bool]) -> List[Report]:
-    found = []
-    level = known[0][1]
-    for index, (moment, value) in enumerate(known):
-        after = known[min(index + 1, len(known) - 1)][1]
-        if differ(level, value) and not differ(value, after):
-            found.append({"time": round(moment, DIGITS), "what": text.format(level, value)})
-            level = value
-    return found
-
-
-def _differ(one: float, other: float) -> bool:
-    return abs(other - one) > STEP * max(one, other)
-
-
-def _columns(rows: List[Dict[str, float]]) -> Dict[str, List[Optional[float]]]:
+def _columns(rows: Sequence[Dict[str, Any]]) -> Dict[str, List[Any]]:
     """Lists of one length by name, None where a row lacks the name."""
     names = sorted({name for row in rows for name in row})
     return {name: _rounded([row.get(name) for row in rows]) for name in names}
 
 
-def _rounded(values: Any) -> List[Optional[float]]:
-    return [None if value is None else round(value, DIGITS) for value in values]
+def _rounded(values: Sequence[Any]) -> List[Any]:
+    return [round(value, DIGITS) if isinstance(value, float) else value for value in values]

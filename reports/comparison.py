@@ -1,4 +1,4 @@
-"""Two reports of `tlee-bench` beside each other: what became slower, faster, thriftier, and what only looks like it.
+"""Two measurements of `tlee-bench` side by side: which differences in time and energy are real.
 
 Blocks are the replicates, as everywhere (see `tlee.reports.statistics`). Two launches on one machine differ by a
 little for reasons that no block shows, as each launch has one memory layout and finds one state of clocks and caches
@@ -19,7 +19,7 @@ from tlee.reports import statistics
 from tlee.reports.statistics import Interval
 
 FORMAT = 1
-PROGRAM = "tlee-bench --compare"
+PROGRAM = "tlee-report"
 MARGIN = 0.03
 FEW_BLOCKS = 5
 RESOLUTION = 1e-4  # milliseconds, to which reports are rounded; no logarithm is taken of less
@@ -56,7 +56,7 @@ def compare(before: Report, after: Report, names: tuple[str, str] = ("a", "b"), 
     (Holm's method; p-values of the blocks alone, what differs between launches is what the margin is for).
 
     Args:
-        before, after: as from `load_report`.
+        before, after: of `tlee.reports.measurement.load`.
         names: what the reports are called, such as their files.
         margin: the relative difference that does not count, either way: 0.03 is from 1/1.03 to 1.03.
 
@@ -71,7 +71,8 @@ def compare(before: Report, after: Report, names: tuple[str, str] = ("a", "b"), 
     common = _videos(before) & _videos(after)
     if not common:
         raise UsageError(" and ".join(names), "have no video in common", "measure both with the same videos")
-    pairs = _matched(before, after)
+    others = {_key(mode): mode for mode in after["modes"]}
+    pairs = [(mode, others[_key(mode)]) for mode in before["modes"] if _key(mode) in others]
     rows = [row for pair in pairs for row in _mode_rows(pair, both, common)]
     if not rows:
         raise UsageError(" and ".join(names), "have no mode in common", "measure both with the same modes")
@@ -79,7 +80,7 @@ def compare(before: Report, after: Report, names: tuple[str, str] = ("a", "b"), 
     differences = [statistics.difference(*row.blocks) for row in rows]
     room = math.log1p(margin)
     chances = [1.0 if found is None else found.chance(room) for found in differences]
-    holds = _together(chances, [(row.metric, row.graph) for row in rows])
+    holds = _significant(chances, [(row.metric, row.graph) for row in rows])
     return {
         "format": FORMAT,
         "program": PROGRAM,
@@ -98,20 +99,18 @@ def lines(comparison: Report) -> list[str]:
     table = [["", "metric", "a", "b", "b / a", "95 % interval", "verdict"]]
     for row in comparison["rows"]:
         ratio = row["ratio"]
-        bounds = "" if ratio["low"] is None else "{:.3f} to {:.3f}".format(ratio["low"], ratio["high"])
-        values = ["{:.4g}".format(row[side]["value"]) for side in "ab"]
-        table.append([row["name"], row["metric"]] + values + ["{:.3f}".format(ratio["value"]), bounds, row["verdict"]])
+        bounds = "" if ratio["low"] is None else f"{ratio['low']:.3f} to {ratio['high']:.3f}"
+        values = [f"{row[side]['value']:.4g}" for side in "ab"]
+        table.append([row["name"], row["metric"], *values, f"{ratio['value']:.3f}", bounds, row["verdict"]])
     shown += [""] + cli.table(table, "llrrrl") + [""]
-    counts = "A difference counts if its interval lies beyond {:g} % either way, with all modes tested at once."
-    shown.append(counts.format(100 * comparison["margin"]))
+    margin = f"{100 * comparison['margin']:g} %"
+    shown.append(f"A difference counts if its interval lies beyond {margin} either way, with all modes tested at once.")
     return shown + [f"Mind: {warning}" for warning in comparison["warnings"]]
 
 
 def _title(about: Report) -> str:
-    place = about["environment"]
-    return "{}, {} on {}, {}, {}".format(
-        about["file"], about["bundle"]["name"], place["device"], place["backend"], about["started"]
-    )
+    place = f"{about['environment']['device']}, {about['environment']['backend']}"
+    return f"{about['file']}, {about['bundle']['name']} on {place}, {about['started']}"
 
 
 def _about(report: Report, name: str) -> Report:
@@ -137,8 +136,8 @@ def _shown(row: Row, found: statistics.Difference | None, held: bool) -> Report:
     }
 
 
-def _together(chances: Sequence[float], families: Sequence[object]) -> list[bool]:
-    """Which tests hold, those of one family being made at once."""
+def _significant(chances: Sequence[float], families: Sequence[object]) -> list[bool]:
+    """Which tests hold after Holm's correction within each family."""
     holds = [False] * len(chances)
     for family in set(families):
         own = [i for i, other in enumerate(families) if other == family]
@@ -157,11 +156,6 @@ def _videos(report: Report) -> set[str]:
 
 def _key(mode: Report) -> tuple[str, str | None]:
     return mode["mode"], mode["point"]
-
-
-def _matched(before: Report, after: Report) -> list[Pair]:
-    others = {_key(mode): mode for mode in after["modes"]}
-    return [(mode, others[_key(mode)]) for mode in before["modes"] if _key(mode) in others]
 
 
 def _mode_rows(pair: Pair, both: Pair, common: set[str]) -> list[Row]:
@@ -257,17 +251,17 @@ def _graph_rows(both: Pair) -> list[Row]:
 
 
 def _warnings(both: Pair, pairs: Sequence[Pair]) -> list[str]:
-    """What the reader must mind, most weighty first."""
+    """What limits the comparison, most important first."""
     before, after = both
     found = []
     if before["bundle"]["sha256"] != after["bundle"]["sha256"]:
-        found.append("other bundle (sha256): {} and {}".format(before["bundle"]["name"], after["bundle"]["name"]))
+        found.append(f"other bundle (sha256): {before['bundle']['name']} and {after['bundle']['name']}")
     for name in CONDITIONS:
         values = [report["environment"][name] for report in both]
         if values[0] != values[1]:
-            found.append("other {}: {} and {}".format(name, *values))
+            found.append(f"other {name}: {values[0]} and {values[1]}")
     if before["power"]["state"] != after["power"]["state"]:
-        found.append("other state of power: {} and {}".format(*[_state(report) for report in both]))
+        found.append(f"other state of power: {_state(before)} and {_state(after)}")
     if _videos(before) != _videos(after):
         found.append("other videos: only those in both are compared, and no energy, which is of all videos")
     found += _unmatched(both, pairs)
@@ -277,7 +271,7 @@ def _warnings(both: Pair, pairs: Sequence[Pair]) -> list[str]:
 
 
 def _state(report: Report) -> str:
-    return ", ".join("{} {}".format(*item) for item in sorted(report["power"]["state"].items())) or "unknown"
+    return ", ".join(f"{name} {value}" for name, value in sorted(report["power"]["state"].items())) or "unknown"
 
 
 def _unmatched(both: Pair, pairs: Sequence[Pair]) -> list[str]:
@@ -288,17 +282,18 @@ def _unmatched(both: Pair, pairs: Sequence[Pair]) -> list[str]:
     for name in sorted(set(points[0]) & set(points[1])):
         found.append(f"another operating point of {name}: {points[0][name]} and {points[1][name]}")
     for side, modes in zip("ab", alone):
-        found += ["only in {}: {}".format(side, m["name"]) for m in modes if m["mode"] not in points[side == "a"]]
+        found += [f"only in {side}: {m['name']}" for m in modes if m["mode"] not in points[side == "a"]]
     return found
 
 
 def _of_one(side: str, report: Report, modes: Sequence[Report]) -> list[str]:
     found = []
     if report["power"]["throttled"]:
-        found.append("{} throttled ({})".format(side, report["power"]["throttled"][0]))
-    if (report["environment"]["others"] or 0) > BUSY:
-        found.append("other programs kept {:.1f} cores busy in {}".format(report["environment"]["others"], side))
-    found += ["{} never settled in {}".format(mode["name"], side) for mode in modes if not mode["warm_up"]["steady"]]
+        found.append(f"{side} throttled ({report['power']['throttled'][0]})")
+    busy = report["environment"]["others"] or 0
+    if busy > BUSY:
+        found.append(f"other programs kept {busy:.1f} cores busy in {side}")
+    found += [f"{mode['name']} never settled in {side}" for mode in modes if not mode["warm_up"]["steady"]]
     counts = [len(mode["blocks"]) for mode in modes]
     if min(counts) < FEW_BLOCKS:
         found.append(f"few blocks in {side} ({min(counts)}): only large differences can be told")

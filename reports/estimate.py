@@ -1,5 +1,8 @@
 """How long a bundle may take on a board that one does not have: an estimate from what its segments cost and from what
 others have published of that board, see fit.py. Never a measurement, and every output says so.
+
+With videos, it reads which exits these used from results of `tlee-run --json`, wherever they were computed: recognising
+them here would need a backend, which reports do without.
 """
 
 from collections.abc import Sequence
@@ -7,9 +10,12 @@ from typing import Any, NamedTuple
 
 from tlee.bundle import FP32_ONLY, FUSED, Bundle
 from tlee.cli import table
+from tlee.device_profile import FORMAT
 from tlee.errors import UsageError
+from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 from tlee.reports.fit import BOARDS, Error, board_named, compared, error, error_of, milliseconds, peak_times, sources
 
+RESULTS = "give a file that `tlee-run NAME.tlee VIDEO... --json` wrote"
 DEFAULT_PRECISION = "fp16"  # all these boards are faster in it
 
 
@@ -49,7 +55,7 @@ def estimate(bundle: Bundle, board: str, precision: str | None = None) -> Estima
     """
     named, wanted = board_named(board), precision or DEFAULT_PRECISION
     if wanted not in named.peak:
-        remedy = "choose of: {}".format(", ".join(sorted(named.peak)))
+        remedy = f"choose of: {', '.join(sorted(named.peak))}"
         raise UsageError(named.title, f"computes nothing fast in {wanted}", remedy)
     times = {}
     for name, entry in bundle.manifest["segments"].items():
@@ -66,28 +72,57 @@ def _precision(bundle: Bundle, name: str, wanted: str) -> str:
     return "fp16" if planned and bundle.form(name, "int8") is None else wanted
 
 
-def video_milliseconds(bundle: Bundle, estimated: Estimate, results: Sequence[Any] = ()) -> list[Video]:
+def profile(bundle: Bundle, estimated: Estimate) -> dict[str, Any]:
+    """The estimate as a profile for tlee-tune. Its device says what it is, also in what is made with it."""
+    times = estimated.milliseconds
+    return {
+        "format": FORMAT,
+        "device": f"{BOARDS[estimated.board].title} (estimate)",
+        "precision": estimated.precision,
+        "graphs": {n: {"milliseconds": times[n], "macs": bundle.graph(n).macs} for n in bundle.chain(FUSED)},
+    }
+
+
+def read_exits(path: str, bundle: Bundle) -> list[list[int]]:
+    """Of each video in a file that `tlee-run --json` wrote, the exit of every frame that was used.
+
+    Raises:
+        UsageError: it is no such file, or names exits that the bundle does not have.
+    """
+    videos = []
+    for number, line in enumerate(read_bytes(path, JSON_LIMIT, remedy=RESULTS).splitlines(), 1):
+        try:
+            exits = [frame["exit_layer"] for frame in parse_json(line)["frames"]]
+        except (ValueError, TypeError, KeyError):
+            raise UsageError(path, f"line {number} is not a result of tlee-run", RESULTS) from None
+        if not exits or not all(type(exit) is int and 0 <= exit < bundle.exits for exit in exits):
+            raise UsageError(path, f"line {number} names exits that {bundle.name} does not have", RESULTS)
+        videos.append(exits)
+    return videos
+
+
+def video_milliseconds(bundle: Bundle, estimated: Estimate, videos: Sequence[Sequence[int]] = ()) -> list[Video]:
     """What a video may take with fused exits: without exits, with every frame to one exit and no other, and on average
-    of given results with the frames and exits that these used.
+    of given videos.
 
     Args:
-        results: `tlee.runtime.results.Result`, whose frames evaluated every exit up to the one that they left at.
+        videos: of each, the exit of every frame that was used, see `read_exits`. The frames evaluated all exits up to
+            that one.
     """
     times, last = estimated.milliseconds, bundle.exits - 1
     splits = [sum(times[f"split{i}"] for i in range(b + 1)) for b in range(bundle.exits)]
     exits = [times[f"exit{b}"] for b in range(bundle.exits)]
     count = bundle.frames.length
-    videos = [Video("no exit", count, count * (splits[last] + exits[last]))]
+    found = [Video("no exit", count, count * (splits[last] + exits[last]))]
     for b in range(last):
-        videos.append(Video(f"all frames to exit {b}", count, count * (splits[b] + exits[b])))
-    if results:
-        left = [[splits[f.exit_layer] + sum(exits[: f.exit_layer + 1]) for f in result.frames] for result in results]
-        frames = sum(len(video) for video in left) / float(len(results))
-        videos.append(Video("these videos", frames, sum(sum(video) for video in left) / float(len(results))))
-    return videos
+        found.append(Video(f"all frames to exit {b}", count, count * (splits[b] + exits[b])))
+    if videos:
+        spent = [splits[exit] + sum(exits[: exit + 1]) for video in videos for exit in video]
+        found.append(Video("these videos", len(spent) / len(videos), sum(spent) / len(videos)))
+    return found
 
 
-def lines(bundle: Bundle, estimated: Estimate, results: Sequence[Any] = ()) -> list[str]:
+def lines(bundle: Bundle, estimated: Estimate, videos: Sequence[Sequence[int]] = ()) -> list[str]:
     """The estimate for a terminal. Its first line says what it is."""
     board = BOARDS[estimated.board]
     head = f"ESTIMATE, nothing was measured: {bundle.name} on {board.title}, {estimated.precision}"
@@ -106,16 +141,19 @@ def lines(bundle: Bundle, estimated: Estimate, results: Sequence[Any] = ()) -> l
     rows = [["graph", "ms"]] + [[n, f"{estimated.milliseconds[n]:.3f}"] for n in bundle.chain(FUSED)]
     text += [""] + table(rows, "lr") + [""]
     rows = [["video", "frames", "ms", "videos a second"]]
-    for video in video_milliseconds(bundle, estimated, results):
+    for video in video_milliseconds(bundle, estimated, videos):
         rate = 1000 / video.milliseconds
         rows.append([video.what] + [f"{n:.3g}" for n in (video.frames, video.milliseconds, rate)])
-    return (
-        text + table(rows, "lrrr") + ["", "without reading and preparing frames, and without the host between graphs"]
-    )
+    return [
+        *text,
+        *table(rows, "lrrr"),
+        "",
+        "without reading and preparing frames, and without the host between graphs",
+    ]
 
 
 def _reliability(estimated: Estimate) -> str:
     error = estimated.error
     how = "each network left out of its fit" if error.left_out else "none of them fitted"
-    text = "off by {:.0%} in the median and {:.0%} at worst on {} published times of {}, {}"
-    return text.format(error.median, error.worst, error.figures, BOARDS[error.board].title, how)
+    off = f"off by {error.median:.0%} in the median and {error.worst:.0%} at worst"
+    return f"{off} on {error.figures} published times of {BOARDS[error.board].title}, {how}"

@@ -16,13 +16,13 @@ say more about time than arithmetic does: Radosavovic et al., "Designing Network
 """
 
 import functools
-import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import optimize
 
 from tlee.errors import UsageError
 
@@ -115,7 +115,7 @@ class Error(NamedTuple):
 def board_named(name: str) -> Board:
     """A board of `BOARDS`. Raises UsageError for any other."""
     if name not in BOARDS:
-        raise UsageError(name, "no such board is known", "choose of: {}".format(", ".join(sorted(BOARDS))))
+        raise UsageError(name, "no such board is known", f"choose of: {', '.join(sorted(BOARDS))}")
     return BOARDS[name]
 
 
@@ -164,18 +164,8 @@ def fit(board: str, without: str | None = None) -> np.ndarray:
 
 
 def _least_squares(matrix: np.ndarray, wanted: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Minimise |matrix x - wanted| with x >= least. The problem is convex and small: of all choices of what lies at its
-    bound, the best one that keeps the others above theirs."""
-    best, best_error = least, float("inf")
-    for free in itertools.product((False, True), repeat=len(least)):
-        chosen = np.array(free)
-        x = least.copy()
-        if chosen.any():
-            x[chosen] = np.linalg.lstsq(matrix[:, chosen], wanted - matrix[:, ~chosen].dot(least[~chosen]), 1e-12)[0]
-        error = float(np.sum((matrix.dot(x) - wanted) ** 2))
-        if (x >= least).all() and error < best_error:
-            best, best_error = x, error
-    return best
+    """Minimises |matrix x - wanted| with x >= least."""
+    return least + optimize.nnls(matrix, wanted - matrix @ least)[0]
 
 
 def milliseconds(times: np.ndarray, board: str, without: str | None = None) -> float:

@@ -5,10 +5,11 @@ Runs within a block are not independent (caches, clocks, other programs), so blo
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 LEVEL = 0.95
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99}
@@ -232,62 +233,23 @@ def _ranks(count: float, share: float) -> tuple[float | None, float | None]:
     cases; None where not even the outermost one bounds it."""
     tail = (1 - LEVEL) / 2
     if count * share * (1 - share) > 1000:  # the normal distribution is as good, and fast
-        half = student(1 - LEVEL, 1e9) * math.sqrt(count * share * (1 - share))
+        half = -float(special.ndtri(tail)) * math.sqrt(count * share * (1 - share))
         return count * share + 0.5 - half, count * share + 0.5 + half
-
-    def at_most(rank: float) -> float:  # chance that the quantile lies below the run of this rank
-        return beta(1 - share, count - rank + 1, rank)
-
+    if count < 1:
+        return None, None
+    # The chance that the quantile lies below the run of a rank is that of fewer runs below the quantile: a binomial
+    # distribution, here of a number of runs that is not whole.
+    outermost = special.betainc([count, 1], [1, count], 1 - share)  # of the ranks 1 and `count`
+    ranks = np.minimum(special.bdtrik([tail, 1 - tail], count, share) + 1, count)
     return (
-        None if count < 1 or at_most(1) > tail else _root(lambda rank: at_most(rank) - tail, 1, count),
-        None if count < 1 or at_most(count) < 1 - tail else _root(lambda rank: at_most(rank) - 1 + tail, 1, count),
+        None if outermost[0] > tail else float(ranks[0]),
+        None if outermost[1] < 1 - tail else float(ranks[1]),
     )
 
 
-@functools.lru_cache(maxsize=1024)
 def student(chance: float, freedom: float) -> float:
     """What Student's t with `freedom` degrees exceeds, on either side together, in this chance."""
-    # freedom / (freedom + t^2) has a beta distribution. Its root is searched by t, which spans few powers of ten.
-    power = _root(lambda log: chance - student_tail(math.exp(log), freedom), -20.0, 300.0 / freedom + 20.0)
-    return math.exp(power)
-
-
-def student_tail(t: float, freedom: float) -> float:
-    """The chance that Student's t exceeds `t` (from 0) on either side."""
-    return beta(freedom / (freedom + t * t), freedom / 2.0, 0.5)
-
-
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function is 0, by bisection."""
-    while high - low > 1e-10 * max(1.0, abs(low)):
-        middle = (low + high) / 2
-        if function(middle) < 0:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b): the continued fraction 8.17.22 of the Digital Library of
-    Mathematical Functions (dlmf.nist.gov), evaluated as Lentz (1976) does."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # where the other one converges fast
-        return 1 - beta(1 - x, b, a)
-    front = a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
-    fraction = d
-    for m in range(1, 10000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1 / (1 + term * d)
-            c = 1 + term / c
-            fraction *= c * d
-        if abs(c * d - 1) < 1e-13:
-            break
-    return math.exp(front) * fraction / a
+    return -float(special.stdtrit(freedom, chance / 2))
 
 
 class Difference(NamedTuple):
@@ -306,7 +268,7 @@ class Difference(NamedTuple):
         beyond = abs(self.value) - margin
         if beyond <= 0:
             return 1.0
-        return student_tail(beyond / self.error, self.freedom) if self.error else 0.0
+        return 2 * float(special.stdtr(self.freedom, -beyond / self.error)) if self.error else 0.0
 
 
 def difference(before: Values, after: Values) -> Difference | None:

@@ -39,8 +39,7 @@ class BackendConfig(NamedTuple):
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> "BackendConfig":
         """From a command's `add_backend_options`; its process opens no other sessions, so they can share a pool."""
-        precision = options.precision or "fp32"  # commands may have another default, None
-        return cls(options.backend, options.exit_graphs, precision, options.engine_dir, options.threads, True)
+        return cls(options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads, True)
 
 
 class BackendHandle(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES, small_model
-from helpers.measurement_reports import example_report
+from helpers.measurement_reports import as_measured, example_report
 from helpers.mutations import as_json, mutations, of_bytes, of_value, of_yaml
 
 from tlee import cli
@@ -241,14 +241,14 @@ def json_labels(folder: Path, count: int) -> Case:
 
 
 def report(folder: Path, count: int) -> Case:
-    from tlee.benchmarks.cli import command
+    from tlee.reports.cli import command
 
-    good = example_report(modes=("early exits",), rounds=1, seconds=0.3, videos=5)
+    good = as_measured(example_report(modes=("early exits",), rounds=1, seconds=0.3, videos=5))
     (folder / "good.json").write_bytes(as_json(good))
 
     def read(path: Path) -> None:
-        run("tlee-bench", command, ["--show", str(path), "--profile", str(folder / "costs.json")])
-        run("tlee-bench", command, ["--compare", str(folder / "good.json"), str(path)])
+        run("tlee-report", command, [str(path), "--profile", str(folder / "costs.json")])
+        run("tlee-report", command, [str(folder / "good.json"), str(path)])
 
     return "report.json", read, values(good, count)
 

@@ -20,7 +20,7 @@ __all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for comm
 
 OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
-WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "train", "tune"))
+WORKSTATION = tuple("tlee-" + name for name in ("calibrate", "convert", "eval", "export", "report", "train", "tune"))
 MEMORY = "memory: there is not enough; close other programs, add swap, or give this one smaller work"
 NO_FOLDER = "this folder: not there any more; change into one that is (cd)"
 LOADER = (
@@ -28,7 +28,7 @@ LOADER = (
     "(--workers; in a training --set data.workers=N)"
 )
 # Commands that draw plots, with matplotlib.
-DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
+DRAWING = tuple("tlee-" + name for name in ("calibrate", "eval", "report", "train", "tune"))
 
 
 def print_json(value: object) -> None:
@@ -229,6 +229,16 @@ def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(columns(row[i]) for row in cells) for i in range(len(cells[0]))]
     return ["  ".join(map(padded, row, widths, align.ljust(len(widths)))).rstrip() for row in cells]
+
+
+def number(value: float) -> str:
+    """With as many digits as a measurement is worth.
+
+    Example:
+        >>> number(0.5), number(12.34), number(1234.5)
+        ('0.500', '12.3', '1234')
+    """
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def padded(text: str, width: int, align: str = "l") -> str:

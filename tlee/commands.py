@@ -14,6 +14,7 @@ MODULES = {
     "tlee-eval": "tlee.evaluation.cli",
     "tlee-export": "tlee.export.cli",
     "tlee-info": "tlee.info",
+    "tlee-report": "tlee.reports.cli",
     "tlee-run": "tlee.runtime.cli",
     "tlee-train": "tlee.training.cli",
     "tlee-tune": "tlee.calibration.thresholds.cli",

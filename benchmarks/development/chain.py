@@ -22,7 +22,7 @@ BACKBONES = ("mobilenetv2", "resnet50", "efficientnet_b3", "vgg16")
 GOAL = 1.02
 
 
-def measure(bundle: Bundle, graph_path: str, runs: int, threads: Optional[int]) -> List[List[float]]:
+def time_whole_and_chain(bundle: Bundle, graph_path: str, runs: int, threads: Optional[int]) -> List[List[float]]:
     """Milliseconds of the one graph and of the chain."""
     if any(segment.state for segment in bundle.segments.values()):
         remedy = "compare a backbone without temporal shift"
@@ -64,7 +64,7 @@ def command(arguments: Optional[List[str]]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for name in options.backbones:
             path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
-            times = measure(Bundle.open(path + ".tlee"), path + ".onnx", options.runs, options.threads)
+            times = time_whole_and_chain(Bundle.open(path + ".tlee"), path + ".onnx", options.runs, options.threads)
             parts = dict(zip(("one graph, ms", "chain, ms"), times))
             report.add(name, parts, timing.ratio(times[1], times[0]), GOAL)
     report.finish()

@@ -1,4 +1,4 @@
-"""What deciding costs: the host's time for one exit, beside the inference calls.
+"""What deciding costs: the host's time for one exit, without the inference calls.
 
     python -m tlee.benchmarks.development.decision BUNDLE.tlee
 
@@ -15,15 +15,14 @@ import numpy as np
 
 from tlee import cli
 from tlee.benchmarks.development import timing
+from tlee.benchmarks.graphs import no_stop
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.inference import exit_steps
-from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime.chain import Chain, chain_of
 from tlee.runtime.onnx_backend import OnnxBackend
 
 GOAL = 40  # microseconds
 SEVERAL = 1000  # calls that are timed together
-NEVER = 2.0  # no confidence or score is as high
 
 
 def now() -> float:
@@ -39,7 +38,7 @@ class Clock:
 
 
 class TimedSession:
-    """A session that tells a clock what its runs take."""
+    """A session that adds what its runs take to a clock."""
 
     def __init__(self, session: Any, clock: Clock) -> None:
         self._run, self._clock = session.run_with_iobinding, clock
@@ -69,20 +68,20 @@ class Cost(NamedTuple):
     inference: List[float]
 
 
-def measure(bundle: Bundle, exit_graphs: str, runs: int, threads: Optional[int]) -> Cost:
+def time_decisions(bundle: Bundle, exit_graphs: str, runs: int, threads: Optional[int]) -> Cost:
     """The cost of decisions with fused or separate segments, on ONNX Runtime."""
     backend = OnnxBackend(bundle, threads, shared_pool=True, graphs=bundle.chain(exit_graphs))
     chain, clock = chain_of(bundle, backend, exit_graphs), Clock()
     for name, prepared in backend._graphs.items():
         backend._graphs[name] = prepared._replace(session=TimedSession(prepared.session, clock))
-    never = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
+    policy = no_stop(bundle.frames.length, bundle.exits)
     size = bundle.frames.crop
     clip = np.random.RandomState(0).randint(0, 256, (bundle.frames.length, size, size, 3)).astype(np.uint8)
     proxy, costs = _proxy_cost(), Cost([], [], [])
     for i in range(timing.WARM_UP + runs):
         clock.seconds, clock.calls = 0.0, 0
         start = now()
-        decisions = sum(1 for _ in exit_steps(chain, clip, never))
+        decisions = sum(1 for _ in exit_steps(chain, clip, policy))
         host = now() - start - clock.seconds - clock.calls * proxy
         if i >= timing.WARM_UP:
             costs.decision.append(1e6 * host / decisions)
@@ -121,10 +120,10 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("bundle", help="a small one, so that the rest is short")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
-    title = "host time of one exit decision beside inference, microseconds"
+    title = "host time of one exit decision without inference, microseconds"
     report = timing.Report("decision", title, options, ["onnxruntime", "numpy"])
     for exit_graphs in (FUSED, SEPARATE):
-        cost = measure(bundle, exit_graphs, options.runs, options.threads)
+        cost = time_decisions(bundle, exit_graphs, options.runs, options.threads)
         parts = {"inference, us": cost.inference, "frame, us": cost.frame}
         name = "fused exits" if exit_graphs == FUSED else "separate segments"
         report.add(name, parts, timing.spread(cost.decision), GOAL)

@@ -23,7 +23,7 @@ from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, open_backend
 from tlee.runtime.base import bundle_policy
 from tlee.runtime.chain import chain_of
 
-IN_TURN, BESIDE = 1.1, 1.15  # goals
+SEQUENTIAL, OVERLAPPED = 1.1, 1.15  # goals
 
 
 def decoded(video: str, spec: FrameSpec, indices: Optional[List[int]] = None) -> List[np.ndarray]:
@@ -32,7 +32,7 @@ def decoded(video: str, spec: FrameSpec, indices: Optional[List[int]] = None) ->
         return list(read_frames(clip, spec, indices))
 
 
-def measure(recognizer: Recognizer, video: str, runs: int) -> List[List[float]]:
+def time_file(recognizer: Recognizer, video: str, runs: int) -> List[List[float]]:
     """Milliseconds of end to end, of decoding and of inference."""
     spec = recognizer.bundle.frames
     clip = np.stack(decoded(video, spec))
@@ -60,18 +60,17 @@ def command(arguments: Optional[List[str]]) -> None:
         "frames leave early, the video does not stop": ExitPolicy(own.frames, own.thresholds, frame_exit=False),
         "no exit": full,
     }
-    beside = opened.backend.is_async
-    title = "video file / {}, {}".format(
-        "longer of decoding and inference" if beside else "decoding + inference", opened.backend.name
-    )
+    overlapped = opened.backend.is_async
+    apart_title = "longer of decoding and inference" if overlapped else "decoding + inference"
+    title = f"video file / {apart_title}, {opened.backend.name}"
     report = timing.Report("files", title, options, ["onnxruntime", "cv2", "tensorrt"])
     for name, policy in policies.items():
         chain = chain_of(bundle, opened.backend, opened.exit_graphs)
         with Recognizer(bundle, chain, policy) as recognizer:
-            times = measure(recognizer, options.video, options.runs)
-        apart = (np.maximum if beside else np.add)(np.array(times[1]), np.array(times[2]))
+            times = time_file(recognizer, options.video, options.runs)
+        apart = (np.maximum if overlapped else np.add)(np.array(times[1]), np.array(times[2]))
         parts = dict(zip(("file, ms", "decoding, ms", "inference, ms"), times))
-        report.add(name, parts, timing.ratio(times[0], apart), BESIDE if beside else IN_TURN)
+        report.add(name, parts, timing.ratio(times[0], apart), OVERLAPPED if overlapped else SEQUENTIAL)
     report.finish()
     opened.backend.close()
 

@@ -55,7 +55,7 @@ def loader_rate(batches: Any) -> float:
 
 def command(arguments: Optional[List[str]]) -> None:
     options = _parser().parse_args(arguments)
-    # PyTorch may not be installed: reported by whoever runs this.
+    # imported here: PyTorch may not be installed
     from tlee.data.labelled.augmentation import AugmentConfig
     from tlee.data.labelled.listing import read_listing
     from tlee.data.labelled.loader import ClipDataset, ShuffledSampler, start_worker, training_batches

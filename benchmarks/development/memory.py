@@ -51,7 +51,7 @@ class Measured(NamedTuple):
         return self.growth < FLAT and self.left <= 0
 
 
-def measure(recognizers: Sequence[Any], clips: Sequence[Any], runs: int, batch: int = 1) -> Measured:
+def memory_over_runs(recognizers: Sequence[Any], clips: Sequence[Any], runs: int, batch: int = 1) -> Measured:
     """Recognise clips in turn; every third turn is the second recogniser's."""
     turn = batch * TURN if batch > 1 else 1
     samples = np.zeros((WARM_UP + runs, 2))  # there before anything is measured
@@ -163,7 +163,7 @@ def command(arguments: Optional[List[str]]) -> int:
     else:
         recognizers = [Recognizer.load(bundle, **dict(common, **k)) for k in kinds]
     name = recognizers[0].backend
-    measured = measure(recognizers, clips, options.runs, options.batch)
+    measured = memory_over_runs(recognizers, clips, options.runs, options.batch)
     for recognizer in recognizers:
         recognizer.close()
     first, last = measured.resident[WARM_UP], measured.resident[-1]

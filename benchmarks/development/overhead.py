@@ -1,4 +1,4 @@
-"""What measuring costs: recognitions timed step by step against the same ones unwatched, and sampling of power.
+"""What measuring costs: recognitions with every step timed against the same ones untimed, and sampling of power.
 
     python -m tlee.benchmarks.development.overhead BUNDLE.tlee VIDEO...
 
@@ -18,7 +18,8 @@ from tlee.benchmarks.modes import Mode, chosen_modes
 from tlee.benchmarks.videos import Video, find_videos
 from tlee.bundle import Bundle
 from tlee.power.recorder import Recorder
-from tlee.power.sources import CHOICES, Source, open_source
+from tlee.power.source import Source
+from tlee.power.sources import CHOICES, open_source
 from tlee.runtime import Recognizer
 from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, BackendHandle, open_backend
 from tlee.runtime.chain import chain_of
@@ -32,7 +33,7 @@ WINDOW, WINDOWS = 5.0, 6  # seconds, in which sampling is watched
 def timed(mode: Mode, opened: BackendHandle, videos: Sequence[Video], runs: int) -> List[List[float]]:
     """Milliseconds of one video after the other, with every step timed and without, in turns."""
     chain = chain_of(mode.bundle, opened.backend, opened.exit_graphs)
-    with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.beside) as recognizer:
+    with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.is_async) as recognizer:
         functions = [_next(mode.recognize, videos), _next(lambda video: recognizer.recognize(video.clip), videos)]
         return timing.in_turns(functions, runs, warm_up=len(videos))
 
@@ -88,8 +89,8 @@ def command(arguments: Optional[List[str]]) -> None:
     report.finish()
     if source:
         spread = timing.spread(shares)
-        text = "sampling of power by {} takes {:.4f} cores (median of {} times {:g} s), goal at most {:g}"
-        print(text.format(source.name, spread["median"], WINDOWS, WINDOW, CORES))
+        taken = f"{spread['median']:.4f} cores (median of {WINDOWS} times {WINDOW:g} s)"
+        print(f"sampling of power by {source.name} takes {taken}, goal at most {CORES:g}")
     opened.backend.close()
 
 

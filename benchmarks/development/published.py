@@ -3,7 +3,7 @@
 
     python -m tlee.benchmarks.development.published [NETWORK ...]     # such as resnet50-224; all without
 
-Writes the counts into benchmarks/published.json of the checkout. For a workstation, with torchvision, and timm for the
+Writes the counts into reports/published.json of the checkout. For a workstation, with torchvision, and timm for the
 networks that torchvision does not have. Weights do not matter and are random.
 """
 

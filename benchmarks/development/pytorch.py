@@ -20,14 +20,13 @@ import numpy as np
 
 from tlee import cli
 from tlee.benchmarks.development import timing
+from tlee.benchmarks.graphs import no_stop
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.inference import exit_steps
-from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
 
 GOALS = {"mobilenetv2": 3.0, "resnet50": 1.6}
-NEVER = 2.0  # no confidence or score is as high
 PAUSE = 0.05  # seconds in which the other process's threads fall asleep
 WARM_UP = 3
 IN_A_ROW = 2
@@ -68,7 +67,7 @@ def clip_of(frames: int, size: int) -> np.ndarray:
 
 def serve(checkpoint: str, threads: Optional[int]) -> None:
     """Recognise a clip for every line on standard input."""
-    # PyTorch may not be installed: reported by whoever runs this.
+    # imported here: PyTorch may not be installed
     import torch
 
     from tlee.models.checkpoint import load_checkpoint
@@ -78,24 +77,24 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     model = load_checkpoint(checkpoint)
     frames = model.config.frames.count
     stages, clip = TorchStages(model), clip_of(frames, model.config.model.input_size)
-    never = ExitPolicy(frames, Thresholds.of(model.exits, NEVER, NEVER, NEVER))
+    policy = no_stop(frames, model.exits)
     for _ in sys.stdin:
         for _ in range(IN_A_ROW):
             start = time.perf_counter()
-            for step in exit_steps(stages, clip, never):
+            for step in exit_steps(stages, clip, policy):
                 last = step
             spent = 1000 * (time.perf_counter() - start)
         answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
         print(json.dumps(answer), flush=True)
 
 
-def measure(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) -> Any:
+def time_both(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) -> Any:
     """Milliseconds of PyTorch and of the runtime, and PyTorch's release."""
     clip = clip_of(bundle.frames.length, bundle.frames.crop)
-    never = Thresholds.of(bundle.exits, NEVER, NEVER, NEVER)
+    thresholds = no_stop(bundle.frames.length, bundle.exits).thresholds
     ours: List[float] = []
     theirs: List[float] = []
-    loaded = Recognizer.load(bundle, "cpu", never, threads=threads, shared_pool=True)
+    loaded = Recognizer.load(bundle, "cpu", thresholds, threads=threads, shared_pool=True)
     with loaded as recognizer, Eager(checkpoint, threads) as eager:
         for _ in range(WARM_UP + runs):
             answer = eager.recognize()
@@ -124,7 +123,7 @@ def command(arguments: Optional[List[str]]) -> None:
         for name in options.backbones:
             path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
             bundle = Bundle.open(path + ".tlee")
-            theirs, ours, release = measure(bundle, path + ".safetensors", options.runs, options.threads)
+            theirs, ours, release = time_both(bundle, path + ".safetensors", options.runs, options.threads)
             report.result["versions"]["torch"] = release
             parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
             report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))

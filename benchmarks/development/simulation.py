@@ -15,7 +15,7 @@ from tlee import cli
 
 def command(arguments: Optional[List[str]]) -> None:
     options = _parser().parse_args(arguments)
-    # numba may not be installed: reported by whoever runs this.
+    # imported here: numba may not be installed
     import numpy as np
 
     from tlee.calibration.thresholds.policies import drawn_odds, from_odds
@@ -33,8 +33,8 @@ def command(arguments: Optional[List[str]]) -> None:
         start = time.perf_counter()
         simulate(trace, policies, costs)
         seconds.append(time.perf_counter() - start)
-    text = "{:,} policies on {:,} videos: {:.2f} s (median of {})"
-    print(text.format(len(policies), len(videos), statistics.median(seconds), options.runs))
+    median = statistics.median(seconds)
+    print(f"{len(policies):,} policies on {len(videos):,} videos: {median:.2f} s (median of {options.runs})")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ HEAD += ["export, s", "ms"]
 BEGIN, END = "<!-- splits -->\n", "<!-- /splits -->\n"
 
 
-def measure(bundles: List[Bundle], runs: int, threads: Optional[int]) -> List[List[float]]:
+def median_split_times(bundles: List[Bundle], runs: int, threads: Optional[int]) -> List[List[float]]:
     """Median milliseconds of each split of each bundle. They take turns: a slow phase of the machine hits all."""
     chains = [Chain(bundle, OnnxBackend(bundle, threads, shared_pool=True)) for bundle in bundles]
     frames = [chain.load(_frame(bundle.frames.crop)) for chain, bundle in zip(chains, bundles)]
@@ -59,18 +59,18 @@ def row(bundle: Bundle, milliseconds: List[float]) -> List[str]:
     return [
         bundle.name,
         " / ".join("{1} x {2}²".format(*split["outputs"][0]["shape"]) for split in splits),
-        "{:.1f}".format(manifest["exits"][-1]["parameters"] / 1e6),
+        f"{manifest['exits'][-1]['parameters'] / 1e6:.1f}",
         _several([costs["backbone_macs"] / 1e9 for costs in manifest["exits"]], 3),
         megabytes("split", bundle.exits),
         megabytes("branch", bundle.exits - 1),
         megabytes("tail", 0),
-        "{:.0f}".format(manifest["provenance"]["seconds"]),
+        f"{manifest['provenance']['seconds']:.0f}",
         _several(milliseconds, 1),
     ]
 
 
 def _several(numbers: List[float], digits: int) -> str:
-    return " / ".join("{:.{}f}".format(number, digits) for number in numbers)
+    return " / ".join(f"{number:.{digits}f}" for number in numbers)
 
 
 def command(arguments: Optional[List[str]]) -> None:
@@ -86,12 +86,12 @@ def command(arguments: Optional[List[str]]) -> None:
             timing.export_backbone(name, folder)
         bundles = [Bundle.open(os.path.join(folder, name + ".tlee")) for name in options.backbones]
         print("measuring", flush=True)
-        rows = [row(*pair) for pair in zip(bundles, measure(bundles, options.runs, options.threads))]
+        rows = [row(*pair) for pair in zip(bundles, median_split_times(bundles, options.runs, options.threads))]
     rows.insert(0, HEAD)
     print("\n".join(cli.table(rows)))
     lines = timing.markdown(rows)
-    place = "{}, {} cores, ONNX Runtime on the CPU, medians of {} runs taken in turns"
-    lines += ["", place.format(platform.machine(), len(os.sched_getaffinity(0)), options.runs) + "."]
+    place = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, ONNX Runtime on the CPU"
+    lines += ["", f"{place}, medians of {options.runs} runs taken in turns."]
     if options.write:
         timing.write_between(options.write, BEGIN, END, lines)
 

@@ -1,6 +1,6 @@
 """Results of measurements as a table in a page.
 
-    python -m tlee.benchmarks.development.table chain.json decision.json --write README.md
+    python -m tlee.benchmarks.development.table chain.json decision.json --write docs/benchmarks.md
 
 The files are those that the other scripts write with `--json`. The table goes between the page's lines
 `<!-- benchmarks -->` and `<!-- /benchmarks -->`; results of each machine make a table of their own.
@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional
 
 from tlee import cli
 from tlee.benchmarks.development import timing
+from tlee.cli import number
 from tlee.errors import UsageError
 
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
@@ -27,8 +28,8 @@ def page(results: List[Dict[str, Any]]) -> List[str]:
     for of_machine in by_machine.values():
         rows = [HEAD] + [row for result in of_machine for row in _rows(result)]
         versions = {name: version for result in of_machine for name, version in result["versions"].items()}
-        others = max(result["others"] for result in of_machine)
-        place = timing.place(dict(of_machine[0], versions=versions, others=others))
+        busy = max(result["background_cpu"] for result in of_machine)
+        place = timing.place(dict(of_machine[0], versions=versions, background_cpu=busy))
         lines += ([""] if lines else []) + timing.markdown(rows) + ["", f"Measured on {place}."]
     return lines
 
@@ -38,8 +39,8 @@ def _rows(result: Dict[str, Any]) -> List[List[str]]:
     for line in result["results"]:
         value = line["value"]
         low, high = value["quartiles"]
-        quartiles = f"{timing.number(low)} to {timing.number(high)}"
-        cells = [result["title"], line["name"], timing.number(value["median"]), quartiles, timing.goal(line)]
+        quartiles = f"{number(low)} to {number(high)}"
+        cells = [result["title"], line["name"], number(value["median"]), quartiles, timing.goal(line)]
         rows.append(cells)
     return rows
 

@@ -15,7 +15,7 @@ from tlee.runtime import BatchRecognizer, Recognizer, Result
 from tlee.runtime.backends import AUTO, BACKENDS
 
 
-def measure(single: Recognizer, several: BatchRecognizer, clips: List[Any], runs: int) -> List[List[float]]:
+def time_both(single: Recognizer, several: BatchRecognizer, clips: List[Any], runs: int) -> List[List[float]]:
     """Milliseconds for all clips one at a time, and several at once."""
 
     def one_by_one() -> List[Any]:
@@ -49,7 +49,7 @@ def command(arguments: Optional[List[str]]) -> None:
     with several, Recognizer.load(bundle, **loading) as single:
         title = f"videos a second, {options.batch} at once / one at a time, {single.backend}"
         report = timing.Report("throughput", title, options, ["onnxruntime", "cv2", "tensorrt"], at_most=False)
-        times = measure(single, several, options.videos, options.runs)
+        times = time_both(single, several, options.videos, options.runs)
     rates = [[1000 * len(options.videos) / spent for spent in side] for side in times]
     parts = dict(zip(("one at a time, videos/s", "at once, videos/s"), rates))
     report.add(bundle.name, parts, timing.ratio(rates[1], rates[0]))

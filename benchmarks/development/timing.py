@@ -5,17 +5,19 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from tlee import cli
-from tlee.benchmarks.environment import Numbers, cores, machine, others_seconds, versions
+from tlee.benchmarks.environment import background_cpu, background_seconds, machine, versions
+from tlee.cli import number
 from tlee.errors import UsageError
 from tlee.files import atomic_write, write_json
 
 WARM_UP = 10
 IDLE = 0.1  # cores that other programs may keep busy unmentioned
+Numbers = Dict[str, Any]
 
 
 def in_turns(functions: Sequence[Callable[[], Any]], runs: int, warm_up: int = WARM_UP) -> List[List[float]]:
@@ -60,15 +62,15 @@ class Report:
         at_most: whether a goal is an upper bound.
 
     Attributes:
-        result: what is written. `others` is how many cores other programs kept busy from here to the end: beside these
-            even ratios are worth little, since threads that wait for each other suffer more than those that do not.
+        result: what is written. `background_cpu` is how many cores other programs kept busy from here to the end: with
+            much of it even ratios are worth little, since threads that wait for each other suffer more than others.
     """
 
     def __init__(
         self, name: str, title: str, options: argparse.Namespace, libraries: Sequence[str], at_most: bool = True
     ) -> None:
         self._at_most, self._json, self._libraries = at_most, options.json, libraries
-        self._start, self._others = time.perf_counter(), others_seconds()
+        self._start, self._busy = time.perf_counter(), background_seconds()
         self.result: Numbers = {
             "benchmark": name,
             "title": title,
@@ -96,7 +98,7 @@ class Report:
         lines = self.result["results"]
         self.result["versions"].update(versions(self._libraries))
         seconds = time.perf_counter() - self._start
-        self.result["others"] = cores(self._others, others_seconds(), seconds) or 0.0
+        self.result["background_cpu"] = background_cpu(self._busy, seconds) or 0.0
         rows = [["", *lines[0]["parts"], "value", "25 %", "75 %", "runs", "goal"]]
         for line in lines:
             value = line["value"]
@@ -110,24 +112,21 @@ class Report:
             write_json(self._json, self.result)
 
 
-def number(value: float) -> str:
-    """With as many digits as a measurement is worth."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
-
-
 def goal(line: Numbers) -> str:
     """What a line's value should be, and whether it is."""
     if "goal" not in line:
         return ""
     bound = "at most" if line["at_most"] else "at least"
-    return "{} {:g}{}".format(bound, line["goal"], "" if line["reached"] else " (missed)")
+    missed = "" if line["reached"] else " (missed)"
+    return f"{bound} {line['goal']:g}{missed}"
 
 
 def place(result: Numbers) -> str:
     """Where it was measured, in a line."""
-    where = "{processor}, {architecture}, {threads} of {cores} cores".format(**result["machine"])
+    where = "{device}, {architecture}, {threads} of {cores} cores".format(**result["machine"])
     where += "; " + ", ".join(f"{name} {v}" for name, v in sorted(result["versions"].items()))
-    return where + ("; other programs on {others:.1f} cores".format(**result) if result["others"] > IDLE else "")
+    busy = result["background_cpu"]
+    return where + (f"; other programs on {busy:.1f} cores" if busy > IDLE else "")
 
 
 def parser(name: str, documentation: str, runs: int) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from conftest import write_clip
 
 from tlee.bundle import Bundle
 from tlee.power.recorder import Recorder
-from tlee.power.sources import Sample, Source
+from tlee.power.source import Sample, Source
 
 
 class Steady(Source):

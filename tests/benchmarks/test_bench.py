@@ -1,20 +1,24 @@
 """A measurement from beginning to end, in a small setting: what it reports hangs together."""
 
-import copy
+import json
 
+import cv2
+import numpy as np
 import pytest
 from conftest import write_clip
 
-from tlee.benchmarks import cold
+from tlee.benchmarks import bench as bench_module
+from tlee.benchmarks import timed
 from tlee.benchmarks.bench import Bench, Plan
-from tlee.benchmarks.measure import rotated
-from tlee.benchmarks.profile import profile
-from tlee.benchmarks.report import load_report, save_report
-from tlee.benchmarks.terminal import lines, marks
+from tlee.benchmarks.blocks import rotated
+from tlee.benchmarks.cold import time_cold_starts
+from tlee.benchmarks.terminal import lines
 from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import FUSED, SEPARATE, Bundle
-from tlee.errors import UsageError
+from tlee.device_profile import device_profile
+from tlee.errors import InputError, UsageError
 from tlee.modes import EARLY, LAYER, NONE, PLAIN, RANDOM
+from tlee.reports.measurement import load
 from tlee.runtime.backends import BackendConfig
 
 SHORT = Plan([EARLY, NONE], [None], rounds=4, block=0.02, cold=0, sustained=0.05, power="none")
@@ -28,8 +32,9 @@ def run(bundle, clips, tmp_path):
         videos = videos or find_videos([str(clips)], bundle.labels)
         bench = Bench(bundle, BackendConfig("cpu", exit_graphs), videos, plan._replace(**changes), lambda text: None)
         report = bench.run()
-        save_report(str(tmp_path / "report.json"), report)
-        assert load_report(str(tmp_path / "report.json")) == report
+        (tmp_path / "report.json").write_text(json.dumps(report))
+        summary = load(str(tmp_path / "report.json"))
+        assert [mode["blocks"] for mode in summary["modes"]] == [mode["blocks"] for mode in report["modes"]]
         assert lines(report)
         return report
 
@@ -48,12 +53,6 @@ def measured(small_bundle, tmp_path_factory):
     ).run()
 
 
-@pytest.fixture
-def report(measured):
-    """For this test to change."""
-    return copy.deepcopy(measured)
-
-
 def test_modes_take_turns_and_every_run_is_kept(run):
     report = run(modes=[EARLY, RANDOM, NONE], rounds=6)
     blocks = [(block["start"], block["end"], mode["name"]) for mode in report["modes"] for block in mode["blocks"]]
@@ -65,25 +64,25 @@ def test_modes_take_turns_and_every_run_is_kept(run):
         for block in mode["blocks"]:
             assert block["video"] == [0, 1] * (len(block["video"]) // 2)  # whole passes
             assert sum(block["milliseconds"]) / 1000 <= block["end"] - block["start"]
-        runs = sum(len(block["video"]) for block in mode["blocks"])
-        assert mode["latency"]["runs"] == runs - mode["warm_up"]["runs"]
 
 
-def test_exits_and_answers_are_of_one_pass(report):
-    none = {mode["name"]: mode for mode in report["modes"]}[NONE]
-    assert none["exits"] == [[0, 0, 2]] * 4
-    assert none["answers"]["of"] == "videos" and none["answers"]["accuracy"] in (0, 0.5, 1)
-    assert (none["answers"]["share"], none["answers"]["frames"]) == (1, 4)
-    assert none["rate"]["frames"] == pytest.approx(4 * none["rate"]["videos"])
-    assert sum(none["parts"].values()) == pytest.approx(none["latency"]["mean"]["value"], rel=0.5)
+def test_results_are_of_one_pass(measured):
+    none = {mode["name"]: mode for mode in measured["modes"]}[NONE]
+    assert [result["exits"] for result in none["results"]] == [[2] * 4] * 2
+    assert all(result["share"] == 1 and 0 <= result["class"] < 4 for result in none["results"])
+    assert measured["load"]["labels"] == [2, 0]
+    for block in none["blocks"]:
+        assert block["frames"] == 4 * len(block["video"])
+        assert sum(block["parts"].values()) == pytest.approx(np.mean(block["milliseconds"]), rel=0.5)
 
 
 @pytest.mark.parametrize("exit_graphs", [FUSED, SEPARATE])
-def test_every_graph_of_the_chain_is_measured_for_itself(run, report, bundle, exit_graphs):
-    report = run(exit_graphs=exit_graphs) if exit_graphs == SEPARATE else report
+def test_every_graph_of_the_chain_is_measured_by_itself(run, measured, bundle, exit_graphs):
+    report = run(exit_graphs=exit_graphs) if exit_graphs == SEPARATE else measured
     assert [graph["name"] for graph in report["graphs"]] == [*bundle.chain(exit_graphs), "frame"]
-    assert all(len(graph["milliseconds"]) == 4 and graph["latency"]["runs"] > 4 for graph in report["graphs"])
-    costs = profile(report)
+    runs = [[len(block["milliseconds"]) for block in graph["blocks"]] for graph in report["graphs"]]
+    assert all(len(counts) == 4 and sum(counts) > 4 for counts in runs)
+    costs = device_profile(report)
     assert set(costs["graphs"]) == {graph["name"] for graph in report["graphs"]}
     assert costs["graphs"]["split1"]["macs"] == bundle.graph("split1").macs
 
@@ -93,17 +92,16 @@ def test_energy_is_power_times_time(run, five_watts):
     power = report["power"]
     assert (power["source"], power["total"]) == ("rapl", "a made-up board")
     assert power["idle"]["watts"] == pytest.approx(5)
-    for mode in report["modes"]:
-        energy = mode["energy"]
-        assert energy["watts"] == pytest.approx(5)
-        spent = [5000 * (block["end"] - block["start"]) / len(block["video"]) for block in mode["blocks"]]
-        assert energy["blocks"] == pytest.approx(spent)
-        assert energy["gross"]["value"] == pytest.approx(sum(spent) / len(spent))
-        assert energy["net"]["value"] == pytest.approx(0, abs=1e-6)  # at rest it took the same
-        assert energy["per_frame"]["gross"] < energy["gross"]["value"]
-    for graph in report["graphs"]:
-        assert graph["energy"]["gross"] > 5 * graph["latency"]["mean"]["value"] > 0
-    assert profile(report)["graphs"]["split0"]["millijoules"] == report["graphs"][0]["energy"]["gross"]
+    for measured in report["modes"] + report["graphs"]:
+        for block in measured["blocks"]:
+            assert block["joules"] == pytest.approx(5 * (block["end"] - block["start"]))
+    split0 = report["graphs"][0]["blocks"]
+    used = [1000 * block["joules"] / len(block["milliseconds"]) for block in split0]
+    assert device_profile(report)["graphs"]["split0"]["millijoules"] == pytest.approx(np.mean(used))
+    shown = lines(report)
+    (row,) = (line for line in shown if line.startswith("split0 "))
+    assert float(row.split()[-1]) == pytest.approx(np.mean(used), rel=0.01)
+    assert "power: rapl, a made-up board; 5.00 W at rest" in shown
 
 
 def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
@@ -113,14 +111,15 @@ def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
     unlabelled = [video._replace(label=None) for video in find_videos([str(clips)], bundle.labels)]
     plan = SHORT._replace(modes=[EARLY, LAYER, NONE], points=["fast"], rounds=1, sustained=0.0)
     report = Bench(bundle, BackendConfig("cpu"), unlabelled, plan, lambda text: None).run()
-    found = [(mode["answers"]["accuracy"], mode["answers"]["of"]) for mode in report["modes"]]
-    assert found == [(0.9, "tuning"), (None, None), (None, None)]
+    assert report["load"]["labels"] == [None, None]
+    assert [mode["tuned_accuracy"] for mode in report["modes"]] == [0.9, None, None]
 
 
-def test_without_power_all_else_is_measured(report):
-    assert report["power"]["source"] == "none" and not any(mode["energy"] for mode in report["modes"])
-    assert "millijoules" not in profile(report)["graphs"]["split0"]
-    assert any(line == "power: not measured (no power source was asked for)" for line in lines(report))
+def test_without_power_all_else_is_measured(measured):
+    assert measured["power"]["source"] == "none"
+    assert all(block["joules"] is None for mode in measured["modes"] for block in mode["blocks"])
+    assert "millijoules" not in device_profile(measured)["graphs"]["split0"]
+    assert any(line == "power: not measured (no power source was asked for)" for line in lines(measured))
 
 
 def test_the_plain_backbone_takes_its_turns(run, bundle, tmp_path, small_checkpoint):
@@ -132,7 +131,8 @@ def test_the_plain_backbone_takes_its_turns(run, bundle, tmp_path, small_checkpo
     bare = export_bundle(plain(small_model()), tmp_path / "plain.tlee", small_checkpoint, verified=False)
     report = run(plain=bare, rounds=2)
     assert [mode["name"] for mode in report["modes"]] == [EARLY, NONE, PLAIN]
-    assert report["modes"][2]["exits"] == [[2]] * 4 and len(report["modes"][2]["blocks"]) == 2
+    assert [result["exits"] for result in report["modes"][2]["results"]] == [[0] * 4] * 2
+    assert len(report["modes"][2]["blocks"]) == 2
 
 
 def test_noise_is_measured_without_exits(run, bundle):
@@ -145,36 +145,63 @@ def test_noise_is_measured_without_exits(run, bundle):
 def test_an_interrupted_measurement_reports_what_it_has(bundle, clips):
     heard = []
 
-    def tell(text):
+    def on_progress(text):
         heard.append(text)
         if text == "round 2 of 4: " + NONE:
             raise KeyboardInterrupt
 
-    bench = Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell)
+    bench = Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, on_progress)
     report = bench.run()
     assert bench.interrupted and report["graphs"] == [] and report["sustained"] is None
     assert {mode["name"]: len(mode["blocks"]) for mode in report["modes"]} == {EARLY: 1, NONE: 1}
     with pytest.raises(UsageError, match="the graphs were not measured"):
-        profile(report)
+        device_profile(report)
 
 
 def test_one_interrupted_before_anything_was_measured_reports_nothing(bundle, clips):
-    def tell(text):
+    def on_progress(text):
         if text.startswith("round"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, tell).run()
+        Bench(bundle, BackendConfig("cpu"), find_videos([str(clips)], bundle.labels), SHORT, on_progress).run()
 
 
 def test_new_processes_are_timed_from_their_start(bundle, clips):
-    (run,) = cold.measure(bundle.path, str(clips / "walk" / "walk.mp4"), {"backend": "cpu"}, 1)
+    (run,) = time_cold_starts(bundle.path, str(clips / "walk" / "walk.mp4"), {"backend": "cpu"}, 1)
     assert run["total"] == pytest.approx(run["start"] + run["load"] + run["first"])
     assert all(value > 1 for value in run.values())
-    with pytest.raises(
-        UsageError, match="^cold start: .*none.mp4: no such file or folder; check the path; or leave it out"
-    ):
-        cold.measure(bundle.path, str(clips / "none.mp4"), {"backend": "cpu"}, 1)
+    with pytest.raises(InputError, match="^.*none.mp4: no such file or folder; check the path"):
+        time_cold_starts(bundle.path, str(clips / "none.mp4"), {"backend": "cpu"}, 1)
+    with pytest.raises(UsageError, match="^cold start: .*'fast'.*; or leave it out"):
+        time_cold_starts(bundle.path, str(clips / "walk" / "walk.mp4"), {"backend": "cpu", "point": "fast"}, 1)
+
+
+def test_the_cold_start_comes_before_any_video_is_read(bundle, clips, monkeypatch):
+    events = []
+    monkeypatch.setattr(bench_module, "time_cold_starts", lambda *_: events.append("cold start"))
+    opened = timed.open_clip
+    monkeypatch.setattr(timed, "open_clip", lambda path: events.append("opened") or opened(path))
+    videos = find_videos([str(clips)], bundle.labels)
+    Bench(bundle, BackendConfig("cpu"), videos, SHORT._replace(cold=1, rounds=1), events.append).run()
+    assert events[:5] == ["cold start", "cold start", "loading", f"round 1 of 1: {EARLY}", "opened"]
+
+
+def test_videos_that_cannot_be_read_are_left_out_whenever_that_shows(bundle, clips, tmp_path):
+    (clips / "broken.mp4").write_bytes(b"no video")  # shows when it is opened
+    pictures = clips / "pictures"  # shows when its last frame is read, which early exits need not do
+    pictures.mkdir()
+    for i in range(4):
+        cv2.imwrite(str(pictures / f"{i}.png"), np.zeros((48, 64, 3), np.uint8))
+    with open(pictures / "3.png", "r+b") as stream:
+        stream.truncate(60)
+    videos = find_videos([str(clips)], bundle.labels)
+    bench = Bench(bundle, BackendConfig("cpu"), videos, SHORT._replace(cold=1, rounds=2), lambda text: None)
+    report = bench.run()
+    assert [error.subject for error in bench.unreadable] == [str(clips / "broken.mp4"), str(pictures / "3.png")]
+    assert [name.rsplit("/", 1)[1] for name in report["load"]["videos"]] == ["jump.mp4", "walk.mp4"]
+    assert all({*block["video"]} == {0, 1} for mode in report["modes"] for block in mode["blocks"])
+    assert [len(mode["blocks"]) for mode in report["modes"]] == [2, 2]
 
 
 def test_no_mode_always_follows_the_same_other():
@@ -182,17 +209,6 @@ def test_no_mode_always_follows_the_same_other():
     assert len({tuple(order) for order in orders}) == 8
     assert {tuple(sorted(order)) for order in orders} == {(0, 1, 2, 3)}
     assert sorted(order[0] for order in orders) == [0, 0, 1, 1, 2, 2, 3, 3]
-
-
-def test_what_makes_a_measurement_worth_less_is_said(report):
-    report["environment"]["others"] = 0.7
-    report["power"]["throttled"] = ["3.2 s: over current"]
-    report["modes"][0]["warm_up"]["steady"] = False
-    assert marks(report) == [
-        "throttled at 3.2 s: over current",
-        f"{EARLY} never settled, nothing was left out as warm-up",
-        "other programs kept 0.7 cores busy",
-    ]
 
 
 def test_a_boards_engines_are_measured_by_its_own_clock(nano, load, clips):
@@ -205,5 +221,6 @@ def test_a_boards_engines_are_measured_by_its_own_clock(nano, load, clips):
     assert report["environment"]["precision"] == "fp16"  # as the engines were built, whatever ONNX Runtime would run
     assert all(mode["overlapped"] for mode in report["modes"])
     assert [graph["name"] for graph in report["graphs"]] == [*bundle.chain(), "frame"]
-    assert all(graph["latency"]["median"]["value"] >= 5 for graph in report["graphs"][:-1])
-    assert profile(report)["graphs"]["exit1"]["milliseconds"] >= 5
+    for graph in report["graphs"][:-1]:
+        assert np.median(np.concatenate([block["milliseconds"] for block in graph["blocks"]])) >= 5
+    assert device_profile(report)["graphs"]["exit1"]["milliseconds"] >= 5

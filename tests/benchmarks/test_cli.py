@@ -1,4 +1,4 @@
-"""`tlee-bench` as users call it: what it prints and writes, and one clear line for whatever is wrong."""
+"""`tlee-bench` and `tlee-report` as users call them: what they print and write, and one line for what is wrong."""
 
 import json
 import subprocess
@@ -8,7 +8,8 @@ import pytest
 
 from tlee import cli
 from tlee.benchmarks.cli import PROGRAM, command
-from tlee.benchmarks.report import load_report
+from tlee.reports import cli as report_cli
+from tlee.reports.measurement import load
 
 QUICK = ["--rounds", "3", "--block", "0.02", "--cold", "1", "--sustained", "0.05", "--power", "none"]
 
@@ -38,7 +39,7 @@ def test_a_table_is_printed_and_what_was_asked_for_is_written(measured):
     assert line.startswith(f"tlee-bench: {folder}/damaged.mp4: not a video")
     for text in ("early exits ", "layer exit only ", "random exit ", "no exit ", "split1", "exit2 ", "cold start: "):
         assert text in process.stdout
-    assert load_report(str(folder / "a.json"))["load"]["videos"] == [f"{folder}/good.mp4"]
+    assert load(str(folder / "a.json"))["load"]["videos"] == [f"{folder}/good.mp4"]
     costs = json.loads((folder / "profile.json").read_text())
     assert costs["graphs"]["split0"]["milliseconds"] > 0 and costs["power"] is None
 
@@ -49,29 +50,53 @@ def test_inputs_may_stand_behind_options(small_bundle, capsys):
     assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == ["none.mp4", "nothing.mp4"]
 
 
-def test_a_report_is_shown_again(measured, capsys):
-    folder, process = measured
-    assert cli.run(PROGRAM, command, ["--show", f"{folder}/a.json"]) == 0
-    assert capsys.readouterr().out == process.stdout
+def tlee_report(*arguments):
+    return cli.run(report_cli.PROGRAM, report_cli.command, [*map(str, arguments)])
 
 
-def test_reports_are_compared(measured, tmp_path, capsys):
-    report = f"{measured[0]}/a.json"
-    assert cli.run(PROGRAM, command, ["--compare", report, report, "--json", f"{tmp_path}/c.json"]) == 0
+def test_a_measurement_is_shown_with_its_intervals(measured, tmp_path, capsys):
+    folder, _ = measured
+    assert tlee_report(folder / "a.json", "--json", tmp_path / "b.json", "--profile", tmp_path / "costs.json") == 0
+    shown = capsys.readouterr().out
+    for text in ("early exits ", "95 %", "runs after the warm-up: ", "split1", "cold start: "):
+        assert text in shown
+    assert json.loads((tmp_path / "b.json").read_text()) == load(str(folder / "a.json"))
+    assert (tmp_path / "costs.json").read_text() == (folder / "profile.json").read_text()
+
+
+def test_a_measurement_is_drawn(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr("tlee.reports.measurement_page.page", lambda report: "<html>")
+    assert tlee_report(measured[0] / "a.json", "--page", tmp_path / "a.html") == 0
+    assert (tmp_path / "a.html").read_text() == "<html>"
+
+
+def test_measurements_are_compared(measured, tmp_path, capsys):
+    report = measured[0] / "a.json"
+    assert tlee_report(report, report, "--json", tmp_path / "c.json") == 0
     assert "no significant difference" in capsys.readouterr().out
     rows = json.loads((tmp_path / "c.json").read_text())["rows"]
     assert rows and {row["verdict"] for row in rows} == {"no significant difference"}
 
 
+def test_a_board_is_estimated(small_bundle, tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text('{"frames": [{"exit_layer": 0}]}\n')
+    written = ["--json", tmp_path / "e.json", "--profile", tmp_path / "costs.json"]
+    assert tlee_report("--estimate", "jetson-nano", small_bundle, tmp_path / "results.jsonl", *written) == 0
+    assert "ESTIMATE, nothing was measured" in capsys.readouterr().out
+    assert json.loads((tmp_path / "e.json").read_text())["estimate"] is True
+    assert json.loads((tmp_path / "costs.json").read_text())["device"] == "Jetson Nano (estimate)"
+
+
 def test_an_interrupted_measurement_leaves_the_files_of_a_whole_one(small_bundle, tmp_path, monkeypatch, capsys):
-    def rounds(bench, number, name):
-        if number:
+    def show(line, text):
+        if text.startswith("round 2"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("tlee.benchmarks.bench.Bench._round", rounds)
-    old, new = tmp_path / "old.html", tmp_path / "new.json"
+    monkeypatch.setattr(cli.StatusLine, "show", show)
+    monkeypatch.setattr(cli.StatusLine, "clear", lambda line: None)
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
     old.write_text("whole")
-    outputs = ["--page", str(old), "--json", str(new)]
+    outputs = ["--profile", str(old), "--json", str(new)]
     assert cli.run(PROGRAM, command, [str(small_bundle), *QUICK, *outputs]) == 130
     said = "interrupted, this is what was measured until then; as before: {}"
     assert capsys.readouterr().err == f"tlee-bench: {said.format(old)}\n"
@@ -81,22 +106,40 @@ def test_an_interrupted_measurement_leaves_the_files_of_a_whole_one(small_bundle
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "bundle: none given; tlee-bench NAME.tlee"),
         (["none.tlee"], "none.tlee: no such bundle"),
         (["BUNDLE", "none.mp4"], "none.mp4: no such file"),
         (["BUNDLE", "FOLDER"], "FOLDER: no video in this folder"),
         (["BUNDLE", "--point", "fast"], "no operating point 'fast'; choose of: none"),
         (["BUNDLE", "--modes", "early"], "early exits cannot be measured on noise; give videos"),
         (["BUNDLE", "--json", "FOLDER/none/a.json"], "none/a.json: cannot be written (No such file or directory)"),
-        (["BUNDLE", "--page", "FOLDER"], "FOLDER: cannot be written (Is a directory)"),
+        (["BUNDLE", "--profile", "FOLDER"], "FOLDER: cannot be written (Is a directory)"),
         (["BUNDLE", "--plain", "BUNDLE"], "has 3 exits; export it with --plain"),
         (["BUNDLE", "--power", "nvml"], "nvml"),
-        (["--show", "FOLDER/none.json"], "none.json: "),
-        (["--compare", "FOLDER/none.json", "FOLDER/none.json"], "none.json: "),
         (["BUNDLE", "--precision", "int8"], "has no int8 forms; make them with tlee-calibrate"),
     ],
 )
-def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, capsys):
+def test_what_cannot_be_measured_is_one_line(arguments, message, small_bundle, tmp_path, capsys):
+    is_refused(PROGRAM, command, arguments, message, small_bundle, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FOLDER/none.json"], "none.json: "),
+        (["FOLDER/none.json", "FOLDER/none.json"], "none.json: "),
+        (["a.json", "b.json", "c.json"], "3 were given; give one measurement, or two to compare"),
+        (["a.json", "b.json", "--profile", "FOLDER/p.json"], "--profile: "),
+        (["BUNDLE", "--estimate", "nano"], "nano: no such board is known"),
+        (["none.tlee", "--estimate", "jetson-nano"], "none.tlee: no such bundle"),
+        (["BUNDLE", "FOLDER/none.jsonl", "--estimate", "jetson-nano"], "none.jsonl: "),
+        (["BUNDLE", "--page", "FOLDER", "--estimate", "jetson-nano"], "FOLDER: cannot be written (Is a directory)"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(arguments, message, small_bundle, tmp_path, capsys):
+    is_refused(report_cli.PROGRAM, report_cli.command, arguments, message, small_bundle, tmp_path, capsys)
+
+
+def is_refused(program, command, arguments, message, small_bundle, tmp_path, capsys):
     names = {"BUNDLE": str(small_bundle), "FOLDER": str(tmp_path)}
 
     def filled(text):
@@ -104,17 +147,24 @@ def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, 
             text = text.replace(name, value)
         return text
 
-    status = cli.run(PROGRAM, command, [filled(text) for text in arguments])
+    status = cli.run(program, command, [filled(text) for text in arguments])
     out, err = capsys.readouterr()
     assert status in (1, 2) and out == "" and len(err.splitlines()) == 1
-    assert err.startswith("tlee-bench: ") and filled(message) in err
+    assert err.startswith(f"{program}: ") and filled(message) in err
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["--modes", "fast"], ["--rounds", "0"], ["--block", "-1"], ["--margin", "200"], ["--compare", "a"], ["--fast"]],
+    ("command", "arguments"),
+    [
+        (command, ["--modes", "fast"]),
+        (command, ["--rounds", "0"]),
+        (command, ["--block", "-1"]),
+        (command, ["--fast", "NAME.tlee"]),
+        (report_cli.command, ["--margin", "200"]),
+        (report_cli.command, ["--precision", "int4"]),
+    ],
 )
-def test_values_that_mean_nothing_are_refused(arguments, capsys):
+def test_values_that_mean_nothing_are_refused(command, arguments, capsys):
     with pytest.raises(SystemExit) as refused:
         command(arguments)
     assert refused.value.code == 2 and arguments[0] in capsys.readouterr().err

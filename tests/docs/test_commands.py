@@ -50,7 +50,7 @@ class Reduction(NamedTuple):
 REDUCED = (
     Reduction(r"^(tlee-train (?!\S+\.yml).*)", r"\1" + SMALL_TRAINING, "the defaults train for an hour on a CPU"),
     Reduction(r"^(tlee-train examples/digits\.yml.*)", r"\1" + ONE_STAGE, "half an hour"),
-    Reduction(r"^(tlee-bench (?!.*--(compare|show|estimate)).*)", r"\1 " + " ".join(QUICK), "minutes of measuring"),
+    Reduction(r"^(tlee-bench .*)", r"\1 " + " ".join(QUICK), "minutes of measuring"),
     Reduction(r"^(tlee-(eval|tune|calibrate) .*)", r"\1 --workers 0", "processes that decode start for seconds"),
     Reduction(r"--train 4000 --val 500 --test 1000", "--train 40 --val 20 --test 120", "minutes of rendering"),
     Reduction(r"--train 0 --val 4000 --test 3000", "--train 0 --val 40 --test 40", "minutes of rendering"),
@@ -67,7 +67,7 @@ SLOW = {
 }
 # Seconds each: the README's are always run, those of other documents only in `make test-all`. What they would have made
 # is then supposed.
-HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench (?!.*--estimate)|^install/jetson.sh"
+HEAVY = r"^tlee-(train|export|eval|tune|calibrate) |^tlee-bench |^install/jetson.sh"
 HEAVY += r"|^tlee-run build/digits.tlee examples/clips"
 # In a process of its own, through a shell: what starts itself again, and of the others one that does so quickly.
 ALONE = r"--devices|^tlee-info "

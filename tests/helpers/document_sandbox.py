@@ -37,7 +37,11 @@ LIVE = ("csi://", "v4l2://", "rtsp://")
 SHELL = re.compile(r"[|&;<>$`]")
 COMMANDS = {name: MODULES[name] for name in entry_points(group="console_scripts").names if name[:5] == "tlee-"}
 # Options that name what a command writes; of any other command, -o.
-OUTPUTS = {"tlee-bench": {"--json", "--page", "--profile"}, "tlee-run": {"--json"}}
+OUTPUTS = {
+    "tlee-bench": {"--json", "--profile"},
+    "tlee-run": {"--json"},
+    "tlee-report": {"--json", "--page", "--profile"},
+}
 # What of the checkout is not shared by all scenes, because commands write there.
 OWN = ("README.md", "docs", "examples")
 LEFT_OUT = (".git", ".venv", "build")

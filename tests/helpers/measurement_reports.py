@@ -66,6 +66,48 @@ def example_report(
     }
 
 
+def as_measured(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as the file of raw samples that `tlee-bench` would have written."""
+
+    def raw(block: dict[str, Any], energy: float | None) -> dict[str, Any]:
+        joules = None if energy is None else energy * len(block["milliseconds"]) / 1000
+        return {**block, "joules": joules}
+
+    modes, graphs = [], []
+    for mode in report["modes"]:
+        energies = mode["energy"]["blocks"] if mode["energy"] else [None] * len(mode["blocks"])
+        blocks = [
+            {**raw(block, energy), "frames": 2 * len(block["video"]), "parts": mode["parts"]}
+            for block, energy in zip(mode["blocks"], energies)
+        ]
+        exits = [0, 0 if mode["mode"] == PLAIN else 1]
+        results = [{"class": v, "exits": exits, "share": 0.2} for v in range(len(report["load"]["videos"]))]
+        kept = {key: mode[key] for key in ("name", "mode", "point", "overlapped")}
+        modes.append({**kept, "blocks": blocks, "results": results, "tuned_accuracy": None})
+    for g, graph in enumerate(report["graphs"]):
+        energy = graph["energy"] and graph["energy"]["gross"]
+        rows = enumerate(graph["milliseconds"])
+        blocks = [raw({"start": 99.0 + g + r, "end": 99.5 + g + r, "milliseconds": row}, energy) for r, row in rows]
+        graphs.append({"name": graph["name"], "macs": graph["macs"], "blocks": blocks})
+    environment, power, run = dict(report["environment"]), dict(report["power"]), report["sustained"]
+    environment["background_cpu"] = environment.pop("others")
+    power.pop("changes")
+    state = {name: [value] * len(power["samples"]["time"]) for name, value in power["state"].items()}
+    videos = report["load"]["videos"]
+    return {
+        **report,
+        "format": 2,
+        "environment": environment,
+        "load": {**{key: report["load"][key] for key in ("videos", "synthetic")}, "labels": [0] * len(videos)},
+        "modes": modes,
+        "graphs": graphs,
+        "decisions": [{"exit": one["exit"], "milliseconds": [one["milliseconds"]]} for one in report["decisions"]],
+        "cold": report["cold"] and report["cold"]["runs"],
+        "sustained": run and {key: run[key] for key in ("name", "start", "end", "times")},
+        "power": {**power, "samples": {**power["samples"], "state": state}},
+    }
+
+
 def without_power(report: dict[str, Any], reason: str = "nothing here measures power") -> dict[str, Any]:
     """Takes all that came from a power source out of a report."""
     nothing: dict[str, Any] = {"time": [], "watts": [], "rails": {}, "loads": {}, "clocks": {}, "temperatures": {}}
@@ -103,7 +145,7 @@ def example_comparison(seed: int = 0, modes: tuple[str, ...] = (EARLY, FRAME, NO
     side = {key: report[key] for key in ("bundle", "environment", "started")}
     other = {**side, "environment": {**side["environment"], "precision": "fp32"}}
     return {
-        **{"format": 1, "program": "tlee-bench --compare", "margin": 0.03, "level": 0.95, "rows": rows},
+        **{"format": 1, "program": "tlee-report", "margin": 0.03, "level": 0.95, "rows": rows},
         **{"a": {"file": "before.json", **other}, "b": {"file": "after.json", **side}},
         "warnings": ["precision differs: fp32, fp16"],
     }

@@ -18,7 +18,8 @@ from tlee.power.alerts import Alerts
 from tlee.power.client import OLD
 from tlee.power.jtop import Jtop
 from tlee.power.recorder import Recorder
-from tlee.power.sources import SourceEnded, open_source
+from tlee.power.source import SourceEnded
+from tlee.power.sources import open_source
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def recorded(source, readings):
         while recorder._thread.is_alive() and len(recorder._samples) < readings:
             assert time.monotonic() < end
             time.sleep(0.005)
-    return recorder.report()
+    return recorder.as_json()
 
 
 def left():
@@ -64,14 +65,15 @@ def test_a_nano_says_what_goes_into_the_board(jtop):
     assert reading.clocks == {"GPU": 921.6, "CPU": 1479.0, "EMC": 1600.0}
     assert reading.temperatures == {"CPU": 38.5, "GPU": 36.0}  # PLL is off
     assert reading.throttled == []
-    assert source.state() == {"nvpmodel": "MAXN", "jetson_clocks": "on"}
+    assert reading.state == {"nvpmodel": "MAXN", "jetson_clocks": "on"}
     assert start - OLD <= reading.time <= time.perf_counter()
 
 
 def test_an_orin_says_what_goes_into_the_module(jtop):
     source = jtop(board="orin")
     assert source.total.startswith("VDD_IN: ")
-    assert source.read().watts == 7.62 and source.state() == {"nvpmodel": "15W", "jetson_clocks": "off"}
+    reading = source.read()
+    assert reading.watts == 7.62 and reading.state == {"nvpmodel": "15W", "jetson_clocks": "off"}
 
 
 def test_without_an_input_rail_the_total_is_the_sum_of_what_is_measured(jtop):
@@ -91,7 +93,9 @@ def test_when_the_input_rail_disappears_the_total_is_unknown_and_not_the_sum_of_
 
 def test_a_mode_that_changes_is_reported(jtop):
     report = recorded(jtop(fault="mode", after=3), 8)
-    assert [change["what"] for change in report["changes"]] == ["GPU clock 922 to 640 MHz", "nvpmodel MAXN to 5W"]
+    samples = report["samples"]
+    assert (samples["clocks"]["GPU"][0], samples["clocks"]["GPU"][-1]) == (921.6, 640.0)
+    assert (samples["state"]["nvpmodel"][0], samples["state"]["nvpmodel"][-1]) == ("MAXN", "5W")
 
 
 def test_current_above_a_limit_is_throttling(jtop):

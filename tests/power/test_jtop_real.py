@@ -97,7 +97,7 @@ def test_the_real_service_is_read_by_the_real_client(folder, service):
     write(monitor / "in_power0_input", "5200\n")
     until(lambda: recorder._samples[-1].watts == 5.2)
     recorder.close()
-    report = recorder.report()
+    report = recorder.as_json()
     assert report["samples"]["watts"][0] == 3.1 and report["reason"] is None
     rails = {name: watts[0] for name, watts in report["samples"]["rails"].items()}
     assert rails == {"POM_5V_IN": 3.1, "POM_5V_GPU": 0.4, "POM_5V_CPU": 0.9}
@@ -113,7 +113,7 @@ def test_a_rail_that_disappears_makes_the_total_unknown(folder, service):
     (monitor / "in_power0_input").unlink()
     until(lambda: recorder._samples[-1].watts is None)
     recorder.close()
-    assert recorder.report()["samples"]["rails"]["POM_5V_IN"][-1] is None
+    assert recorder.as_json()["samples"]["rails"]["POM_5V_IN"][-1] is None
     assert "the total is unknown" in recorder.reason
 
 
@@ -129,7 +129,7 @@ def test_a_service_that_ends_in_mid_run_ends_the_readings_alone(folder, service,
     until(lambda: not recorder._thread.is_alive())
     recorder.close()
     assert recorder.reason and "\n" not in recorder.reason
-    assert len(recorder.report()["samples"]["time"]) >= 2
+    assert len(recorder.as_json()["samples"]["time"]) >= 2
 
 
 def test_a_service_that_does_not_run_is_said(folder):

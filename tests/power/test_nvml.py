@@ -11,7 +11,8 @@ from doubles.nvml import pynvml as double
 from tlee.errors import UsageError
 from tlee.power import nvml as nvml_module
 from tlee.power.nvml import REASONS, Nvml
-from tlee.power.sources import SourceEnded, open_source
+from tlee.power.source import SourceEnded
+from tlee.power.sources import open_source
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_reading_is_what_the_gpu_says(gpu, nvml):
     assert (reading.loads, reading.clocks) == ({"GPU": 30.0, "EMC": 10.0}, {"GPU": 1500.0, "EMC": 5000.0})
     assert reading.temperatures == {"GPU": 55.0}
     assert reading.throttled == ["power cap", "thermal slowdown by software"]
-    assert nvml.state() == {"gpu": "NVIDIA Double", "power_limit": "170 W"}
+    assert reading.state == {"gpu": "NVIDIA Double", "power_limit": "170 W"}
     assert nvml.total.startswith("GPU board alone")
 
 
@@ -93,7 +94,7 @@ def test_what_a_gpu_does_not_know_is_left_out(gpu):
     source = Nvml()
     reading = source.read()
     assert (reading.loads, reading.clocks, reading.temperatures, reading.throttled) == ({}, {}, {}, [])
-    assert source.state() == {"gpu": "NVIDIA Double"}
+    assert reading.state == {"gpu": "NVIDIA Double"}
     source.close()
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tlee.errors import UsageError
 from tlee.power import rapl
-from tlee.power.sources import SourceEnded
+from tlee.power.source import SourceEnded
 
 # Kernel: Documentation/power/powercap/powercap.rst shows this tree; its sizes are those of one processor.
 DOMAINS = {

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from tlee.power.recorder import Recorder, changes, throttled
-from tlee.power.sources import Sample, Source, SourceEnded
+from tlee.power.recorder import Recorder, throttled
+from tlee.power.source import Sample, Source, SourceEnded
 
 
-def sample(moment, watts=5.0, rails=None, throttled=(), **clocks):
+def sample(moment, watts=5.0, rails=None, throttled=(), mode="MAXN", **clocks):
     rails = {"IN": watts} if rails is None else rails
-    return Sample(moment, watts, rails, {"GPU": 50.0}, clocks, {"GPU": 40.0}, list(throttled))
+    return Sample(moment, watts, rails, {"GPU": 50.0}, clocks, {"GPU": 40.0}, list(throttled), {"mode": mode})
 
 
 class Script(Source):
@@ -20,12 +20,9 @@ class Script(Source):
 
     name, total, interval, paced = "script", "all of it", 0.5, True
 
-    def __init__(self, *readings, states=None):
-        self.readings, self.states, self.closed = list(readings), states, 0
+    def __init__(self, *readings):
+        self.readings, self.closed = list(readings), 0
         self.given, self.end = 0, threading.Event()
-
-    def state(self):
-        return self.states[min(self.given, len(self.states)) - 1] if self.states else {"mode": "MAXN"}
 
     def read(self):
         if self.given == len(self.readings):
@@ -42,9 +39,9 @@ class Script(Source):
         self.end.set()
 
 
-def recorded(*readings, start=100.0, **options):
+def recorded(*readings, start=100.0):
     """A recorder that has read all of the script."""
-    source = Script(*readings, **options)
+    source = Script(*readings)
     with Recorder(source, start) as recorder:
         until(lambda: source.given == len(readings))
         until(lambda: recorder._thread.is_alive() is isinstance(readings[-1], Sample))
@@ -63,7 +60,7 @@ def until(condition):
 
 def test_readings_are_reported_relative_to_the_start():
     recorder = recorded(sample(101.0, 4.0, GPU=921.6), sample(101.5, 6.0, GPU=921.6))
-    assert recorder.report() == {
+    assert recorder.as_json() == {
         "source": "script",
         "reason": None,
         "total": "all of it",
@@ -75,9 +72,9 @@ def test_readings_are_reported_relative_to_the_start():
             "loads": {"GPU": [50.0, 50.0]},
             "clocks": {"GPU": [921.6, 921.6]},
             "temperatures": {"GPU": [40.0, 40.0]},
+            "state": {"mode": ["MAXN", "MAXN"]},
         },
         "gaps": [],
-        "changes": [],
         "throttled": [],
         "state": {"mode": "MAXN"},
     }
@@ -89,10 +86,10 @@ def test_without_a_source_there_is_nothing_but_the_reason():
     threads = threading.active_count()
     with Recorder(None, 0.0, "no sensor") as recorder:
         assert threading.active_count() == threads
-    report = recorder.report()
+    report = recorder.as_json()
     assert (report["source"], report["reason"], report["interval"]) == ("none", "no sensor", None)
     assert report["samples"] == {
-        "time": [], "watts": [], "rails": {}, "loads": {}, "clocks": {}, "temperatures": {},
+        "time": [], "watts": [], "rails": {}, "loads": {}, "clocks": {}, "temperatures": {}, "state": {},
     }  # fmt: skip
     assert recorder.energy(0, 1) is None and recorder.watts(0, 1) is None
 
@@ -102,7 +99,7 @@ def test_without_a_source_there_is_nothing_but_the_reason():
 )
 def test_a_source_that_ends_keeps_what_came(error, said):
     recorder = recorded(sample(101.0), sample(101.5), error)
-    report = recorder.report()
+    report = recorder.as_json()
     assert report["samples"]["time"] == [1.0, 1.5]
     assert report["reason"].startswith(said)
     assert recorder.energy(101.0, 101.5) is not None and recorder.energy(101.0, 103.0) is None
@@ -116,7 +113,7 @@ def test_a_rail_that_disappears_is_null_from_there_and_mentioned_once():
     full, without = {"IN": 5.0, "GPU": 1.0}, {"IN": 5.0}
     rails = [full, full, without, full, without]
     recorder = recorded(*[sample(101 + i / 2, rails=rails[i]) for i in range(5)])
-    report = recorder.report()
+    report = recorder.as_json()
     assert report["samples"]["rails"] == {"IN": [5.0] * 5, "GPU": [1.0, 1.0, None, 1.0, None]}
     assert report["reason"] == "rail GPU gives no readings from 2.0 s on"
     assert recorder.energy(101.0, 103.0) == pytest.approx(10.0)
@@ -126,7 +123,7 @@ def test_a_total_that_disappears_is_unknown_from_there():
     rails = {"GPU": 1.0}
     given = [sample(101.0, rails={"IN": 5.0, "GPU": 1.0}), sample(101.5, rails={"IN": 5.0, "GPU": 1.0})]
     recorder = recorded(*given, *[sample(102 + i / 2, None, rails) for i in range(5)])
-    report = recorder.report()
+    report = recorder.as_json()
     assert report["samples"]["watts"] == [5.0, 5.0] + [None] * 5
     assert report["reason"] == "rail IN gives no readings from 2.0 s on; the total is unknown from 2.0 s on"
     assert recorder.energy(101.0, 101.5) is not None and recorder.energy(101.0, 103.5) is None
@@ -136,28 +133,19 @@ def test_a_reading_that_comes_twice_counts_once():
     source = Script(sample(101.0), sample(101.0), sample(101.5))
     with Recorder(source, 100.0) as recorder:
         until(lambda: len(recorder._samples) == 2)
-    assert recorder.report()["samples"]["time"] == [1.0, 1.5]
+    assert recorder.as_json()["samples"]["time"] == [1.0, 1.5]
 
 
 def test_gaps_are_reported():
     times = [101.0, 101.5, 104.0, 104.5]
-    assert recorded(*map(sample, times)).report()["gaps"] == [[1.5, 4.0]]
+    assert recorded(*map(sample, times)).as_json()["gaps"] == [[1.5, 4.0]]
 
 
-def test_clocks_that_step_and_modes_that_change_are_reported():
-    clocks = [921, 930, 614, 614, 910, 614, 614]
-    states = [{"nvpmodel": "MAXN"}] * 5 + [{"nvpmodel": "5W"}] * 2
-    recorder = recorded(*[sample(101 + i / 2, GPU=clocks[i]) for i in range(7)], states=states)
-    assert recorder.report()["changes"] == [
-        {"time": 2.0, "what": "GPU clock 921 to 614 MHz"},
-        {"time": 3.5, "what": "nvpmodel MAXN to 5W"},
-    ]
-    assert recorder.report()["state"] == {"nvpmodel": "MAXN"}
-
-
-def test_small_steps_that_add_up_are_a_change():
-    readings = [{"CPU": 1000.0 - 20 * min(i, 5)} for i in range(8)]
-    assert [change["what"] for change in changes(list(range(8)), readings, [{}] * 8)] == ["CPU clock 1000 to 940 MHz"]
+def test_clocks_and_modes_are_reported_with_every_reading():
+    report = recorded(sample(101.0, GPU=921), sample(101.5, GPU=921), sample(102.0, GPU=614, mode="5W")).as_json()
+    assert report["samples"]["clocks"] == {"GPU": [921, 921, 614]}
+    assert report["samples"]["state"] == {"mode": ["MAXN", "MAXN", "5W"]}
+    assert report["state"] == {"mode": "MAXN"}
 
 
 def test_throttling_is_reported_each_time_it_begins():

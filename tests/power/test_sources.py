@@ -4,7 +4,8 @@ import pytest
 
 from tlee.errors import UsageError
 from tlee.power import jtop, nvml, rapl
-from tlee.power.sources import CHOICES, SOURCES, Source, open_source
+from tlee.power.source import Source
+from tlee.power.sources import CHOICES, SOURCES, open_source
 
 OPENERS = {"jtop": (jtop, "Jtop"), "nvml": (nvml, "Nvml"), "rapl": (rapl, "Rapl")}
 

@@ -51,12 +51,11 @@ for options in "" --no-early-exit "--batch 4"; do
     "$HOST/python" tests/arm64/check.py compare build/here.jsonl build/there.jsonl 1e-4
 done
 $bin/tlee-bench $BUNDLE "${CLIPS[@]}" --rounds 3 --block 0.3 --cold 1 --sustained 1 --json build/old.json
+"$HOST/tlee-report" build/old.json
 
 bin=build/python36-numpy1.13/bin
 unit_tests $bin
 $bin/tlee-info $BUNDLE
-$bin/tlee-bench $BUNDLE --estimate jetson-nano
-$bin/tlee-bench --show build/old.json
 status=0
 $bin/tlee-doctor $BUNDLE || status=$?
 [ $status = 1 ] || { echo "test-device: tlee-doctor should miss ONNX Runtime" >&2; exit 1; }

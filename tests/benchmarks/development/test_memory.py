@@ -48,11 +48,11 @@ def test_samples_are_printed_drawn_and_written(small_bundle, clip, tmp_path, bat
 def test_two_thirds_are_with_exits_and_clips_take_turns(small_bundle):
     with Recognizer.load(small_bundle, threads=1) as recognizer:
         first, second = (Leaking(recognizer, list) for _ in range(2))
-        memory.measure([first, second], CLIPS, 40)
+        memory.memory_over_runs([first, second], CLIPS, 40)
         assert [len(one.kept) for one in (first, second)] == [34 + 27, 16 + 13]  # of 50 and of 40
     with BatchRecognizer.load(small_bundle, 2, threads=1) as recognizer:
         first, second = (Leaking(recognizer, list) for _ in range(2))
-        memory.measure([first, second], CLIPS, 48, batch=2)
+        memory.memory_over_runs([first, second], CLIPS, 48, batch=2)
         assert [len(one.kept) for one in (first, second)] == [5 + 4, 2 + 2]  # calls, of 8 clips each
 
 
@@ -77,8 +77,8 @@ def test_a_recogniser_that_keeps_memory_is_found(monkeypatch, size):
 
     monkeypatch.setattr(memory, "resident", resident)
     leaking, sound = Leaking(Recognizer(), object), Recognizer()
-    assert memory.measure([sound, sound], CLIPS, 400).growth == 0
-    found = memory.measure([leaking, leaking], CLIPS, 400)
+    assert memory.memory_over_runs([sound, sound], CLIPS, 400).growth == 0
+    found = memory.memory_over_runs([leaking, leaking], CLIPS, 400)
     assert not found.flat and found.growth == pytest.approx(1000 * size / 2**20, rel=0.01)
 
 
@@ -93,9 +93,9 @@ def test_resident_memory_is_what_linux_says(monkeypatch):
 @pytest.mark.parametrize("size", [4_096, 2**18])
 def test_a_recogniser_that_keeps_real_memory_is_found(small_bundle, size):
     with Recognizer.load(small_bundle, threads=1) as recognizer:
-        sound = memory.measure([recognizer, recognizer], CLIPS, 400)
+        sound = memory.memory_over_runs([recognizer, recognizer], CLIPS, 400)
         leaking = Leaking(recognizer, lambda: resident_block(size))
-        found = memory.measure([leaking, leaking], CLIPS, 400)
+        found = memory.memory_over_runs([leaking, leaking], CLIPS, 400)
     assert sound.flat and not found.flat and found.growth == pytest.approx(1000 * size / 2**20, rel=0.3)
 
 
@@ -103,7 +103,7 @@ def test_a_recogniser_that_keeps_files_open_is_found(small_bundle, monkeypatch):
     monkeypatch.setattr(memory, "PATIENCE", 0.05)
     with Recognizer.load(small_bundle, threads=1) as recognizer:
         leaking = Leaking(recognizer, lambda: os.open(os.devnull, os.O_RDONLY))
-        found = memory.measure([recognizer, leaking], CLIPS, 30)
+        found = memory.memory_over_runs([recognizer, leaking], CLIPS, 30)
     assert found.left == 10 and not found.flat
     for descriptor in leaking.kept:
         os.close(descriptor)

@@ -28,7 +28,7 @@ def measured(tmp_path):
         else:
             importlib.import_module(module).command(given)
         content = json.loads((tmp_path / "x.json").read_text())
-        assert content["benchmark"] == script and content["machine"]["processor"]
+        assert content["benchmark"] == script and content["machine"]["device"]
         for line in content["results"]:
             assert all(numbers["median"] > 0 for numbers in line["parts"].values())
         return content
@@ -128,7 +128,7 @@ def test_a_decision_costs_what_is_neither_inference_nor_the_measuring_of_it(spen
     monkeypatch.setattr(Chain, "load", slow)
     monkeypatch.setattr(decision.TimedSession, "run_with_iobinding", long)
     monkeypatch.setattr(decision, "OnnxBackend", lambda *a, shared_pool, **options: OnnxBackend(*a, **options))
-    cost = decision.measure(Bundle.open(small_bundle), FUSED, 2, 1)
+    cost = decision.time_decisions(Bundle.open(small_bundle), FUSED, 2, 1)
     assert cost.frame == pytest.approx([(4 * 30 + 1) / 10] * 2)  # four frames, ten decisions
     assert cost.decision == pytest.approx(cost.frame, abs=0.3)
     assert cost.inference == pytest.approx([2e6] * 2, rel=1e-5)  # a split and an exit

@@ -102,7 +102,7 @@ def test_a_report_does_not_differ_from_itself(full):
     assert all(row["ratio"]["value"] == pytest.approx(1) for row in found["rows"])
     assert (found["format"], found["program"], found["margin"], found["level"]) == (
         1,
-        "tlee-bench --compare",
+        "tlee-report",
         0.03,
         0.95,
     )

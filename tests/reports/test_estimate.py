@@ -10,7 +10,6 @@ from tlee.benchmarks.development import published
 from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.reports import estimate, fit
-from tlee.runtime.results import Frame, Result
 
 FITTED = ["jetson-nano", "tx2", "agx-xavier"]
 
@@ -160,9 +159,7 @@ def test_a_board_without_figures_says_whose_factors_it_borrows(bundle):
 def test_a_video_is_the_sum_of_the_splits_and_exits_that_ran(bundle):
     estimated = estimate.estimate(bundle, "jetson-nano")
     t = estimated.milliseconds
-    frames = [Frame(0, 1, "", 0.5, 1.0), Frame(3, 0, "", 0.9, 1.0)]
-    result = Result("a", "b", 0, 0.9, 1, 0, "", frames, 1, 0.1, 2.0)
-    videos = {v.what: v for v in estimate.video_milliseconds(bundle, estimated, [result])}
+    videos = {v.what: v for v in estimate.video_milliseconds(bundle, estimated, [[1, 0]])}
     count = bundle.frames.length
     assert videos["no exit"].milliseconds == pytest.approx(
         count * (t["split0"] + t["split1"] + t["split2"] + t["exit2"])
@@ -175,3 +172,27 @@ def test_a_video_is_the_sum_of_the_splits_and_exits_that_ran(bundle):
 def test_the_json_is_plain_and_says_that_it_is_an_estimate(bundle):
     content = json.loads(json.dumps(estimate.estimate(bundle, "agx-xavier").as_json()))
     assert content["estimate"] is True and content["board"] == "agx-xavier" and content["sources"]
+
+
+def test_exits_are_those_of_results_of_tlee_run(bundle, tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"frames": [{"exit_layer": 1}, {"exit_layer": 0}]}\n{"frames": [{"exit_layer": 2}]}\n')
+    assert estimate.read_exits(str(path), bundle) == [[1, 0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "line 2 is not a result of tlee-run"),
+        ("[]", "line 2 is not a result of tlee-run"),
+        ('{"frames": 3}', "line 2 is not a result of tlee-run"),
+        ('{"frames": []}', "line 2 names exits that small does not have"),
+        ('{"frames": [{"exit_layer": 3}]}', "line 2 names exits that small does not have"),
+        ('{"frames": [{"exit_layer": "0"}]}', "line 2 names exits that small does not have"),
+    ],
+)
+def test_results_that_are_none_are_refused_in_one_line(bundle, tmp_path, line, problem):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"frames": [{"exit_layer": 1}]}\n' + line)
+    with pytest.raises(UsageError, match=problem):
+        estimate.read_exits(str(path), bundle)
