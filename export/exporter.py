@@ -15,9 +15,10 @@ import torch
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle, BundleWriter, exit_costs, fused_exit_segments, write_bundle
+from tlee.bundle import Bundle, exit_costs, fused_exit_segments
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
+from tlee.export.bundle_writer import BundleWriter, write_bundle
 from tlee.export.fused_exits import compose
 from tlee.export.half import halves
 from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
