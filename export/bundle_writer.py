@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from tlee.bundle import FORMAT, MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import BundleError, UsageError, remedy_of, writing
 from tlee.export.folders import atomic_folder
 from tlee.files import sha256, write_json
 from tlee.locks import write_lock
-from tlee.manifest import DEVICE_FOLDERS, check_manifest
+from tlee.manifest import DEVICE_FOLDERS, FORMAT, MANIFEST, check_manifest
 from tlee.replacing import link_or_copy
 
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle, exit_costs, fused_exit_segments
+from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
 from tlee.export.bundle_writer import BundleWriter, write_bundle
@@ -25,6 +25,7 @@ from tlee.export.segments import SegmentModule, count_macs, count_parameters, co
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256_of
+from tlee.manifest import exit_costs, fused_exit_segments
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee

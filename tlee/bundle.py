@@ -16,32 +16,10 @@ from tlee.files import sha256, sha256_of_stream
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
 from tlee.locks import PATIENCE, OpenFolder, is_temporary
-from tlee.manifest import (
-    DEVICE_FOLDERS,
-    EXPORT_AGAIN,
-    FORMAT,
-    FP32_ONLY,
-    MANIFEST,
-    check_manifest,
-    exit_costs,
-    fused_exit_segments,
-    graph_files,
-    load_manifest,
-)
+from tlee.manifest import DEVICE_FOLDERS, EXPORT_AGAIN, MANIFEST, check_manifest, graph_files, load_manifest
 from tlee.policy import Thresholds
 from tlee.reading import MB, is_name, open_plain
 from tlee.replacing import is_being_replaced, wait_for_replacement
-
-__all__ = [  # with what of the manifest others need
-    "FP32_ONLY",
-    "EXPORT_AGAIN",
-    "FORMAT",
-    "MANIFEST",
-    "Bundle",
-    "Segment",
-    "exit_costs",
-    "fused_exit_segments",
-]
 
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
 HOW_TO_MAKE = {"fp16": "make it with tlee-export --variants fp16", "int8": "make it with tlee-calibrate"}

@@ -18,7 +18,7 @@ import onnx
 from tqdm import tqdm
 
 from tlee.activations import Activations
-from tlee.bundle import FP32_ONLY, Bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.fused_exits import FusedExitVariant, cache_of, clips_to_record, fused_exit_variants
 from tlee.calibration.int8.measure import Answered, Measured, measure
@@ -30,6 +30,7 @@ from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, BundleError, UsageError
 from tlee.export.activations import add_activations, deviation, record
 from tlee.export.bundle_writer import amend_bundle
 from tlee.locks import remove, temporary_folder, write_lock
+from tlee.manifest import FP32_ONLY
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.onnx_session import import_onnxruntime

@@ -15,10 +15,11 @@ from helpers.mutations import as_json, mutations, of_bytes, of_value
 
 import tlee.export.folders
 import tlee.locks
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import TleeError, UsageError
 from tlee.export.bundle_writer import amend_bundle, write_bundle
 from tlee.info import describe
+from tlee.manifest import MANIFEST
 from tlee.reading import read_json
 from tlee.runtime import Recognizer
 
