@@ -1,7 +1,7 @@
 """Whether an ONNX graph is one that an export writes.
 
-Other graphs can name other files, never end, or take all memory, and a bundle may come from an attacker. Nothing is run,
-and weights are not read: only their sizes count.
+Other graphs can name other files, never end, or take all memory, and a bundle may come from an attacker. Nothing is
+run, and weights are not read: only their sizes count.
 """
 
 import functools

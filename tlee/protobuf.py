@@ -53,8 +53,8 @@ def read_number(data: Any, at: int) -> Tuple[int, int]:
 
 
 class Message:
-    """The fields of a message: those with tags in `single` may be there once, those in `several` any number of times, in
-    the order of their numbers, as all programs write them.
+    """The fields of a message: those with tags in `single` may be there once, those in `several` any number of times,
+    in the order of their numbers, as all programs write them.
 
     Raises:
         GraphError: it is cut off, or holds other fields; calls the message `what`.
