@@ -56,7 +56,7 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
     if not videos:
         return cli.INPUT_FAILED
     status = cli.StatusLine()
-    bench = Bench(bundle, _choice(options), videos, _plan(options), status.show)
+    bench = Bench(bundle, BackendConfig.from_options(options), videos, _plan(options), status.show)
     try:
         report = bench.run()
     finally:
@@ -107,11 +107,6 @@ def _readable(video: Video, bundle: Bundle) -> bool:
         cli.report(PROGRAM, error)
         return False
     return True
-
-
-def _choice(options: argparse.Namespace) -> BackendConfig:
-    common = (options.backend, options.exit_graphs, options.precision or "fp32", options.engine_dir, options.threads)
-    return BackendConfig(*common, shared_pool=True)  # this process is ours
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlee.data.labelled.listing import Entry, Listing, split_listing
-from tlee.data.labelled.loader import Clips, readable_batches
+from tlee.data.labelled.loader import ClipDataset, readable_batches
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.evaluate import fitted
 from tlee.frames import FrameSpec
@@ -104,7 +104,7 @@ class VideoReader:
                 yield entry, frames
 
     def _read(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
-        clips = Clips(listing, self._spec)
+        clips = ClipDataset(listing, self._spec)
         for numbers, frames in readable_batches(clips, self.unreadable, workers=self._workers, task=task):
             yield from zip((listing.entries[i] for i in numbers), frames.numpy())
 

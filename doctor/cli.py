@@ -3,17 +3,23 @@
 import argparse
 import shutil
 import textwrap
-from typing import List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
 from tlee import cli
-from tlee.doctor.checks import findings
+from tlee.doctor import libraries, system
 from tlee.doctor.finding import MUST, OK, Finding
-from tlee.doctor.libraries import backends
-from tlee.doctor.machine import read
+from tlee.doctor.machine import Machine, read
 from tlee.errors import BundleError
 
 PROGRAM = "tlee-doctor"
 NARROW = 60  # columns; with less a table is no help
+CHECKS: List[Callable[[Machine], Optional[Finding]]] = [
+    *(system.board, system.system, system.python, system.tlee, system.groups),
+    *(libraries.numpy, libraries.opencv, libraries.cuda),
+    *(libraries.tensorrt, libraries.onnxruntime, libraries.engines),
+    *(system.memory, system.swap, system.disk, system.power),
+    *(system.camera, system.jtop, system.docker),
+]
 
 
 def command(arguments: Optional[List[str]], root: str = "/") -> int:
@@ -32,13 +38,18 @@ def command(arguments: Optional[List[str]], root: str = "/") -> int:
     unreadable = machine.libraries.get("engines", {}).get("unreadable")
     if unreadable:
         raise BundleError(*unreadable)
-    found, runs = findings(machine), backends(machine)
+    found, runs = findings(machine), libraries.backends(machine)
     if options.json:
         shown = [dict(finding._asdict()) for finding in found]
         cli.print_json({"findings": shown, "backends": runs})
     else:
         cli.show(*lines(found, runs, shutil.get_terminal_size((100, 24)).columns))
     return cli.INPUT_FAILED if any(finding.severity in MUST for finding in found) else cli.OK
+
+
+def findings(machine: Machine) -> List[Finding]:
+    """All checks of a machine, a cause before what follows from it."""
+    return [found for found in (check(machine) for check in CHECKS) if found]
 
 
 def lines(found: Sequence[Finding], runs: Sequence[str], columns: int) -> List[str]:
@@ -54,7 +65,7 @@ def lines(found: Sequence[Finding], runs: Sequence[str], columns: int) -> List[s
     must = sum(finding.severity in MUST for finding in found)
     advice = sum(finding.severity != OK for finding in found) - must
     summary = f"{must} to be fixed, {advice} to be improved" if must + advice else "nothing to be fixed"
-    return shown + ["", "tlee-run computes here on: {}".format(", ".join(runs) or "nothing"), summary]
+    return shown + ["", "tlee-run computes here on: " + (", ".join(runs) or "nothing"), summary]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""What a check finds."""
 
 from typing import NamedTuple
 

@@ -4,7 +4,7 @@ As in system.py, pure functions of a `Machine` that name a cause once.
 """
 
 import re
-from typing import Iterator, List, Tuple
+from typing import List, Optional, Tuple
 
 from tlee.doctor.finding import ADVICE, MISSING, OK, WRONG, Finding, pip
 from tlee.doctor.machine import Machine, from_system
@@ -18,47 +18,44 @@ PIP_OPENCV = "opencv-python opencv-python-headless opencv-contrib-python opencv-
 SIGILL = 4
 
 
-def numpy(machine: Machine) -> Iterator[Finding]:
+def numpy(machine: Machine) -> Optional[Finding]:
     found = machine.libraries["numpy"]
     if found.get("signal") == SIGILL:
         text = found["problem"] + ": its OpenBLAS takes this processor for another"
-        yield Finding(WRONG, "NumPy", text, "echo 'export OPENBLAS_CORETYPE=ARMV8' >> ~/.bashrc && . ~/.bashrc")
-    elif found.get("missing") and machine.jetson:
-        yield from _broken(machine, "NumPy", found, "sudo apt install python3-numpy")
-    elif "problem" in found:
-        which = "'numpy<2'" if machine.jetson else "numpy"
-        yield from _broken(machine, "NumPy", found, _install(machine, found, which))
-    elif _new_numpy(machine):
+        return Finding(WRONG, "NumPy", text, "echo 'export OPENBLAS_CORETYPE=ARMV8' >> ~/.bashrc && . ~/.bashrc")
+    if "problem" in found:
+        command = _install(machine, found, "'numpy<2'" if machine.jetson else "numpy")
+        if machine.jetson and found.get("missing"):
+            command = "sudo apt install python3-numpy"
+        return _broken(machine, "NumPy", found, command)
+    if _new_numpy(machine):
         text = found["version"] + "; JetPack's OpenCV is made for NumPy 1"
-        yield Finding(WRONG, "NumPy", text, pip(machine, "install 'numpy<2'"))
-    else:
-        yield Finding(OK, "NumPy", found["version"])
+        return Finding(WRONG, "NumPy", text, pip(machine, "install 'numpy<2'"))
+    return Finding(OK, "NumPy", found["version"])
 
 
-def opencv(machine: Machine) -> Iterator[Finding]:
+def opencv(machine: Machine) -> Optional[Finding]:
     found, packaged = machine.libraries["cv2"], "libopencv-python" in machine.packages
-    apt = "sudo apt install {}".format("--reinstall libopencv-python" if packaged else "nvidia-opencv")
+    apt = "sudo apt install " + ("--reinstall libopencv-python" if packaged else "nvidia-opencv")
     restore = pip(machine, "uninstall -y " + PIP_OPENCV) + ("" if packaged else " && " + apt)
     if "problem" in found:
         install = apt if found.get("missing") else restore
         if not machine.jetson:
             install = _install(machine, found, "opencv-python-headless")
-        yield from _broken(machine, "OpenCV", found, install)
-    elif machine.jetson and not found["gstreamer"]:
-        text = "{version} without GStreamer ({file}): csi:// cameras cannot be read".format(**found)
-        yield Finding(ADVICE, "OpenCV", text, apt if from_system(found["file"]) else restore)
-    else:
-        text = "{}, {} GStreamer".format(found["version"], "with" if found["gstreamer"] else "without")
-        yield Finding(OK, "OpenCV", text)
+        return _broken(machine, "OpenCV", found, install)
+    if machine.jetson and not found["gstreamer"]:
+        text = f"{found['version']} without GStreamer ({found['file']}): csi:// cameras cannot be read"
+        return Finding(ADVICE, "OpenCV", text, apt if from_system(found["file"]) else restore)
+    return Finding(OK, "OpenCV", f"{found['version']}, {'with' if found['gstreamer'] else 'without'} GStreamer")
 
 
-def cuda(machine: Machine) -> Iterator[Finding]:
+def cuda(machine: Machine) -> Optional[Finding]:
     found = machine.libraries["cuda"]
     parts = ["toolkit " + machine.cuda] if machine.cuda else []
     parts += ["driver " + machine.driver] if machine.driver else []
     severity, command = OK, ""
     if "problem" not in found:
-        parts.append("{gpu} through {through}, compute capability {capability}".format(**found))
+        parts.append(f"{found['gpu']} through {found['through']}, compute capability {found['capability']}")
         parts += [("no fast " if found["capability"] in slow else "fast ") + name for name, slow in NO_FAST.items()]
     elif not machine.jetson and not machine.driver:
         parts.append("no driver of NVIDIA's, so no GPU")
@@ -67,79 +64,71 @@ def cuda(machine: Machine) -> Iterator[Finding]:
         if machine.jetson or "problem" not in machine.libraries["tensorrt"]:
             severity, command = MISSING, _install_binding(machine, "")
     elif _follows(machine, found):
-        return
+        return None
     elif found.get("library"):
         severity, command = WRONG, _install_binding(machine, "--force-reinstall --no-deps --no-cache-dir ")
         parts.append(found["problem"])
     elif lacks(machine, "video"):
-        return
+        return None
     else:
         severity, command = WRONG, "sudo tegrastats" if machine.jetson else "nvidia-smi"
-        parts.append("{}: see whether the GPU is there".format(found["problem"]))
-    yield Finding(severity, "CUDA", ", ".join(parts), command)
+        parts.append(found["problem"] + ": see whether the GPU is there")
+    return Finding(severity, "CUDA", ", ".join(parts), command)
 
 
-def tensorrt(machine: Machine) -> Iterator[Finding]:
+def tensorrt(machine: Machine) -> Optional[Finding]:
     found, packages = machine.libraries["tensorrt"], machine.packages
-    library = packages.get("libnvinfer8") or packages.get("libnvinfer10") or ""
+    text = "; ".join([found.get("version", "")] + found.get("notes", []))
     if not machine.jetson:
-        yield from _tensorrt_of_pc(machine, found)
-    elif "problem" in found:
-        text, names = found["problem"], "--reinstall tensorrt python3-libnvinfer"
+        if found.get("missing"):
+            return Finding(OK, "TensorRT", "not installed; not needed where ONNX Runtime computes")
+        if "problem" in found:
+            return _broken(machine, "TensorRT", found, _install(machine, found, "tensorrt"))
+        if "unsupported" in found:
+            text += "; supported are 8.2 to 8.6, and 10.1 and later"
+            return Finding(WRONG, "TensorRT", text, pip(machine, "install 'tensorrt>=10.1'"))
+        return Finding(OK, "TensorRT", text)
+    library = packages.get("libnvinfer8") or packages.get("libnvinfer10") or ""
+    if "problem" in found:
+        problem, names = found["problem"], "--reinstall tensorrt python3-libnvinfer"
         if found.get("missing") and not library:
-            text, names = "not installed", "tensorrt python3-libnvinfer"
+            problem, names = "not installed", "tensorrt python3-libnvinfer"
         elif found.get("missing") and "python3-libnvinfer" not in packages:
-            text, names = f"{library} without its bindings for Python", "python3-libnvinfer"
-        yield from _broken(machine, "TensorRT", dict(found, problem=text), "sudo apt install " + names)
-    elif (library and _release(library) != _release(found["version"])) or numbers(found["version"]) >= (11, 0):
-        text = "{version} ({file}) instead of JetPack's {}; JetPack needs its own".format(library, **found)
+            problem, names = f"{library} without its bindings for Python", "python3-libnvinfer"
+        return _broken(machine, "TensorRT", dict(found, problem=problem), "sudo apt install " + names)
+    if (library and _release(library) != _release(found["version"])) or numbers(found["version"]) >= (11, 0):
+        text = f"{found['version']} ({found['file']}) instead of JetPack's {library}; JetPack needs its own"
         ours = pip(machine, "freeze | cut -d= -f1 | grep -i ^tensorrt | xargs -r ") + pip(machine, "uninstall -y")
-        yield Finding(WRONG, "TensorRT", text, ours)
-    elif "unsupported" not in found:
-        yield Finding(OK, "TensorRT", "; ".join([found["version"]] + found["notes"]))
-    elif all(finding.severity != WRONG for finding in system(machine)):
-        yield Finding(WRONG, "TensorRT", found["unsupported"], ANEW)
+        return Finding(WRONG, "TensorRT", text, ours)
+    if "unsupported" not in found:
+        return Finding(OK, "TensorRT", text)
+    return None if system(machine).severity == WRONG else Finding(WRONG, "TensorRT", found["unsupported"], ANEW)
 
 
-def _tensorrt_of_pc(machine: Machine, found: Found) -> Iterator[Finding]:
-    if found.get("missing"):
-        yield Finding(OK, "TensorRT", "not installed; not needed where ONNX Runtime computes")
-    elif "problem" in found:
-        yield from _broken(machine, "TensorRT", found, _install(machine, found, "tensorrt"))
-    elif "unsupported" in found:
-        text = found["version"] + "; supported are 8.2 to 8.6, and 10.1 and later"
-        yield Finding(WRONG, "TensorRT", text, pip(machine, "install 'tensorrt>=10.1'"))
-    else:
-        yield Finding(OK, "TensorRT", "; ".join([found["version"]] + found["notes"]))
+def onnxruntime(machine: Machine) -> Optional[Finding]:
+    found = machine.libraries["onnxruntime"]
+    if "problem" in found:
+        if machine.jetson or runs_tensorrt(machine):  # what a Jetson lacks otherwise is TensorRT, and that is said
+            return Finding(OK, "ONNX Runtime", found["problem"] + "; engines do not need it")
+        return _broken(machine, "ONNX Runtime", found, _install(machine, found, "onnxruntime"))
+    shown = [name for name in ("Tensorrt", "CUDA", "CPU") if name + "ExecutionProvider" in found["providers"]]
+    text = f"{found['version']}, computes on {', '.join(shown)}"
+    if machine.driver and not machine.jetson and backends(machine) == ["CPU (ONNX Runtime)"]:
+        other = pip(machine, "uninstall -y onnxruntime") + " && " + pip(machine, "install onnxruntime-gpu")
+        return Finding(ADVICE, "ONNX Runtime", text + ", not on the GPU that is here", other)
+    return Finding(OK, "ONNX Runtime", text)
 
 
-def onnxruntime(machine: Machine) -> Iterator[Finding]:
-    found, cpu_alone = machine.libraries["onnxruntime"], ["CPU (ONNX Runtime)"]
-    if "problem" not in found:
-        shown = [name for name in ("Tensorrt", "CUDA", "CPU") if name + "ExecutionProvider" in found["providers"]]
-        text = "{}, computes on {}".format(found["version"], ", ".join(shown))
-        if machine.driver and not machine.jetson and backends(machine) == cpu_alone:
-            other = pip(machine, "uninstall -y onnxruntime") + " && " + pip(machine, "install onnxruntime-gpu")
-            yield Finding(ADVICE, "ONNX Runtime", text + ", not on the GPU that is here", other)
-        else:
-            yield Finding(OK, "ONNX Runtime", text)
-    elif machine.jetson or runs_tensorrt(machine):  # what a Jetson lacks otherwise is TensorRT, and that is said
-        yield Finding(OK, "ONNX Runtime", found["problem"] + "; engines do not need it")
-    else:
-        yield from _broken(machine, "ONNX Runtime", found, _install(machine, found, "onnxruntime"))
-
-
-def engines(machine: Machine) -> Iterator[Finding]:
+def engines(machine: Machine) -> Optional[Finding]:
     found = machine.libraries.get("engines")
     if found is None:
-        return
+        return None
     if "problem" in found:
-        yield Finding(OK, "engines", "none can run here ({})".format(found["problem"]))
-        return
-    counts = [f"{count} {state}" for state, count in sorted(found["states"].items())]
-    ready = set(found["states"]) == {"ready"}
-    command = "" if ready else "tlee-build {}".format(found["bundle"])
-    yield Finding(OK if ready else ADVICE, "engines", ", ".join(counts) or "none in this bundle", command)
+        return Finding(OK, "engines", f"none can run here ({found['problem']})")
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(found["states"].items()))
+    if set(found["states"]) == {"ready"}:
+        return Finding(OK, "engines", counts)
+    return Finding(ADVICE, "engines", counts or "none in this bundle", "tlee-build " + found["bundle"])
 
 
 def backends(machine: Machine) -> List[str]:
@@ -156,15 +145,17 @@ def runs_tensorrt(machine: Machine) -> bool:
     return not {"problem", "unsupported"} & set(found) and "problem" not in machine.libraries["cuda"]
 
 
-def _broken(machine: Machine, subject: str, found: Found, command: str) -> Iterator[Finding]:
+def _broken(machine: Machine, subject: str, found: Found, command: str) -> Optional[Finding]:
     """A library that is not there or cannot be imported, unless another finding says why."""
-    if not _follows(machine, found):
-        yield Finding(MISSING if found.get("missing") else WRONG, subject, found["problem"], command)
+    if _follows(machine, found):
+        return None
+    return Finding(MISSING if found.get("missing") else WRONG, subject, found["problem"], command)
 
 
 def _install(machine: Machine, found: Found, package: str) -> str:
     """A command that installs a package, or a broken one again."""
-    return pip(machine, "install {}{}".format("" if found.get("missing") else "--force-reinstall --no-deps ", package))
+    again = "" if found.get("missing") else "--force-reinstall --no-deps "
+    return pip(machine, f"install {again}{package}")
 
 
 def _follows(machine: Machine, found: Found) -> bool:

@@ -1,4 +1,4 @@
-"""Reads a machine: its files, and through tlee.doctor.probe what its Python libraries say. Judges nothing."""
+"""Reads a machine: its files, and through tlee.doctor.probe its Python libraries. Judges nothing."""
 
 import getpass
 import glob
@@ -25,67 +25,14 @@ UNIT = "etc/systemd/system/jtop.service"
 
 
 class Python(NamedTuple):
-    """venv: its folder, None for a system's Python; sees_system: Debian's modules can be imported."""
-
     version: str
     executable: str
-    venv: Optional[str]
-    sees_system: bool
-
-
-class User(NamedTuple):
-    """groups: of this process; enrolled: those that the system would give a new login."""
-
-    id: int
-    name: str
-    groups: List[str]
-    enrolled: List[str]
-
-
-class Memory(NamedTuple):
-    """Bytes; swap on disk, and zram, which is compressed memory itself."""
-
-    total: int
-    available: int
-    swap: int
-    zram: int
-
-
-class Power(NamedTuple):
-    """modes: names by nvpmodel's numbers; mode: the number now; locked: the GPU's clock is fixed."""
-
-    modes: Dict[int, str]
-    mode: Optional[int]
-    locked: bool
-
-
-class Jtop(NamedTuple):
-    """version: of the jetson-stats that the service is started from, nothing where it is not known."""
-
-    installed: bool
-    version: str
-    running: bool
-
-
-class Docker(NamedTuple):
-    """binary: NVIDIA's runtime is on the disk; registered: Docker knows it."""
-
-    installed: bool
-    binary: bool
-    registered: bool
+    venv: Optional[str]  # its folder, None for a system's Python
+    sees_system: bool  # Debian's modules can be imported
 
 
 class Machine(NamedTuple):
-    """What a machine is. See the types of its parts; of libraries see `tlee.doctor.probe`.
-
-    Attributes:
-        driver: release of NVIDIA's driver; on a Jetson it comes with L4T.
-        compiler: nvcc is there.
-        folder, free: where this was started, and bytes free there.
-        camera_service: "running", "stopped", or nothing where NVIDIA's camera service is not installed.
-        scripts: the folder of this Python's commands.
-        commands: tlee's by name, with the path that a shell finds, None where it finds none.
-    """
+    """What a machine has; memory in bytes, releases as text that is empty where they are not known."""
 
     name: str
     architecture: str
@@ -93,23 +40,35 @@ class Machine(NamedTuple):
     container: bool
     l4t: str
     system: str
-    packages: Dict[str, str]
-    cuda: str
-    compiler: bool
-    driver: str
+    packages: Dict[str, str]  # releases by name
+    cuda: str  # release of the toolkit
+    compiler: bool  # nvcc is there
+    driver: str  # release of NVIDIA's; on a Jetson it comes with L4T
     python: Python
-    user: User
-    memory: Memory
-    folder: str
-    free: int
-    power: Power
+    user_id: int
+    user: str
+    groups: List[str]  # of this process
+    login_groups: List[str]  # that a new login would be in
+    memory: int
+    available: int
+    swap: int  # on disk
+    zram: int  # swap in compressed memory
+    folder: str  # where this was started
+    free: int  # on its disk
+    power_modes: Dict[int, str]  # names by nvpmodel's numbers
+    power_mode: Optional[int]
+    clocks_locked: bool  # the GPU's
     cameras: List[str]
-    camera_service: str
-    jtop: Jtop
-    docker: Docker
+    camera_service: str  # NVIDIA's: "running", "stopped", or empty where it is not installed
+    jtop_installed: bool  # its service
+    jtop_version: str  # of the jetson-stats that the service is started from
+    jtop_running: bool
+    docker: bool
+    docker_runtime: bool  # NVIDIA's is on the disk
+    docker_knows_runtime: bool
     tlee: str
-    scripts: str
-    commands: Dict[str, Optional[str]]
+    scripts: str  # the folder of this Python's commands
+    commands: Dict[str, Optional[str]]  # tlee's there, with the path that a shell finds
     libraries: Dict[str, probe.Found]
 
 
@@ -125,34 +84,35 @@ def read(root: str = "/", bundle: Optional[str] = None, environment: Optional[Ma
     jetson = bool(release) or "Jetson" in model or "nvidia,tegra" in board.read("proc/device-tree/compatible", root)
     names = [[name] for name in LIBRARIES] + ([["jtop"]] if jetson else [])
     names += [["engines", os.path.abspath(bundle)]] if bundle else []
-    named = re.search('^PRETTY_NAME="?([^"\n]+)', board.read("etc/os-release", root), re.MULTILINE)
-    driver = re.search(r"Kernel Module.*? (\d+\.[\d.]+)", board.read("proc/driver/nvidia/version", root))
     folder, scripts = os.getcwd(), sysconfig.get_path("scripts")
+    commands = sorted(os.path.basename(path) for path in glob.glob(os.path.join(scripts, "tlee-*")))
     return Machine(
         name=model,
         architecture=platform.machine(),
         jetson=jetson,
         container=_there(root, ".dockerenv"),
         l4t=release,
-        system=named.group(1) if named else "unknown system",
+        system=_found('^PRETTY_NAME="?([^"\n]+)', board.read("etc/os-release", root)) or "unknown system",
         packages=board.packages(PACKAGES, root),
         cuda=_toolkit(root),
         compiler=_there(root, "usr/local/cuda/bin/nvcc"),
-        driver=driver.group(1) if driver else "",
+        driver=_found(r"Kernel Module.*? (\d+\.[\d.]+)", board.read("proc/driver/nvidia/version", root)),
         python=_python(),
-        user=_user(root),
-        memory=_memory(root),
         folder=folder,
         free=shutil.disk_usage(folder).free,
-        power=_power(root),
-        cameras=sorted("/" + os.path.relpath(path, root) for path in glob.glob(os.path.join(root, "dev/video*"))),
+        cameras=["/" + os.path.relpath(path, root) for path in _glob(root, "dev/video*")],
         camera_service=_camera_service(root),
-        jtop=_jtop(root),
-        docker=_docker(root),
+        docker=_there(root, "usr/bin/docker"),
+        docker_runtime=_there(root, "usr/bin/nvidia-container-runtime"),
+        docker_knows_runtime="nvidia" in _json("etc/docker/daemon.json", root, "runtimes"),
         tlee=tlee.__version__,
         scripts=scripts,
-        commands=_commands(scripts, values.get("PATH", "")),
+        commands={name: shutil.which(name, path=values.get("PATH", "")) for name in commands},
         libraries=probes.run_all(names, values),
+        **_user(root),
+        **_memory(root),
+        **_power(root),
+        **_jtop(root),
     )
 
 
@@ -165,13 +125,31 @@ def _there(root: str, path: str) -> bool:
     return os.path.lexists(os.path.join(root, path))
 
 
+def _glob(root: str, pattern: str) -> List[str]:
+    return sorted(glob.glob(os.path.join(root, pattern)))
+
+
+def _found(pattern: str, text: str) -> str:
+    """The first group of the pattern's first match; nothing where there is none."""
+    match = re.search(pattern, text, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def _json(path: str, root: str, *keys: str) -> Any:
+    """A value in a file of JSON, by its keys; nothing where there is none."""
+    try:
+        value = json.loads(board.read(path, root))
+        for key in keys:
+            value = value[key]
+        return value or ""
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def _toolkit(root: str) -> str:
     """Up to CUDA 10 "CUDA Version 10.2.300" in a text file, later JSON."""
-    text = board.read("usr/local/cuda/version.json", root)
-    try:
-        return str(json.loads(text)["cuda"]["version"])
-    except (ValueError, KeyError, TypeError):
-        return board.read("usr/local/cuda/version.txt", root).replace("CUDA Version", "").strip()
+    text = board.read("usr/local/cuda/version.txt", root).replace("CUDA Version", "").strip()
+    return str(_json("usr/local/cuda/version.json", root, "cuda", "version")) or text
 
 
 def _python() -> Python:
@@ -180,38 +158,41 @@ def _python() -> Python:
     return Python(platform.python_version(), sys.executable, venv, sees)
 
 
-def _user(root: str) -> User:
+def _user(root: str) -> Dict[str, Any]:
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a number without a name, as in many containers
         name = str(os.getuid())
-    ids, groups, enrolled = {os.getgid(), *os.getgroups()}, [], []
+    ids, groups, login_groups = {os.getgid(), *os.getgroups()}, [], []
     for line in board.read("etc/group", root).splitlines():
         group, _, number, members = (line.split(":") + [""] * 4)[:4]
         groups += [group] if number.isdigit() and int(number) in ids else []
-        enrolled += [group] if name in members.split(",") else []
-    return User(os.getuid(), name, groups, enrolled)
+        login_groups += [group] if name in members.split(",") else []
+    return {"user_id": os.getuid(), "user": name, "groups": groups, "login_groups": login_groups}
 
 
-def _memory(root: str) -> Memory:
+def _memory(root: str) -> Dict[str, Any]:
     kilobytes = dict(re.findall(r"^(\w+): +(\d+) kB", board.read("proc/meminfo", root), re.MULTILINE))
     total, available = (int(kilobytes.get(name, 0)) << 10 for name in ("MemTotal", "MemAvailable"))
     swaps = [line.split() for line in board.read("proc/swaps", root).splitlines()[1:]]
     sizes = [(swap[0].startswith("/dev/zram"), int(swap[2]) << 10) for swap in swaps if len(swap) > 2]
     disk, zram = (sum(size for compressed, size in sizes if compressed is kind) for kind in (False, True))
-    return Memory(total, available, disk, zram)
+    return {"memory": total, "available": available, "swap": disk, "zram": zram}
 
 
-def _power(root: str) -> Power:
+def _power(root: str) -> Dict[str, Any]:
     """nvpmodel itself asks for root on some releases; what it reads and writes does not."""
     text = board.read("etc/nvpmodel.conf", root)
     modes = re.findall(r"^< *POWER_MODEL +ID=(\d+) +NAME=(\S+)", text, re.MULTILINE)
     # "pmode:0002 fmode:quiet"; without it the board has started in its default.
-    now = re.search(r"pmode:(\d+)", board.read("var/lib/nvpmodel/status", root))
-    now = now or re.search(r"^< *PM_CONFIG +DEFAULT=(\d+)", text, re.MULTILINE)
+    now = _found(r"pmode:(\d+)", board.read("var/lib/nvpmodel/status", root))
+    now = now or _found(r"^< *PM_CONFIG +DEFAULT=(\d+)", text)
     clocks = [[board.read(name, path) for name in ("min_freq", "max_freq")] for path in _glob(root, GPU_CLOCKS)]
-    locked = any(least and least == most for least, most in clocks)
-    return Power({int(number): name for number, name in modes}, int(now.group(1)) if now else None, locked)
+    return {
+        "power_modes": {int(number): name for number, name in modes},
+        "power_mode": int(now) if now else None,
+        "clocks_locked": any(least and least == most for least, most in clocks),
+    }
 
 
 def _camera_service(root: str) -> str:
@@ -220,30 +201,10 @@ def _camera_service(root: str) -> str:
     return "running" if _there(root, "tmp/argus_socket") else "stopped"
 
 
-def _jtop(root: str) -> Jtop:
-    start = re.search(r"^ExecStart=/?(\S+)", board.read(UNIT, root), re.MULTILINE)
-    release = ""
-    if start:  # the package lies beside its command
-        prefix = os.path.dirname(os.path.dirname(start.group(1)))
+def _jtop(root: str) -> Dict[str, Any]:
+    start, release = _found(r"^ExecStart=/?(\S+)", board.read(UNIT, root)), ""
+    if start:  # the package lies next to its command
+        prefix = os.path.dirname(os.path.dirname(start))
         for path in _glob(root, os.path.join(prefix, "lib/python3*/*-packages/jetson_stats-*")):
             release = os.path.basename(path).split("-")[1].split(".dist")[0].split(".egg")[0]
-    return Jtop(bool(start), release, _there(root, SOCKET))
-
-
-def _docker(root: str) -> Docker:
-    try:
-        runtimes: Any = json.loads(board.read("etc/docker/daemon.json", root)).get("runtimes", {})
-    except (ValueError, AttributeError):
-        runtimes = {}
-    installed, binary = (_there(root, path) for path in ("usr/bin/docker", "usr/bin/nvidia-container-runtime"))
-    return Docker(installed, binary, "nvidia" in runtimes)
-
-
-def _commands(folder: str, path: str) -> Dict[str, Optional[str]]:
-    """Those that were installed beside this Python."""
-    names = sorted(os.path.basename(found) for found in glob.glob(os.path.join(folder, "tlee-*")))
-    return {name: shutil.which(name, path=path) for name in names}
-
-
-def _glob(root: str, pattern: str) -> List[str]:
-    return sorted(glob.glob(os.path.join(root, pattern)))
+    return {"jtop_installed": bool(start), "jtop_version": release, "jtop_running": _there(root, SOCKET)}

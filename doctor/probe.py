@@ -1,4 +1,4 @@
-"""Imports one library and says what it is: `python -m tlee.doctor.probe NAME [ARGUMENT]`, in a process of its own.
+"""Imports one library and describes it: `python -m tlee.doctor.probe NAME [ARGUMENT]`, in a process of its own.
 
 An import may crash, hang or find half of what it needs: all that becomes a finding. The last line of the output is
 JSON: what was found, or `problem`, with `missing` where the library is not installed.
@@ -9,13 +9,9 @@ import json
 import os
 import re
 import sys
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 Found = Dict[str, Any]
-
-
-def numpy() -> Found:
-    return _module("numpy")
 
 
 def cv2() -> Found:
@@ -26,10 +22,6 @@ def cv2() -> Found:
 def onnxruntime() -> Found:
     providers = importlib.import_module("onnxruntime").get_available_providers()
     return dict(_module("onnxruntime"), providers=providers)
-
-
-def jtop() -> Found:
-    return _module("jtop")
 
 
 def tensorrt() -> Found:
@@ -53,7 +45,7 @@ def cuda() -> Found:
             break
         except ImportError as error:
             if not _is_missing(error, name):
-                problems.append("{}: {}".format(name.split(".")[0], error))
+                problems.append(f"{name.split('.')[0]}: {error}")
     else:
         return {"problem": problems[0], "library": True} if problems else {"problem": "not installed", "missing": True}
     from tlee.engines.cuda import opened_cuda
@@ -68,16 +60,15 @@ def cuda() -> Found:
 
 
 def engines(bundle: str) -> Found:
-    """Of a bundle's own engines how many are in which state."""
+    """How many of a bundle's own engines are in which state."""
     from tlee.bundle import Bundle
     from tlee.engines.builder import find_machine
-    from tlee.engines.inventory import listed
+    from tlee.engines.inventory import find_all
     from tlee.errors import BundleError, TleeError
 
     try:
-        opened = Bundle.open(bundle)
-        machine = find_machine("tensorrt")
-        states = [one.state for one in listed(opened, os.path.join(bundle, "engines"), machine) if one.own]
+        found = find_all(Bundle.open(bundle), os.path.join(bundle, "engines"), find_machine("tensorrt"))
+        states = [engine.state for engine in found if engine.own]
     except BundleError as error:
         return {"unreadable": [error.subject, error.problem, error.remedy]}
     except TleeError as error:
@@ -95,10 +86,20 @@ def _is_missing(error: ImportError, name: str) -> bool:
     return isinstance(error, ModuleNotFoundError) and missing == name.split(".")[: len(missing)]
 
 
+PROBES: Dict[str, Callable[..., Found]] = {
+    "cv2": cv2,
+    "onnxruntime": onnxruntime,
+    "tensorrt": tensorrt,
+    "cuda": cuda,
+    "engines": engines,
+}
+
+
 def main() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see tlee.runtime.onnx_session.import_onnxruntime
     try:
-        found = globals()[sys.argv[1]](*sys.argv[2:])
+        probe = PROBES.get(sys.argv[1])
+        found = probe(*sys.argv[2:]) if probe else _module(sys.argv[1])
     except Exception as error:  # whatever a library throws at its import
         text = " ".join(str(error).split()) or repr(error)
         if isinstance(error, ImportError) and _is_missing(error, sys.argv[1]):

@@ -1,5 +1,5 @@
-"""Runs `tlee.doctor.probe` for libraries beside each other, and says what became of each. The probe itself imports
-little: it is started once for each library.
+"""Runs `tlee.doctor.probe` for several libraries concurrently. The probe itself imports little: it is started once for
+each library.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ PATIENCE = 60.0  # seconds: from a cold SD card TensorRT takes ten and more
 
 
 def run_all(names: List[List[str]], environment: Mapping[str, str], patience: float = PATIENCE) -> Dict[str, Found]:
-    """Probe libraries beside each other.
+    """Probe libraries concurrently.
 
     Args:
-        names: of the functions of `tlee.doctor.probe`, each with the arguments that it takes.
+        names: of the functions of `tlee.doctor.probe`, each with its arguments.
         environment: of the processes.
 
     Raises:
@@ -37,11 +37,12 @@ def run_all(names: List[List[str]], environment: Mapping[str, str], patience: fl
         started = []
         for name in names:
             said = opened.enter_context(tempfile.TemporaryFile())
-            said.write(b" " * ROOM)  # a disk that is full is told as such, and not as a library that says nothing
+            said.write(b" " * ROOM)  # a full disk is an error here, and not a library that says nothing
             said.seek(0)
             command = [sys.executable, "-m", "tlee.doctor.probe"] + name
             process = subprocess.Popen(command, stdout=said, stderr=said, env=values, cwd="/")
-            opened.callback(_end, process)
+            opened.callback(process.wait)
+            opened.callback(process.kill)  # no signal is sent to one that has ended
             started.append((name[0], said, process))
         for library, said, process in started:
             try:
@@ -53,20 +54,14 @@ def run_all(names: List[List[str]], environment: Mapping[str, str], patience: fl
     return found
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-
-
 def _result(status: int, said: str) -> Found:
-    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1]
-    if status == 0:
-        try:
-            found: Found = json.loads(last)
-        except ValueError:  # a part of it
-            raise UsageError(tempfile.gettempdir(), "no room for what is found", "make room") from None
-        return found
     if status < 0:
         return {"problem": f"its import crashes (signal {-status})", "signal": -status}
-    return {"problem": "its import failed: " + last[:200]}
+    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1]
+    if status != 0:
+        return {"problem": "its import failed: " + last[:200]}
+    try:
+        found: Found = json.loads(last)
+        return found
+    except ValueError:  # a part of it
+        raise UsageError(tempfile.gettempdir(), "no room for what is found", "make room") from None

@@ -4,7 +4,7 @@ Pure functions of a `Machine`. A cause is named once: what follows from it is no
 """
 
 import re
-from typing import Iterator, Tuple
+from typing import Optional, Tuple
 
 from tlee.doctor.finding import ADVICE, OK, WRONG, Finding, pip
 from tlee.doctor.machine import Machine
@@ -27,44 +27,43 @@ SWAP = (
 )
 
 
-def board(machine: Machine) -> Iterator[Finding]:
+def board(machine: Machine) -> Finding:
     place = ", in a container" if machine.container else ""
-    name = machine.name if machine.jetson else f"no Jetson: {machine.name}, {machine.architecture}"
-    needed = "" if machine.jetson else "; engines for a Jetson are built on that Jetson"
-    yield Finding(OK, "board", name + place + needed)
+    if machine.jetson:
+        return Finding(OK, "board", machine.name + place)
+    text = f"no Jetson: {machine.name}, {machine.architecture}{place}; engines for a Jetson are built on that Jetson"
+    return Finding(OK, "board", text)
 
 
-def system(machine: Machine) -> Iterator[Finding]:
+def system(machine: Machine) -> Finding:
     if not machine.jetson:
-        yield Finding(OK, "system", machine.system)
-        return
+        return Finding(OK, "system", machine.system)
     known, release = jetpack(machine.l4t), numbers(machine.l4t)
     # From its package, "4.6.1-b110", which boards that were given single packages do not have.
     name = re.split("[-+]", machine.packages.get("nvidia-jetpack", ""))[0] or (known.name if known else "unknown")
-    text = "JetPack {} (L4T {}), {}".format(name, machine.l4t or "unknown", machine.system)
+    text = f"JetPack {name} (L4T {machine.l4t or 'unknown'}), {machine.system}"
     if known:
-        yield Finding(OK, "system", text)
-    elif machine.l4t and release < OLDEST:
+        return Finding(OK, "system", text)
+    if machine.l4t and release < OLDEST:
         text += "; its TensorRT is older than 8.2, which came with JetPack 4.6.1 (L4T 32.7)"
-        yield Finding(WRONG, "system", text, UPDATE if release >= OVER_THE_AIR else ANEW)
-    else:
-        text += "; not known here: see whether engines can be built and pass their checks"
-        yield Finding(ADVICE, "system", text, "tlee-build NAME.tlee")
+        return Finding(WRONG, "system", text, UPDATE if release >= OVER_THE_AIR else ANEW)
+    text += "; not known here: see whether engines can be built and pass their checks"
+    return Finding(ADVICE, "system", text, "tlee-build NAME.tlee")
 
 
-def python(machine: Machine) -> Iterator[Finding]:
+def python(machine: Machine) -> Finding:
     found, known = machine.python, jetpack(machine.l4t)
     text = f"{found.version} ({found.executable})"
     if sees_jetpack(machine):
-        yield Finding(OK, "Python", text)
-    elif known and not fits(machine):
-        text += "; JetPack's TensorRT and OpenCV are for {}: make an environment with it, then install tlee there"
-        command = "/usr/bin/python{} -m venv --system-site-packages ~/tlee-env"
-        yield Finding(WRONG, "Python", text.format(known.python), command.format(known.python))
-    else:
-        text += ", in a virtual environment without --system-site-packages: JetPack's TensorRT and OpenCV are hidden"
-        command = "sed -i 's/^include-system-site-packages.*/include-system-site-packages = true/' {}/pyvenv.cfg"
-        yield Finding(WRONG, "Python", text, command.format(found.venv))
+        return Finding(OK, "Python", text)
+    if known and not fits(machine):
+        text += f"; JetPack's TensorRT and OpenCV are for {known.python}"
+        text += ": make an environment with it, then install tlee there"
+        command = f"/usr/bin/python{known.python} -m venv --system-site-packages ~/tlee-env"
+        return Finding(WRONG, "Python", text, command)
+    text += ", in a virtual environment without --system-site-packages: JetPack's TensorRT and OpenCV are hidden"
+    shown = "s/^include-system-site-packages.*/include-system-site-packages = true/"
+    return Finding(WRONG, "Python", text, f"sed -i '{shown}' {found.venv}/pyvenv.cfg")
 
 
 def fits(machine: Machine) -> bool:
@@ -79,77 +78,69 @@ def sees_jetpack(machine: Machine) -> bool:
     return not (machine.jetson and missing) or (machine.python.sees_system and fits(machine))
 
 
-def tlee(machine: Machine) -> Iterator[Finding]:
+def tlee(machine: Machine) -> Finding:
     lost = [name for name, path in machine.commands.items() if path is None]
     if lost:
-        text = "{}; a shell does not find {}".format(machine.tlee, ", ".join(lost))
-        yield Finding(ADVICE, "tlee", text, f'export PATH="{machine.scripts}:$PATH"')
-    else:
-        yield Finding(OK, "tlee", "{}: {}".format(machine.tlee, ", ".join(machine.commands) or "no commands"))
+        text = f"{machine.tlee}; a shell does not find {', '.join(lost)}"
+        return Finding(ADVICE, "tlee", text, f'export PATH="{machine.scripts}:$PATH"')
+    return Finding(OK, "tlee", f"{machine.tlee}: {', '.join(machine.commands) or 'no commands'}")
 
 
-def groups(machine: Machine) -> Iterator[Finding]:
-    if (machine.jetson or machine.cameras) and lacks(machine, "video"):
-        gpu = machine.jetson and "problem" in machine.libraries["cuda"]
-        text, command = _join(machine, "video", "may not use " + ("the GPU and cameras" if gpu else "cameras"))
-        yield Finding(WRONG if gpu else ADVICE, "groups", text, command)
+def groups(machine: Machine) -> Optional[Finding]:
+    if not (machine.jetson or machine.cameras) or not lacks(machine, "video"):
+        return None
+    gpu = machine.jetson and "problem" in machine.libraries["cuda"]
+    text, command = _join(machine, "video", "may not use " + ("the GPU and cameras" if gpu else "cameras"))
+    return Finding(WRONG if gpu else ADVICE, "groups", text, command)
 
 
 def lacks(machine: Machine, group: str) -> bool:
     """Whether the user is neither root nor in this group."""
-    return machine.user.id != 0 and group not in machine.user.groups
+    return machine.user_id != 0 and group not in machine.groups
 
 
 def _join(machine: Machine, group: str, so: str) -> Tuple[str, str]:
-    text = f"{machine.user.name} is not in group {group}, so {so}"
-    if group in machine.user.enrolled:
+    text = f"{machine.user} is not in group {group}, so {so}"
+    if group in machine.login_groups:
         return text + "; the next login will be", f"newgrp {group}"
     return text + "; log out and in again afterwards", jetson_stats.JOIN.format(group)
 
 
-def memory(machine: Machine) -> Iterator[Finding]:
-    text = f"{machine.memory.total // MIB} MB, {machine.memory.available // MIB} MB available"
-    if not machine.memory.total:
-        yield Finding(OK, "memory", UNKNOWN)
-    elif machine.jetson and machine.memory.available < RESERVE:
+def memory(machine: Machine) -> Finding:
+    text = f"{machine.memory // MIB} MB, {machine.available // MIB} MB available"
+    if machine.jetson and machine.memory and machine.available < RESERVE:
         text += f"; TensorRT needs about {RESERVE // MIB} to build: stop the desktop until the next start"
-        yield Finding(ADVICE, "memory", text, "sudo systemctl isolate multi-user.target")
-    else:
-        yield Finding(OK, "memory", text)
+        return Finding(ADVICE, "memory", text, "sudo systemctl isolate multi-user.target")
+    return Finding(OK, "memory", text if machine.memory else UNKNOWN)
 
 
-def swap(machine: Machine) -> Iterator[Finding]:
-    disk, zram = machine.memory.swap, machine.memory.zram
-    text = f"{disk // MIB} MB on disk, {zram // MIB} MB of zram"
-    if not machine.memory.total:
-        yield Finding(OK, "swap", UNKNOWN)
-    elif machine.jetson and machine.memory.total < SMALL and not disk:
+def swap(machine: Machine) -> Finding:
+    zram = machine.zram
+    text = f"{machine.swap // MIB} MB on disk, {zram // MIB} MB of zram"
+    if machine.jetson and 0 < machine.memory < SMALL and not machine.swap:
         text += "; zram is memory itself, of no use to builds" if zram else "; builds of large models run out of memory"
-        yield Finding(ADVICE, "swap", text, ("sudo systemctl disable nvzramconfig && " if zram else "") + SWAP)
-    else:
-        yield Finding(OK, "swap", text)
+        return Finding(ADVICE, "swap", text, ("sudo systemctl disable nvzramconfig && " if zram else "") + SWAP)
+    return Finding(OK, "swap", text if machine.memory else UNKNOWN)
 
 
-def disk(machine: Machine) -> Iterator[Finding]:
+def disk(machine: Machine) -> Finding:
     text = f"{machine.free / 1e9:.1f} GB free in {machine.folder}"
     if machine.free < LITTLE_DISK:
-        yield Finding(ADVICE, "disk", text + "; engines may not fit", "sudo apt autoremove && sudo apt clean")
-    else:
-        yield Finding(OK, "disk", text)
+        return Finding(ADVICE, "disk", text + "; engines may not fit", "sudo apt autoremove && sudo apt clean")
+    return Finding(OK, "disk", text)
 
 
-def power(machine: Machine) -> Iterator[Finding]:
-    modes, mode, locked = machine.power
-    if machine.jetson and mode in modes:
-        text = "mode {} ({}), clocks {}".format(mode, modes[mode], "locked" if locked else "follow the load")
-        best = max(sorted(modes), key=lambda number: _rank(modes[number]))
-        if _rank(modes[mode])[:2] < _rank(modes[best])[:2]:
-            text += f"; {modes[best]} is faster"
-            yield Finding(ADVICE, "power", text, f"sudo nvpmodel -m {best}")
-        else:
-            yield Finding(OK, "power", text + ("" if locked else " (for measurements: sudo jetson_clocks)"))
-    elif machine.jetson:
-        yield Finding(OK, "power", "mode not known (sudo nvpmodel -q says it)")
+def power(machine: Machine) -> Optional[Finding]:
+    if not machine.jetson:
+        return None
+    modes, mode, locked = machine.power_modes, machine.power_mode, machine.clocks_locked
+    if mode not in modes:
+        return Finding(OK, "power", "mode not known (sudo nvpmodel -q says it)")
+    text = f"mode {mode} ({modes[mode]}), clocks {'locked' if locked else 'follow the load'}"
+    best = max(sorted(modes), key=lambda number: _rank(modes[number]))
+    if _rank(modes[mode])[:2] < _rank(modes[best])[:2]:
+        return Finding(ADVICE, "power", f"{text}; {modes[best]} is faster", f"sudo nvpmodel -m {best}")
+    return Finding(OK, "power", text + ("" if locked else " (for measurements: sudo jetson_clocks)"))
 
 
 def _rank(mode: str) -> Tuple[int, int, int]:
@@ -160,53 +151,47 @@ def _rank(mode: str) -> Tuple[int, int, int]:
     return free, int(watts.group(1)) if watts else 0, int(cores.group(1)) if cores else 0
 
 
-def camera(machine: Machine) -> Iterator[Finding]:
+def camera(machine: Machine) -> Finding:
     text = ", ".join(machine.cameras) or "none connected"
     if machine.cameras and machine.camera_service == "stopped":
         text += "; NVIDIA's camera service does not run: csi:// cannot be read"
-        yield Finding(ADVICE, "camera", text, "sudo systemctl restart nvargus-daemon")
-    else:
-        yield Finding(OK, "camera", text)
+        return Finding(ADVICE, "camera", text, "sudo systemctl restart nvargus-daemon")
+    return Finding(OK, "camera", text)
 
 
-def jtop(machine: Machine) -> Iterator[Finding]:
+def jtop(machine: Machine) -> Optional[Finding]:
     """Without it only power is not measured, so all is advice."""
     if not machine.jetson:
-        return
-    library, service = machine.libraries["jtop"], machine.jtop
-    same = pip(machine, "install jetson-stats" + ("==" + service.version if service.version else ""))
-    if not service.running and machine.container:
+        return None
+    library, version = machine.libraries["jtop"], machine.jtop_version
+    same = pip(machine, "install jetson-stats" + ("==" + version if version else ""))
+    if not machine.jtop_running and machine.container:
         text = "its service is not in this container"
         command = f"# start the container with -v /{jetson_stats.SOCKET}:/{jetson_stats.SOCKET}"
-    elif not service.running and not service.installed:
-        text, command = (
-            "jetson-stats is not installed",
-            f"{jetson_stats.INSTALL_IT} && {jetson_stats.RESTART}",
-        )
-    elif not service.running:
+    elif not machine.jtop_running and not machine.jtop_installed:
+        text, command = "jetson-stats is not installed", f"{jetson_stats.INSTALL_IT} && {jetson_stats.RESTART}"
+    elif not machine.jtop_running:
         text, command = "its service does not run", jetson_stats.RESTART
     elif "problem" in library:
         text, command = "jetson-stats in this Python: " + library["problem"], same
-    elif service.version not in ("", library["version"]):
-        text, command = "its service is {}, this Python has {}".format(service.version, library["version"]), same
+    elif version not in ("", library["version"]):
+        text, command = f"its service is {version}, this Python has {library['version']}", same
     elif lacks(machine, jetson_stats.GROUP):
         text, command = _join(machine, jetson_stats.GROUP, "may not use it")
     else:
-        yield Finding(OK, "jtop", library["version"])
-        return
-    yield Finding(ADVICE, "jtop", "power is not measured: " + text, command)
+        return Finding(OK, "jtop", library["version"])
+    return Finding(ADVICE, "jtop", "power is not measured: " + text, command)
 
 
-def docker(machine: Machine) -> Iterator[Finding]:
+def docker(machine: Machine) -> Optional[Finding]:
     if not machine.jetson or machine.container:
-        return
-    if machine.docker.registered or not machine.docker.installed:
-        text = "with NVIDIA's runtime" if machine.docker.installed else "not installed; only needed for containers"
-        yield Finding(OK, "Docker", text)
-        return
+        return None
+    if machine.docker_knows_runtime or not machine.docker:
+        text = "with NVIDIA's runtime" if machine.docker else "not installed; only needed for containers"
+        return Finding(OK, "Docker", text)
     register = "sudo nvidia-ctk runtime configure --runtime=docker"
     if numbers(machine.l4t) < (35, 0):  # there it is this package that tells Docker
         register = "sudo apt install --reinstall nvidia-docker2"
-    install = register if machine.docker.binary else "sudo apt install nvidia-container"
+    install = register if machine.docker_runtime else "sudo apt install nvidia-container"
     text = "does not know NVIDIA's runtime: containers see no GPU"
-    yield Finding(ADVICE, "Docker", text, install + " && sudo systemctl restart docker")
+    return Finding(ADVICE, "Docker", text, install + " && sudo systemctl restart docker")

@@ -2,65 +2,61 @@
 
 import contextlib
 import os
+import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
+from tlee import cli
 from tlee.bundle import Bundle
 from tlee.engines import process
 from tlee.engines.check import tolerance
-from tlee.engines.jobs import Job, Machine, Request, plan
 from tlee.engines.memory import MIB, RESERVE, available, workspace
-from tlee.engines.progress import Progress
-from tlee.engines.store import ELSEWHERE, READY, UNCHECKED, WAIT, EngineStore, Recorded, stores
+from tlee.engines.planning import BuildOptions, EngineSpec, Machine, plan
+from tlee.engines.store import OTHER_FOLDER, READY, UNCHECKED, WAIT, EngineStore, FileRecord, stores
 from tlee.engines.worker import ENGINE, TIMING
 from tlee.errors import BundleError, EngineError, UsageError
 from tlee.locks import BUSY, write_lock
 
 
 class Result(NamedTuple):
-    """What became of a job.
+    """How a build of one engine ended.
 
     Attributes:
-        job: the engine that was to be built.
+        spec: the engine that was to be built.
         state: see `tlee.engines.store.EngineStore.state`; None if there is no engine.
         new: built just now.
-        failed: something went wrong, and was told.
+        failed: something went wrong, and was reported.
     """
 
-    job: Job
+    spec: EngineSpec
     state: Optional[str]
     new: bool = False
     failed: bool = False
 
 
 def find_machine(target: str) -> Machine:
-    """The machine that this runs on.
-
-    Args:
-        target: see `tlee.engines.releases.load`.
-
-    Raises:
-        UsageError: TensorRT or a GPU is missing.
-    """
+    """The machine that this runs on. Raises UsageError where TensorRT or a GPU is missing."""
     return Machine(**process.run("describe", "", {"target": target}))
 
 
 @contextlib.contextmanager
-def holding(bundle: Bundle, engine_dir: str) -> Iterator[None]:
+def locked_bundle(bundle: Bundle, engine_dir: str) -> Iterator[None]:
     """Around changes of engines that lie in their bundle: nobody amends it meanwhile, by which they would be lost.
 
     Raises:
         UsageError: another command writes it, or it cannot be written.
         BundleError: it was amended since it was opened.
     """
-    inside = os.path.realpath(engine_dir).startswith(os.path.realpath(bundle.path) + os.sep)
+    if not os.path.realpath(engine_dir).startswith(os.path.realpath(bundle.path) + os.sep):
+        yield
+        return
     with contextlib.ExitStack() as held:
-        if inside:
-            try:
-                held.enter_context(write_lock(bundle.path, folder=True))
-            except UsageError as error:
-                raise UsageError(bundle.path, error.problem, WAIT if error.problem == BUSY else ELSEWHERE) from None
-            if Bundle.open(bundle.path).manifest != bundle.manifest:
-                raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was built")
+        try:
+            held.enter_context(write_lock(bundle.path, folder=True))
+        except UsageError as error:
+            remedy = WAIT if error.problem == BUSY else OTHER_FOLDER
+            raise UsageError(bundle.path, error.problem, remedy) from None
+        if Bundle.open(bundle.path).manifest != bundle.manifest:
+            raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was built")
         yield
 
 
@@ -71,129 +67,166 @@ class Builder:
         engine_dir: where engines of all devices are.
         target: see `tlee.engines.releases.load`.
         size: bytes of workspace; None for what fits into the memory that is free.
-        tell: takes lines for the user.
+        report: takes lines for the user.
     """
 
     def __init__(
-        self, bundle: Bundle, engine_dir: str, target: str, size: Optional[int], tell: Callable[[str], None]
+        self, bundle: Bundle, engine_dir: str, target: str, size: Optional[int], report: Callable[[str], None]
     ) -> None:
         self._bundle, self._engine_dir, self._target = bundle, engine_dir, target
-        self._size, self._tell = size, tell
+        self._size, self._report = size, report
         self.machine = find_machine(target)
         self.store = EngineStore(os.path.join(engine_dir, self.machine.key))
 
-    def build(self, request: Request) -> List[Result]:
+    def build(self, options: BuildOptions) -> List[Result]:
         """Build what is missing. An engine that cannot be built is reported, and the others are still built. If none
-        failed, these are the ones that the bundle runs on from now.
+        failed, these are the ones that the bundle runs on from now on.
 
         Raises:
-            UsageError: see `tlee.engines.jobs.plan`; or the folder cannot be written, or another command writes it, or
-                the bundle that it is in.
+            UsageError: see `tlee.engines.planning.plan`; or the folder cannot be written, or another command writes it,
+                or the bundle that it is in.
             BundleError: the bundle is damaged, or was changed meanwhile.
         """
-        jobs = plan(self._bundle, self.machine, request)
+        specs = plan(self._bundle, self.machine, options)
         for note in self.machine.notes:
-            self._tell(note)
-        with holding(self._bundle, self._engine_dir), self.store.building() as folder:
-            self._name_the_unfit(jobs)
-            found = [Result(job, self._state(job)) for job in jobs]
-            missing = [result.job for result in found if result.state not in (READY, UNCHECKED)]
-            if missing:
-                self._look_at_memory()
+            self._report(note)
+        with locked_bundle(self._bundle, self._engine_dir), self.store.building() as folder:
+            self._report_unfit(specs)
+            missing = [spec for spec in specs if self._state(spec) not in (READY, UNCHECKED)]
+            if missing and self._free() < RESERVE:
+                free, needed = self._free() // MIB, RESERVE // MIB
+                self._report(
+                    f"only {free} MB of memory are free, TensorRT needs about {needed}: builds may be killed;"
+                    " see docs/troubleshooting.md"
+                )
             progress = Progress(missing)
-            results = [self._finish(result, folder, progress) for result in found]
+            results = [self._result(spec, spec in missing, folder, progress) for spec in specs]
             if not any(result.failed for result in results):
-                self.store.activate(self._bundle.name, [job.file for job in jobs])
+                self.store.activate(self._bundle.name, [spec.file for spec in specs])
             return results
 
-    def _finish(self, result: Result, folder: str, progress: Progress) -> Result:
-        job, built, failed = result.job, False, False
+    def _result(self, spec: EngineSpec, missing: bool, folder: str, progress: "Progress") -> Result:
+        built = failed = False
         try:
-            if result.state not in (READY, UNCHECKED):
-                with progress.on(job) as waiting:
-                    self._build(job, folder, waiting)
+            if missing:
+                with progress.building(spec) as on_tick:
+                    self._build(spec, folder, on_tick)
                 built = True
-            if self._state(job) == UNCHECKED and self.machine.gpu is not None:
-                with progress.checking(job) as waiting:
-                    self._check(job, folder, waiting)
+            if self._state(spec) == UNCHECKED and self.machine.gpu is not None:
+                with progress.checking(spec) as on_tick:
+                    self._check(spec, folder, on_tick)
         except EngineError as error:
-            about = "" if error.subject == job.graph else job.graph + ": "
-            self._tell(about + str(error))
+            about = "" if error.subject == spec.graph else spec.graph + ": "
+            self._report(about + str(error))
             failed = True
-        return Result(job, self._state(job), built, failed)
+        return Result(spec, self._state(spec), built, failed)
 
-    def _build(self, job: Job, folder: str, waiting: Callable[[], None]) -> None:
+    def _build(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
         size = self._size or workspace(self._free())
-        request = dict(self._request(job), job=job._asdict(), workspace=size, timing=self._timing())
-        built = process.run("build", folder, request, waiting)
-        timing: Optional[str] = os.path.join(folder, TIMING)
-        entry = {"identity": job.identity, "bundle": self._bundle.name, "workspace": size, "seconds": built["seconds"]}
-        self.store.put(
-            job.file,
-            os.path.join(folder, ENGINE),
-            timing if os.path.exists(timing or "") else None,
-            entry,
-            self.machine._asdict(),
-        )
+        request = dict(self._request(spec), source=spec.source, cache=spec.cache, settings=spec.settings._asdict())
+        request.update(workspace=size, timing=self._timing())
+        built = process.run("build", folder, request, on_tick)
+        timing = os.path.join(folder, TIMING)
+        entry = {"identity": spec.identity, "bundle": self._bundle.name, "workspace": size, "seconds": built["seconds"]}
+        kept = timing if os.path.exists(timing) else None
+        self.store.put(spec.file, os.path.join(folder, ENGINE), kept, entry, self.machine._asdict())
 
-    def _check(self, job: Job, folder: str, waiting: Callable[[], None]) -> None:
-        engine = {"engine": self.store.recorded(job.file), "batch": job.batch}
-        found = process.run("check", folder, dict(self._request(job), **engine), waiting)
-        allowed = tolerance(self._bundle, job.graph, job.precision)
-        worst = max(found["differences"], key=lambda name: found["differences"][name])
-        passed = found["differences"][worst] <= allowed
-        check = {"differences": found["differences"], "tolerance": allowed, "passed": passed}
-        self.store.record_check(job.file, check, found["layers"])
+    def _check(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
+        request = dict(self._request(spec), engine=self.store.recorded(spec.file), batch=spec.settings.batch)
+        found = process.run("check", folder, request, on_tick)
+        allowed, by_output = tolerance(self._bundle, spec.graph, spec.precision), found["differences"]
+        worst = max(by_output, key=by_output.get)
+        passed = by_output[worst] <= allowed
+        check = {"differences": by_output, "tolerance": allowed, "passed": passed}
+        self.store.record_check(spec.file, check, found["layers"])
         if not passed:
-            text = "its {} differs by {:.3g} from ONNX Runtime's, {:.3g} is allowed: it will not be used"
-            remedy = f"build it in a higher precision: --segment {job.graph}=fp32"
-            raise EngineError(job.graph, text.format(worst, found["differences"][worst], allowed), remedy)
-
-    def _request(self, job: Job) -> Dict[str, Any]:
-        return {"target": self._target, "bundle": self._bundle.path, "graph": job.graph}
-
-    def _state(self, job: Job) -> Optional[str]:
-        entry = self.store.entries.get(job.file)
-        return self.store.state(job.file) if entry and entry["identity"] == job.identity else None
-
-    def _look_at_memory(self) -> None:
-        if self._free() < RESERVE:
-            text = (
-                "only {} MB of memory are free, TensorRT needs about {}: builds may be killed;"
-                " see docs/troubleshooting.md"
+            raise EngineError(
+                spec.graph,
+                f"its {worst} differs by {by_output[worst]:.3g} from ONNX Runtime's, {allowed:.3g} is allowed: "
+                "it will not be used",
+                f"build it in a higher precision: --segment {spec.graph}=fp32",
             )
-            self._tell(text.format(self._free() // MIB, RESERVE // MIB))
+
+    def _request(self, spec: EngineSpec) -> Dict[str, Any]:
+        return {"target": self._target, "bundle": self._bundle.path, "graph": spec.graph}
+
+    def _state(self, spec: EngineSpec) -> Optional[str]:
+        entry = self.store.entries.get(spec.file)
+        return self.store.state(spec.file) if entry and entry["identity"] == spec.identity else None
 
     def _free(self) -> int:
         """Bytes of memory that a build can have."""
         return available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
 
-    def _timing(self) -> Optional[Recorded]:
+    def _timing(self) -> Optional[FileRecord]:
         try:
             return self.store.timing()
         except EngineError as error:
-            self._tell(str(error))
+            self._report(str(error))
             return None
 
-    def _name_the_unfit(self, jobs: List[Job]) -> None:
+    def _report_unfit(self, specs: List[EngineSpec]) -> None:
         """Say which engines are there and will not be used, and why."""
         if self.store.distrust:
-            self._tell(f"{self.store.folder}: engines {self.store.distrust}; built again")
+            self._report(f"{self.store.folder}: engines {self.store.distrust}; built again")
         for other in stores(self._engine_dir):
             if os.path.basename(other.folder) != self.machine.key:
                 why = other.distrust or f"of another device or TensorRT than {self.machine.key}"
-                self._tell(f"{other.folder}: engines {why}; not used here")
-        for job in jobs:
+                self._report(f"{other.folder}: engines {why}; not used here")
+        for spec in specs:
             for file, entry in sorted(self.store.entries.items()):
-                if file == job.file:
-                    state = self._state(job)
+                found, wanted = entry["identity"], spec.identity
+                if file == spec.file:
+                    state = self._state(spec)
                     if state not in (READY, UNCHECKED):
-                        self._tell(f"{self.store.path(file)}: {state}; built again")
-                elif entry["bundle"] == self._bundle.name and _same(entry["identity"], job.identity):
-                    changed = [key for key in sorted(job.identity) if entry["identity"].get(key) != job.identity[key]]
-                    text = "{}: built with another {}; not used"
-                    self._tell(text.format(self.store.path(file), ", ".join(changed)))
+                        self._report(f"{self.store.path(file)}: {state}; built again")
+                elif entry["bundle"] == self._bundle.name and all(
+                    found.get(key) == wanted[key] for key in ("graph", "precision")
+                ):
+                    changed = ", ".join(key for key in sorted(wanted) if found.get(key) != wanted[key])
+                    self._report(f"{self.store.path(file)}: built with another {changed}; not used")
 
 
-def _same(one: Any, other: Any) -> bool:
-    return all(one.get(key) == other[key] for key in ("graph", "precision"))
+class Progress:
+    """On a terminal one line that is written over: which engine is being built, since when, and how long all will take.
+
+    Time left is what the engines before took per node of their ONNX; TensorRT itself times each layer.
+    """
+
+    def __init__(self, specs: List[EngineSpec]) -> None:
+        self._left = [spec.nodes for spec in specs]
+        self._count, self._spent, self._nodes = len(specs), 0.0, 0
+        self._status = cli.StatusLine()
+
+    @contextlib.contextmanager
+    def building(self, spec: EngineSpec) -> Iterator[Callable[[], None]]:
+        """Around a build; yields what is to be called now and then."""
+        start, number = time.time(), self._count - len(self._left) + 1
+
+        def text() -> str:
+            elapsed, left = time.time() - start, ""
+            if self._nodes:
+                rest = self._spent / self._nodes * sum(self._left) - elapsed
+                left = f", about {_minutes(max(0.0, rest))} left for all"
+            head = f"building {number} of {self._count}: {spec.graph} in {spec.precision}"
+            return f"{head}, {_minutes(elapsed)} so far{left}"
+
+        with self._line(text) as on_tick:
+            yield on_tick
+        self._spent += time.time() - start
+        self._nodes += self._left.pop(0)
+
+    def checking(self, spec: EngineSpec) -> "contextlib.AbstractContextManager[Callable[[], None]]":
+        return self._line(lambda: f"checking {spec.graph}")
+
+    @contextlib.contextmanager
+    def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
+        self._status.show(text())
+        try:
+            yield lambda: self._status.show(text())
+        finally:
+            self._status.clear()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -1,39 +1,45 @@
-"""Whether an engine computes what its ONNX does: run on the bundle's recorded activations."""
+"""Whether an engine computes what its ONNX does, run on the bundle's recorded activations; and in what precision.
 
-from typing import Any, Dict
+The engine inspector's JSON is not specified: its words differ from release to release. So types are looked for by their
+names.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Any, Dict, List
 
 import numpy as np
 
 from tlee.activations import Activations, difference
 from tlee.bundle import Bundle
 from tlee.engines.cuda import Cuda
-from tlee.engines.releases import FREE, TensorRT
+from tlee.engines.interface import FREE, TensorRT
 from tlee.errors import EngineError
 
 # Largest differences allowed, see `tlee.activations.difference`. float32 sums come in another order. Half precision:
 # rounding every value in ONNX Runtime changes the outputs of MobileNetV2's and ResNet-50's graphs by 0.0024 at most; a
-# GPU may round sums, too. INT8 differs by its nature, so by how much its Q/DQ form does in ONNX Runtime decides: an
+# GPU may round sums, too. INT8 differs by its nature, so by how much its Q/DQ graph does in ONNX Runtime decides: an
 # engine may differ by twice that, and by what fp16 may.
 TOLERANCE = {"fp32": 0.002, "fp16": 0.02, "int8": 0.02}
 INT8_FACTOR = 2.0
+UNKNOWN = "unknown"
+PRECISION_NAMES = [
+    ("int8", re.compile(r"\b(int8|qint8)\b", re.IGNORECASE)),
+    ("fp16", re.compile(r"\b(fp16|half|float16)\b", re.IGNORECASE)),
+    ("fp32", re.compile(r"\b(fp32|float|float32)\b", re.IGNORECASE)),
+]
 
 
 def differences(
     release: TensorRT, cuda: Cuda, engine: Any, bundle: Bundle, graph: str, batch: int = 1
 ) -> Dict[str, float]:
-    """The largest difference of each output over all recorded steps. An engine for several videos is given each step in
-    all places at once, and has to answer it in every one.
-
-    Args:
-        batch: the most videos that the engine was built for.
-
-    Raises:
-        EngineError: the engine's inputs and outputs are not the graph's, it is for fewer videos, or it does not run.
-    """
-    segment = bundle.graph(graph)
-    values = release.values(engine)
-    names = {True: sorted(segment.inputs), False: sorted(segment.outputs)}
-    if any(sorted(v.name for v in values if v.is_input == side) != names[side] for side in (True, False)):
+    """The largest difference of each output over all recorded steps. An engine for up to `batch` videos is given each
+    step in all rows at once, and every row counts. Raises EngineError where it is for other inputs, outputs or fewer
+    videos, or does not run."""
+    segment, values = bundle.graph(graph), release.values(engine)
+    found = {v.name: v.is_input for v in values}
+    if found != dict({name: True for name in segment.inputs}, **{name: False for name in segment.outputs}):
         raise EngineError(graph, "the engine has other inputs or outputs than the ONNX", "build it again")
     rows = {v.name: batch if v.shape[0] == FREE else 1 for v in values}
     if any(rows[name] != batch for name in segment.outputs):
@@ -44,17 +50,16 @@ def differences(
     release.set_batch(context, values, batch)
     largest = {name: 0.0 for name in segment.outputs}
     for inputs, expected in Activations(bundle).of(graph):
-        given = {}
-        for name, array in inputs.items():
-            given[name] = np.repeat(array, rows[name], axis=0)
-            cuda.upload(addresses[name], given[name])
+        given = {name: np.repeat(array, rows[name], axis=0) for name, array in inputs.items()}
+        for name, array in given.items():
+            cuda.upload(addresses[name], array)
         release.enqueue(context, values, addresses, cuda.stream)
-        found = {name: np.empty((rows[name],) + want.shape[1:], np.float32) for name, want in expected.items()}
-        for name, array in found.items():
+        answers = {name: np.empty((rows[name],) + want.shape[1:], np.float32) for name, want in expected.items()}
+        for name, array in answers.items():
             cuda.download(array, addresses[name])
         cuda.synchronize()
         for name, want in expected.items():
-            largest[name] = max([largest[name]] + [difference(name, want, row) for row in found[name]])
+            largest[name] = max([largest[name]] + [difference(name, want, row) for row in answers[name]])
     return largest
 
 
@@ -63,3 +68,41 @@ def tolerance(bundle: Bundle, graph: str, precision: str) -> float:
     if precision != "int8":
         return TOLERANCE[precision]
     return TOLERANCE["int8"] + INT8_FACTOR * (bundle.variant(graph, "int8") or {})["deviation"]
+
+
+def layers(inspected: str) -> List[Dict[str, str]]:
+    """Name, type and precision of an engine's layers.
+
+    A layer's precision is that of its weights, or if it has none, of its first input that has one: a fused layer that
+    takes int8 and gives float32 computes in int8.
+
+    Args:
+        inspected: of `get_engine_information` in JSON.
+    """
+    found = json.loads(inspected).get("Layers", [])
+    return [_layer(entry if isinstance(entry, dict) else {"Name": entry}) for entry in found]
+
+
+def summary(found: List[Dict[str, str]]) -> str:
+    """How many layers compute in which precision.
+
+    Example:
+        >>> summary([{"precision": "fp16"}, {"precision": "fp32"}, {"precision": "fp16"}])
+        '2 fp16, 1 fp32'
+    """
+    counts = Counter(layer["precision"] for layer in found)
+    return ", ".join(f"{count} {precision}" for precision, count in sorted(counts.items()))
+
+
+def _layer(entry: Dict[str, Any]) -> Dict[str, str]:
+    described = [entry.get("Weights")] + list(entry.get("Inputs", [])) + list(entry.get("Outputs", []))
+    known = [precision for precision in map(_precision, described) if precision]
+    kind = entry.get("LayerType") or UNKNOWN
+    return {"name": entry.get("Name", ""), "type": kind, "precision": known[0] if known else UNKNOWN}
+
+
+def _precision(described: Any) -> str:
+    """Of weights, {"Type": "Half"}, or of a value, {"Format/Datatype": "Row major linear FP32"}; else ""."""
+    keys = ("Type", "Format/Datatype", "Datatype", "DataType")
+    text = " ".join(str(described.get(key, "")) for key in keys) if isinstance(described, dict) else ""
+    return next((name for name, pattern in PRECISION_NAMES if pattern.search(text)), "")

@@ -6,7 +6,8 @@ other. A context left on the stack at exit, or missing in a second thread, is wh
 
 import contextlib
 import ctypes
-from typing import Any, Iterator, List, NamedTuple, Tuple
+from functools import partial
+from typing import Any, Callable, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -17,7 +18,7 @@ NO_GPU = "look whether `nvidia-smi`, on a Jetson `tegrastats`, sees the GPU"
 
 
 class Gpu(NamedTuple):
-    """What CUDA says of the device."""
+    """What CUDA reports about the device."""
 
     name: str
     capability: Tuple[int, int]  # compute capability, such as (5, 3)
@@ -27,8 +28,8 @@ class Gpu(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """Page-locked memory of the host, which the GPU copies from and to by itself: an array of bytes, and where it is
-    mapped, the address under which the GPU works on it directly; else 0."""
+    """Page-locked host memory, which the GPU copies from and to by itself: an array of bytes, and if it is mapped the
+    address under which the GPU works on it directly, else 0."""
 
     array: np.ndarray
     pointer: int
@@ -37,6 +38,9 @@ class Locked(NamedTuple):
 class Cuda:
     """One device, and a stream that work is queued on unless another one is named. `open_cuda` finds the library.
 
+    Attributes:
+        stream: handle of the stream.
+
     Example:
         with opened_cuda() as cuda:
             pointer = cuda.allocate(array.nbytes)
@@ -44,187 +48,160 @@ class Cuda:
             cuda.synchronize()
     """
 
-    stream: int  # handle of the stream
+    def __init__(self, driver: "Union[_PyCuda, _CudaPython]") -> None:
+        self._driver = driver
+        with self:
+            self._stream = driver.new_stream()
+            self.stream = driver.handle(self._stream)
 
     def __enter__(self) -> "Cuda":
-        raise NotImplementedError  # abstract
+        self._driver.push()
+        return self
 
     def __exit__(self, *_: Any) -> None:
-        raise NotImplementedError  # abstract
+        self._driver.pop()
 
     def gpu(self) -> Gpu:
-        """What it is."""
-        raise NotImplementedError  # abstract
+        return self._driver.gpu()
 
     def allocate(self, size: int) -> int:
         """The address of so many bytes of device memory, freed by `release`."""
-        raise NotImplementedError  # abstract
+        try:
+            return self._driver.allocate(max(size, 1))
+        except self._driver.out_of_memory:
+            raise _no_memory(size) from None
 
     def lock(self, size: int, mapped: bool) -> Locked:
         """So many bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
-        raise NotImplementedError  # abstract
+        try:
+            return self._driver.lock(max(size, 1), mapped)
+        except self._driver.out_of_memory:
+            raise _no_memory(size) from None
 
     def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
-        """Queue a copy of a contiguous array, which must stay as it is until it is done."""
-        raise NotImplementedError  # abstract
+        """Queue a copy of a contiguous array, which must not change until it is done."""
+        self._driver.upload(pointer, array, stream or self._stream)
 
     def download(self, array: np.ndarray, pointer: int) -> None:
-        """Queue a copy into a contiguous array; it is there after `synchronize`."""
-        raise NotImplementedError  # abstract
+        """Queue a copy into a contiguous array; it is complete after `synchronize`."""
+        self._driver.download(array, pointer, self._stream)
 
     def copy(self, target: int, source: int, size: int) -> None:
         """Queue a copy within device memory."""
-        raise NotImplementedError  # abstract
+        self._driver.copy(target, source, size, self._stream)
 
     def synchronize(self) -> None:
-        """Wait for all that is queued on the stream."""
-        raise NotImplementedError  # abstract
+        """Wait for everything queued on the stream."""
+        self._driver.synchronize(self._stream)
 
     def new_stream(self) -> Any:
-        """Another stream, whose work is done beside the first one's."""
-        raise NotImplementedError  # abstract
+        """Another stream, which runs concurrently with the first one."""
+        return self._driver.new_stream()
 
     def new_event(self) -> Any:
-        """A moment that can be recorded again and again. One never recorded counts as past."""
-        raise NotImplementedError  # abstract
+        """An event that can be recorded again and again. One never recorded counts as past."""
+        return self._driver.new_event()
 
     def record(self, event: Any, stream: Any = None) -> None:
-        """Queue the moment: when all that is queued before it is done."""
-        raise NotImplementedError  # abstract
+        """Queue the event: it is past when everything queued before it is done."""
+        self._driver.record(event, stream or self._stream)
 
     def follow(self, event: Any) -> None:
-        """Let all that is queued from now on wait for the event as it was last recorded."""
-        raise NotImplementedError  # abstract
+        """Let everything queued from now on wait for the event as it was last recorded."""
+        self._driver.follow(self._stream, event)
 
     def wait(self, event: Any) -> None:
         """Let the host wait for it."""
-        raise NotImplementedError  # abstract
+        self._driver.wait(event)
 
     def milliseconds(self, start: Any, end: Any) -> float:
         """Between two events that are past, by the GPU's clock."""
-        raise NotImplementedError  # abstract
+        return float(self._driver.milliseconds(start, end))
 
     def release(self) -> None:
         """Wait for all work, then free memory, streams, events and context, outside of `with`. Nothing can be done with
         this afterwards."""
-        raise NotImplementedError  # abstract
+        self._driver.push()
+        try:
+            self._driver.finish()
+            while self._driver.owned:
+                self._driver.owned.pop()()
+            del self._stream  # while its context is current
+        finally:
+            self._driver.detach()
 
 
-class PyCuda(Cuda):
-    """On PyCUDA, which JetPack 4 and 5 have to build from source, but which runs there."""
+class _PyCuda:
+    """PyCUDA, which JetPack 4 and 5 have to build from source, but which runs there. Its streams and events are freed
+    with the last reference to them."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         try:
             driver.init()
             self._device = driver.Device(0)
-            self._context = self._device.retain_primary_context()
+            context = self._device.retain_primary_context()
         except driver.Error as error:
             raise UsageError("GPU", f"CUDA finds none ({error})", NO_GPU) from None
-        self._memory: List[Any] = []
-        self._locked: List[Any] = []  # arrays
-        with self:
-            self._stream = driver.Stream()
-            self.stream = self._stream.handle
+        self.owned: List[Callable[[], Any]] = []  # what frees memory
+        self.out_of_memory = driver.MemoryError
+        self.push, self.pop, self.finish = context.push, driver.Context.pop, driver.Context.synchronize
+        self.detach = context.detach  # while current: in another thread than its first one, else it is not given up
+        self.upload, self.download = driver.memcpy_htod_async, driver.memcpy_dtoh_async
+        self.copy = driver.memcpy_dtod_async
+        stream, event = driver.Stream, driver.Event
+        self.new_stream, self.synchronize, self.follow = stream, stream.synchronize, stream.wait_for_event
+        self.new_event, self.record, self.wait, self.milliseconds = (
+            event,
+            event.record,
+            event.synchronize,
+            event.time_till,
+        )
 
-    def __enter__(self) -> "PyCuda":
-        self._context.push()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._driver.Context.pop()
+    def handle(self, stream: Any) -> int:
+        return int(stream.handle)
 
     def gpu(self) -> Gpu:
-        device, attributes = self._device, self._driver.device_attribute
-        free, total = self._driver.mem_get_info()
-        integrated = bool(device.get_attribute(attributes.INTEGRATED))
-        return Gpu(device.name(), tuple(device.compute_capability()), integrated, free, total)
+        device, integrated = self._device, self._driver.device_attribute.INTEGRATED
+        capability, shared = tuple(device.compute_capability()), bool(device.get_attribute(integrated))
+        return Gpu(device.name(), capability, shared, *self._driver.mem_get_info())
 
     def allocate(self, size: int) -> int:
-        try:
-            self._memory.append(self._driver.mem_alloc(max(size, 1)))
-        except self._driver.MemoryError:
-            raise _no_memory(size) from None
-        return int(self._memory[-1])
+        memory = self._driver.mem_alloc(size)
+        self.owned.append(memory.free)
+        return int(memory)
 
     def lock(self, size: int, mapped: bool) -> Locked:
         flags = self._driver.host_alloc_flags.DEVICEMAP if mapped else 0
-        try:
-            array = self._driver.pagelocked_empty(max(size, 1), np.uint8, mem_flags=flags)
-        except self._driver.MemoryError:
-            raise _no_memory(size) from None
-        self._locked.append(array)
-        return Locked(array, int(self._locked[-1].base.get_device_pointer()) if mapped else 0)
-
-    def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
-        self._driver.memcpy_htod_async(pointer, array, stream or self._stream)
-
-    def download(self, array: np.ndarray, pointer: int) -> None:
-        self._driver.memcpy_dtoh_async(array, pointer, self._stream)
-
-    def copy(self, target: int, source: int, size: int) -> None:
-        self._driver.memcpy_dtod_async(target, source, size, self._stream)
-
-    def synchronize(self) -> None:
-        self._stream.synchronize()
-
-    def new_stream(self) -> Any:
-        return self._driver.Stream()
-
-    def new_event(self) -> Any:
-        return self._driver.Event()
-
-    def record(self, event: Any, stream: Any = None) -> None:
-        event.record(stream or self._stream)
-
-    def follow(self, event: Any) -> None:
-        self._stream.wait_for_event(event)
-
-    def wait(self, event: Any) -> None:
-        event.synchronize()
-
-    def milliseconds(self, start: Any, end: Any) -> float:
-        return float(start.time_till(end))
-
-    def release(self) -> None:
-        self._context.push()
-        try:
-            self._driver.Context.synchronize()
-            for allocation in self._memory:
-                allocation.free()
-            for array in self._locked:
-                array.base.free()
-            self._memory, self._locked = [], []
-            del self._stream  # events and other streams go with whoever asked for them
-        finally:
-            self._context.detach()  # while current: in another thread than its first one, else it is not given up
+        array = self._driver.pagelocked_empty(size, np.uint8, mem_flags=flags)
+        self.owned.append(array.base.free)
+        return Locked(array, int(array.base.get_device_pointer()) if mapped else 0)
 
 
-class CudaPython(Cuda):
-    """On cuda-python, whose `cuda.bindings` has wheels from Python 3.9 on: for JetPack 6 and desktops."""
+class _CudaPython:
+    """cuda-python, whose `cuda.bindings` has wheels from Python 3.9 on: for JetPack 6 and desktops."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
+        call = self._call
         try:
-            self._call("cuInit", 0)
-            self._device = self._call("cuDeviceGet", 0)
-            self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+            call("cuInit", 0)
+            self._device = call("cuDeviceGet", 0)
+            self.push = partial(call, "cuCtxPushCurrent", call("cuDevicePrimaryCtxRetain", self._device))
         except (EngineError, RuntimeError) as error:  # RuntimeError: there is no driver library
             raise UsageError("GPU", f"CUDA finds none ({error})", NO_GPU) from None
-        self._memory: List[Any] = []
-        self._locked: List[int] = []
-        self._streams: List[Any] = []
-        self._events: List[Any] = []
-        with self:
-            self._stream = self.new_stream()
-            self.stream = int(self._stream)
+        self.owned: List[Callable[[], Any]] = []  # what frees memory, streams and events
+        self.out_of_memory = EngineError
+        self.pop, self.finish = partial(call, "cuCtxPopCurrent"), partial(call, "cuCtxSynchronize")
+        self.copy, self.synchronize = partial(call, "cuMemcpyDtoDAsync"), partial(call, "cuStreamSynchronize")
+        self.new_stream = partial(self._new, "cuStreamDestroy", "cuStreamCreate", 0)
+        self.new_event = partial(self._new, "cuEventDestroy", "cuEventCreate", 0)
+        self.record, self.wait = partial(call, "cuEventRecord"), partial(call, "cuEventSynchronize")
+        self.milliseconds, self.handle = partial(call, "cuEventElapsedTime"), int
 
-    def __enter__(self) -> "CudaPython":
-        self._call("cuCtxPushCurrent", self._context)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._call("cuCtxPopCurrent")
+    def detach(self) -> None:
+        self.pop()
+        self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def gpu(self) -> Gpu:
         attribute = self._driver.CUdevice_attribute
@@ -235,70 +212,30 @@ class CudaPython(Cuda):
         ]
         major, minor, integrated = (self._call("cuDeviceGetAttribute", name, self._device) for name in wanted)
         name = self._call("cuDeviceGetName", 256, self._device).split(b"\0")[0].decode()
-        free, total = self._call("cuMemGetInfo")
-        return Gpu(name, (major, minor), bool(integrated), free, total)
+        return Gpu(name, (major, minor), bool(integrated), *self._call("cuMemGetInfo"))
 
     def allocate(self, size: int) -> int:
-        try:
-            self._memory.append(self._call("cuMemAlloc", max(size, 1)))
-        except EngineError:
-            raise _no_memory(size) from None
-        return int(self._memory[-1])
+        return int(self._new("cuMemFree", "cuMemAlloc", size))
 
     def lock(self, size: int, mapped: bool) -> Locked:
-        size = max(size, 1)
-        try:
-            address = int(self._call("cuMemHostAlloc", size, self._driver.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0))
-        except EngineError:
-            raise _no_memory(size) from None
-        self._locked.append(address)
+        flags = self._driver.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0
+        address = int(self._new("cuMemFreeHost", "cuMemHostAlloc", size, flags))
         array = np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(address))
         return Locked(array, int(self._call("cuMemHostGetDevicePointer", address, 0)) if mapped else 0)
 
-    def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
-        self._call("cuMemcpyHtoDAsync", pointer, array.ctypes.data, array.nbytes, stream or self._stream)
+    def upload(self, pointer: int, array: np.ndarray, stream: Any) -> None:
+        self._call("cuMemcpyHtoDAsync", pointer, array.ctypes.data, array.nbytes, stream)
 
-    def download(self, array: np.ndarray, pointer: int) -> None:
-        self._call("cuMemcpyDtoHAsync", array.ctypes.data, pointer, array.nbytes, self._stream)
+    def download(self, array: np.ndarray, pointer: int, stream: Any) -> None:
+        self._call("cuMemcpyDtoHAsync", array.ctypes.data, pointer, array.nbytes, stream)
 
-    def copy(self, target: int, source: int, size: int) -> None:
-        self._call("cuMemcpyDtoDAsync", target, source, size, self._stream)
+    def follow(self, stream: Any, event: Any) -> None:
+        self._call("cuStreamWaitEvent", stream, event, 0)
 
-    def synchronize(self) -> None:
-        self._call("cuStreamSynchronize", self._stream)
-
-    def new_stream(self) -> Any:
-        self._streams.append(self._call("cuStreamCreate", 0))
-        return self._streams[-1]
-
-    def new_event(self) -> Any:
-        self._events.append(self._call("cuEventCreate", 0))
-        return self._events[-1]
-
-    def record(self, event: Any, stream: Any = None) -> None:
-        self._call("cuEventRecord", event, stream or self._stream)
-
-    def follow(self, event: Any) -> None:
-        self._call("cuStreamWaitEvent", self._stream, event, 0)
-
-    def wait(self, event: Any) -> None:
-        self._call("cuEventSynchronize", event)
-
-    def milliseconds(self, start: Any, end: Any) -> float:
-        return float(self._call("cuEventElapsedTime", start, end))
-
-    def release(self) -> None:
-        with self:
-            self._call("cuCtxSynchronize")
-            for name, made in (
-                ("cuMemFree", self._memory),
-                ("cuMemFreeHost", self._locked),
-                ("cuEventDestroy", self._events),
-                ("cuStreamDestroy", self._streams),
-            ):
-                while made:
-                    self._call(name, made.pop())
-        self._call("cuDevicePrimaryCtxRelease", self._device)
+    def _new(self, free: str, create: str, *arguments: Any) -> Any:
+        made = self._call(create, *arguments)
+        self.owned.append(partial(self._call, free, made))
+        return made
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """A function of the driver: its result, or an EngineError instead of its status."""
@@ -310,11 +247,7 @@ class CudaPython(Cuda):
 
 @contextlib.contextmanager
 def opened_cuda() -> Iterator[Cuda]:
-    """The first device, its context current, released at the end.
-
-    Raises:
-        As `open_cuda`.
-    """
+    """The first device, its context current, released at the end. Raises as `open_cuda`."""
     cuda = open_cuda()
     try:
         with cuda:
@@ -324,25 +257,20 @@ def opened_cuda() -> Iterator[Cuda]:
 
 
 def open_cuda() -> Cuda:
-    """The first device.
-
-    Raises:
-        UsageError: neither PyCUDA nor cuda-python is installed, or CUDA finds no device.
-    """
+    """The first device. Raises UsageError where neither library is installed, or CUDA finds no device."""
     try:
         import pycuda.driver
 
-        return PyCuda(pycuda.driver)
+        return Cuda(_PyCuda(pycuda.driver))
     except ImportError:  # also where it is installed without a driver
         pass
     try:
         from cuda.bindings import driver
 
-        return CudaPython(driver)
+        return Cuda(_CudaPython(driver))
     except ImportError:
         raise UsageError("CUDA", "neither PyCUDA nor cuda-python is installed", INSTALL) from None
 
 
 def _no_memory(size: int) -> EngineError:
-    problem = f"no {size:,} bytes of memory left"
-    return EngineError("GPU", problem, "close other programs that use it, or add swap")
+    return EngineError("GPU", f"no {size:,} bytes of memory left", "close other programs that use it, or add swap")

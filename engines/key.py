@@ -20,11 +20,8 @@ REMEDY = f"set {VARIABLE}=FILE, in a folder of yours that stays"
 
 
 def key_file() -> str:
-    """Where the key is: the file that TLEE_ENGINE_KEY names, or `tlee/engine.key` among the user's data.
-
-    Raises:
-        UsageError: the user has no home.
-    """
+    """Where the key is: the file that TLEE_ENGINE_KEY names, or `tlee/engine.key` among the user's data. Raises
+    UsageError where the user has no home."""
     given = os.environ.get(VARIABLE)
     if given:
         return os.path.abspath(given)
@@ -70,10 +67,7 @@ def own_key(engine_dir: str) -> bytes:
     deadline = time.monotonic() + PATIENCE
     while not os.path.exists(path):
         try:
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            with write_lock(path) as place:
-                if not os.path.exists(place):
-                    _make(place)
+            _make(path)
         except OSError as error:
             raise UsageError(path, CANNOT_WRITE.format(error.strerror), REMEDY) from None
         except UsageError as error:
@@ -87,21 +81,22 @@ def own_key(engine_dir: str) -> bytes:
 
 
 def signature(key: bytes, device: str, content: bytes) -> str:
-    """HMAC-SHA256 of what is recorded of a device's engines, as hexadecimal digits.
-
-    Args:
-        device: the folder's name: what is recorded for one device says nothing of another.
-    """
+    """HMAC-SHA256 of what is recorded of a device's engines, as hexadecimal digits; `device` is the folder's name: what
+    is recorded for one device is not valid for another."""
     return hmac.new(key, os.fsencode(device) + b"\0" + content, hashlib.sha256).hexdigest()
 
 
-def _make(place: str) -> None:
-    temporary = temporary_file(place)  # that nobody else may read
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(os.urandom(BYTES))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.rename(temporary, place)
-    finally:
-        remove(temporary)
+def _make(path: str) -> None:
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with write_lock(path) as place:
+        if os.path.exists(place):
+            return
+        temporary = temporary_file(place)  # that nobody else may read
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(os.urandom(BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(temporary, place)
+        finally:
+            remove(temporary)

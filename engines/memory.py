@@ -5,7 +5,7 @@ from typing import Dict
 from tlee.errors import UsageError
 
 MIB = 1 << 20
-# What TensorRT needs beside a layer's scratch: CUDA, its kernels' libraries, the weights twice. Public reports from
+# What TensorRT needs on top of a layer's scratch: CUDA, its kernels' libraries, the weights twice. Public reports from
 # Jetson Nanos say 600 MB to 1 GB.
 RESERVE = 1024 * MIB
 LEAST, MOST = 32 * MIB, 1024 * MIB  # of the workspace; no layer of our backbones asks for more
@@ -13,11 +13,7 @@ MEMINFO = "/proc/meminfo"
 
 
 def available(path: str = MEMINFO) -> int:
-    """Bytes of memory that programs can get without swapping, as Linux estimates it.
-
-    Raises:
-        UsageError: Linux does not say.
-    """
+    """Bytes of memory that programs can get without swapping, as Linux estimates it. Raises UsageError."""
     try:
         with open(path) as stream:
             lines: Dict[str, str] = dict(line.split(":", 1) for line in stream if ":" in line)

@@ -1,7 +1,7 @@
 """Built engines on disk: one folder per device, with a record of every engine in it.
 
-An engine file is code that TensorRT runs, so only files whose SHA-256 is recorded are ever read, and only if it is
-still theirs; and only a record that this user signed on this machine is believed (`tlee.engines.key`): engines that
+An engine file is code that TensorRT runs, so only files whose SHA-256 is recorded are ever read, and only while they
+still have it; and only a record that this user signed on this machine is believed (`tlee.engines.key`): engines that
 came with a bundle are not. Nothing else in a folder is even parsed.
 
 Files and record appear whole or not at all; a file that the record does not name is as good as not there.
@@ -9,7 +9,6 @@ Files and record appear whole or not at all; a file that the record does not nam
 
 import contextlib
 import errno
-import hashlib
 import hmac
 import json
 import os
@@ -19,42 +18,51 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.engines.key import find_key, own_key, signature
 from tlee.errors import CANNOT_WRITE, EngineError, UsageError
-from tlee.files import atomic_write, sha256, sha256_of
+from tlee.files import atomic_write, sha256, sha256_of, sha256_of_stream
 from tlee.locks import BUSY, remove, write_lock
-from tlee.reading import JSON_LIMIT, MB, parse_json, read_bytes
+from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 2
 RECORD, TIMING, TEMPORARY, SUFFIX = "engines.json", "timing.cache", ".building-", ".engine"
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
 FOREIGN = "of another machine or user, or damaged"
-ELSEWHERE = "choose a folder that you may write to and that has room, with --engine-dir"
+OTHER_FOLDER = "choose a folder that you may write to and that has room, with --engine-dir"
 BUILDING, WAIT = "another tlee-build is at work here", "wait until it is done"
 BUILD_AGAIN = "build it again with tlee-build"
 HEAD = '{{"signature": "{}",\n'  # of a record; what follows is signed
 HEAD_SIZE = len(HEAD.format("0" * 64))
 
 
-class Recorded(NamedTuple):
-    """A file, and what its content is."""
+class FileRecord(NamedTuple):
+    """A file, and the size and hash that its content must have."""
 
-    file: str
-    bytes: int
+    path: str
+    size: int
     sha256: str
 
+    def read(self) -> bytes:
+        """The content, read once. Raises EngineError where it is not what was recorded, or not a plain file."""
+        if not os.path.lexists(self.path):
+            raise EngineError(self.path, MISSING, BUILD_AGAIN)
+        if os.lstat(self.path).st_size == self.size:
+            content = read_bytes(self.path, self.size, EngineError, BUILD_AGAIN, follow=False)
+            if sha256(content) == self.sha256:
+                return content
+        raise EngineError(self.path, ALTERED, BUILD_AGAIN)
 
-def read_recorded(recorded: Recorded) -> bytes:
-    """The content of a file, read once.
-
-    Raises:
-        EngineError: it is not what was recorded, or no plain file.
-    """
-    if not os.path.lexists(recorded.file):
-        raise EngineError(recorded.file, MISSING, BUILD_AGAIN)
-    if os.lstat(recorded.file).st_size == recorded.bytes:
-        content = read_bytes(recorded.file, recorded.bytes, EngineError, BUILD_AGAIN, follow=False)
-        if sha256(content) == recorded.sha256:
-            return content
-    raise EngineError(recorded.file, ALTERED, BUILD_AGAIN)
+    def matches(self) -> bool:
+        """Whether the file has the recorded content, which need not fit into memory."""
+        try:
+            status = os.lstat(self.path)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != self.size:
+                return False
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return False
+            raise  # too few descriptors, for example, is no reason to build again
+        with open(descriptor, "rb") as stream:
+            return sha256_of_stream(stream) == self.sha256
 
 
 class EngineStore:
@@ -64,9 +72,9 @@ class EngineStore:
         folder: it need not exist.
 
     Attributes:
-        entries: by file name what is recorded of each engine: `identity` (see `tlee.engines.jobs.Job`), `bundle` (its
-            name), `sha256`, `bytes`, `seconds` and `workspace` of its build, and once it was checked `check`
-            (`differences`, `tolerance`, `passed`) and `layers`.
+        entries: what is recorded of each engine, by file name: `identity` (see `tlee.engines.planning.EngineSpec`),
+            `bundle` (its name), `sha256`, `bytes`, `seconds` and `workspace` of its build, and once it was checked
+            `check` (`differences`, `tolerance`, `passed`) and `layers`.
         active: by bundle the files of the engines that its last complete build chose, in the order of the chain.
         distrust: why nothing that is recorded here is believed, and all of the above is empty; None if it is.
 
@@ -80,7 +88,6 @@ class EngineStore:
 
     def _load(self) -> None:
         self.distrust: Optional[str] = None
-        self._key: Optional[bytes] = None
         record = self._read_record() if os.path.lexists(self.path(RECORD)) else {}
         self.machine: Dict[str, Any] = record.get("machine", {})
         self.entries: Dict[str, Dict[str, Any]] = record.get("engines", {})
@@ -88,18 +95,18 @@ class EngineStore:
         self._timing: Optional[Dict[str, Any]] = record.get("timing")
 
     def _read_record(self) -> Dict[str, Any]:
-        """Signature first: of a record that somebody else wrote, nothing is parsed."""
+        """Signature first: nothing is parsed of a record that somebody else wrote."""
         path, remedy = self.path(RECORD), "see that this user may read it, or remove it"
-        self._key, self.distrust = find_key(), FOREIGN
+        key, self.distrust = find_key(), FOREIGN
         status = os.lstat(path)
-        if self._key is None or not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
+        if key is None or not stat.S_ISREG(status.st_mode) or status.st_size > JSON_LIMIT:
             return {}
         content = read_bytes(path, JSON_LIMIT, EngineError, remedy, follow=False)
-        if not hmac.compare_digest(content[:HEAD_SIZE], self._head(self._key, content[HEAD_SIZE:])):
+        if not hmac.compare_digest(content[:HEAD_SIZE], self._head(key, content[HEAD_SIZE:])):
             return {}
         record: Dict[str, Any] = parse_json(content)
         if record["format"] != FORMAT:
-            self.distrust = "recorded in format {}, this release reads {}".format(record["format"], FORMAT)
+            self.distrust = f"recorded in format {record['format']}, this release reads {FORMAT}"
             return {}
         self.distrust = None
         return record
@@ -109,67 +116,62 @@ class EngineStore:
         return HEAD.format(signature(key, device, signed)).encode("ascii")
 
     def path(self, file: str) -> str:
-        """Of a file of this device."""
         return os.path.join(self.folder, file)
 
     def state(self, file: str) -> str:
-        """Of a recorded engine: READY, UNCHECKED, FAILED its check, ALTERED or MISSING."""
-        entry = self.entries[file]
+        """Of a recorded engine: READY, UNCHECKED, FAILED, ALTERED or MISSING."""
+        check = self.entries[file]["check"]
         if not os.path.lexists(self.path(file)):
             return MISSING
-        if not _holds(self.recorded(file)):
+        if not self.recorded(file).matches():
             return ALTERED
-        if entry["check"] is None:
+        if check is None:
             return UNCHECKED
-        return READY if entry["check"]["passed"] else FAILED
+        return READY if check["passed"] else FAILED
 
-    def recorded(self, file: str) -> Recorded:
-        """What is recorded of an engine's content."""
-        return Recorded(self.path(file), self.entries[file]["bytes"], self.entries[file]["sha256"])
+    def recorded(self, file: str) -> FileRecord:
+        """The recorded content of an engine."""
+        return self._file(file, self.entries[file])
 
     def read(self, file: str) -> bytes:
-        """The content of an engine that is READY.
-
-        Raises:
-            EngineError: it is not.
-        """
+        """The content of an engine that is READY. Raises EngineError where it is not."""
         check = self.entries[file]["check"] if file in self.entries else None
         if check is None or not check["passed"]:
             state = self.state(file) if file in self.entries else MISSING
             raise EngineError(self.path(file), state, BUILD_AGAIN)
-        return read_recorded(self.recorded(file))
+        return self.recorded(file).read()
 
-    def timing(self) -> Optional[Recorded]:
-        """The timing cache, if there is one.
-
-        Raises:
-            EngineError: it is not what was recorded.
-        """
+    def timing(self) -> Optional[FileRecord]:
+        """The timing cache, if there is one. Raises EngineError where it is not what was recorded."""
         if self._timing is None:
             return None
-        recorded = Recorded(self.path(TIMING), **self._timing)
-        if not _holds(recorded):
-            raise EngineError(self.path(TIMING), "altered or truncated", "not used, layers are timed again")
+        recorded = self._file(TIMING, self._timing)
+        if not recorded.matches():
+            raise EngineError(recorded.path, "altered or truncated", "not used, layers are timed again")
         return recorded
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else changes this folder meanwhile, what was recorded is read anew, and what killed builds left is
-        gone.
+    def _file(self, name: str, entry: Dict[str, Any]) -> FileRecord:
+        return FileRecord(self.path(name), entry["bytes"], entry["sha256"])
 
-        Raises:
-            UsageError: the folder cannot be written, or somebody else is at it.
+    def unrecorded(self) -> List[str]:
+        """Files that look like a store's and that no record names, or none that is believed."""
+        names = [name for name in _names(self.folder) if name.endswith(SUFFIX) and name not in self.entries]
+        return names + [name for name in (RECORD, TIMING) if self.distrust and os.path.lexists(self.path(name))]
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Around changes: no other process changes this folder meanwhile, the record is read anew, and what killed
+        builds left is removed. Raises UsageError where the folder cannot be written or another process has locked it.
         """
         if os.path.islink(self.folder):
             raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
         with contextlib.ExitStack() as held:
             try:
-                os.makedirs(self.folder, exist_ok=True)
-                held.enter_context(write_lock(self.folder, folder=True))
-            except OSError as error:
-                raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
+                with _as_usage(self.folder):
+                    os.makedirs(self.folder, exist_ok=True)
+                    held.enter_context(write_lock(self.folder, folder=True))
             except UsageError as error:
-                said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, ELSEWHERE)
+                said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, OTHER_FOLDER)
                 raise UsageError(self.folder, *said) from None
             self._load()
             for name in _names(self.folder):
@@ -179,17 +181,12 @@ class EngineStore:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[str]:
-        """As `alone`, with a temporary folder to build in. A record that is not believed gives way to a new one.
-
-        Raises:
-            UsageError: as `alone`, or there can be no key to sign with.
-        """
-        with self.alone():
-            self._key = self._own_key()
-            try:
+        """As `locked`, with a temporary folder to build in. A record that is not believed gives way to a new one.
+        Raises UsageError, also where there can be no key to sign with."""
+        with self.locked():
+            self._own_key()  # without one there is nothing to build for
+            with _as_usage(self.folder):
                 folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
-            except OSError as error:
-                raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
             try:
                 yield folder
             finally:
@@ -200,7 +197,7 @@ class EngineStore:
 
         Args:
             built, timing: where the files are now; on the same file system.
-            entry: what is to be recorded, but its size and SHA-256.
+            entry: what is to be recorded, without size and SHA-256.
         """
         self.machine = machine
         self.entries[file] = dict(entry, check=None, layers=None, **_described(built))
@@ -208,56 +205,54 @@ class EngineStore:
         if timing:
             self._timing = _described(timing)
             self._take(timing, TIMING)
-        self._record()
+        self._write_record()
 
     def record_check(self, file: str, check: Dict[str, Any], layers: List[Dict[str, str]]) -> None:
-        """Write down how an engine's outputs differ, and what its layers compute in."""
+        """Record how an engine's outputs differ, and what its layers compute in."""
         self.entries[file].update(check=check, layers=layers)
-        self._record()
+        self._write_record()
 
     def activate(self, bundle: str, files: List[str]) -> None:
         """Let these engines be the ones that the bundle runs on."""
         self.active[bundle] = files
-        self._record()
+        self._write_record()
 
     def remove(self, file: str) -> None:
         """Remove an engine and its entry; a bundle that runs on it has none any more."""
         self.entries.pop(file, None)
         self.active = {bundle: files for bundle, files in self.active.items() if file not in files}
-        self._record()
-        self.discard(file)
+        self._write_record()
+        self.remove_unrecorded(file)
 
-    def discard(self, name: str) -> None:
-        """Remove what is not recorded. Raises UsageError where that is impossible."""
+    def remove_unrecorded(self, name: str) -> None:
+        """Remove a file that is not recorded. Raises UsageError where that is impossible."""
         remove(self.path(name))
         if os.path.lexists(self.path(name)):
             raise UsageError(self.path(name), "cannot be removed", "see who owns the folder, and remove it yourself")
 
-    def strays(self) -> List[str]:
-        """Files that look like a store's and that no record names."""
-        names = [name for name in _names(self.folder) if name.endswith(SUFFIX) and name not in self.entries]
-        return names + [name for name in (RECORD, TIMING) if self.distrust and os.path.lexists(self.path(name))]
+    def _make_way(self, name: str) -> None:
+        """Remove what is not a plain file: it is never written through."""
+        path = self.path(name)
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+            self.remove_unrecorded(name)
 
     def _take(self, built: str, name: str) -> None:
-        try:
-            if os.path.isdir(self.path(name)) and not os.path.islink(self.path(name)):
-                self.discard(name)  # which a file cannot take the place of
+        self._make_way(name)
+        with _as_usage(self.path(name)):
             os.replace(built, self.path(name))
-        except OSError as error:
-            raise UsageError(self.path(name), CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
 
-    def _record(self) -> None:
+    def _write_record(self) -> None:
         record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
         record.update(active=self.active, timing=self._timing)
         text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)[1:] + "\n"
-        signed, key, path = text.encode("utf-8"), self._key or self._own_key(), self.path(RECORD)
-        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
-            self.discard(RECORD)  # never written through
+        signed = text.encode("utf-8")
+        head = self._head(self._own_key(), signed)
+        self._make_way(RECORD)
         try:
-            with atomic_write(path, "wb") as stream:
-                stream.write(self._head(key, signed) + signed)
+            with atomic_write(self.path(RECORD), "wb") as stream:
+                stream.write(head + signed)
         except UsageError as error:
-            raise UsageError(error.subject, error.problem, ELSEWHERE) from None
+            raise UsageError(error.subject, error.problem, OTHER_FOLDER) from None
 
     def _own_key(self) -> bytes:
         return own_key(os.path.dirname(os.path.abspath(self.folder)))
@@ -271,11 +266,11 @@ def stores(folder: str) -> Iterator[EngineStore]:
 
 def devices(folder: str) -> List[str]:
     """Names of all devices that have engines there, or a record of some."""
-    return [name for name in _names(folder) if any(map(_is_ours, _names(os.path.join(folder, name))))]
-
-
-def _is_ours(name: str) -> bool:
-    return name == RECORD or name.endswith(SUFFIX)
+    return [
+        device
+        for device in _names(folder)
+        if any(name == RECORD or name.endswith(SUFFIX) for name in _names(os.path.join(folder, device)))
+    ]
 
 
 def _names(folder: str) -> List[str]:
@@ -292,21 +287,9 @@ def _described(file: str) -> Dict[str, Any]:
     return {"bytes": os.path.getsize(file), "sha256": sha256_of(file)}
 
 
-def _holds(recorded: Recorded) -> bool:
-    """Whether a file's content is what was recorded; it need not fit into memory."""
-    digest = hashlib.sha256()
+@contextlib.contextmanager
+def _as_usage(path: str) -> Iterator[None]:
     try:
-        descriptor = os.open(recorded.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:  # all others say nothing of the content
-        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-            raise
-        return False
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != recorded.bytes:
-            return False
-        for block in iter(lambda: os.read(descriptor, MB), b""):
-            digest.update(block)
-    finally:
-        os.close(descriptor)
-    return digest.hexdigest() == recorded.sha256
+        yield
+    except OSError as error:
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror), OTHER_FOLDER) from None

@@ -1,10 +1,9 @@
 """What runs in a process of its own, so that TensorRT's memory comes back and its crashes take nothing along.
 
-    python -m tlee.engines.worker ACTION FOLDER PARENT ANSWER     # with a JSON object on standard input
+    python -m tlee.engines.worker ACTION FOLDER PARENT     # with a JSON object on standard input
 
-ACTION is one of `ACTIONS`; what it returns goes to the descriptor ANSWER, and so does a `TleeError`. PARENT is the
-process that wants it: without it there is nothing to do.
-`tlee.engines.process` is the other side.
+ACTION is one of `ACTIONS`; what it returns, or a `TleeError`, goes to standard output. PARENT is the process that wants
+it: without it there is nothing to do. `tlee.engines.process` is the other side.
 """
 
 import ctypes
@@ -16,21 +15,20 @@ import time
 from typing import Any, Dict, Optional
 
 from tlee.bundle import Bundle
-from tlee.engines.check import differences
+from tlee.engines.check import differences, layers
 from tlee.engines.cuda import Gpu, opened_cuda
-from tlee.engines.jobs import Job
-from tlee.engines.layers import layers
-from tlee.engines.releases import Settings, load
-from tlee.engines.store import Recorded, read_recorded
+from tlee.engines.interface import Settings
+from tlee.engines.releases import load
+from tlee.engines.store import FileRecord
 from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, EngineError, TleeError, UsageError, remedy_of
 
 ENGINE, TIMING = "engine", "timing"
-WORST = 1e9  # of differences that are infinite: JSON has no such number
+WORST = 1e9  # stands for differences that are infinite: JSON has no such number
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def describe(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """The machine, as the fields of `tlee.engines.jobs.Machine`.
+    """The machine, as the fields of `tlee.engines.planning.Machine`.
 
     Args:
         request: `target`, see `tlee.engines.releases.load`.
@@ -55,25 +53,23 @@ def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Build one engine: FOLDER/engine, and FOLDER/timing where the release has a timing cache.
 
     Args:
-        request: `target`; `bundle`, its folder; `job`, the fields of a `Job`; `workspace`, bytes; `timing`, what is
-            `Recorded` of an earlier timing cache, or None.
+        request: `target`; `bundle`, its folder; `source` and `cache`, files of it; `settings`, and in place of its
+            bytes `timing`, a `FileRecord` or None; `workspace`, bytes.
     """
-    start, job = time.time(), Job(**request["job"])
-    bundle, release = Bundle.open(request["bundle"]), load(request["target"])
-    settings = Settings(
-        request["workspace"],
-        job.fp16,
-        job.int8,
-        tuple(job.fp32_layers),
-        bundle.read_file(job.cache) if job.cache else None,
-        read_recorded(Recorded(*request["timing"])) if request["timing"] else None,
-        job.dla,
-        job.batch,
+    start, bundle, release = time.time(), Bundle.open(request["bundle"]), load(request["target"])
+    settings = Settings(**request["settings"])._replace(
+        workspace=request["workspace"],
+        cache=bundle.read_file(request["cache"]) if request["cache"] else None,
+        timing=FileRecord(*request["timing"]).read() if request["timing"] else None,
     )
-    built = release.build(bundle.read_file(job.source), settings)
-    _write(os.path.join(folder, ENGINE), built.engine)
-    if built.timing is not None:
-        _write(os.path.join(folder, TIMING), built.timing)
+    built = release.build(bundle.read_file(request["source"]), settings)
+    try:
+        for name, content in ((ENGINE, built.engine), (TIMING, built.timing)):
+            if content is not None:
+                with open(os.path.join(folder, name), "wb") as stream:
+                    stream.write(content)  # from TensorRT's own memory: there may be no room for a copy
+    except OSError as error:
+        raise UsageError(folder, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
     return {"seconds": round(time.time() - start, 1)}
 
 
@@ -81,13 +77,12 @@ def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
     """Run an engine on the bundle's recorded activations, and look at its layers.
 
     Args:
-        request: `target`, `bundle`, `graph`; `engine`, what is `Recorded` of it, for up to `batch` videos.
+        request: `target`, `bundle`, `graph`; `engine`, its `FileRecord`; `batch`, the most videos it is for.
 
     Returns:
-        differences: by output, see `tlee.activations.difference`.
-        layers: by name of the layer, what it computes in.
+        `differences` by output, see `tlee.activations.difference`, and `layers`, see `tlee.engines.check`.
     """
-    content = read_recorded(Recorded(*request["engine"]))
+    content = FileRecord(*request["engine"]).read()
     bundle, release = Bundle.open(request["bundle"]), load(request["target"])
     with opened_cuda() as cuda:
         engine = release.deserialize(content)
@@ -111,36 +106,30 @@ def _gpu(target: str) -> Optional[Gpu]:
         raise
 
 
-def _write(path: str, content: Any) -> None:
-    try:
-        with open(path, "wb") as stream:
-            stream.write(content)  # TensorRT's own memory: a copy may not fit beside it
-    except OSError as error:
-        raise UsageError(os.path.dirname(path), CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-
-
 def main() -> None:
     # Whoever started this may be killed: an orphan would go on taking the board's memory for minutes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    action, folder, parent, answer = sys.argv[1:]
+    action, folder, parent = sys.argv[1:]
     if os.getppid() != int(parent):  # killed before that was asked for
         sys.exit(1)
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no part of the answer
     try:
         result = ACTIONS[action](folder, json.load(sys.stdin))
-    except TleeError as error:
-        result = {"error": _said(error)}
-    except MemoryError:
-        result = {"error": _said(EngineError("memory", "ran out", "add swap, or give it less with --workspace MB"))}
-    except OSError as error:
-        remedy = remedy_of(error, "check the path and the system's limits")
-        result = {"error": _said(UsageError(error.filename or "system", error.strerror or error, remedy))}
-    with open(int(answer), "w", encoding="utf-8") as stream:
+    except (TleeError, MemoryError, OSError) as problem:
+        result = {"error": _described(problem)}
+    with open(answer, "w", encoding="utf-8") as stream:
         json.dump(result, stream)
 
 
-def _said(error: TleeError) -> Dict[str, Any]:
-    own = isinstance(error, EngineError)
-    return {"subject": error.subject, "problem": error.problem, "remedy": error.remedy, "of_engine": own}
+def _described(error: Exception) -> Dict[str, Any]:
+    if isinstance(error, MemoryError):
+        error = EngineError("memory", "ran out", "add swap, or give it less with --workspace MB")
+    elif isinstance(error, OSError):
+        remedy = remedy_of(error, "check the path and the system's limits")
+        error = UsageError(error.filename or "system", error.strerror or error, remedy)
+    fields = {name: getattr(error, name) for name in ("subject", "problem", "remedy")}
+    return dict(fields, of_engine=isinstance(error, EngineError))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlee.costs import frame_ends
 from tlee.data.labelled.listing import Listing
-from tlee.data.labelled.loader import Clips, readable_batches
+from tlee.data.labelled.loader import ClipDataset, readable_batches
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.evaluation.evaluated import EvaluatedModel, are_names
 from tlee.evaluation.results import Answer, Answers, Evaluation
@@ -39,7 +39,7 @@ def evaluate(subject: EvaluatedModel, listing: Listing, batch: int = 8, workers:
         evaluation.modes["early exits"].predicted    # (N,) class numbers
     """
     listing = fitted(listing, subject.labels, subject.path)
-    clips, contest = Clips(listing, subject.spec), ModeEvaluator(subject)
+    clips, contest = ClipDataset(listing, subject.spec), ModeEvaluator(subject)
     answered: dict[int, tuple[dict[str, Answer], np.ndarray]] = {}
     unreadable: dict[Path, InputError] = {}
     for entries, frames in readable_batches(clips, unreadable, batch, workers):

@@ -1,9 +1,9 @@
-"""Which parts of a bundle change its answers when they compute in half precision: the table of docs/engines.md.
+"""Which parts of a bundle change its results in half precision: the table of docs/engines.md.
 
     python examples/half_precision.py build/digits.tlee build/digits/test
 
-ONNX Runtime's CPU provider computes fp16 in float32 and drops every pair of casts between two nodes, and with it the
-rounding. So here each half-precision value passes through an Identity, which it cannot look through.
+ONNX Runtime's CPU provider computes fp16 in float32 and removes every pair of casts between two nodes, and with it the
+rounding. Here an Identity behind each half-precision value prevents that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rounded(model: ModelProto) -> ModelProto:
 
 
 def without_optimisation(content: bytes, *_: object) -> object:
-    """Stands for `open_session`: optimised, the Identities would be gone."""
+    """Replaces `open_session`, which would optimise the Identities away."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -52,19 +52,19 @@ def main(path: str, videos: str) -> None:
     onnx_session.open_session = without_optimisation
     bundle = Bundle.open(path)
     graphs = {name: onnx.load_from_string(bundle.read(name)) for name in bundle.segments}
-    forms = {name: rounded(in_half(name, graph)).SerializeToString() for name, graph in graphs.items()}
-    chains, parts = Chains(bundle, forms, 1), ("head", "gate", "frm")
-    kept = {"nothing": list(forms), "all": [], "all but head, gate and frm": list(parts)}
-    kept.update({f"{part} alone": [name for name in forms if name != part] for part in parts})
+    halves = {name: rounded(in_half(name, graph)).SerializeToString() for name, graph in graphs.items()}
+    chains, parts = Chains(bundle, halves, 1), ("head", "gate", "frm")
+    in_fp32 = {"nothing": list(halves), "all": [], "all but head, gate and frm": list(parts)}
+    in_fp32.update({f"{part} alone": [name for name in halves if name != part] for part in parts})
     gate, frames = bundle.manifest["model"]["gate"], bundle.frames.length
-    walks = {
-        name: ExitState(chains.keeping(names), exit_policy(gate, frames, bundle.thresholds()))
-        for name, names in kept.items()
+    states = {
+        name: ExitState(chains.keeping(segments), exit_policy(gate, frames, bundle.thresholds()))
+        for name, segments in in_fp32.items()
     }
     reader, listing = VideoReader(bundle.frames), fitted(read_listing("folders", videos), bundle.labels, path)
-    found = measure(bundle, walks, "test", reader.tuning(listing, "measuring"), reader.unreadable)
+    found = measure(bundle, states, "test", reader.tuning(listing, "measuring"), reader.unreadable)
     rows = [["in fp16", "accuracy", "same label", "same exit"]]
-    for name in kept:
+    for name in in_fp32:
         compared = found.compare(name, "nothing")
         rows.append([name, *(f"{compared[key]:.1%}" for key in ("top1", "label_agreement", "exit_agreement"))])
     print("\n".join(cli.table(rows, "lrrr")))

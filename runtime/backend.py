@@ -1,30 +1,34 @@
-"""What the chain asks of whatever runs a bundle's graphs."""
+"""The interface between the chain and what runs a bundle's graphs."""
 
 import time
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Sequence
 
 import numpy as np
+
+from tlee.bundle import Segment
 
 FRAMES = 2  # on a GPU: one is computed while the next one is uploaded
 ANSWERS = ("confidence", "score")  # outputs that the host reads
 
 
 class BufferPool:
-    """Buffers for a graph's outputs, written in turn, but never those that a run reads.
-
-    Args:
-        buffers: one or two, each a list of values.
-    """
+    """One or two sets of output buffers of a graph, used alternately, but never one that the run reads from."""
 
     def __init__(self, buffers: List[List[Any]]) -> None:
         self._buffers, self._last = buffers, 0
+
+    @classmethod
+    def of(cls, graph: Segment, make: Callable[[], List[Any]]) -> "BufferPool":
+        """For a graph: two sets if an output is still needed while it runs again, as all but a split's own."""
+        single = graph.name.startswith("split") and not graph.state
+        return cls([make() for _ in range(1 if single else 2)])
 
     @property
     def first(self) -> List[Any]:
         return self._buffers[0]
 
     def next(self, inputs: Sequence[Any]) -> List[Any]:
-        """The buffer for a run on these inputs."""
+        """The buffers that a run on these inputs writes to."""
         if len(self._buffers) > 1:
             self._last = 1 - self._last
             if any(value in self._buffers[self._last] for value in inputs):  # a state whose successor was dropped
@@ -33,15 +37,15 @@ class BufferPool:
 
 
 class Backend:
-    """Runs graphs on values of its own kind, which stay where it computes.
+    """Runs graphs on values of its own kind, which stay in the memory of the device that computes.
 
-    Work is queued by `run`, `fetch` and `mark`, in the order of the calls; `wait` and `array` wait for it. All of it
-    happens within `with`, in one thread at a time. Only `frame` may be called from another thread meanwhile.
+    `run`, `fetch` and `mark` queue work in the order of the calls; `wait` and `array` wait for it. Use it within
+    `with`, from one thread at a time; only `frame` may be called from another thread meanwhile.
 
     Attributes:
-        name: what it is, for people.
-        is_async: it computes beside the CPU, which is idle while it waits.
-        precision: that its graphs compute in; of several, separated by commas.
+        name: shown to the user.
+        is_async: it computes on another device than the CPU, which is idle while it waits.
+        precision: the precision that its graphs compute in; several are separated by commas.
     """
 
     name = ""
@@ -55,35 +59,35 @@ class Backend:
         pass
 
     def frame(self, frame: np.ndarray) -> Any:
-        """A frame, (H, W, 3) RGB 0-255 of any type, as the first split's input. It holds until the next but one."""
+        """A frame, (H, W, 3) RGB 0-255 of any type, as the first split's input; valid until the second next call."""
         return self.value(np.ascontiguousarray(frame[np.newaxis], dtype=np.float32))
 
     def value(self, array: np.ndarray) -> Any:
-        """A copy of a float32 array as a value that graphs take."""
+        """A copy of a float32 array as an input of graphs."""
         raise NotImplementedError  # abstract
 
     def array(self, value: Any) -> np.ndarray:
         """A copy of a value as an array."""
-        raise NotImplementedError  # abstract
+        return np.array(value.array)
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> List[Any]:
         """Queue a graph on values in the order of its inputs; returns its outputs in their order.
 
-        They lie in buffers that the graph's later runs use again: an output of a split without a state holds until
-        that split runs again, any other one run longer, and a state as long as it is the newest one given back in.
+        Later runs of the graph reuse the output buffers: an output of a split without a state is valid until that
+        split runs again, any other one run longer, and a state as long as it is the newest one given back in.
 
         Args:
-            rows: so many first rows of the inputs and outputs are meant, those of so many videos.
+            rows: batch size: only this many first rows of inputs and outputs are used.
         """
         raise NotImplementedError  # abstract
 
     def fetch(self, values: Sequence[Any], rows: int = 1) -> None:
-        """Queue bringing `values`, each (rows, 1), to the host. They are outputs of the runs just queued."""
+        """Queue the download of `values`, each (rows, 1), which are outputs of the runs just queued."""
         self._fetched, self._rows = values, rows
 
     def wait(self) -> List[List[float]]:
-        """The numbers that were fetched last: of each value, of each row."""
-        numbers = [self.array(value)[: self._rows, 0].tolist() for value in self._fetched]
+        """Wait for the last `fetch`; returns a list per value, with a number per row."""
+        numbers = [value.array[: self._rows, 0].tolist() for value in self._fetched]
         self._end = time.perf_counter()
         return numbers
 
@@ -92,29 +96,29 @@ class Backend:
         self._start = time.perf_counter()
 
     def milliseconds(self) -> float:
-        """From the last `mark` to what the last `wait` waited for, by the clock of what computes."""
+        """Time from the last `mark` to the last `fetch`, by the clock of the device that computes."""
         return 1000 * (self._end - self._start)
 
     def should_speculate(self, graph: str, chance: float) -> bool:
-        """Whether to queue a graph ahead that will be wanted with this chance. Never, where the CPU computes."""
+        """Whether queueing a graph ahead pays if it will be needed with this chance. Never where the CPU computes."""
         return False
 
     # -- several videos at once
 
     def empty(self, shape: Sequence[int]) -> Any:
-        """A value of a shape, contents undefined."""
+        """A value with undefined contents."""
         raise NotImplementedError  # abstract
 
     def staging_buffer(self, shape: Sequence[int]) -> Any:
-        """A value whose `array` the host writes, and then sends."""
+        """A value whose `array` the host fills before calling `send`."""
         raise NotImplementedError  # abstract
 
     def send(self, staging_buffer: Any, rows: int) -> None:
-        """Queue bringing so many first rows to where graphs read them. They must stay as they are until it is done."""
+        """Queue the upload of the first rows. They must not change until it is done."""
 
     def copy_row(self, source: Any, i: int, target: Any, j: int) -> None:
-        """Queue a copy of row `i` of a value to row `j` of another one."""
+        """Queue copying row `i` of one value to row `j` of another."""
         raise NotImplementedError  # abstract
 
     def close(self) -> None:
-        """Give back what it holds, outside of `with`. Nothing can be done with it afterwards."""
+        """Release everything, outside of `with`. It cannot be used afterwards."""

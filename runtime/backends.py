@@ -1,9 +1,8 @@
-"""Which backends there are, and which one a machine and a bundle are made for."""
+"""Which backends there are, and which of them a machine and a bundle can use."""
 
 import argparse
-import contextlib
 import os
-from typing import Any, Iterator, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from tlee import cli
 from tlee.bundle import FUSED, PRECISIONS, SEPARATE, Bundle
@@ -23,7 +22,7 @@ class BackendConfig(NamedTuple):
     Attributes:
         backend: of `BACKENDS`.
         exit_graphs: FUSED or SEPARATE; engines are what they were built as.
-        precision: of the forms that ONNX Runtime runs; engines are in what they were built in.
+        precision: of the variants that ONNX Runtime runs; engines have the one they were built in.
         engine_dir: where tlee-build put the engines; None for the bundle itself.
         threads, shared_pool: see `tlee.runtime.onnx_backend.OnnxBackend`.
         rows: videos at once, at most.
@@ -37,52 +36,23 @@ class BackendConfig(NamedTuple):
     shared_pool: bool = False
     rows: int = 1
 
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> "BackendConfig":
+        """From a command's `add_backend_options`; its process opens no other sessions, so they can share a pool."""
+        precision = options.precision or "fp32"  # commands may have another default, None
+        return cls(options.backend, options.exit_graphs, precision, options.engine_dir, options.threads, True)
+
 
 class BackendHandle(NamedTuple):
-    """A backend, the fused exits that it has, and what the user should know of how it was chosen."""
+    """A backend, the kind of exit graphs that it has, and what the user should know about how it was chosen."""
 
     backend: Backend
     exit_graphs: str
     notes: List[str]
 
-    @contextlib.contextmanager
-    def closed_on_failure(self) -> Iterator[None]:
-        """For a block that makes something of the backend: closes it if the block fails."""
-        try:
-            yield
-        except BaseException:
-            self.backend.close()
-            raise
-
-
-class BackendOwner:
-    """What recognisers share: they compute on a backend, and are closed, best by `with`.
-
-    Attributes:
-        notes: what the user should know of how the backend was chosen.
-    """
-
-    _backend: Backend
-    notes: List[str] = []
-
-    @property
-    def backend(self) -> str:
-        """What computes, for people."""
-        return self._backend.name
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give memory and threads back. Happens by itself when this is collected, or Python ends."""
-        raise NotImplementedError  # abstract
-
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that are a `BackendConfig`."""
+    """The options of a command that make a `BackendConfig`."""
     parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     parser.add_argument("--engine-dir", metavar="FOLDER", help="where tlee-build put the engines (the bundle)")
     parser.add_argument(
@@ -92,51 +62,44 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=cli.positive, metavar="N", help="CPU threads (all cores)")
 
 
-def open_backend(bundle: Bundle, choice: BackendConfig) -> BackendHandle:
-    """The backend that was chosen; with AUTO the first that works of engines for this device, CUDA, and the CPU.
+def open_backend(bundle: Bundle, config: BackendConfig) -> BackendHandle:
+    """The configured backend; with AUTO the first that works of engines for this device, CUDA, and the CPU.
 
     Raises:
         UsageError, EngineError, BundleError: it does not work here.
     """
-    if choice.backend not in BACKENDS:
-        problem = f"'{choice.backend}' is not known"
+    if config.backend not in BACKENDS:
+        problem = f"'{config.backend}' is not known"
         raise UsageError("backend", problem, "use one of: " + ", ".join(BACKENDS))
-    if choice.backend == TENSORRT:
-        return _tensorrt(bundle, choice)
-    if choice.backend != AUTO:
-        return _onnx(bundle, choice, choice.backend, [])
+    if config.backend == TENSORRT:
+        return _tensorrt(bundle, config)
+    if config.backend != AUTO:
+        return _onnx(bundle, config, config.backend, [])
     notes: List[str] = []
-    if os.path.isdir(choice.engine_dir or os.path.join(bundle.path, ENGINES)):
+    if os.path.isdir(config.engine_dir or os.path.join(bundle.path, ENGINES)):
         try:
-            return _tensorrt(bundle, choice)
+            return _tensorrt(bundle, config)
         except TleeError as error:
             notes.append(f"not on TensorRT: {error}")
     if has_provider("cuda"):
         try:
-            return _onnx(bundle, choice, "cuda", notes)
+            return _onnx(bundle, config, "cuda", notes)
         except UsageError as error:  # its libraries may be missing
             notes.append(f"not on CUDA: {error}")
-    return _onnx(bundle, choice, "cpu", notes)
+    return _onnx(bundle, config, "cpu", notes)
 
 
-def _onnx(bundle: Bundle, choice: BackendConfig, provider: str, notes: List[str]) -> BackendHandle:
-    backend = OnnxBackend(
-        bundle,
-        choice.threads,
-        choice.shared_pool,
-        choice.precision,
-        bundle.chain(choice.exit_graphs),
-        choice.rows,
-        provider,
-    )
-    return BackendHandle(backend, choice.exit_graphs, notes)
+def _onnx(bundle: Bundle, config: BackendConfig, provider: str, notes: List[str]) -> BackendHandle:
+    _, exit_graphs, precision, _, threads, shared_pool, rows = config
+    backend = OnnxBackend(bundle, threads, shared_pool, precision, bundle.chain(exit_graphs), rows, provider)
+    return BackendHandle(backend, exit_graphs, notes)
 
 
-def _tensorrt(bundle: Bundle, choice: BackendConfig) -> BackendHandle:
+def _tensorrt(bundle: Bundle, config: BackendConfig) -> BackendHandle:
     from tlee.runtime.tensorrt_backend import TensorRTBackend  # NVIDIA's libraries take a second to load
 
-    if choice.precision != "fp32":
+    if config.precision != "fp32":
         problem = "engines compute in the precision that they were built in"
-        raise UsageError(f"--precision {choice.precision}", problem, "give it to tlee-build instead")
-    backend = TensorRTBackend(bundle, choice.engine_dir or os.path.join(bundle.path, ENGINES), choice.rows)
+        raise UsageError(f"--precision {config.precision}", problem, "give it to tlee-build instead")
+    backend = TensorRTBackend(bundle, config.engine_dir or os.path.join(bundle.path, ENGINES), config.rows)
     return BackendHandle(backend, backend.exit_graphs, [])

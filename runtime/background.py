@@ -1,22 +1,19 @@
-"""Calls in other threads that nobody has to wait for: one into OpenCV or a driver cannot be interrupted, and may not
-come back. Unlike with `concurrent.futures` it then keeps no process from ending.
+"""Daemon threads for calls into OpenCV or a driver, which cannot be interrupted and may never return. Unlike those of
+`concurrent.futures`, they do not keep the process from ending then.
 """
 
+import contextlib
 import queue
 import threading
 import time
 from concurrent.futures import Future
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional
 
 PATIENCE = 1.0  # seconds that closing waits; a frame of a camera takes some 0.03
 
 
 class Background:
-    """Threads that make calls in the order they were asked for.
-
-    Args:
-        count: calls at once, at most.
-    """
+    """At most `count` threads, started when needed, that make calls in the order of submission."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -24,23 +21,23 @@ class Background:
         self._calls: queue.Queue[Any] = queue.Queue()
         self._closed = False
 
-    def submit(self, function: Callable[[], Any]) -> "Future[Any]":
-        """Have a function called. Raises RuntimeError where the system gives no thread, or this is closed."""
-        if self._closed:
-            raise RuntimeError("closed")
-        if len(self._threads) < self._count:
+    def submit(self, function: Callable[[], Any]) -> "Optional[Future[Any]]":
+        """Queue a call; None if this is closed, or the system gives it no thread at all."""
+        if not self._closed and len(self._threads) < self._count:
             self._start()
+        if self._closed or not self._threads:
+            return None
         future: Future[Any] = Future()
         self._calls.put((future, function))
         return future
 
     @property
     def calls_here(self) -> bool:
-        """Whether this thread is one of its own: what it calls is asking."""
+        """Whether the calling thread is one of these."""
         return threading.current_thread() in self._threads
 
     def close(self) -> None:
-        """Let the calls end that were asked for, and the threads; does not wait for one that is stuck."""
+        """End the threads after the queued calls; does not wait for one that is stuck."""
         self._closed = True
         for _ in self._threads:
             self._calls.put(None)
@@ -50,13 +47,9 @@ class Background:
 
     def _start(self) -> None:
         thread = threading.Thread(target=_work, args=(self._calls,), daemon=True)
-        try:
+        with contextlib.suppress(RuntimeError):  # the system has none left
             thread.start()
-        except RuntimeError:  # the system has none left
-            if not self._threads:
-                raise
-            return
-        self._threads.append(thread)
+            self._threads.append(thread)
 
 
 def _work(calls: "queue.Queue[Any]") -> None:
@@ -73,4 +66,4 @@ def _work(calls: "queue.Queue[Any]") -> None:
             else:
                 future.set_result(result)
                 del result
-        del call, future, function  # while it waits it keeps nothing
+        del call, future, function  # so that nothing is kept alive while it waits

@@ -1,6 +1,6 @@
-"""The chain for several videos at once: at every split, those that wait there are computed as one batch."""
+"""The chain for several videos at once: at every split, the videos that wait there are computed as one batch."""
 
-from typing import Any, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -12,179 +12,169 @@ from tlee.runtime.backend import Backend
 
 
 class Slot:
-    """Room for one video, taken by one after the other.
-
-    Attributes:
-        row: its number.
-        milliseconds: computing, of the frame so far.
-    """
+    """Room for one video at a time."""
 
     def __init__(self, row: int, policy: ExitPolicy) -> None:
-        self.row, self._policy = row, policy
-        self.milliseconds = 0.0
+        self.row, self._policy = row, policy  # its row in buffers that hold something of every video
+        self.milliseconds = 0.0  # of computing, since the frame began
 
     def begin(self) -> None:
-        """A new video."""
-        self.exit_steps = ExitState(self._policy)
+        """Start a new video."""
+        self.exit_state = ExitState(self._policy)
 
 
 class Answered(NamedTuple):
-    """What an exit answered a video: a step or, where that is not a number, an error; at a video's end its logits."""
+    """What an exit answered a video: a step, or an error where the step is not a number."""
 
-    place: Slot
+    slot: Any  # as it was put into the chain
     answer: Union[Step, SegmentError]
-    logits: Optional[np.ndarray]
+    logits: Optional[np.ndarray]  # (K,), where the video ends
 
 
 class _Queue:
-    """Places whose frames wait for one split. Their rows of what is read there: `x`, the split's `state`, and the
-    `previous` exit's z."""
+    """Slots whose frames wait for one split, and the split's input rows: `x`, its `state`, and the `previous` z."""
 
     def __init__(self, x: Any, state: List[Any], previous: Any) -> None:
         self.x, self.state, self.previous = x, state, previous
-        self.places: List[Slot] = []
-        self.passed_over = 0  # times in a row that another queue was taken while somebody waited here
+        self.slots: List[Slot] = []
+        self.passed_over = 0  # consecutive times that another queue was taken while something waited here
 
 
 class BatchChain:
     """Runs a bundle's splits and fused exits on as many rows as there are videos.
 
     Args:
-        backend: with the bundle's exit_graphs, for `rows` videos.
-        policy: whose temperatures count.
+        backend: with the bundle's fused exits, for `rows` videos.
+        policy: its temperatures are used.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, rows: int) -> None:
-        self._backend, self._rows = backend, rows
+        self._backend = backend
         self._fused_exits = [bundle.fused_exits[f"exit{b}"] for b in range(bundle.exits)]
         splits = [bundle.manifest["segments"][f"split{b}"] for b in range(bundle.exits)]
-        size = [bundle.manifest["model"]["feature_size"]]
+        model = bundle.manifest["model"]
+        features = [rows, model["feature_size"]]
         with backend:
             self._queues = []
             for b, split in enumerate(splits):
                 x, *state = [[rows] + value["shape"][1:] for value in split["inputs"]]
-                values = [backend.empty(shape) for shape in state]
-                place = backend.empty(x) if b else backend.staging_buffer(x)
-                self._queues.append(_Queue(place, values, self._zeros([rows] + size)))
-            self._state = [[backend.empty(value.shape) for value in queue.state] for queue in self._queues]
-            self._no_state = [[self._zeros(value.shape) for value in queue.state] for queue in self._queues]
-            self._left = self._zeros([rows] + size)  # by place, the z that its last frame left with
-            self._logits = backend.empty([rows, bundle.manifest["model"]["classes"]])  # and the logits
+                first = backend.empty(x) if b else backend.staging_buffer(x)
+                self._queues.append(_Queue(first, [backend.empty(shape) for shape in state], self._zeros(features)))
+            # By split and slot, what the split hands on to the next frame.
+            self._states = [[backend.empty(value.shape) for value in queue.state] for queue in self._queues]
+            self._first_states = [[self._zeros(value.shape) for value in queue.state] for queue in self._queues]
+            self._last_z = self._zeros(features)  # by slot, of the exit at which the last frame left
+            self._last_logits = backend.empty([rows, model["classes"]])
             self._position = backend.staging_buffer([rows, 1])
-            numbers = [np.full((1, 1), t, np.float32) for t in policy.thresholds.temperature]
-            self._temperatures = [backend.value(number) for number in numbers]
+            self._temperatures = [backend.value(np.full((1, 1), t, np.float32)) for t in policy.thresholds.temperature]
 
-    def begin(self, place: Slot) -> None:
-        """Let the next video take a place: nothing is handed on from the last one."""
-        place.begin()
-        for states, zeros in zip(self._state, self._no_state):
-            for state, zero in zip(states, zeros):
-                self._backend.copy_row(zero, place.row, state, place.row)
+    def begin(self, slot: Slot) -> None:
+        """Start a new video in a slot; nothing of the last one's is used."""
+        slot.begin()
+        for states, first in zip(self._states, self._first_states):
+            self._copy_rows(first, slot.row, states, slot.row)
 
-    def put(self, place: Slot, frame: np.ndarray) -> None:
+    def put(self, slot: Slot, frame: np.ndarray) -> None:
         """Let a frame, (H, W, 3) RGB 0-255, wait for the first split."""
         queue = self._queues[0]
-        row = len(queue.places)
+        row = len(queue.slots)
         queue.x.array[row] = frame
-        self._backend.copy_row(self._left, place.row, queue.previous, row)
-        queue.places.append(place)
-        place.milliseconds = 0.0
+        self._backend.copy_row(self._last_z, slot.row, queue.previous, row)
+        queue.slots.append(slot)
+        slot.milliseconds = 0.0
 
-    def left_with(self, place: Slot) -> np.ndarray:
-        """The logits that a video's last frame left with, (K,)."""
-        return self._backend.array(self._logits)[place.row].copy()
+    def last_logits(self, slot: Slot) -> np.ndarray:
+        """The logits of the exit at which a video's last frame left, (K,)."""
+        return self._backend.array(self._last_logits)[slot.row].copy()
 
     @property
     def waiting(self) -> bool:
-        return any(queue.places for queue in self._queues)
+        return any(queue.slots for queue in self._queues)
 
     def advance(self) -> List[Answered]:
-        """Run the split at which most wait, and the exit behind it. One that was passed over counts one more each time,
-        so that nobody waits for ever."""
+        """Run the split at which most videos wait, and its exit. One that is passed over counts one more each time, so
+        that none waits for ever."""
         b = max(range(len(self._queues)), key=self._urgency)
         for queue in self._queues:
-            queue.passed_over += 1 if queue.places else 0
+            queue.passed_over += 1 if queue.slots else 0
         queue = self._queues[b]
-        places, queue.places, queue.passed_over = queue.places, [], 0
+        slots, queue.slots, queue.passed_over = queue.slots, [], 0
         self._backend.mark()
-        x = self._split(b, queue, places)
-        if not places[0].exit_steps.evaluated:
-            self._numbers([], len(places))
-            self._spent(places)
-            for i, place in enumerate(places):
-                place.exit_steps.go_on()
-                self._enqueue(b + 1, place, x, queue.previous, i)
-            return []
-        return self._answers(b, queue, places, x)
+        x = self._run_split(b, queue, slots)
+        if slots[0].exit_state.evaluated:
+            return self._run_exit(b, queue, slots, x)
+        self._wait_for([], slots)
+        for i, slot in enumerate(slots):
+            slot.exit_state.go_on()
+            self._enqueue(b + 1, slot, x, queue.previous, i)
+        return []
 
     def drop(self) -> None:
         """Forget all videos under way."""
         for queue in self._queues:
-            queue.places, queue.passed_over = [], 0
+            queue.slots, queue.passed_over = [], 0
 
     def _urgency(self, b: int) -> Tuple[bool, int]:
         queue = self._queues[b]
-        return bool(queue.places), len(queue.places) + queue.passed_over
+        return bool(queue.slots), len(queue.slots) + queue.passed_over
 
-    def _split(self, b: int, queue: _Queue, places: List[Slot]) -> Any:
-        backend, rows = self._backend, len(places)
+    def _run_split(self, b: int, queue: _Queue, slots: List[Slot]) -> Any:
         if b == 0:
-            backend.send(queue.x, rows)
-        for i, place in enumerate(places):
-            for kept, given in zip(self._state[b], queue.state):
-                backend.copy_row(kept, place.row, given, i)
-        x, *state = backend.run(f"split{b}", queue.x, *queue.state, rows=rows)
-        for i, place in enumerate(places):
-            for new, kept in zip(state, self._state[b]):
-                backend.copy_row(new, i, kept, place.row)
+            self._backend.send(queue.x, len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(self._states[b], slot.row, queue.state, i)
+        x, *states = self._backend.run(f"split{b}", queue.x, *queue.state, rows=len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(states, i, self._states[b], slot.row)
         return x
 
-    def _answers(self, b: int, queue: _Queue, places: List[Slot], x: Any) -> List[Answered]:
+    def _run_exit(self, b: int, queue: _Queue, slots: List[Slot], x: Any) -> List[Answered]:
         fused = self._fused_exits[b]
-        for i, place in enumerate(places):
-            self._position.array[i] = place.exit_steps.frame
-        self._backend.send(self._position, len(places))
-        given = {"previous": queue.previous, "position": self._position, "temperature": self._temperatures[b]}
-        inputs = [given[name] for name in fused.inputs[1:]]
-        outputs = dict(zip(fused.outputs, self._backend.run(fused.name, x, *inputs, rows=len(places))))
-        wanted = [outputs[name] for name in ("confidence", "score") if name in outputs]
-        numbers = self._numbers(wanted, len(places))
-        self._spent(places)
-        answers = [self._answer(place, i, numbers) for i, place in enumerate(places)]
-        logits = self._backend.array(outputs["logits"]) if any(place.exit_steps.done for place in places) else None
+        for i, slot in enumerate(slots):
+            self._position.array[i] = slot.exit_state.frame
+        self._backend.send(self._position, len(slots))
+        values = {"previous": queue.previous, "position": self._position, "temperature": self._temperatures[b]}
+        inputs = [values[name] for name in fused.inputs[1:]]
+        outputs = dict(zip(fused.outputs, self._backend.run(fused.name, x, *inputs, rows=len(slots))))
+        numbers = self._wait_for([outputs[name] for name in ("confidence", "score") if name in outputs], slots)
+        answers = [self._answer(slot, [column[i] for column in numbers]) for i, slot in enumerate(slots)]
+        ended = any(slot.exit_state.done for slot in slots)
+        logits: Any = self._backend.array(outputs["logits"]) if ended else None
         result = []
-        for i, (place, answer) in enumerate(zip(places, answers)):
-            ended = logits[i].copy() if logits is not None and place.exit_steps.done else None
-            result.append(Answered(place, answer, ended))
+        for i, (slot, answer) in enumerate(zip(slots, answers)):
+            done = slot.exit_state.done
+            result.append(Answered(slot, answer, logits[i].copy() if done else None))
             if isinstance(answer, Step) and answer.decision.action is Action.CONTINUE:
-                self._enqueue(b + 1, place, x, outputs["z"], i)
-            elif isinstance(answer, Step) and not place.exit_steps.done:
-                self._backend.copy_row(outputs["z"], i, self._left, place.row)
-                self._backend.copy_row(outputs["logits"], i, self._logits, place.row)
+                self._enqueue(b + 1, slot, x, outputs["z"], i)
+            elif isinstance(answer, Step) and not done:
+                last = [self._last_z, self._last_logits]
+                self._copy_rows([outputs["z"], outputs["logits"]], i, last, slot.row)
         return result
 
-    def _answer(self, place: Slot, i: int, numbers: List[List[float]]) -> Union[Step, SegmentError]:
-        score = numbers[1][i] if place.exit_steps.gated and len(numbers) > 1 else None
+    def _answer(self, slot: Slot, numbers: Sequence[float]) -> Union[Step, SegmentError]:
+        score = numbers[1] if slot.exit_state.gated and len(numbers) > 1 else None
         try:
-            return place.exit_steps.answer(ExitValues(None, None, numbers[0][i], score))
+            return slot.exit_state.answer(ExitValues(None, None, numbers[0], score))
         except SegmentError as error:
             return error
 
-    def _enqueue(self, b: int, place: Slot, x: Any, previous: Any, i: int) -> None:
+    def _enqueue(self, b: int, slot: Slot, x: Any, previous: Any, i: int) -> None:
         queue = self._queues[b]
-        self._backend.copy_row(x, i, queue.x, len(queue.places))
-        self._backend.copy_row(previous, i, queue.previous, len(queue.places))
-        queue.places.append(place)
+        self._copy_rows([x, previous], i, [queue.x, queue.previous], len(queue.slots))
+        queue.slots.append(slot)
 
-    def _numbers(self, values: List[Any], rows: int) -> List[List[float]]:
-        """Waits, also for nothing: then what was sent may be written anew."""
-        self._backend.fetch(values, rows)
-        return self._backend.wait()
-
-    def _spent(self, places: List[Slot]) -> None:
+    def _wait_for(self, values: List[Any], slots: List[Slot]) -> List[List[float]]:
+        """The numbers of these values, if any: staging buffers may be written again once this has waited."""
+        self._backend.fetch(values, len(slots))
+        numbers = self._backend.wait()
         milliseconds = self._backend.milliseconds()
-        for place in places:
-            place.milliseconds += milliseconds
+        for slot in slots:
+            slot.milliseconds += milliseconds
+        return numbers
 
-    def _zeros(self, shape: List[int]) -> Any:
+    def _copy_rows(self, sources: Sequence[Any], i: int, targets: Sequence[Any], j: int) -> None:
+        for source, target in zip(sources, targets):
+            self._backend.copy_row(source, i, target, j)
+
+    def _zeros(self, shape: Sequence[int]) -> Any:
         return self._backend.value(np.zeros(shape, np.float32))

@@ -1,6 +1,6 @@
 """The chain: a bundle's graphs as the exit rule's stages."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,18 +16,11 @@ class Loaded(NamedTuple):
     value: Any
 
 
-class _Ahead(NamedTuple):
-    """A split that was queued before it was known to be wanted."""
-
-    split: int
-    outputs: List[Any]
-
-
 class Chain(Stages):
     """Runs segments on a backend. Only confidences and gate scores come back to the host.
 
     While the host waits for these, the next split may already be queued, where that pays: how often a frame goes on
-    from there is learnt. What comes of a split that was not wanted is never looked at.
+    from there is learnt. The outputs of a split that turns out not to be needed are never read.
 
     Args:
         bundle: which segments there are.
@@ -38,24 +31,23 @@ class Chain(Stages):
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         self.backend = backend
         self._speculate = speculate and backend.is_async
-        self._chances = RunningRate()
+        self._goes_on = RunningRate()  # by frame and exit
         self._exits = bundle.exits
         self._splits = [f"split{b}" for b in range(self._exits)]
-        with backend:
-            self._zeros = [self._first_state(bundle, name) for name in self._splits]
+        with backend:  # by split, its inputs after x in a video's first frame
+            states = [bundle.manifest["segments"][name]["inputs"][1:] for name in self._splits]
+            self._zeros = [[self._filled(value["shape"], 0.0) for value in state] for state in states]
         self._features = [f"branch{b}" for b in range(self._exits - 1)] + ["tail"]
-        self._has_neck = "neck" in bundle.segments
-        self._has_frm = "frm" in bundle.segments
-        self._has_gate = "gate" in bundle.segments
+        self._has_neck, self._has_frm, self._has_gate = (name in bundle.segments for name in ("neck", "frm", "gate"))
         self._per_frame = "position" in bundle.segments["head"].inputs
         self._constants: Dict[float, Any] = {}
-        self._asked: Optional[Tuple[int, int]] = None
+        self._last_exit: Optional[Tuple[int, int]] = None  # (frame, exit), until it is known whether the frame goes on
         self.begin()
 
     def begin(self) -> None:
         self._learn(False)
-        self._state = list(self._zeros)  # of each split, what follows x among its inputs
-        self._ahead: Optional[_Ahead] = None
+        self._state = list(self._zeros)  # by split, its inputs after x
+        self._queued: Optional[Tuple[int, List[Any]]] = None  # a split that was queued ahead, and its outputs
         self._frame = -1
 
     def load(self, frame: Any) -> Any:
@@ -65,9 +57,13 @@ class Chain(Stages):
         if index == 0:
             self._frame += 1
             self.backend.mark()
-        outputs = self._taken_ahead(index) if self._speculate else None
+        outputs = None
+        if self._speculate:
+            self._learn(index > 0)
+            queued, self._queued = self._queued, None
+            outputs = queued[1] if queued and queued[0] == index else None
         if outputs is None:
-            outputs = self._run_split(index, x)
+            outputs = self.backend.run(self._splits[index], x, *self._state[index])
         self._state[index] = outputs[1:]
         return outputs[0]
 
@@ -77,12 +73,12 @@ class Chain(Stages):
         z, logits, numbers = self._run_exit(index, x, previous, frame, gated and self._has_gate, temperature)
         self.backend.fetch(numbers)
         if self._speculate:
-            self._run_ahead(index, x)
+            self._queue_ahead(index, x)
         confidence, *score = self.backend.wait()
         return ExitValues(z, logits, confidence[0], score[0][0] if score else None)
 
     def feature(self, index: int, x: Any) -> Any:
-        """An exit's feature, (1, D), before any feature reuse; holds until the next exit has answered."""
+        """An exit's feature, (1, D), before any feature reuse; valid until the next exit has answered."""
         feature = self.backend.run(self._features[index], x)[0]
         return self.backend.run("neck", feature)[0] if self._has_neck else feature
 
@@ -91,16 +87,13 @@ class Chain(Stages):
         return self.backend.value(self.backend.array(value))
 
     def array(self, value: Any) -> np.ndarray:
-        """A z or logits of a step as an array, (1, n) float32."""
+        """A step's z or logits as an array, (1, n) float32."""
         return self.backend.array(value)
-
-    def _run_split(self, index: int, x: Any) -> List[Any]:
-        return self.backend.run(self._splits[index], x, *self._state[index])
 
     def _run_exit(
         self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
-        """z, logits, and confidence and, if gated, score."""
+        """z, logits, and a list of confidence and, if gated, score."""
         run, z = self.backend.run, self.feature(index, x)
         if frame > 0 and self._has_frm:
             z = run("frm", z, previous)[0]
@@ -108,55 +101,47 @@ class Chain(Stages):
         logits, confidence = run("head", z, self._constant(temperature), *position)
         return z, logits, [confidence] + (run("gate", z, previous, *position) if gated else [])
 
-    def _run_ahead(self, index: int, x: Any) -> None:
-        self._asked = (self._frame, index)
-        following, chance = index + 1, self._chances.of(self._asked)
+    def _queue_ahead(self, index: int, x: Any) -> None:
+        self._last_exit = (self._frame, index)
+        following, chance = index + 1, self._goes_on.of(self._last_exit)
         if following < self._exits and self.backend.should_speculate(self._splits[following], chance):
-            self._ahead = _Ahead(following, self._run_split(following, x))
-
-    def _taken_ahead(self, index: int) -> Optional[List[Any]]:
-        """The outputs of a split, if it was queued ahead."""
-        self._learn(index > 0)
-        ahead, self._ahead = self._ahead, None
-        return ahead.outputs if ahead and ahead.split == index else None
+            outputs = self.backend.run(self._splits[following], x, *self._state[following])
+            self._queued = following, outputs
 
     def _learn(self, went_on: bool) -> None:
-        if self._asked is not None:
-            self._chances.count(self._asked, went_on)
-            self._asked = None
+        if self._last_exit is not None:
+            self._goes_on.count(self._last_exit, went_on)
+            self._last_exit = None
 
     def _constant(self, number: float) -> Any:
         if number not in self._constants:
-            self._constants[number] = self.backend.value(np.full((1, 1), number, np.float32))
+            self._constants[number] = self._filled((1, 1), number)
         return self._constants[number]
 
-    def _first_state(self, bundle: Bundle, name: str) -> List[Any]:
-        shapes = [value["shape"] for value in bundle.manifest["segments"][name]["inputs"][1:]]
-        return [self.backend.value(np.zeros(shape, np.float32)) for shape in shapes]
+    def _filled(self, shape: Sequence[int], number: float) -> Any:
+        return self.backend.value(np.full(shape, number, np.float32))
 
 
 class FusedChain(Chain):
-    """The same on exit_graphs: all of an exit in one call. The gate's score is computed always, and read where the rule
-    reads it."""
+    """Runs each exit as one graph, which always computes the gate's score; it is read where the rule needs it."""
 
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
         super().__init__(bundle, backend, speculate)
-        exit_graphs = [bundle.fused_exits[f"exit{b}"] for b in range(self._exits)]
-        given = ["previous", "position", "temperature"]
-        self._fused_exits = [(fused.name, [given.index(name) for name in fused.inputs[1:]]) for fused in exit_graphs]
+        graphs = [bundle.fused_exits[f"exit{b}"] for b in range(self._exits)]
+        values = ["previous", "position", "temperature"]
+        self._fused_exits = [(graph.name, [values.index(name) for name in graph.inputs[1:]]) for graph in graphs]
         names = ("z", "logits", "confidence") + (("score",) if self._has_gate else ())
-        self._outputs = [[fused.outputs.index(name) for name in names] for fused in exit_graphs]
-        size = bundle.manifest["model"]["feature_size"]
-        with backend:
-            self._nothing = backend.value(np.zeros((1, size), np.float32))  # before the first z
+        self._outputs = [[graph.outputs.index(name) for name in names] for graph in graphs]
+        with backend:  # before the first z
+            self._no_previous = self._filled((1, bundle.manifest["model"]["feature_size"]), 0.0)
 
     def _run_exit(
         self, index: int, x: Any, previous: Optional[Any], frame: int, gated: bool, temperature: float
     ) -> Tuple[Any, Any, List[Any]]:
-        fused, needed = self._fused_exits[index]
-        before = self._nothing if previous is None else previous
+        name, needed = self._fused_exits[index]
+        before = self._no_previous if previous is None else previous
         values = (before, self._constant(float(frame)), self._constant(temperature))
-        outputs = self.backend.run(fused, x, *[values[i] for i in needed])
+        outputs = self.backend.run(name, x, *[values[i] for i in needed])
         z, logits, *numbers = (outputs[i] for i in self._outputs[index])
         return z, logits, numbers if gated else numbers[:1]
 

@@ -11,26 +11,25 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, UsageError, printable
 from tlee.files import append_lines, atomic_write
 from tlee.policy import Thresholds
-from tlee.runtime.backends import add_backend_options
+from tlee.runtime.backends import BackendConfig, add_backend_options
 from tlee.runtime.batch import Answer, BatchRecognizer
 from tlee.runtime.live import is_live
 from tlee.runtime.recognizer import Recognizer
 from tlee.runtime.results import Result
 
 PROGRAM = "tlee-run"
-COLUMNS = "{}  {}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"
-LABEL = 14  # columns, at least
-PATIENCE = 1.5  # seconds that a camera or stream may take to come back where the user wants an end
+COLUMNS = "{}  {}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"  # source and label are padded already
+LABEL = 14  # least width, in columns
+PATIENCE = 1.5  # seconds that a camera or stream may take to return after an interrupt
 
 
 def command(arguments: Optional[List[str]]) -> int:
     options = _parser().parse_args(arguments)
-    live = [is_live(source) for source in options.inputs]
-    if any(live) and not all(live):
+    count, live = len(options.inputs), sum(map(is_live, options.inputs))
+    if 0 < live < count:
         raise UsageError("inputs", "files and live sources together", "give them to separate calls")
-    if len(live) > options.batch and any(live):
-        problem = f"{len(live)} live sources, {options.batch} at a time"
-        raise UsageError("inputs", problem, f"add --batch {len(live)}")
+    if live > options.batch:
+        raise UsageError("inputs", f"{live} live sources, {options.batch} at a time", f"add --batch {live}")
     bundle = Bundle.open(options.bundle)
     with ExitStack() as stack:
         recognizer = stack.enter_context(_load(bundle, options))
@@ -40,48 +39,38 @@ def command(arguments: Optional[List[str]]) -> int:
         if options.json == "-":
             lines = sys.stdout
         elif options.json:
-            output = append_lines(options.json) if any(live) else atomic_write(options.json, lines=True)
+            output = append_lines(options.json) if live else atomic_write(options.json, lines=True)
             lines = stack.enter_context(output)
-        answers = _live(recognizer, options) if any(live) else _files(recognizer, options.inputs)
         widest = max(cli.columns(printable(source)) for source in options.inputs)
-        return _show(answers, bundle, widest, lines)
+        return _show(_answers(recognizer, options, live > 0), bundle, widest, lines)
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
-    common: Dict[str, Any] = {
-        "backend": options.backend,
-        "thresholds": _thresholds(bundle, options),
-        "early_exit": not options.no_early_exit,
-        "threads": options.threads,
-        "shared_pool": True,  # this process is ours
-        "precision": options.precision,
-        "engine_dir": options.engine_dir,
-        "prefetch": not options.no_prefetch,
-    }
+    common: Dict[str, Any] = BackendConfig.from_options(options)._asdict()
+    common.update(thresholds=_thresholds(bundle, options), early_exit=not options.no_early_exit)
+    common.update(prefetch=not options.no_prefetch)
     if options.batch == 1:
-        return Recognizer.load(bundle, exit_graphs=options.exit_graphs, speculate=not options.no_speculation, **common)
+        return Recognizer.load(bundle, speculate=not options.no_speculation, **common)
     if options.exit_graphs != FUSED:
         raise UsageError("--exit-graphs", "a batch needs fused exits", "leave --exit-graphs out")
     return BatchRecognizer.load(bundle, options.batch, **common)
 
 
-def _files(recognizer: Any, sources: List[str]) -> Iterator[Answer]:
-    if isinstance(recognizer, BatchRecognizer):
-        yield from recognizer.recognize(sources)
-        return
-    for source in sources:
+def _answers(recognizer: Any, options: argparse.Namespace, live: bool) -> Iterator[Answer]:
+    if live:
+        sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
         try:
-            yield recognizer.recognize(source)
+            yield from recognizer.stream(sources, options.seconds)
         except InputError as error:
             yield error
-
-
-def _live(recognizer: Any, options: argparse.Namespace) -> Iterator[Answer]:
-    sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
-    try:
-        yield from recognizer.stream(sources, options.seconds)
-    except InputError as error:
-        yield error
+    elif isinstance(recognizer, BatchRecognizer):
+        yield from recognizer.recognize(options.inputs)
+    else:
+        for source in options.inputs:
+            try:
+                yield recognizer.recognize(source)
+            except InputError as error:
+                yield error
 
 
 def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional[IO[Any]]) -> int:
@@ -102,7 +91,7 @@ def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional
         if show_table:
             print(_columns(_row(answer, bundle), width), flush=True)
         if cli.output_failed() and lines in (None, sys.stdout):
-            break  # nobody reads what comes
+            break  # the reader has gone
     return status
 
 
@@ -152,12 +141,8 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 all inputs recognised, 1 some failed, 2 wrong use or unreadable bundle.",
     )
     parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://...",
-    )
+    help_inputs = "video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://..."
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=help_inputs)
     help_json = "write results as JSON Lines (of live sources: append each at once); - for standard output"
     parser.add_argument("--json", metavar="FILE", help=help_json)
     add_backend_options(parser)
@@ -172,9 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         ("layer", "confidence above which a frame leaves the backbone"),
         ("gate", "gate score from which a later frame answers"),
     ):
-        parser.add_argument(
-            f"--{name}-threshold", type=_numbers, metavar="X[,X...]", help=meaning + ", for all exits or each"
-        )
+        meaning += ", for all exits or each"
+        parser.add_argument(f"--{name}-threshold", type=_numbers, metavar="X[,X...]", help=meaning)
     return parser
 
 

@@ -1,6 +1,5 @@
-"""What is to be recognised: clips, and windows of live sources, as frames that are read when they are asked for."""
+"""Clips and windows of live sources to recognise: their frames, read lazily."""
 
-import contextlib
 import os
 import time
 from typing import Any, Iterator, List, NamedTuple, Optional, Union
@@ -10,7 +9,7 @@ import numpy as np
 from tlee.data.video import open_clip, read_frames, sampled_order
 from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec, check_clip
-from tlee.runtime.live import LiveSource, StreamEnd
+from tlee.runtime.live import LiveSource
 
 TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a longer clip for the full accuracy"
 
@@ -21,9 +20,9 @@ class ClipRequest(NamedTuple):
     Attributes:
         source: its name.
         frames: prepared, in processing order; closing them closes the file.
-        indices: of the frames in the video; of a live source they come with the frames.
-        warning: what the user should know of it.
-        start: when it was asked for, by `time.perf_counter`.
+        indices: of the frames in the video; a live source appends them as its frames come.
+        warning: what the user should know about it.
+        start: when it was requested, by `time.perf_counter`.
     """
 
     source: str
@@ -37,11 +36,10 @@ Clip = Union[str, "os.PathLike[str]", np.ndarray, ClipRequest]
 
 
 def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
-    """A video file, a folder of pictures, or frames as `Recognizer.recognize` takes them; a `ClipRequest` is one
-    already.
+    """A request for what `Recognizer.recognize` takes.
 
     Raises:
-        InputError: it cannot be opened, or it is none of these, or the frames are of another shape or type.
+        InputError: it cannot be opened, is no clip, or its frames are of another shape or type.
     """
     if isinstance(clip, ClipRequest):
         return clip
@@ -52,7 +50,7 @@ def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
     if not isinstance(clip, (str, os.PathLike)):
         problem = f"{type(clip).__name__} is no clip"
         raise InputError("clip", problem, "give a path, an array of frames, or a ClipRequest")
-    path = type(clip).__name__  # until it says which
+    path = type(clip).__name__  # for errors, until the path is known
     try:
         path = os.fsdecode(clip)
         video = open_clip(path)
@@ -60,72 +58,23 @@ def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
     except TleeError:
         raise
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     short = TOO_SHORT.format(count, "" if count == 1 else "s", spec.length) if count < spec.length else None
     return ClipRequest(path, _frames_of(video, spec, indices), indices, short, start)
 
 
-class Reading:
-    """The frames of a request, checked; whatever goes wrong with one is an error of that video.
-
-    Example:
-        >>> spec = FrameSpec(4, [0, 1, 2, 3], 36, 32)
-        >>> frames = Reading(ClipRequest("mine", iter([np.zeros((32, 32, 3)), None]), [0, 1], None, 0.0), spec)
-        >>> next(frames).shape
-        (32, 32, 3)
-        >>> next(frames)
-        Traceback (most recent call last):
-        ...
-        tlee.errors.InputError: mine: a frame is a NoneType; give arrays of numbers of shape (32, 32, 3)
-    """
-
-    def __init__(self, request: ClipRequest, spec: FrameSpec) -> None:
-        self._source, self._given = request.source, request.frames
-        self._shape = (spec.crop, spec.crop, 3)
-        self._frames: Optional[Iterator[Any]] = None
-
-    def __iter__(self) -> "Reading":
-        return self
-
-    def __next__(self) -> np.ndarray:
-        """Raises InputError."""
-        try:
-            if self._frames is None:
-                self._frames = iter(self._given)
-            frame = next(self._frames)
-        except (StopIteration, StreamEnd, TleeError):
-            raise
-        except Exception as error:  # of whoever gave the frames, or of a library that was given a damaged file
-            raise _unreadable(self._source, error) from error
-        if not isinstance(frame, np.ndarray) or frame.shape != self._shape or frame.dtype.kind not in "uif":
-            found = type(frame).__name__
-            if isinstance(frame, np.ndarray):
-                found = f"{frame.dtype} array of shape {frame.shape}"
-            remedy = f"give arrays of numbers of shape {self._shape}"
-            raise InputError(self._source, f"a frame is a {found}", remedy)
-        return frame
-
-    def close(self) -> None:
-        """Close the file. What fails there is of no interest to anybody who has an answer."""
-        with contextlib.suppress(Exception):
-            getattr(self._given, "close", int)()
-
-
-def _unreadable(source: str, error: Exception) -> InputError:
+def unreadable(source: str, error: Exception) -> InputError:
+    """For what a library raises that reads a damaged file, or a caller's own iterator."""
     if isinstance(error, MemoryError):
         return InputError(source, "not enough memory to read it", "close other programs, or add swap")
     text = (str(error).strip().splitlines() or [""])[0][:160]
-    said = ": ".join(filter(None, [type(error).__name__, text]))
-    return InputError(source, f"its frames cannot be read ({said})", "check where they come from")
+    cause = ": ".join(filter(None, [type(error).__name__, text]))
+    return InputError(source, f"its frames cannot be read ({cause})", "check where they come from")
 
 
 def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[ClipRequest]:
-    """The windows of an open live source, one after the other. What passes between the frames of a window, and once it
-    is answered until the next one, is not decoded. Frames of the last window end with `StreamEnd`.
-
-    Args:
-        seconds: length of a window.
-    """
+    """Successive windows of so many seconds of an open live source. Frames between the sampled ones, and the rest of a
+    window once it is answered, are not decoded. The frames of the last window end with `StreamEnd`."""
     step = max(1, int(round(seconds * live.rate / spec.length)))
     first = live.position
     while True:

@@ -1,35 +1,28 @@
-"""The engines that tlee-build made of a bundle for this device."""
+"""Finds the engines that tlee-build made of a bundle for this device."""
 
 import os
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple
 
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines.cuda import Gpu
-from tlee.engines.jobs import machine_key
+from tlee.engines.planning import machine_key
 from tlee.engines.releases import MODULES, TensorRT, load
 from tlee.engines.store import EngineStore, devices
 from tlee.errors import EngineError, TleeError, UsageError
 
-NAMED = 3  # of other devices, in a line
+NAMED = 3  # other devices that a message names
 BUILD = "build them here with tlee-build {}"
 
 
 class Engines(NamedTuple):
-    """What a bundle runs on.
+    """The engines of a bundle."""
 
-    Attributes:
-        release: loads them.
-        exit_graphs: FUSED or SEPARATE, as they were built.
-        rows: the most videos at once.
-        precision: that they were built in; of several, separated by commas.
-    """
-
-    release: TensorRT
+    release: TensorRT  # that loads them
     store: EngineStore
     files: Dict[str, str]  # by graph
-    exit_graphs: str
-    rows: int
-    precision: str
+    exit_graphs: str  # FUSED or SEPARATE, as they were built
+    rows: int  # videos at once, at most
+    precision: str  # several are separated by commas
 
 
 def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
@@ -40,7 +33,8 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         UsageError: TensorRT is not installed.
     """
     names: List[str] = []
-    foreign: List[TleeError] = []
+    major, minor = gpu.capability
+    untrusted: List[TleeError] = []
     missing: List[TleeError] = []
     for target in MODULES:
         try:
@@ -49,36 +43,32 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
             missing.append(error)
             continue
         names.append(release.name)
-        key = machine_key(release.name, release.portable, gpu.name, "{}.{}".format(*gpu.capability))
+        key = machine_key(release.name, release.portable, gpu.name, f"{major}.{minor}")
         store = EngineStore(os.path.join(folder, key))
         if bundle.name in store.active:
             return _checked(bundle, release, store)
         if store.distrust:
-            foreign.append(EngineError(store.folder, "engines " + store.distrust, BUILD.format(bundle.path)))
-    if foreign or not names:
-        raise (foreign + missing)[0]
+            untrusted.append(EngineError(store.folder, "engines " + store.distrust, BUILD.format(bundle.path)))
+    if untrusted or not names:
+        raise (untrusted + missing)[0]
     others = devices(folder)
-    problem = "no engines of {} for {} on this device".format(bundle.name, " or ".join(names))
-    problem += ", only for {}".format(", ".join(others[:NAMED])) if others else ""
+    problem = f"no engines of {bundle.name} for {' or '.join(names)} on this device"
+    problem += f", only for {', '.join(others[:NAMED])}" if others else ""
     problem += f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
     raise EngineError(folder, problem, BUILD.format(bundle.path))
 
 
 def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
-    entries: Dict[str, Tuple[str, Dict[str, Any]]] = {}
-    for file in store.active[bundle.name]:
-        identity = store.entries[file]["identity"]
-        entries[identity["graph"]] = (file, identity)
-    for exit_graphs in (FUSED, SEPARATE):
-        if sorted(entries) == sorted(bundle.chain(exit_graphs)):
-            break
-    else:
+    files = {store.entries[file]["identity"]["graph"]: file for file in store.active[bundle.name]}
+    identities = [store.entries[file]["identity"] for file in files.values()]
+    kinds = [kind for kind in (FUSED, SEPARATE) if sorted(files) == sorted(bundle.chain(kind))]
+    if not kinds:
         raise EngineError(store.folder, "engines of other graphs than the bundle's", BUILD.format(bundle.path))
-    known = {entry["sha256"] for entry in bundle.manifest["files"].values()}
-    for file, identity in entries.values():
-        if identity["source"] not in known:
+    exported = {entry["sha256"] for entry in bundle.manifest["files"].values()}
+    for file, identity in zip(files.values(), identities):
+        if identity["source"] not in exported:
             problem = "built from another export of the bundle"
             raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
-    rows = min(identity["batch"] for _, identity in entries.values())
-    precision = ", ".join(sorted({identity["precision"] for _, identity in entries.values()}))
-    return Engines(release, store, {graph: file for graph, (file, _) in entries.items()}, exit_graphs, rows, precision)
+    rows = min(identity["batch"] for identity in identities)
+    precision = ", ".join(sorted({identity["precision"] for identity in identities}))
+    return Engines(release, store, files, kinds[0], rows, precision)

@@ -19,7 +19,7 @@ CSI_PIPELINE = (
 )
 JETPACKS_OPENCV = "use JetPack's: pip uninstall opencv-python opencv-python-headless"
 LIVE = ("csi://", "v4l2://", "rtsp://", "file://")
-PATIENCE = 0.5  # seconds that closing waits for a frame; those of a camera take some 0.03
+PATIENCE = 0.5  # seconds that closing waits for a frame; a camera's take some 0.03
 DEFAULT_RATE = 30.0  # frames per second, where the source does not say
 
 
@@ -28,8 +28,8 @@ class StreamEnd(Exception):
 
 
 class LiveSource:
-    """A camera or stream, opened with `with`. Frames may be read by any thread; closing waits for one that
-    reads, but not for one that is stuck: that one closes it when it comes back.
+    """A camera or stream, opened with `with`. Any thread may read frames; closing waits briefly for one that reads. If
+    that one is stuck, it closes the source itself once it returns.
 
     Args:
         address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
@@ -76,15 +76,15 @@ class LiveSource:
                 self._reading.release()
 
     def window(self, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
-        """The frames of a window in the order they come, every `step`-th one prepared, the others not decoded. The last
-        window that was asked for is the one that gets them.
+        """The frames of a window as they come, every `step`-th one prepared, the others not decoded. Only the window
+        that was requested last gets frames.
 
         Args:
-            first: frame that the window begins with; what comes before passes.
-            indices: gets the index of each frame as it is read.
+            first: frame that the window begins with; those before are skipped.
+            indices: the index of each frame is appended as it is read.
 
         Raises:
-            StreamEnd: the source ends before the window is full, or another window was asked for.
+            StreamEnd: the source ends before the window is full, or another window was requested.
         """
         self._windows += 1
         return self._frames(self._windows, spec, first, step, indices)
@@ -92,7 +92,7 @@ class LiveSource:
     def _frames(self, window: int, spec: FrameSpec, first: int, step: int, indices: List[int]) -> Iterator[np.ndarray]:
         cv2 = cv2_module()
         for i in range(spec.length):
-            with self._reading:  # of the window before a frame may still be read that is no longer wanted
+            with self._reading:  # the window before may still be reading a frame that is no longer needed
                 if window != self._windows:
                     raise StreamEnd
                 picture = self._next(first + i * step + step // 2)
@@ -112,7 +112,7 @@ class LiveSource:
         return picture
 
     def skip_to(self, position: int) -> None:
-        """Let frames pass. Raises StreamEnd where the source ends before."""
+        """Skip frames. Raises StreamEnd where the source ends before."""
         while self.position < position:
             if not self._capture.grab():
                 raise StreamEnd
@@ -120,10 +120,10 @@ class LiveSource:
 
 
 def _check_kind(address: str, target: str) -> None:
-    """Refuse what OpenCV would wait for without end, or read without end."""
+    """Refuse what OpenCV would wait for, or read, for ever."""
     try:
         mode = os.stat(target).st_mode
-    except (OSError, ValueError):  # an address of the network, a pipeline, or nothing that can be opened
+    except (OSError, ValueError):  # a network address, a pipeline, or nothing that can be opened
         return
     device = stat.S_ISCHR(mode) and not address.startswith("file://")
     if not stat.S_ISREG(mode) and not device:
@@ -131,7 +131,7 @@ def _check_kind(address: str, target: str) -> None:
 
 
 def is_live(address: str) -> bool:
-    """Whether an address names a live source, or a file to be read as one, rather than a clip."""
+    """Whether this is the address of a live source, or of a file to be read as one, rather than a clip."""
     return address.startswith(LIVE)
 
 

@@ -1,13 +1,11 @@
-"""A bundle's graphs on ONNX Runtime. Values lie where graphs read and write them in place: nothing is copied between
-them.
+"""A bundle's graphs on ONNX Runtime. Graphs read and write values in place: nothing is copied between them.
 
 On a GPU a frame goes up, and confidence and score come down; all else stays there.
 """
 
 import os
-import time
 from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -15,23 +13,24 @@ from tlee.bundle import Bundle, Segment
 from tlee.runtime.backend import ANSWERS, FRAMES, Backend, BufferPool
 from tlee.runtime.onnx_session import GPU, import_onnxruntime, open_graphs, run_failed
 
-NAMES = {"ort-tensorrt": "TensorRT", "cuda": "CUDA", "cpu": "CPU"}  # for people
+NAMES = {"ort-tensorrt": "TensorRT", "cuda": "CUDA", "cpu": "CPU"}  # shown to the user
 ALIGNMENT = 64  # bytes, of arrays: what vector instructions load at once
-BINDINGS = 64  # kept of a buffer, at most; the chain makes some ten
+BINDINGS = 64  # kept per set of output buffers, at most; the chain needs some ten
 DEVICE = ("cuda", GPU)
 
 
-class Value:
-    """An array, (rows, ...) float32, and the ONNX Runtime values of its first rows.
-
-    ONNX Runtime's values on the CPU lie in the array's own memory.
-    """
+class HostValue:
+    """An array, (rows, ...) float32, and the ONNX Runtime values of its first rows, which share its memory."""
 
     __slots__ = ("array", "_ort", "_values")
 
-    def __init__(self, ort: Any, array: np.ndarray) -> None:
-        self.array = array
-        self._ort, self._values = ort, {}  # type: ignore
+    def __init__(self, ort: Any, shape: Sequence[int]) -> None:
+        size = 4 * int(np.prod(shape))
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        self.array: np.ndarray = memory[start : start + size].view(np.float32).reshape(shape)
+        self._ort = ort
+        self._values: Dict[int, Any] = {}
 
     @property
     def shape(self) -> Tuple[int, ...]:
@@ -47,7 +46,7 @@ class Value:
 
 
 class DeviceValue:
-    """A value in the GPU's memory, of one row."""
+    """A value of one row in the GPU's memory."""
 
     __slots__ = ("_ort", "_ort_value")
 
@@ -60,7 +59,7 @@ class DeviceValue:
 
     @property
     def array(self) -> np.ndarray:
-        """A download. What were written into it would not reach the GPU."""
+        """A download, read-only: writing into it would not reach the GPU."""
         array = self._ort_value.numpy()
         array.setflags(write=False)
         return array
@@ -76,27 +75,27 @@ class DeviceValue:
             self._ort_value = self._ort.OrtValue.ortvalue_from_numpy(array, *DEVICE)
 
 
-AnyValue = Union[Value, DeviceValue]
+Value = Union[HostValue, DeviceValue]
 
 
 class OnnxBackend(Backend):
     """Graphs of a bundle as sessions, inputs and outputs bound.
 
     Args:
-        graphs: names of segments and fused exits; without them all segments.
         threads: None for the number of cores this process may use.
         shared_pool: see `tlee.runtime.onnx_session.open_session`.
-        precision: see `Bundle.read`. INT8 forms compute here what they compute in TensorRT, but slower than float32.
-        rows: videos at once, at most. Several have their values on the host, whatever computes: ONNX Runtime copies
-            no rows on a GPU.
+        precision: see `Bundle.read`. INT8 variants give what they give in TensorRT, but slower than float32.
+        graphs: names of segments and fused exits; None for all segments.
+        rows: videos at once, at most. Values of several lie on the host, whatever computes: ONNX Runtime copies no
+            rows on a GPU.
         provider: of `PROVIDERS`, what computes. "ort-tensorrt" leaves to CUDA, and that to the CPU, what it does not
             take; it builds engines when it first opens a bundle, minutes on a board, and keeps them, see
             `tlee.runtime.onnx_session.engine_cache`.
 
     Raises:
-        UsageError: ONNX Runtime is not installed, or not for this provider, or the bundle has no forms in this
+        UsageError: ONNX Runtime is not installed, or not for this provider, or the bundle has no variants in this
             precision.
-        BundleError: a graph is altered, or no model that ONNX Runtime takes; from `run`, one that fails while it runs.
+        BundleError: a graph is altered, or ONNX Runtime does not take it; from `run`, one that fails while it runs.
     """
 
     def __init__(
@@ -112,40 +111,33 @@ class OnnxBackend(Backend):
         self._ort, self.rows, self.precision = import_onnxruntime(), rows, precision
         self.name, self.is_async = f"ONNX Runtime, {NAMES[provider]}", provider != "cpu"
         self._on_device = self.is_async and rows == 1
-        self._followed = _followed(self._ort, self.is_async)
+        self._in_place = _in_place(self._ort, self.is_async)
         names = sorted(bundle.segments) if graphs is None else list(graphs)
         batch = 1 if rows == 1 else None
         sessions = open_graphs(bundle, names, provider, precision, threads, shared_pool, batch)
-        self._graphs = {name: self._prepare(bundle, name, session) for name, session in sessions.items()}
+        self._graphs = {name: self._prepare(bundle.graph(name), session) for name, session in sessions.items()}
         self._path = lambda graph: os.path.join(bundle.path, bundle.file_of(graph, precision))  # for errors
-        self._frames: Deque[Any] = deque()
         shape = bundle.manifest["segments"]["split0"]["inputs"][0]["shape"]
-        self._frames.extend(self.empty(shape) for _ in range(FRAMES))
+        self._frames = deque(self.empty(shape) for _ in range(FRAMES))
 
-    def frame(self, frame: np.ndarray) -> AnyValue:
-        place = self._frames[0]
+    def frame(self, frame: np.ndarray) -> Value:
+        value = self._frames[0]
         self._frames.rotate(1)
-        place.replace(frame[np.newaxis])
-        return place
-
-    def value(self, array: np.ndarray) -> AnyValue:
-        if self._on_device:
-            array = np.ascontiguousarray(array, dtype=np.float32)
-            return DeviceValue(self._ort, self._ort.OrtValue.ortvalue_from_numpy(array, *DEVICE))
-        value = self._on_host(array.shape)
-        value.array[...] = array
+        value.replace(frame[np.newaxis])
         return value
 
-    def empty(self, shape: Sequence[int]) -> AnyValue:
+    def value(self, array: np.ndarray) -> Value:
+        value = self.empty(array.shape)
+        value.replace(array)
+        return value
+
+    def empty(self, shape: Sequence[int]) -> Value:
         if self._on_device:
             memory = self._ort.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, *DEVICE)
             return DeviceValue(self._ort, memory)
-        return self._on_host(shape)
+        return HostValue(self._ort, shape)
 
-    def array(self, value: AnyValue) -> np.ndarray:
-        return np.array(value.array)
-
-    def run(self, graph: str, *inputs: AnyValue, rows: int = 1) -> List[AnyValue]:
+    def run(self, graph: str, *inputs: Value, rows: int = 1) -> List[Value]:
         session, pool = self._graphs[graph]
         outputs: Any = pool.next(inputs)
         try:
@@ -154,15 +146,10 @@ class OnnxBackend(Backend):
             raise run_failed(self._path(graph), error) from None
         return outputs
 
-    def wait(self) -> List[List[float]]:
-        numbers = [value.array[: self._rows, 0].tolist() for value in self._fetched]
-        self._end = time.perf_counter()
-        return numbers
+    def staging_buffer(self, shape: Sequence[int]) -> HostValue:
+        return HostValue(self._ort, shape)
 
-    def staging_buffer(self, shape: Sequence[int]) -> Value:
-        return self._on_host(shape)
-
-    def copy_row(self, source: AnyValue, i: int, target: AnyValue, j: int) -> None:
+    def copy_row(self, source: Value, i: int, target: Value, j: int) -> None:
         if isinstance(target, DeviceValue):
             target.replace(source.array)
         else:
@@ -172,31 +159,27 @@ class OnnxBackend(Backend):
         self._graphs.clear()
         self._frames.clear()
 
-    def _on_host(self, shape: Sequence[int]) -> Value:
-        return Value(self._ort, _aligned(shape))
+    def _prepare(self, graph: Segment, session: Any) -> "_Prepared":
+        shapes = [[self.rows] + output.shape[1:] for output in session.get_outputs()]
+        # ONNX Runtime brings the answers to the host itself, as part of the run.
+        places = [self.staging_buffer if name in ANSWERS else self.empty for name in graph.outputs]
 
-    def _prepare(self, bundle: Bundle, name: str, session: Any) -> "_Prepared":
-        graph = bundle.graph(name)
-        shapes = {output.name: [self.rows] + output.shape[1:] for output in session.get_outputs()}
-        count = 1 if name.startswith("split") and not graph.state else 2
-        return _Prepared(session, BufferPool([self._outputs(graph, shapes) for _ in range(count)]))
+        def outputs() -> _Outputs:
+            values = [place(shape) for place, shape in zip(places, shapes)]
+            return _Outputs(graph, values, self._in_place)
 
-    def _outputs(self, graph: Segment, shapes: Dict[str, List[int]]) -> "_Outputs":
-        # Where the host reads them ONNX Runtime brings the answers itself, as part of the run.
-        places = [self._on_host if name in ANSWERS else self.empty for name in graph.outputs]
-        values = [place(shapes[name]) for place, name in zip(places, graph.outputs)]
-        return _Outputs(graph, values, self._followed)
+        return _Prepared(session, BufferPool.of(graph, outputs))
 
 
 class _Outputs(list):
     """Buffers for a graph's outputs, and its bindings to them, which cost more to make than to find."""
 
-    def __init__(self, graph: Segment, values: List[AnyValue], followed: Tuple[type, ...]) -> None:
+    def __init__(self, graph: Segment, values: List[Value], in_place: Tuple[type, ...]) -> None:
         super().__init__(values)
-        self._graph, self._followed = graph, followed
+        self._graph, self._in_place = graph, in_place
         self._bindings: Dict[Any, Any] = {}
 
-    def binding(self, session: Any, inputs: Tuple[AnyValue, ...], rows: int) -> Any:
+    def binding(self, session: Any, inputs: Tuple[Value, ...], rows: int) -> Any:
         key = (rows, inputs)
         io = self._bindings.get(key)
         if io is None:
@@ -206,13 +189,14 @@ class _Outputs(list):
             for name, value in zip(self._graph.outputs, self):
                 io.bind_ortvalue_output(name, value.of(rows))
             self._bind(io, inputs, rows, ())
-        elif self._followed != (Value,):
-            self._bind(io, inputs, rows, self._followed)
+        elif self._in_place != (HostValue,):
+            self._bind(io, inputs, rows, self._in_place)
         return io
 
-    def _bind(self, io: Any, inputs: Tuple[AnyValue, ...], rows: int, followed: Tuple[type, ...]) -> None:
+    def _bind(self, io: Any, inputs: Tuple[Value, ...], rows: int, bound: Tuple[type, ...]) -> None:
+        """Bind inputs, but for those of types that need no binding again."""
         for name, value in zip(self._graph.inputs, inputs):
-            if not isinstance(value, followed):
+            if not isinstance(value, bound):
                 io.bind_ortvalue_input(name, value.of(1 if name == "temperature" else rows))
 
 
@@ -221,15 +205,8 @@ class _Prepared(NamedTuple):
     outputs: BufferPool
 
 
-def _followed(ort: Any, is_async: bool) -> Tuple[type, ...]:
-    """The values of which graphs read what they hold when they run, not what they held when they were bound."""
+def _in_place(ort: Any, is_async: bool) -> Tuple[type, ...]:
+    """The types of values of which a bound graph reads the present content, not the one at the time of binding."""
     if not is_async:
-        return (Value,)
+        return (HostValue,)
     return (DeviceValue,) if hasattr(ort.OrtValue, "update_inplace") else ()
-
-
-def _aligned(shape: Sequence[int]) -> np.ndarray:
-    size = 4 * int(np.prod(shape))
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)

@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime: how a graph of a bundle is opened, what computes it, and on whose threads."""
+"""ONNX Runtime's sessions: how a graph of a bundle is opened, what computes it, and on whose threads."""
 
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -17,6 +17,7 @@ NEEDS = {"ort-tensorrt": "CUDA, cuDNN and TensorRT", "cuda": "CUDA and cuDNN"}
 GPU = 0  # the device's number
 TYPES = {"float32": "tensor(float)"}  # as ONNX Runtime calls them
 HAS_TF32 = (1, 18)  # the first release that can be told not to compute float32 in TF32
+Providers = List[Tuple[str, Dict[str, Any]]]  # names and options, the first that takes a node computes it
 
 
 def has_provider(name: str) -> bool:
@@ -25,7 +26,7 @@ def has_provider(name: str) -> bool:
 
 
 def engine_cache(bundle: Bundle, names: Sequence[str], precision: str, batch: Optional[int] = 1) -> str:
-    """Where "ort-tensorrt" keeps the engines that it builds of these graphs: a folder in the user's cache.
+    """The folder in the user's cache where "ort-tensorrt" keeps the engines that it builds of these graphs.
 
     It tells engines apart by the graphs' structure, not by their weights, so every bundle has a folder of its own, and
     so has every release of ONNX Runtime.
@@ -53,13 +54,12 @@ def open_session(
         shared_pool: one pool (and one activation scratch) for all sessions of the process, about 1 % faster, for
             programs that open no other sessions: one opened without `use_per_session_threads = False` fails from
             then on. The first caller sizes the pool.
-        batch: what the model's free first dimension will always be; None leaves it free. Sizes that are known let ONNX
-            Runtime plan ahead.
+        batch: fixes the model's free first dimension, so that ONNX Runtime can plan ahead; None leaves it free.
         providers: as ONNX Runtime takes them, the first that takes a node computes it.
 
     Raises:
         UsageError: ONNX Runtime is not installed, or the shared pool has another number of threads.
-        ONNX Runtime's own exceptions: the model is none that it takes.
+        ONNX Runtime's own exceptions: it does not take the model.
     """
     ort = import_onnxruntime()
     options = _session_options(ort, threads, shared_pool)
@@ -78,43 +78,26 @@ def open_graphs(
     shared_pool: bool,
     batch: Optional[int],
 ) -> Dict[str, Any]:
-    """Sessions of a bundle's graphs by their names; arguments as those of `OnnxBackend` and `open_session`.
-
-    Raises:
-        UsageError, BundleError: see `OnnxBackend`.
-    """
-    ort = import_onnxruntime()
-    _check_available(ort, provider)
-    providers = _providers(ort, provider, precision, bundle, names, batch)
-    return {name: _open_graph(bundle, name, precision, threads, shared_pool, batch, providers) for name in names}
-
-
-def _open_graph(
-    bundle: Bundle,
-    name: str,
-    precision: str,
-    threads: Optional[int],
-    shared_pool: bool,
-    batch: Optional[int],
-    providers: Sequence[Tuple[str, Dict[str, Any]]],
-) -> Any:
-    content, first = bundle.read(name, precision), providers[0][0]
-    try:
-        session = open_session(content, threads, shared_pool, batch, providers)
-    except TleeError:
-        raise
-    except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
-        if len(providers) > 1:
-            raise _refused(providers, f"{name} cannot be opened on it ({first_line(error)})") from None
-        problem, remedy = system_fault(str(error)) or (
-            f"not a model that ONNX Runtime takes ({first_line(error)})",
-            "export again",
-        )
-        raise BundleError(os.path.join(bundle.path, bundle.file_of(name, precision)), problem, remedy) from None
-    if session.get_providers()[0] != first:  # ONNX Runtime goes on without one whose libraries are missing
-        raise _refused(providers, "its libraries cannot be loaded")
-    _check_interface(bundle, name, session)
-    return session
+    """Sessions of a bundle's graphs by name; arguments and errors as in `OnnxBackend` and `open_session`."""
+    providers = _providers(provider, precision, bundle, names, batch)
+    sessions = {}
+    for name in names:
+        content = bundle.read(name, precision)
+        try:
+            session = open_session(content, threads, shared_pool, batch, providers)
+        except TleeError:
+            raise
+        except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
+            if provider != "cpu":
+                raise _refused(provider, providers, f"{name} cannot be opened on it ({first_line(error)})") from None
+            not_taken = f"not a model that ONNX Runtime takes ({first_line(error)})", "export again"
+            path = os.path.join(bundle.path, bundle.file_of(name, precision))
+            raise BundleError(path, *(system_fault(str(error)) or not_taken)) from None
+        if session.get_providers()[0] != PROVIDERS[provider]:  # ONNX Runtime goes on without one that lacks libraries
+            raise _refused(provider, providers, "its libraries cannot be loaded")
+        _check_interface(bundle, name, session)
+        sessions[name] = session
+    return sessions
 
 
 def run_session(session: Any, subject: str, names: Sequence[str], inputs: Dict[str, Any]) -> List[Any]:
@@ -132,22 +115,18 @@ def run_failed(path: str, error: Exception) -> BundleError:
 
 
 def first_line(error: Exception) -> str:
-    """What ONNX Runtime says, as part of a line."""
+    """ONNX Runtime's message, short enough for a line."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
-def _check_available(ort: Any, provider: str) -> None:
-    if PROVIDERS[provider] not in ort.get_available_providers():
+def _providers(provider: str, precision: str, bundle: Bundle, names: Sequence[str], batch: Optional[int]) -> Providers:
+    """The provider, and those that compute what it does not take."""
+    ort = import_onnxruntime()
+    if not has_provider(provider):
         problem = f"the installed ONNX Runtime is made without {PROVIDERS[provider]}"
         remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu (on a Jetson NVIDIA's wheel of it)"
         raise UsageError(f"backend {provider}", problem, remedy)
-
-
-def _providers(
-    ort: Any, provider: str, precision: str, bundle: Bundle, names: Sequence[str], batch: Optional[int]
-) -> List[Tuple[str, Dict[str, Any]]]:
-    """What computes, and what computes what that does not take, with their options."""
-    providers: List[Tuple[str, Dict[str, Any]]] = [(PROVIDERS["cpu"], {})]
+    providers: Providers = [(PROVIDERS["cpu"], {})]
     if provider == "cpu":
         return providers
     # Every session has memory of its own: as much as it asked for, not the next power of two.
@@ -169,20 +148,18 @@ def _providers(
     return [(PROVIDERS[provider], options)] + providers
 
 
-def _refused(providers: Sequence[Tuple[str, Dict[str, Any]]], problem: str) -> UsageError:
-    (first, options), ort = providers[0], import_onnxruntime()
-    backend = next(name for name, provider in PROVIDERS.items() if provider == first)
-    remedy = f"install {NEEDS[backend]} as this ONNX Runtime, {ort.__version__}, needs them"
-    if "trt_engine_cache_path" in options:
-        remedy += "; if they were replaced, remove {}".format(options["trt_engine_cache_path"])
-    return UsageError(f"backend {backend}", problem, remedy)
+def _refused(provider: str, providers: Providers, problem: str) -> UsageError:
+    remedy = f"install {NEEDS[provider]} as this ONNX Runtime, {import_onnxruntime().__version__}, needs them"
+    if provider == "ort-tensorrt":
+        remedy += f"; if they were replaced, remove {providers[0][1]['trt_engine_cache_path']}"
+    return UsageError(f"backend {provider}", problem, remedy)
 
 
 def _check_interface(bundle: Bundle, name: str, session: Any) -> None:
     entry: Dict[str, Any] = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])[name]
     for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        said = [(v["name"], v["shape"], TYPES.get(v["dtype"])) for v in entry[side]]
-        if [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in found] != said:
+        described = [(v["name"], v["shape"], TYPES.get(v["dtype"])) for v in entry[side]]
+        if [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in found] != described:
             problem = f"its {side} are not those of the manifest"
             raise BundleError(os.path.join(bundle.path, entry["file"]), problem, "export again")
 
@@ -199,10 +176,9 @@ def _session_options(ort: Any, threads: Optional[int], shared_pool: bool) -> Any
         options.add_session_config_entry("session.use_env_allocators", "1")
         return options
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    if recent:
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-    else:  # as on a Jetson Nano: pools that never spin
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Old releases, as on a Jetson Nano, have only pools that never spin.
+    spinning = ("session.force_spinning_stop", "1") if recent else ("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*spinning)
     return options
 
 
@@ -220,8 +196,8 @@ def _share(ort: Any, threads: Optional[int]) -> None:
 
 
 def import_onnxruntime() -> Any:
-    # Recent releases report what they run to their maker unless told not to, and keep a data base for it. Nobody who
-    # installs this has agreed to that.
+    # Recent releases report what they run to their maker unless told not to, and keep a database for it. Users of this
+    # package have not agreed to that.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

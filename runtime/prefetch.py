@@ -1,109 +1,120 @@
-"""The next frame decoded, prepared and uploaded in another thread, while this one is computed."""
+"""Reading ahead: the next frame is decoded, prepared and uploaded in another thread while this one is computed."""
 
+import contextlib
+import itertools
 import threading
 from concurrent.futures import Future
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Generator, Iterator, Optional
 
+import numpy as np
+
+from tlee.errors import InputError, TleeError
+from tlee.frames import FrameSpec
 from tlee.runtime.background import Background
 from tlee.runtime.chain import Loaded
+from tlee.runtime.clips import ClipRequest, unreadable
+from tlee.runtime.live import StreamEnd
 from tlee.runtime.running_rate import RunningRate
 
-LIKELY = 0.5  # the chance of being wanted from which a frame is made ready: the thread costs others little
-# One may still be busy with a frame that the last video no longer wanted.
-WORKERS = 2
+LIKELY = 0.5  # a frame is read ahead from this chance of being needed on: the thread costs others little
+WORKERS = 2  # one may still be busy with a frame that the last video no longer needs
 END = object()  # after the last frame
 
 
-class Frames:
-    """The frames of one video, asked for from any thread, one after the other.
+class FrameReader:
+    """Reads the frames of one video, ahead in a background thread where it is told to. Whatever goes wrong with one is
+    an `InputError` of that video.
 
     Args:
-        frames: a generator is closed with this.
-        load: what is made of a frame.
+        request: its frames are closed with this.
+        load: applied to each frame.
+        workers: threads for reading ahead; None to read each frame when it is taken.
+
+    Attributes:
+        pending: the read that is under way in one of them.
     """
 
-    def __init__(self, frames: Iterator[Any], load: Callable[[Any], Any]) -> None:
-        self._frames, self._load = frames, load
+    def __init__(
+        self, request: ClipRequest, spec: FrameSpec, load: Callable = np.asarray, workers: Optional[Background] = None
+    ) -> None:
+        self._request, self._load, self._workers = request, load, workers
+        self._shape = (spec.crop, spec.crop, 3)
+        self._frames: Optional[Iterator[Any]] = None
         self._reading, self._loading = threading.Lock(), threading.Lock()
-        self._wanted = True
+        self._closed = False
+        self.pending: Optional[Future[Any]] = None
 
-    def next(self) -> Any:
-        """The next frame, or `END`."""
+    def start(self) -> None:
+        """Begin to read the next frame ahead, unless that is under way or there is no thread for it."""
+        if self.pending is None and self._workers:
+            self.pending = self._workers.submit(self._next)
+
+    def take(self) -> Any:
+        """The next loaded frame, or `END`. Raises what reading it raised."""
+        pending, self.pending = self.pending, None
+        # Where all workers are busy with frames that are no longer needed, it is read here.
+        return self._next() if pending is None or pending.cancel() else pending.result()
+
+    def close(self) -> None:
+        """No frame is needed any more. Does not wait for one that is being read: it is discarded."""
+        with self._loading:
+            self._closed = True
+        if self.pending is not None:
+            self.pending.cancel()  # if it has not begun
+        self._close_frames()
+
+    def _next(self) -> Any:
         with self._reading:
-            frame = next(self._frames, END)
-        with self._loading:  # what is loaded after the video was dropped would take the next video's place
-            if self._wanted:
+            frame = self._read()
+        with self._loading:  # a frame loaded after closing would overwrite the next video's
+            if not self._closed:
                 return END if frame is END else self._load(frame)
-        self._close()
+        self._close_frames()
         return END
 
-    def drop(self, pending: "Optional[Future[Any]]") -> None:
-        """No frame is wanted any more, also not the one that `pending` brings. Waits for no reading."""
-        with self._loading:
-            self._wanted = False
-        if pending is not None:
-            pending.cancel()  # where it does not run yet
-        self._close()
+    def _read(self) -> Any:
+        source = self._request.source
+        try:
+            if self._frames is None:
+                self._frames = iter(self._request.frames)
+            frame: Any = next(self._frames, END)
+        except (StreamEnd, TleeError):
+            raise
+        except Exception as error:
+            raise unreadable(source, error) from error
+        if frame is END or isinstance(frame, np.ndarray) and frame.shape == self._shape and frame.dtype.kind in "uif":
+            return frame
+        is_array = isinstance(frame, np.ndarray)
+        found = f"{frame.dtype} array of shape {frame.shape}" if is_array else type(frame).__name__
+        raise InputError(source, f"a frame is a {found}", f"give arrays of numbers of shape {self._shape}")
 
-    def _close(self) -> None:
-        """A generator cannot be closed while it runs: whoever reads then closes it when the frame has come. So nobody
-        has to know who reads, not even an interrupt that came between starting to read and noting it."""
+    def _close_frames(self) -> None:
+        """A generator cannot be closed while it runs: the reading thread then closes it once the frame has come. So it
+        need not be known who reads, even if an interrupt came before `start` had noted it."""
         if self._reading.acquire(False):
             try:
-                getattr(self._frames, "close", int)()
+                with contextlib.suppress(Exception):  # irrelevant once there is an answer
+                    getattr(self._request.frames, "close", int)()
             finally:
                 self._reading.release()
 
 
-class Prefetch:
-    """Makes frames of one video after the other ready.
+def prefetched(reader: FrameReader, needed: RunningRate) -> "Generator[Loaded, None, None]":
+    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed.
 
     Args:
-        load: a frame into the first split's input; called from other threads, too.
+        needed: how often the frame after each one was needed; learns it from this video.
     """
-
-    def __init__(self, load: Callable[[Any], Any]) -> None:
-        self._load = load
-        self._workers = Background(WORKERS)
-        self._chances = RunningRate()
-
-    def __call__(self, frames: Iterator[Any]) -> "Iterator[Loaded]":
-        """The same frames, loaded. Closing the iterator does not wait for one that is being made ready: that is dropped
-        when it comes, and then `frames` is closed."""
-        video = Frames(frames, self._load)
-        t = 0
-        pending: Optional[Future[Any]] = None
-        try:
-            while True:
-                # Where all workers are busy with what nobody wants any more, a frame is read here.
-                loaded = video.next() if pending is None or pending.cancel() else pending.result()
-                if loaded is END:
-                    return
-                likely = self._chances.of(t) >= LIKELY
-                pending = submitted(self._workers, video.next) if likely else None
-                wanted = False
-                try:
-                    yield Loaded(loaded)
-                    wanted = True
-                finally:
-                    self._chances.count(t, wanted)
-                t += 1
-        finally:
-            video.drop(pending)
-
-    @property
-    def reads_here(self) -> bool:
-        """Whether this thread is one that makes frames ready."""
-        return self._workers.calls_here
-
-    def close(self) -> None:
-        """End its threads; one that is stuck in reading loads nothing any more."""
-        self._workers.close()
-
-
-def submitted(workers: Background, read: Callable[[], Any]) -> "Optional[Future[Any]]":
-    """What brings a frame; None where there is no thread for it, and whoever wants it reads it."""
+    t = 0
     try:
-        return workers.submit(read)
-    except RuntimeError:
-        return None
+        for t in itertools.count():
+            loaded = reader.take()
+            if loaded is END:
+                return
+            if needed.of(t) >= LIKELY:
+                reader.start()
+            yield Loaded(loaded)
+            needed.count(t, True)
+    except GeneratorExit:
+        needed.count(t, False)
+        raise

@@ -1,30 +1,29 @@
-"""The recogniser: opens a bundle once, then answers for video after video."""
+"""The recogniser: opens a bundle once, then recognises one video after another."""
 
 import contextlib
 import threading
-import weakref
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional
 
-from tlee.bundle import FUSED, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.inference import Step, exit_steps
-from tlee.policy import ExitPolicy, Thresholds, exit_policy
-from tlee.runtime.backend import Backend
-from tlee.runtime.backends import AUTO, BackendConfig, BackendOwner, open_backend
+from tlee.policy import ExitPolicy, Thresholds
+from tlee.runtime.backends import AUTO, BackendConfig
+from tlee.runtime.base import RecognizerBase, opened
 from tlee.runtime.chain import Chain, chain_of
-from tlee.runtime.clips import Clip, ClipRequest, Reading, clip_request, windows
+from tlee.runtime.clips import Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import Prefetch
-from tlee.runtime.results import Reporter, Result, Steps, TraceStep, no_frame
+from tlee.runtime.prefetch import WORKERS, FrameReader, prefetched
+from tlee.runtime.results import Result, Timed, TraceStep, no_frame
 
 
-class Recognizer(BackendOwner):
-    """Recognises videos with an exported bundle, one at a time. Any thread may use it; one that asks while another
-    one's video is recognised waits. To work at once, threads load one each.
+class Recognizer(RecognizerBase):
+    """Recognises videos with an exported bundle, one at a time. Any thread may use it; others wait meanwhile. Threads
+    that are to work concurrently load one each.
 
     Args:
         bundle: what is run.
-        chain: on a backend that stays its owner's to close; `load` opens one of its own.
+        chain: its backend stays the caller's to close; `load` opens one of its own.
         policy: when frames leave and videos stop.
         prefetch: see `load`.
 
@@ -40,13 +39,9 @@ class Recognizer(BackendOwner):
     """
 
     def __init__(self, bundle: Bundle, chain: Chain, policy: ExitPolicy, prefetch: bool = True) -> None:
-        self.bundle, self.policy = bundle, policy
-        self._chain, self._backend = chain, chain.backend
-        self._reporter = Reporter(bundle)
+        super().__init__(bundle, chain.backend, policy, prefetch, WORKERS)
+        self._chain = chain
         self._lock, self._owner = threading.Lock(), 0  # the thread that recognises
-        # Where the CPU computes, a frame made ready meanwhile would cost as much as it saves.
-        self._prefetch = Prefetch(chain.load) if prefetch and self._backend.is_async else None
-        self._close = weakref.finalize(self, _close, self._prefetch, None)
 
     @classmethod
     def load(
@@ -56,42 +51,35 @@ class Recognizer(BackendOwner):
         thresholds: Optional[Thresholds] = None,
         point: Optional[str] = None,
         early_exit: bool = True,
-        threads: Optional[int] = None,
-        shared_pool: bool = False,
-        precision: str = "fp32",
-        exit_graphs: str = FUSED,
-        engine_dir: Optional[str] = None,
         speculate: bool = True,
         prefetch: bool = True,
+        **options: Any,
     ) -> "Recognizer":
         """Open a bundle.
 
         Args:
             path: the bundle's folder, or an open `Bundle`.
-            backend, exit_graphs, engine_dir, precision, threads, shared_pool: see
-                `tlee.runtime.backends.BackendConfig`.
+            backend, options: see `tlee.runtime.backends.BackendConfig`.
             thresholds: instead of the bundle's.
             point: a named operating point of the bundle, such as "balanced".
             early_exit: False computes every frame to the tail.
-            speculate: queue splits before it is known that they are wanted, where that pays. Changes no answer.
+            speculate: queue splits before it is known that they are needed, where that pays. Changes no answer.
             prefetch: read the next frame while one is computed, where that pays. Changes no answer.
 
         Raises:
-            BundleError: no bundle, or not what its manifest says.
+            BundleError: not a bundle, or its files are not those of its manifest.
             EngineError: there are no engines for this device, or they do not work.
             UsageError: unknown backend, operating point or precision, thresholds for another number of exits.
         """
-        bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        policy = bundle_policy(bundle, thresholds, point, early_exit)
-        opened = open_backend(bundle, BackendConfig(backend, exit_graphs, precision, engine_dir, threads, shared_pool))
-        with opened.closed_on_failure():
-            recognizer = cls(bundle, chain_of(bundle, opened.backend, opened.exit_graphs, speculate), policy, prefetch)
-        recognizer.notes = opened.notes
-        recognizer._close = weakref.finalize(recognizer, _close, recognizer._prefetch, opened.backend)
+        config = BackendConfig(backend, **options)
+        with opened(path, config, thresholds, point, early_exit) as (bundle, handle, policy):
+            recognizer = cls(bundle, chain_of(bundle, handle.backend, handle.exit_graphs, speculate), policy, prefetch)
+            recognizer._close_by_itself(handle.backend)
+        recognizer.notes = handle.notes
         return recognizer
 
     def close(self) -> None:
-        with self._alone():
+        with self._exclusive():
             self._close()
 
     def recognize(self, clip: Clip, trace: bool = False) -> Result:
@@ -105,7 +93,7 @@ class Recognizer(BackendOwner):
 
         Raises:
             InputError: the clip cannot be read, or a segment gave NaN for it.
-            UsageError: this is closed, or it is asked from within the frames of a video that it recognises.
+            UsageError: this is closed, or called from within the frames of a video that it recognises.
         """
         return self._recognize(clip_request(clip, self.bundle.frames), self._prefetch, trace)
 
@@ -134,38 +122,36 @@ class Recognizer(BackendOwner):
         with LiveSource(address) as live:
             for request in windows(live, self.bundle.frames, seconds):
                 try:
-                    result = self._recognize(request, None, False)  # its frames come when they come, not when fetched
+                    result = self._recognize(request, prefetch=False)  # its frames come when they come
                 except StreamEnd:
                     return
                 yield result
 
-    def _recognize(self, request: ClipRequest, prefetch: Optional[Prefetch], trace: bool) -> Result:
-        done = Steps()
-        with self._alone():
-            if not self._close.alive:
-                raise UsageError("recogniser", "closed", "load another one")
-            reading = Reading(request, self.bundle.frames)
-            frames: Iterator[Any] = prefetch(reading) if prefetch else reading
+    def _recognize(self, request: ClipRequest, prefetch: bool, trace: bool = False) -> Result:
+        steps: List[Timed] = []
+        traced: List[TraceStep] = []
+        with self._exclusive():
+            self._check_open()
+            reader = FrameReader(request, self.bundle.frames, self._chain.load, self._readers if prefetch else None)
+            frames = prefetched(reader, self._needed)
             try:
-                with self._backend:
+                with contextlib.closing(reader), contextlib.closing(frames), self._backend:
                     for step in exit_steps(self._chain, frames, self.policy):
-                        done.add(step, self._backend.milliseconds())
+                        steps.append((step, self._backend.milliseconds()))
                         if trace:  # now: the next steps use the same buffers
-                            done.trace.append(self._traced(step))
-                    if not done.steps:
+                            traced.append(self._traced(step))
+                    if not steps:
                         raise no_frame(request)
-                    logits = self._chain.array(done.steps[-1].values.logits)[0]
+                    logits = self._chain.array(steps[-1][0].values.logits)[0]
             except SegmentError as error:
                 raise InputError(request.source, error.problem, error.remedy) from None
-            finally:
-                getattr(frames, "close", int)()
-        return self._reporter.result(request, done, logits)
+        return self._reporter.result(request, steps, logits, traced)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While another thread recognises, this one waits; but not for itself, nor a reading thread for its reader."""
-        reads = self._prefetch is not None and self._prefetch.reads_here
-        if reads or (self._lock.locked() and self._owner == threading.get_ident()):
+    def _exclusive(self) -> Iterator[None]:
+        """Waits while another thread recognises. To wait for this thread itself, or to wait in a thread that reads a
+        frame for the one that needs it, would never end: that is an error."""
+        if self._readers.calls_here or (self._lock.locked() and self._owner == threading.get_ident()):
             raise UsageError("recogniser", "asked from within the frames that it reads", "load another one for that")
         with self._lock:
             self._owner = threading.get_ident()
@@ -178,18 +164,3 @@ class Recognizer(BackendOwner):
         values, (action, reason) = step.values, step.decision
         logits, z = (self._chain.array(value)[0] for value in (values.logits, values.z))
         return TraceStep(step.frame, step.exit, logits, values.confidence, values.score, z, action.value, reason.value)
-
-
-def bundle_policy(
-    bundle: Bundle, thresholds: Optional[Thresholds], point: Optional[str], early_exit: bool
-) -> ExitPolicy:
-    """The exit rule of a bundle, at these thresholds instead of its own, or at those of an operating point."""
-    chosen = Thresholds.of(bundle.exits, *(thresholds or bundle.thresholds(point)))
-    return exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, chosen, early_exit)
-
-
-def _close(prefetch: Optional[Prefetch], backend: Optional[Backend]) -> None:
-    if prefetch:
-        prefetch.close()
-    if backend:
-        backend.close()

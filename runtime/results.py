@@ -1,7 +1,7 @@
-"""What recognising a video gives: small named results, and their JSON form."""
+"""The result of recognising a video, and its JSON form."""
 
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tlee.policy import Action
 from tlee.runtime.clips import ClipRequest
 
 ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
+Timed = Tuple[Step, float]  # a step, and the milliseconds of computing since its frame began
 
 
 class TraceStep(NamedTuple):
@@ -35,7 +36,7 @@ class Frame(NamedTuple):
     exit_layer: int  # exit it left at: 0 .. B-1 a branch, B the tail
     reason: str  # a value of `tlee.policy.Reason`
     confidence: float  # 0 to 1
-    milliseconds: float  # computing, by the clock of what computes; of several videos at once, of all of them
+    milliseconds: float  # of computing, by the clock of the device that computes; of a batch, of the whole batch
 
 
 class Result(NamedTuple):
@@ -51,28 +52,15 @@ class Result(NamedTuple):
     frames: List[Frame]  # those that were used, in processing order
     macs: int  # multiply-accumulates that were done
     share: float  # of the full computation: 1 is all frames to the tail without branches and gates
-    milliseconds: float  # all that the answer took, with reading the video
-    warning: Optional[str] = None  # what the user should know of the clip
-    trace: Optional[List[TraceStep]] = None  # every evaluated exit, where that was asked for
+    milliseconds: float  # wall clock, including reading the video
+    warning: Optional[str] = None  # what the user should know about the clip
+    trace: Optional[List[TraceStep]] = None  # every evaluated exit, if asked for
 
     def as_json(self) -> Dict[str, Any]:
         """Plain values for one line of JSON; the trace, made of arrays, is left out."""
         result = {k: v for k, v in self._asdict().items() if k != "trace"}
         result["frames"] = [dict(frame._asdict()) for frame in self.frames]
         return result
-
-
-class Steps:
-    """The steps of one video on its way, and how long they took."""
-
-    def __init__(self) -> None:
-        self.steps: List[Step] = []
-        self.milliseconds: List[float] = []  # since the frame began
-        self.trace: List[TraceStep] = []
-
-    def add(self, step: Step, milliseconds: float) -> None:
-        self.steps.append(step)
-        self.milliseconds.append(milliseconds)
 
 
 class Reporter:
@@ -84,10 +72,13 @@ class Reporter:
         self._full_macs = self._costs.full(bundle.frames.length)
         self._length = bundle.frames.length
 
-    def result(self, request: ClipRequest, done: Steps, logits: np.ndarray) -> Result:
-        """The answer of a video whose last step has just come, with that one's logits, (K,)."""
-        last, best = done.steps[-1], int(logits.argmax())
-        macs = self._costs.spent(done.steps)
+    def result(
+        self, request: ClipRequest, timed: Sequence[Timed], logits: np.ndarray, trace: Optional[List[TraceStep]] = None
+    ) -> Result:
+        """The answer of a video after its last step, with that one's logits, (K,)."""
+        steps = [step for step, _ in timed]
+        last, best = steps[-1], int(logits.argmax())
+        macs = self._costs.spent(steps)
         return Result(
             source=request.source,
             label=self._labels[best],
@@ -96,18 +87,18 @@ class Reporter:
             exit_frame=last.frame,
             exit_layer=last.exit,
             reason=last.decision.reason.value,
-            frames=[_frame(request, done.steps[i], done.milliseconds[i]) for i in frame_ends(done.steps)],
+            frames=[_frame(request, *timed[i]) for i in frame_ends(steps)],
             macs=macs,
             share=macs / float(self._full_macs),
             milliseconds=1000 * (time.perf_counter() - request.start),
             warning=self._warning(request, last),
-            trace=done.trace or None,
+            trace=trace or None,
         )
 
     def _warning(self, request: ClipRequest, last: Step) -> Optional[str]:
-        ended = last.decision.action is not Action.VIDEO_DONE
         notes = [request.warning] if request.warning else []
-        notes += [ENDED.format(last.frame + 1, self._length)] if ended else []
+        if last.decision.action is not Action.VIDEO_DONE:
+            notes.append(ENDED.format(last.frame + 1, self._length))
         return "; ".join(notes) or None
 
 
@@ -117,6 +108,5 @@ def no_frame(request: ClipRequest) -> InputError:
 
 
 def _frame(request: ClipRequest, step: Step, milliseconds: float) -> Frame:
-    reason = step.decision.reason.value
     index = request.indices[step.frame] if step.frame < len(request.indices) else step.frame
-    return Frame(index, step.exit, reason, step.values.confidence, milliseconds)
+    return Frame(index, step.exit, step.decision.reason.value, step.values.confidence, milliseconds)

@@ -1,28 +1,28 @@
-"""How likely something is, learnt from how often it happened."""
+"""How likely something is, learnt from how often it happened recently."""
 
 from typing import Any, Dict
 
 START = 0.5
-RATE = 1 / 16.0  # of what is new: some tens of videos tell, and a new scene is learnt as fast
+WEIGHT = 1 / 16.0  # of a new observation: a new scene is learnt within some tens of videos
 
 
 class RunningRate:
-    """By any key, the recent share of times that it happened.
+    """By any key, the exponentially weighted share of times that it happened.
 
     Example:
-        >>> chances = RunningRate()
+        >>> rate = RunningRate()
         >>> for _ in range(50):
-        ...     chances.count("frame 1", True)
-        >>> chances.of("frame 1") > 0.95, chances.of("frame 2")
+        ...     rate.count("frame 1", True)
+        >>> rate.of("frame 1") > 0.95, rate.of("frame 2")
         (True, 0.5)
     """
 
     def __init__(self) -> None:
-        self._shares: Dict[Any, float] = {}
+        self._rates: Dict[Any, float] = {}
 
     def of(self, key: Any) -> float:
-        return self._shares.get(key, START)
+        return self._rates.get(key, START)
 
     def count(self, key: Any, happened: bool) -> None:
-        share = self.of(key)
-        self._shares[key] = share + RATE * (happened - share)
+        rate = self.of(key)
+        self._rates[key] = rate + WEIGHT * (happened - rate)

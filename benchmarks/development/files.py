@@ -20,8 +20,8 @@ from tlee.frames import FrameSpec
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer
 from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, open_backend
+from tlee.runtime.base import bundle_policy
 from tlee.runtime.chain import chain_of
-from tlee.runtime.recognizer import bundle_policy
 
 IN_TURN, BESIDE = 1.1, 1.15  # goals
 
@@ -53,8 +53,8 @@ def command(arguments: Optional[List[str]]) -> None:
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
     opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads, shared_pool=True))
-    full = bundle_policy(bundle, None, None, False)
-    own = bundle_policy(bundle, None, None, True)
+    full = bundle_policy(bundle, early_exit=False)
+    own = bundle_policy(bundle)
     policies = {
         "early exits": own,
         "frames leave early, the video does not stop": ExitPolicy(own.frames, own.thresholds, frame_exit=False),

@@ -12,7 +12,7 @@ import pytest
 from doubles.environment import HERE, environment
 
 from tlee.doctor import probes
-from tlee.doctor.checks import findings
+from tlee.doctor.cli import findings
 from tlee.doctor.finding import OK, Finding
 from tlee.doctor.machine import Machine, Python, read
 from tlee.doctor.probes import run_all

@@ -17,7 +17,7 @@ from doubles.environment import HERE
 from tlee import board
 from tlee import cli as shared
 from tlee.doctor import cli, machine, probes
-from tlee.doctor.checks import findings
+from tlee.doctor.cli import findings
 from tlee.doctor.finding import ADVICE, MISSING, OK, WRONG
 from tlee.doctor.libraries import backends
 from tlee.doctor.releases import jetpack

@@ -8,7 +8,7 @@ from tlee.bundle import Bundle
 from tlee.engines import releases
 from tlee.engines.check import differences
 from tlee.engines.cuda import opened_cuda
-from tlee.engines.releases import Settings
+from tlee.engines.interface import Settings
 from tlee.errors import EngineError
 
 

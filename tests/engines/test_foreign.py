@@ -14,7 +14,7 @@ from tlee.engines import process, worker
 from tlee.engines.builder import Builder, find_machine
 from tlee.engines.cuda import Gpu
 from tlee.engines.inventory import clean, rows
-from tlee.engines.jobs import Request
+from tlee.engines.planning import BuildOptions
 from tlee.engines.store import RECORD, EngineStore
 from tlee.errors import EngineError, TleeError
 from tlee.runtime import Recognizer
@@ -35,7 +35,7 @@ def no_engine_is_loaded(monkeypatch):
     def loaded(*_: object):
         raise AssertionError("a foreign engine was loaded")
 
-    monkeypatch.setattr("tlee.engines.releases.TensorRT.deserialize", loaded)
+    monkeypatch.setattr("tlee.engines.interface.TensorRT.deserialize", loaded)
 
 
 @pytest.mark.parametrize("another", [False, pytest.param(True, marks=pytest.mark.full)], ids=["no key", "another key"])
@@ -172,7 +172,7 @@ def test_mutated_records_are_believed_by_nothing_that_reads_them(nano, load, mon
                 assert len(list(clean(Bundle.open(str(copy)), str(copy / "engines"), machine))) == 6
     file.write_bytes(content[:-9])  # the last mutation may have changed nothing
     said: list[str] = []
-    results = Builder(bundle, folder, "tensorrt", None, said.append).build(Request())
+    results = Builder(bundle, folder, "tensorrt", None, said.append).build(BuildOptions())
     assert all(result.new and result.state == "ready" for result in results) and len(said) == 1
 
 

@@ -16,7 +16,7 @@ from helpers.boards import ENGINES, NANO_KEY, PATIENCE, hanging, table, tlee_bui
 from tlee.bundle import Bundle
 from tlee.engines import process, worker
 from tlee.engines.builder import Builder
-from tlee.engines.jobs import Request
+from tlee.engines.planning import BuildOptions
 from tlee.engines.store import FAILED, READY, UNCHECKED, EngineStore
 from tlee.errors import EngineError, UsageError
 
@@ -62,7 +62,7 @@ def test_a_bundle_that_was_amended_since_it_was_opened_is_not_built(board, load,
     opened = Bundle.open(str(board))
     opened.manifest["provenance"]["note"] = "as it was"
     with pytest.raises(Exception, match="changed since it was opened; start again, nothing was built"):
-        Builder(opened, str(board / "engines"), "tensorrt", None, print).build(Request())
+        Builder(opened, str(board / "engines"), "tensorrt", None, print).build(BuildOptions())
     assert not (board / "engines").exists()
 
 
@@ -72,14 +72,14 @@ def test_an_engine_whose_answers_are_not_finite_is_not_used(nano, load, monkeypa
     monkeypatch.setattr(worker, "differences", lambda *_: {"x1": float("inf")})
     said: list[str] = []
     builder = Builder(Bundle.open(str(without(nano, "split1"))), str(nano / "engines"), "tensorrt", None, said.append)
-    results = {result.job.graph: result for result in builder.build(Request())}
+    results = {result.spec.graph: result for result in builder.build(BuildOptions())}
     assert results["split1"].state == FAILED and results["split1"].failed and "its x1 differs by 1e+09" in said[0]
 
 
 def stand_in(tmp_path, monkeypatch, code: str) -> None:
     """In the worker's place: `answer` is the descriptor that its answer goes to."""
     script = tmp_path / "worker"
-    script.write_text(f"#!{sys.executable}\nimport os, sys\nanswer = int(sys.argv[-1])\n{code}\n")
+    script.write_text(f"#!{sys.executable}\nimport os, sys\nanswer = 1\n{code}\n")
     script.chmod(0o755)
     monkeypatch.setattr(process.sys, "executable", str(script))
 
@@ -91,8 +91,8 @@ def stand_in(tmp_path, monkeypatch, code: str) -> None:
         ("os.write(answer, b'[' * 60000)", "TensorRT: .* no readable answer .nested too deeply"),
         ("[os.write(answer, b'1' * 65536) for _ in range(500)]", "TensorRT: .* no readable answer"),
         ("pass", "TensorRT: .* no readable answer"),
-        ("print('line ' * 10**6); sys.exit('why')", "TensorRT: TensorRT failed: why; report it"),
-        ("os.close(1); os.close(2); os.close(answer); os.kill(os.getpid(), 6)", "TensorRT crashed .SIGABRT"),
+        ("print('line ' * 10**6, file=sys.stderr); sys.exit('why')", "TensorRT: TensorRT failed: why; report it"),
+        ("os.close(1); os.close(2); os.kill(os.getpid(), 6)", "TensorRT crashed .SIGABRT"),
         ("os.kill(os.getpid(), 9)", "killed, most likely by the kernel"),
     ],
     ids=["half", "deep", "huge", "none", "talkative", "crash", "killed"],

@@ -4,8 +4,8 @@ import time
 from helpers.boards import ORIN
 
 from tlee.bundle import Bundle
-from tlee.engines.jobs import Request, plan
-from tlee.engines.progress import Progress
+from tlee.engines.builder import Progress
+from tlee.engines.planning import BuildOptions, plan
 
 
 class Terminal(io.StringIO):
@@ -15,14 +15,16 @@ class Terminal(io.StringIO):
 
 def shown(exported, monkeypatch, stream: io.StringIO) -> list[str]:
     """What is written over itself while a first engine takes 60 seconds and a second is at its start."""
-    jobs = [job._replace(nodes=nodes) for job, nodes in zip(plan(Bundle.open(exported), ORIN, Request()), (10, 30))]
+    jobs = [
+        job._replace(nodes=nodes) for job, nodes in zip(plan(Bundle.open(exported), ORIN, BuildOptions()), (10, 30))
+    ]
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(time, "time", lambda: now[0])
     now, progress = [0.0], Progress(jobs)
-    with progress.on(jobs[0]) as show:
+    with progress.building(jobs[0]) as show:
         now[0] = 60.0
         show()
-    with progress.on(jobs[1]):
+    with progress.building(jobs[1]):
         pass
     return [line for line in stream.getvalue().split("\r\033[K") if line]
 

@@ -6,14 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from tlee.bundle import Bundle
+from tlee.engines.interface import Settings, TensorRT, _with_helpers
 from tlee.engines.releases import (
-    Settings,
-    TensorRT,
     TensorRT8,
     TensorRT11,
     TensorRT82,
     TensorRTRTX,
-    _with_helpers,
     load,
 )
 from tlee.errors import UsageError

@@ -17,7 +17,6 @@ from tlee.engines.store import (
     UNCHECKED,
     EngineStore,
     devices,
-    read_recorded,
     stores,
 )
 from tlee.errors import EngineError, UsageError
@@ -51,7 +50,7 @@ def test_an_engine_is_read_again_once_its_check_has_passed(folder):
     store.record_check(ENGINE, PASSED, [])
     again = EngineStore(str(folder))
     assert again.state(ENGINE) == READY and again.read(ENGINE) == b"an engine"
-    assert again.machine == {"gpu": "Orin"} and read_recorded(again.timing()) == b"times"
+    assert again.machine == {"gpu": "Orin"} and again.timing().read() == b"times"
     assert [s.folder for s in stores(str(folder.parent))] == [store.folder]
 
 
@@ -78,7 +77,7 @@ def test_an_altered_or_missing_engine_is_not_read(folder):
 def test_a_file_that_nobody_recorded_is_not_read(folder):
     store = filled(folder)
     (folder / "exit0.engine").write_bytes(b"whose code?")
-    assert store.strays() == ["exit0.engine"]
+    assert store.unrecorded() == ["exit0.engine"]
     with pytest.raises(EngineError, match="exit0.engine: missing"):
         store.read("exit0.engine")
 
@@ -164,7 +163,7 @@ def check_foreign(folder, why=FOREIGN):
     assert store.distrust == why and not store.entries and not store.active and store.timing() is None
     with pytest.raises(EngineError, match="split0.engine: missing"):
         store.read(ENGINE)
-    assert folder.name in devices(str(folder.parent)) and RECORD in store.strays()
+    assert folder.name in devices(str(folder.parent)) and RECORD in store.unrecorded()
     assert ready(folder).read(ENGINE) == b"an engine"
 
 

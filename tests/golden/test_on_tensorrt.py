@@ -7,7 +7,7 @@ from golden.traces import TRACES, load_trace
 
 from tlee.engines import process, worker
 from tlee.engines.builder import Builder
-from tlee.engines.jobs import Request
+from tlee.engines.planning import BuildOptions
 from tlee.policy import Thresholds
 from tlee.runtime import Recognizer
 
@@ -33,7 +33,7 @@ def build(load, monkeypatch, tmp_path, bundle):  # noqa: F811
 
     def build(platform):
         load(*platform)
-        Builder(bundle, str(tmp_path / "engines"), "tensorrt", None, pytest.fail).build(Request("fp32"))
+        Builder(bundle, str(tmp_path / "engines"), "tensorrt", None, pytest.fail).build(BuildOptions("fp32"))
         return str(tmp_path / "engines")
 
     return build

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from doubles.environment import environment
 
-from tlee.engines.jobs import Machine
+from tlee.engines.planning import Machine
 from tlee.engines.store import EngineStore
 
 NANO = Machine(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines import worker
-from tlee.engines.jobs import PRECISIONS, Job, Machine, Request, plan
-from tlee.engines.releases import Settings, load
+from tlee.engines.interface import Settings
+from tlee.engines.planning import PRECISIONS, BuildOptions, EngineSpec, Machine, plan
+from tlee.engines.releases import load
 
 
 def build(model: bytes) -> int:
@@ -15,17 +16,20 @@ def build(model: bytes) -> int:
     return load("rtx").build(model, Settings(workspace=1 << 30)).engine.nbytes
 
 
-def build_all(bundle: Bundle, folder: Path) -> list[Job]:
+def build_all(bundle: Bundle, folder: Path) -> list[EngineSpec]:
     """Every segment and fused exit in every precision, as the worker of tlee-build builds it; returns what was
     built."""
     machine = Machine(**worker.describe(str(folder), {"target": "rtx"}))
     requests = [
-        Request(precision, exit_graphs=exit_graphs) for precision in PRECISIONS for exit_graphs in (SEPARATE, FUSED)
+        BuildOptions(precision, exit_graphs=exit_graphs)
+        for precision in PRECISIONS
+        for exit_graphs in (SEPARATE, FUSED)
     ]
-    jobs = {job.source: job for request in requests for job in plan(bundle, machine, request)}
-    for job in jobs.values():
-        request = {"target": "rtx", "bundle": bundle.path, "job": job._asdict(), "workspace": 1 << 30, "timing": None}
+    specs = {spec.source: spec for request in requests for spec in plan(bundle, machine, request)}
+    for spec in specs.values():
+        request = {"target": "rtx", "bundle": bundle.path, "workspace": 1 << 30, "timing": None}
+        request.update(source=spec.source, cache=spec.cache, settings=spec.settings._asdict())
         worker.build(str(folder), request)
         assert (folder / worker.ENGINE).stat().st_size > 0
         (folder / worker.ENGINE).unlink()
-    return list(jobs.values())
+    return list(specs.values())

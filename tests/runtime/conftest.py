@@ -14,7 +14,7 @@ from tlee import cli
 from tlee.bundle import FUSED, Bundle
 from tlee.engines import process, worker
 from tlee.engines.builder import Builder
-from tlee.engines.jobs import Request
+from tlee.engines.planning import BuildOptions
 from tlee.export.exporter import export_bundle
 from tlee.runtime.cli import PROGRAM, command
 
@@ -53,7 +53,7 @@ def engines(load, engine_folders, monkeypatch):
             load(release, device, cuda, fault)
             said: list[str] = []
             Builder(bundle, str(folder), "tensorrt", None, said.append).build(
-                Request("fp32", exit_graphs=exit_graphs, batch=batch)
+                BuildOptions("fp32", exit_graphs=exit_graphs, batch=batch)
             )
             assert said == []
         load(release, device, cuda, **changes)

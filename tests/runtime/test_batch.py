@@ -442,12 +442,12 @@ def test_nobody_starves(lively):
     chain.put(lonely, CLIPS[0][0])
     chain.advance()
     waited = [0]
-    while lonely.exit_steps.frame == 0:
-        for place in others:  # the first split never waits for less than all others
-            if not any(place in queue.places for queue in chain._queues):
-                chain.begin(place)
-                chain.put(place, CLIPS[1][0])
-        if any(answered.place is lonely for answered in chain.advance()):
+    while lonely.exit_state.frame == 0:
+        for slot in others:  # the first split never waits for less than all others
+            if not any(slot in queue.slots for queue in chain._queues):
+                chain.begin(slot)
+                chain.put(slot, CLIPS[1][0])
+        if any(answered.slot is lonely for answered in chain.advance()):
             waited.append(0)
         else:
             waited[-1] += 1
@@ -461,20 +461,20 @@ def test_an_empty_queue_gathers_no_urgency(lively):
     backend, rows = Counting(bundle, 5), 5
     stops, goes_on = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0)), exit_policy("gm", 4, NEVER)
     chain = BatchChain(bundle, backend, stops, rows)
-    places = [Slot(row, stops) for row in range(rows)]
+    slots = [Slot(row, stops) for row in range(rows)]
     for _ in range(20):
-        for place in places:
-            chain.begin(place)
-            chain.put(place, CLIPS[1][0])
-        assert all(answered.place.exit_steps.done for answered in chain.advance())
+        for slot in slots:
+            chain.begin(slot)
+            chain.put(slot, CLIPS[1][0])
+        assert all(answered.slot.exit_state.done for answered in chain.advance())
     lonely = Slot(0, goes_on)
-    for place in [lonely, *places[1:]]:
-        chain.begin(place)
-        chain.put(place, CLIPS[0][0])
+    for slot in [lonely, *slots[1:]]:
+        chain.begin(slot)
+        chain.put(slot, CLIPS[0][0])
     chain.advance()
-    for place in places[1:]:
-        chain.begin(place)
-        chain.put(place, CLIPS[1][0])
+    for slot in slots[1:]:
+        chain.begin(slot)
+        chain.put(slot, CLIPS[1][0])
     backend.runs.clear()
     chain.advance()
     assert backend.runs[0] == ("split0", 4)

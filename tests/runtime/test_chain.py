@@ -163,7 +163,7 @@ def test_chances_are_learnt_for_every_frame_and_exit(bundle_of):
     policy = recognizer.policy
     decide = policy.decide
     policy.decide = lambda frame, exit, confidence, score: decide(frame, exit, float(frame > 0) * 3.0, 0.0)
-    chances = recognizer._chain._chances
+    chances = recognizer._chain._goes_on
     for _ in range(40):
         recognizer.recognize(CLIPS[0])
     assert chances.of((0, 0)) > 0.9 and chances.of((0, 1)) > 0.9

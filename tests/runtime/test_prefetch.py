@@ -11,11 +11,13 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
+from tlee.runtime.background import Background
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import END, Frames, Prefetch
+from tlee.runtime.prefetch import END, WORKERS, FrameReader, prefetched
+from tlee.runtime.running_rate import RunningRate
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -77,7 +79,7 @@ def opened(bundle, thresholds=NEVER, prefetch=True, frames=4, early_exit=True, *
 
 
 def recognize(recognizer, source):
-    return recognizer._recognize(source.request(), recognizer._prefetch, False)
+    return recognizer.recognize(source.request())
 
 
 def stops_at(recognizer, thresholds):
@@ -138,11 +140,13 @@ def test_answers_are_the_same(bundle):
 def test_a_stopped_video_waits_for_no_frame_that_is_being_read(bundle):
     held = threading.Event()
     stuck = [Source(let_through={1: held}) for _ in range(4)]
-    with opened(bundle) as recognizer:
+    read_meanwhile = []  # on a busy machine, the first frame might be answered before a thread begins with the second
+    with opened(bundle, waiting=lambda: [s.begun[1].wait(PATIENCE) for s in read_meanwhile]) as recognizer:
         for _ in range(10):  # its second frame is likely wanted
             recognize(recognizer, Source())
         stops_at(recognizer, AT_ONCE)
-        for source in stuck:
+        for i, source in enumerate(stuck):
+            read_meanwhile[:] = [source] if i < 2 else []
             assert recognize(recognizer, source).exit_frame == 0
         assert all(source.begun[1].wait(PATIENCE) for source in stuck[:2])
         assert not any(source.closed.is_set() for source in stuck[:2])
@@ -171,33 +175,36 @@ def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
     assert not any(source.waited_in_vain for source in stuck)
 
 
-def test_what_a_dropped_video_brings_is_not_loaded():
+def test_what_a_dropped_video_brings_is_not_loaded(bundle):
+    spec = bundle.frames
     held, loaded = threading.Event(), []
-    prefetch = Prefetch(lambda frame: loaded.append(int(frame[0, 0, 0])) or frame)
-    frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1)
+    workers, needed = Background(WORKERS), RunningRate()
+    load = lambda frame: loaded.append(int(frame[0, 0, 0])) or frame  # noqa: E731
+    frames = np.arange(8, dtype=np.uint8).reshape(8, 1, 1, 1).repeat(32, 1).repeat(32, 2).repeat(3, 3)
     late, following = Source(frames[:4], let_through={1: held}), Source(frames[4:])
-    taken = prefetch(late.request().frames)
+    reader = FrameReader(late.request(), spec, load, workers)
+    taken = prefetched(reader, needed)
     next(taken)
     assert late.begun[1].wait(PATIENCE)
-    taken.close()
-    others = prefetch(following.request().frames)
+    taken.close(), reader.close()
+    others = prefetched(FrameReader(following.request(), spec, load, workers), needed)
     next(others), next(others)
     held.set()
     assert late.closed.wait(PATIENCE) and late.read == 2
     others.close()
-    prefetch.close()
+    workers.close()
     assert loaded[:3] == [0, 4, 5] and 1 not in loaded
 
 
-def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted():
+def test_a_video_is_dropped_while_a_thread_reads_that_nobody_noted(bundle):
     """As where an interrupt comes between starting to read and noting it."""
     held = threading.Event()
     source = Source(let_through={0: held})
-    frames = Frames(source.request().frames, lambda frame: frame)
+    reader = FrameReader(source.request(), bundle.frames)
     with ThreadPoolExecutor(1) as readers:
-        read = readers.submit(frames.next)
+        read = readers.submit(reader.take)
         assert source.begun[0].wait(PATIENCE)
-        frames.drop(None)
+        reader.close()
         assert not source.closed.is_set()
         held.set()
         assert read.result(PATIENCE) is END and source.closed.is_set()
@@ -213,7 +220,7 @@ def test_of_videos_that_always_stop_in_the_first_frame_nothing_is_read_ahead(bun
         stops_at(recognizer, NEVER)
         for _ in range(30):
             recognize(recognizer, Source())
-        assert recognizer._prefetch._chances.of(0) > 0.8
+        assert recognizer._needed.of(0) > 0.8
 
 
 def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted(bundle):

@@ -19,7 +19,7 @@ from tlee.inference import exit_steps
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.model import TorchStages
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.runtime import Recognizer
+from tlee.runtime import BatchRecognizer, Recognizer
 
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
 SETTINGS = {
@@ -216,3 +216,9 @@ def test_shipped_clips_are_recognised_as_the_model_card_says():
             *_, last = exit_steps(TorchStages(model), read_frames(video, spec), policy)
         right += int(last.values.logits.argmax()) == int(path.stem[5])
     assert right >= 10
+
+
+@pytest.mark.parametrize("load", [Recognizer.load, lambda path, **options: BatchRecognizer.load(path, 2, **options)])
+def test_an_option_that_there_is_not_is_a_type_error(small_bundle, load):
+    with pytest.raises(TypeError, match="bakend"):
+        load(small_bundle, bakend="cpu")

@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_replaced_gets_the_content(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(shutil, "copyfile", copy)
-    with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.suppress():
+    with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.ExitStack():
         with atomic_write(str(tmp_path / "a.txt")) as stream:
             stream.write("new")
     assert (tmp_path / "a.txt").read_text() == "new" and (tmp_path / "a.txt").stat().st_ino == inode

@@ -1,6 +1,6 @@
 import json
 
-from tlee.engines.layers import layers, summary
+from tlee.engines.check import layers, summary
 
 CONVOLUTION = {
     "Name": "conv1 + relu1",
