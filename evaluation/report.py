@@ -32,8 +32,8 @@ from typing import Any
 
 from tlee.errors import UsageError
 from tlee.evaluation.results import DIGITS, Evaluation
-from tlee.export.folders import atomic_folder
 from tlee.files import atomic_write
+from tlee.reports.atomic_folder import atomic_folder
 from tlee.reports.evaluation_page import page
 
 FORMAT = 1

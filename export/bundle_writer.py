@@ -8,11 +8,11 @@ from typing import Any
 
 from tlee.bundle import Bundle
 from tlee.errors import BundleError, UsageError, remedy_of, writing
-from tlee.export.folders import atomic_folder
 from tlee.files import sha256, write_json
 from tlee.locks import write_lock
 from tlee.manifest import DEVICE_FOLDERS, FORMAT, MANIFEST, check_manifest
 from tlee.replacing import link_or_copy
+from tlee.reports.atomic_folder import atomic_folder
 
 
 class BundleWriter:

@@ -1,7 +1,7 @@
 """A folder that another one replaces: readers see the old one or the new one, never none and no mixture.
 
-`tlee.export.folders` replaces folders. Where the kernel can exchange two names, that is one step. Elsewhere it takes
-several, and any reader finishes what a killed writer left:
+`tlee.reports.atomic_folder` replaces folders. Where the kernel can exchange two names, that is one step. Elsewhere it
+takes several, and any reader finishes what a killed writer left:
 
 - Between two renames the old folder is called `.NAME.tlee-old`.
 - What cannot be renamed (a mount point, or a folder whose parent may not be written) has its content replaced. All that

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from helpers.mutations import as_json, mutations, of_bytes, of_value
 
-import tlee.export.folders
 import tlee.locks
+import tlee.reports.atomic_folder
 from tlee.bundle import Bundle
 from tlee.errors import TleeError, UsageError
 from tlee.export.bundle_writer import amend_bundle, write_bundle
@@ -26,13 +26,13 @@ from tlee.runtime import Recognizer
 QUICK, FULL = 40, 2000  # mutations of each kind
 WRITER = """
 import sys
-import tlee.export.folders
+import tlee.reports.atomic_folder
 from tlee.bundle import Bundle
 from tlee.export.bundle_writer import amend_bundle
 from tlee.errors import TleeError
 path, name, count, said = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 if said:
-    tlee.export.folders._renameat2 = lambda new, place: said
+    tlee.reports.atomic_folder._renameat2 = lambda new, place: said
 busy = 0
 for i in range(count):
     while True:
@@ -189,7 +189,7 @@ MEASURED = {"top1": 0.5, "top1_interval": [0.4, 0.6], "share_of_macs": 0.5}
 
 def prepare(monkeypatch, way):
     if WAYS[way]:
-        monkeypatch.setattr(tlee.export.folders, "_renameat2", lambda new, place: WAYS[way])
+        monkeypatch.setattr(tlee.reports.atomic_folder, "_renameat2", lambda new, place: WAYS[way])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -212,7 +212,7 @@ def test_a_bundle_is_amended_on_every_file_system(copy, monkeypatch, way):
 def test_a_bundle_in_a_folder_that_may_not_be_written_is_amended_inside(copy, monkeypatch, error):
     access, before = os.access, copy.stat().st_ino
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(copy.parent) and access(path, mode))
-    monkeypatch.setattr(tlee.export.folders, "_renameat2", lambda new, place: error)
+    monkeypatch.setattr(tlee.reports.atomic_folder, "_renameat2", lambda new, place: error)
     amended(copy, "fast")
     assert list(Bundle.open(copy).manifest["exit_rule"]["operating_points"]) == ["fast"]
     assert copy.stat().st_ino == before and [path.name for path in copy.parent.iterdir()] == [copy.name]
@@ -253,7 +253,7 @@ def test_an_amendment_killed_at_any_step_is_done_or_undone(copy, monkeypatch, wa
         with monkeypatch.context() as patch:
             for name in ("rename", "replace", "unlink", "link", "mkdir", "rmdir"):
                 patch.setattr(os, name, counted(getattr(os, name)))
-            patch.setattr(tlee.export.folders, "_renameat2", counted(tlee.export.folders._renameat2))
+            patch.setattr(tlee.reports.atomic_folder, "_renameat2", counted(tlee.reports.atomic_folder._renameat2))
             patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
             try:
                 amended(copy, "fast")

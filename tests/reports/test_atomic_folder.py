@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tlee.errors import UsageError
-from tlee.export.folders import atomic_folder
+from tlee.reports.atomic_folder import atomic_folder
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -50,7 +50,7 @@ def test_a_new_folder_has_the_mode_that_the_umask_leaves(tmp_path):
 
 WRITER = """
 import sys
-from tlee.export.folders import atomic_folder
+from tlee.reports.atomic_folder import atomic_folder
 with atomic_folder(sys.argv[1]):
     print("ready", flush=True)
     sys.stdin.read()
