@@ -12,9 +12,10 @@ from tlee.benchmarks.cold import time_cold_starts
 from tlee.benchmarks.graphs import MeasuredGraph, measured_graphs
 from tlee.benchmarks.modes import Mode, chosen_modes, plain_mode
 from tlee.benchmarks.videos import UnreadableVideo, Video
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import InputError
 from tlee.files import sha256_of
+from tlee.manifest import MANIFEST
 from tlee.power.recorder import Recorder
 from tlee.power.sources import open_source
 from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend

@@ -11,10 +11,10 @@ from tlee.benchmarks import terminal
 from tlee.benchmarks.bench import Bench, Plan
 from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import Bundle
-from tlee.claims import claimed
 from tlee.device_profile import device_profile
 from tlee.errors import InputError, UsageError
 from tlee.files import atomic_write, write_json
+from tlee.locks import write_lock
 from tlee.power.sources import CHOICES
 from tlee.runtime.backends import BackendConfig, add_backend_options
 
@@ -32,7 +32,7 @@ def command(arguments: Optional[List[str]]) -> int:
     options = _parsed(arguments)
     with contextlib.ExitStack() as outputs:
         for path in filter(None, (options.json, options.profile)):
-            outputs.enter_context(claimed(path))  # before anything is measured
+            outputs.enter_context(write_lock(path))  # before anything is measured
         return _measure(options, Bundle.open(options.bundle))
 
 

@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee import cli
 from tlee.bundle import Bundle
-from tlee.claims import BUSY, claimed
 from tlee.engines import process
 from tlee.engines.check import tolerance
 from tlee.engines.memory import MIB, RESERVE, available, workspace
@@ -15,6 +14,7 @@ from tlee.engines.planning import BuildOptions, EngineSpec, Machine, plan
 from tlee.engines.store import OTHER_FOLDER, READY, UNCHECKED, WAIT, EngineStore, FileRecord, stores
 from tlee.engines.worker import ENGINE, TIMING
 from tlee.errors import BundleError, EngineError, UsageError
+from tlee.locks import BUSY, write_lock
 
 
 class Result(NamedTuple):
@@ -51,7 +51,7 @@ def locked_bundle(bundle: Bundle, engine_dir: str) -> Iterator[None]:
         return
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(claimed(bundle.path, folder=True))
+            held.enter_context(write_lock(bundle.path, folder=True))
         except UsageError as error:
             remedy = WAIT if error.problem == BUSY else OTHER_FOLDER
             raise UsageError(bundle.path, error.problem, remedy) from None

@@ -19,7 +19,7 @@ from tlee.errors import EngineError
 
 # Largest differences allowed, see `tlee.activations.difference`. float32 sums come in another order. Half precision:
 # rounding every value in ONNX Runtime changes the outputs of MobileNetV2's and ResNet-50's graphs by 0.0024 at most; a
-# GPU may round sums, too. INT8 differs by its nature, so by how much its Q/DQ form does in ONNX Runtime decides: an
+# GPU may round sums, too. INT8 differs by its nature, so by how much its Q/DQ graph does in ONNX Runtime decides: an
 # engine may differ by twice that, and by what fp16 may.
 TOLERANCE = {"fp32": 0.002, "fp16": 0.02, "int8": 0.02}
 INT8_FACTOR = 2.0
@@ -67,7 +67,7 @@ def tolerance(bundle: Bundle, graph: str, precision: str) -> float:
     """How far an engine's outputs may be from ONNX Runtime's in float32."""
     if precision != "int8":
         return TOLERANCE[precision]
-    return TOLERANCE["int8"] + INT8_FACTOR * (bundle.form(graph, "int8") or {})["deviation"]
+    return TOLERANCE["int8"] + INT8_FACTOR * (bundle.variant(graph, "int8") or {})["deviation"]
 
 
 def layers(inspected: str) -> List[Dict[str, str]]:

@@ -10,7 +10,7 @@ from tlee.engines.builder import Builder, Result, find_machine
 from tlee.engines.check import summary
 from tlee.engines.inventory import clean, rows
 from tlee.engines.memory import MIB
-from tlee.engines.planning import CACHES, FORMS, PRECISIONS, BuildOptions, Machine
+from tlee.engines.planning import CACHES, PRECISIONS, QDQ, BuildOptions, Machine
 from tlee.engines.releases import MODULES
 from tlee.errors import UsageError, printable
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", choices=sorted(MODULES), default="tensorrt", help="rtx: TensorRT-RTX, for desktops")
     add("--workspace", type=cli.positive, metavar="MB", help="scratch memory (what free memory allows)")
     add("--dla", type=cli.natural, metavar="CORE", help="build for a deep learning accelerator")
-    add("--int8-from", choices=(FORMS, CACHES), default=FORMS, help="Q/DQ forms, or calibration caches (forms)")
+    add("--int8-from", choices=(QDQ, CACHES), default=QDQ, help="Q/DQ graphs, or calibration caches (qdq)")
     fallback = "fp16 where the GPU has no fast INT8, fp32 where it has neither"
     add("--allow-fallback", action="store_true", help=fallback)
     add("--layers", action="store_true", help="print what each layer computes in")

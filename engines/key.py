@@ -10,8 +10,8 @@ import os
 import time
 from typing import Optional
 
-from tlee.claims import BUSY, CANNOT_WRITE, PATIENCE, claimed, remove, temporary_file
-from tlee.errors import UsageError
+from tlee.errors import CANNOT_WRITE, UsageError
+from tlee.locks import BUSY, PATIENCE, remove, temporary_file, write_lock
 from tlee.reading import read_bytes
 
 VARIABLE = "TLEE_ENGINE_KEY"
@@ -88,7 +88,7 @@ def signature(key: bytes, device: str, content: bytes) -> str:
 
 def _make(path: str) -> None:
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    with claimed(path) as place:
+    with write_lock(path) as place:
         if os.path.exists(place):
             return
         temporary = temporary_file(place)  # that nobody else may read

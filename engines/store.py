@@ -16,10 +16,10 @@ import stat
 import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from tlee.claims import BUSY, claimed, remove
 from tlee.engines.key import find_key, own_key, signature
-from tlee.errors import EngineError, UsageError
-from tlee.files import CANNOT_WRITE, atomic_write, sha256, sha256_of, sha256_of_stream
+from tlee.errors import CANNOT_WRITE, EngineError, UsageError
+from tlee.files import atomic_write, sha256, sha256_of, sha256_of_stream
+from tlee.locks import BUSY, remove, write_lock
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 2
@@ -169,7 +169,7 @@ class EngineStore:
             try:
                 with _as_usage(self.folder):
                     os.makedirs(self.folder, exist_ok=True)
-                    held.enter_context(claimed(self.folder, folder=True))
+                    held.enter_context(write_lock(self.folder, folder=True))
             except UsageError as error:
                 said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, OTHER_FOLDER)
                 raise UsageError(self.folder, *said) from None

@@ -20,8 +20,7 @@ from tlee.engines.cuda import Gpu, opened_cuda
 from tlee.engines.interface import Settings
 from tlee.engines.releases import load
 from tlee.engines.store import FileRecord
-from tlee.errors import EngineError, TleeError, UsageError, remedy_of
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, EngineError, TleeError, UsageError, remedy_of
 
 ENGINE, TIMING = "engine", "timing"
 WORST = 1e9  # stands for differences that are infinite: JSON has no such number

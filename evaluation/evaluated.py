@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
@@ -23,6 +23,7 @@ from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256_of
 from tlee.frames import FrameSpec
 from tlee.inference import ExitValues, Stages
+from tlee.manifest import MANIFEST
 from tlee.models.config import Config
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import Thresholds
@@ -152,7 +153,7 @@ class EvaluatedBundle(EvaluatedModel):
 
     Raises:
         BundleError: no bundle, or not what its manifest says.
-        UsageError: no such operating point, or no forms in this precision.
+        UsageError: no such operating point, or no variant in this precision.
     """
 
     kind = "bundle"
@@ -207,7 +208,7 @@ def open_model(
     if point:
         raise UsageError(path, "a checkpoint has no operating points", "leave --point out, or give a bundle")
     if precision != "fp32":
-        raise UsageError(path, f"a checkpoint has no {precision} forms", "leave --precision out, or give a bundle")
+        raise UsageError(path, f"a checkpoint has no {precision} variant", "leave --precision out, or give a bundle")
     if threads:
         torch.set_num_threads(threads)
     return EvaluatedCheckpoint(path, config)

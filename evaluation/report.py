@@ -27,10 +27,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import InputError
 from tlee.evaluation.results import Evaluation
 from tlee.files import sha256
+from tlee.manifest import MANIFEST
 from tlee.reports.metrics import DIGITS
 
 FORMAT = 1

@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from tlee.bundle import FP32_ONLY
 from tlee.errors import UsageError
+from tlee.manifest import FP32_ONLY
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 
@@ -43,5 +43,5 @@ def _check_range(segment: str, tensor: TensorProto) -> None:
     values = np.abs(numpy_helper.to_array(tensor))
     if not (values <= LARGEST).all():
         problem = f"{tensor.name} holds {values.max():g}, half precision ends at {LARGEST:g}"
-        remedy = "export without --forms fp16, or train with weight decay until weights are smaller"
+        remedy = "export without --variants fp16, or train with weight decay until weights are smaller"
         raise UsageError(f"segment {segment}", problem, remedy)

@@ -5,10 +5,10 @@ import contextlib
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
-from tlee.claims import claimed
 from tlee.device_profile import device_profile
 from tlee.errors import UsageError
 from tlee.files import atomic_write, write_json
+from tlee.locks import write_lock
 from tlee.reports import comparison, estimate, measurement, measurement_text
 from tlee.reports.fit import BOARDS
 
@@ -19,7 +19,7 @@ def command(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     with contextlib.ExitStack() as outputs:
         for path in filter(None, (options.json, options.page, options.profile)):
-            outputs.enter_context(claimed(path))  # before anything is computed
+            outputs.enter_context(write_lock(path))  # before anything is computed
         if options.estimate:
             _estimate(options)
         elif len(options.files) == 1:

@@ -8,10 +8,11 @@ them here would need a backend, which reports do without.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tlee.bundle import FP32_ONLY, FUSED, Bundle
+from tlee.bundle import FUSED, Bundle
 from tlee.cli import table
 from tlee.device_profile import FORMAT
 from tlee.errors import UsageError
+from tlee.manifest import FP32_ONLY
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 from tlee.reports.fit import BOARDS, Error, board_named, compared, error, error_of, milliseconds, peak_times, sources
 
@@ -69,7 +70,7 @@ def _precision(bundle: Bundle, name: str, wanted: str) -> str:
     if name in FP32_ONLY:
         return "fp32"
     planned = wanted == "int8" and "int8" in bundle.manifest["variants"]
-    return "fp16" if planned and bundle.form(name, "int8") is None else wanted
+    return "fp16" if planned and bundle.variant(name, "int8") is None else wanted
 
 
 def profile(bundle: Bundle, estimated: Estimate) -> dict[str, Any]:

@@ -1,66 +1,40 @@
 """The bundle, `NAME.tlee/`: a manifest and the graphs it describes. The contract between workstation and device.
 
-A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file,
-a path that leaves the bundle. Nothing in a bundle is unpickled or run.
+A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file, a path that leaves
+the bundle. Nothing in a bundle is unpickled or run. `tlee.export.bundle_writer` writes bundles.
 """
 
 import contextlib
 import mmap
 import os
-import shutil
 import stat
 import time
 from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError, remedy_of
-from tlee.files import atomic_folder, sha256, sha256_of_stream, write_json
+from tlee.files import sha256, sha256_of_stream
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
-from tlee.manifest import (
-    DEVICE_FOLDERS,
-    EXPORT_AGAIN,
-    FORMAT,
-    FP32_ONLY,
-    MANIFEST,
-    check_manifest,
-    exit_costs,
-    fused_exit_segments,
-    graph_files,
-    load_manifest,
-)
+from tlee.locks import PATIENCE, OpenFolder, is_temporary
+from tlee.manifest import DEVICE_FOLDERS, EXPORT_AGAIN, MANIFEST, check_manifest, graph_files, load_manifest
 from tlee.policy import Thresholds
 from tlee.reading import MB, is_name, open_plain
-from tlee.replacing import link_or_copy, settled, unfinished
-
-__all__ = [  # with what of the manifest others need
-    "FP32_ONLY",
-    "EXPORT_AGAIN",
-    "FORMAT",
-    "MANIFEST",
-    "Bundle",
-    "BundleWriter",
-    "Segment",
-    "amend_bundle",
-    "exit_costs",
-    "fused_exit_segments",
-    "write_bundle",
-]
+from tlee.replacing import is_being_replaced, wait_for_replacement
 
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
-HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make them with tlee-calibrate"}
+HOW_TO_MAKE = {"fp16": "make it with tlee-export --variants fp16", "int8": "make it with tlee-calibrate"}
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 ALTERED = "altered since the bundle was written"
 MAX_ENTRIES, MAX_DEPTH = 20000, 8  # files and folders
-READ_AGAIN = 64 * MB  # of a graph that is refused: up to this its hash is looked at, for a better message
+READ_AGAIN = 64 * MB  # up to this size a refused graph is hashed, for a better message
 
 
 class Segment(NamedTuple):
     """One ONNX graph: a segment of the chain, or a fused exit composed of several."""
 
     name: str
-    file: str  # of its float32 form, relative to the bundle
+    file: str  # in float32, relative to the bundle
     inputs: List[str]  # names, in order
     outputs: List[str]
     macs: int  # multiply-accumulates, for one video
@@ -73,8 +47,8 @@ class Segment(NamedTuple):
 
 
 class Bundle:
-    """An opened bundle. Opening checks the manifest and that every file is there with its size;
-    contents are checked against their SHA-256 when they are read, or all at once by `verify`.
+    """An opened bundle. Opening checks the manifest, the size of every file and the graphs; content is checked against
+    its SHA-256 when it is read, or all at once by `verify`.
 
     Attributes:
         path: the folder.
@@ -93,7 +67,7 @@ class Bundle:
         ['split0', 'split1', 'split2', 'split3', 'exit0', 'exit1', 'exit2', 'exit3']
     """
 
-    def __init__(self, path: str, manifest: Dict[str, Any], folder: Optional[HeldFolder] = None) -> None:
+    def __init__(self, path: str, manifest: Dict[str, Any], folder: Optional[OpenFolder] = None) -> None:
         self.path = path
         self.manifest = manifest
         self._folder = folder  # as it was opened: a bundle that takes its place is another one
@@ -112,26 +86,26 @@ class Bundle:
 
         Raises:
             BundleError: the folder is no bundle, not what its manifest says, or has graphs that no export writes.
-            UsageError: its replacement was broken off and would have to be finished, and it cannot be written.
+            UsageError: an interrupted replacement would have to be finished, and it cannot be written.
         """
         path = os.fspath(path)
         if not is_name(path):
             raise BundleError(path, "not a name that a folder can have", "give the folder that tlee-export wrote")
         deadline = time.monotonic() + PATIENCE
         while True:
-            settled(path)
+            wait_for_replacement(path)
             before = _state(path)
             try:
                 return cls._open(path)
             except BundleError:
-                replaced = before != _state(path) or unfinished(os.path.realpath(path))
+                replaced = before != _state(path) or is_being_replaced(os.path.realpath(path))
                 if not replaced or time.monotonic() > deadline:
                     raise
 
     @classmethod
     def _open(cls, path: str) -> "Bundle":
         try:
-            folder = HeldFolder(path)
+            folder = OpenFolder(path)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
         except OSError as error:
@@ -146,7 +120,7 @@ class Bundle:
         return bundle
 
     def release(self) -> None:
-        """Let go of the folder as it was opened, so that it can be removed once another has taken its place."""
+        """Close the folder, so that it can be removed once another has replaced it."""
         if self._folder is not None:
             self._folder.close()
 
@@ -165,30 +139,31 @@ class Bundle:
         """The ONNX model of a segment or fused exit.
 
         Args:
-            precision: of `PRECISIONS`; where there is no such form of it, the float32 form.
+            precision: of `PRECISIONS`; where it has no such variant, in float32.
 
         Raises:
             BundleError: the content is not the one that was exported.
-            UsageError: the bundle has no forms of this precision.
+            UsageError: the bundle has no variant in this precision.
         """
         return self.read_file(self.file_of(name, precision))
 
     def file_of(self, name: str, precision: str = "fp32") -> str:
         """The file that `read` reads, relative to the bundle. Raises UsageError as that does."""
-        form = self.form(name, precision)
-        return self.graph(name).file if form is None else form["file"]
+        entry = self.variant(name, precision)
+        return self.graph(name).file if entry is None else entry["file"]
 
-    def form(self, name: str, precision: str) -> Optional[Dict[str, Any]]:
-        """What the manifest says of the form that is read for a precision: its `file`, and where there are, its INT8
-        `cache` and its `deviation` from float32. None where that is the float32 form: there is no other, or the plan
-        keeps the segment in higher precision. Raises UsageError as `read` does."""
+    def variant(self, name: str, precision: str) -> Optional[Dict[str, Any]]:
+        """A graph's entry of a precision in the manifest: its `file` and, in INT8, its `cache` and its `deviation` from
+        float32. None where the float32 graph is to be used: there is no other, or it is excluded.
+
+        Raises UsageError as `read` does."""
         if precision == "fp32":
             return None
         if precision not in self.manifest["variants"]:
-            remedy = HOW_TO_MAKE.get(precision, "choose of: {}".format(", ".join(PRECISIONS)))
-            raise UsageError(self.path, f"has no {precision} forms", remedy)
+            remedy = HOW_TO_MAKE.get(precision, f"choose of: {', '.join(PRECISIONS)}")
+            raise UsageError(self.path, f"has no {precision} variant", remedy)
         variant = self.manifest["variants"][precision]
-        return None if name in variant["kept"] else variant["forms"].get(name)
+        return None if name in variant["excluded"] else variant["graphs"].get(name)
 
     def read_file(self, name: str) -> bytes:
         """The content of a file that the manifest lists; a graph is checked as when the bundle was opened. Raises
@@ -202,7 +177,7 @@ class Bundle:
 
     @contextlib.contextmanager
     def open_file(self, name: str) -> Iterator[IO[bytes]]:
-        """As `read_file`, open at its beginning: for what need not be in memory at once."""
+        """As `read_file`, for a file that need not be in memory at once."""
         with self._opened(name) as stream:
             self._check(name, sha256_of_stream(stream))
             stream.seek(0)
@@ -221,7 +196,7 @@ class Bundle:
         return stream
 
     def _check_stored_graph(self, name: str) -> None:
-        """Without reading its weights."""
+        """Check a graph without reading its weights."""
         try:
             with self._opened(name) as stream:
                 if self.manifest["files"][name]["size"] == 0:  # which cannot be mapped
@@ -231,7 +206,7 @@ class Bundle:
         except BundleError:
             if self.manifest["files"][name]["size"] > READ_AGAIN:
                 raise
-            with self.open_file(name):  # says so if it is another than was written
+            with self.open_file(name):  # raises if its content was altered
                 raise
 
     def _check_graph(self, name: str, content: Any) -> None:
@@ -266,97 +241,8 @@ class Bundle:
         return Thresholds(**rule["operating_points"][point]["thresholds"])
 
 
-class BundleWriter:
-    """A bundle in the making. See `write_bundle`."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.files: Dict[str, Dict[str, Any]] = {}
-
-    def remove(self, folder: str) -> None:
-        """Take the files of one folder out of the bundle; nothing where there are none."""
-        shutil.rmtree(os.path.join(self.folder, folder), ignore_errors=True)
-        self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
-
-    def add(self, name: str, content: bytes) -> None:
-        """Put a file into the bundle under the relative path `name`.
-
-        Raises:
-            UsageError: it cannot be written.
-        """
-        path = os.path.join(self.folder, name)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # it may be the amended bundle's file, too
-            with open(path, "wb") as stream:
-                stream.write(content)
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise UsageError(path, problem, remedy_of(error, "make room")) from None
-        self.files[name] = {"size": len(content), "sha256": sha256(content)}
-
-    def draft(self, manifest: Dict[str, Any]) -> Bundle:
-        """The bundle with what it holds so far, unchecked: to be run for what the manifest is to say of it."""
-        return Bundle(self.folder, dict(manifest, format=FORMAT, files=self.files))
-
-    def finish(self, manifest: Dict[str, Any]) -> None:
-        """Write the manifest (all but `format` and `files`, which are known here) and check the result by opening it.
-
-        Raises:
-            BundleError: the manifest is not a valid one.
-            UsageError: it cannot be written.
-        """
-        manifest = dict(manifest, format=FORMAT, files=self.files)
-        check_manifest(os.path.join(self.folder, MANIFEST), manifest)
-        write_json(os.path.join(self.folder, MANIFEST), manifest)
-        Bundle.open(self.folder).release()
-
-
-@contextlib.contextmanager
-def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
-    """Write a bundle that appears under `path` when the block ends, or not at all if the block fails.
-
-    Raises:
-        UsageError: `path` exists (unless `replace`, and then it must be a bundle) or cannot be written.
-    """
-    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, MANIFEST)):
-        raise UsageError(path, "exists and is no bundle", "choose another name")
-    with atomic_folder(path, replace) as folder:
-        yield BundleWriter(folder)
-
-
-@contextlib.contextmanager
-def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
-    """Add to a bundle, or change its manifest: the amended one takes its place in one step when the block ends, or
-    nothing changes. What a device built is kept.
-
-    Raises:
-        BundleError: the bundle is no longer the one that was opened.
-        UsageError: it cannot be written, or another command writes it.
-    """
-    with claimed(bundle.path, folder=True):
-        if Bundle.open(bundle.path).manifest != bundle.manifest:
-            raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
-        bundle.verify()
-        with atomic_folder(bundle.path, replace=True, keep=DEVICE_FOLDERS) as folder:
-            writer = BundleWriter(folder)
-            writer.files = dict(bundle.manifest["files"])
-            try:
-                for name in writer.files:
-                    os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
-                    link_or_copy(os.path.join(bundle.path, name), os.path.join(folder, name))
-            except OSError as error:
-                problem = f"cannot be copied ({error.strerror})"
-                raise UsageError(bundle.path, problem, remedy_of(error, "make room beside it")) from None
-            yield writer
-            if not os.path.isfile(os.path.join(folder, MANIFEST)):
-                raise RuntimeError("an amended bundle has to be finished")
-            bundle.release()
-
-
 def _state(path: str) -> Optional[Tuple[int, int, int]]:
-    """Another one when the bundle is replaced."""
+    """Changes when the bundle is replaced."""
     try:
         status = os.stat(os.path.join(path, MANIFEST))
     except OSError:
@@ -364,38 +250,38 @@ def _state(path: str) -> Optional[Tuple[int, int, int]]:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _check_files(path: str, folder: HeldFolder, manifest: Dict[str, Any]) -> None:
+def _check_files(path: str, folder: OpenFolder, manifest: Dict[str, Any]) -> None:
     sizes = _sizes(path, folder)
     for name, entry in manifest["files"].items():
         file = os.path.join(path, name)
         if name not in sizes:
             raise BundleError(file, "missing", EXPORT_AGAIN)
         if sizes[name] != entry["size"]:
-            raise BundleError(file, "{} bytes, the manifest says {}".format(sizes[name], entry["size"]), EXPORT_AGAIN)
+            raise BundleError(file, f"{sizes[name]} bytes, the manifest says {entry['size']}", EXPORT_AGAIN)
     for extra in sorted(set(sizes) - set(manifest["files"]) - {MANIFEST}):
         if extra.split("/")[0] not in DEVICE_FOLDERS:
             raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
 
 
-def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
-    """Of every file in the folder. Links are refused: what they name may be anything, and copied with the bundle."""
+def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
+    """Sizes of all files in the folder. Links are refused: they may lead anywhere, and be copied with the bundle."""
     sizes: Dict[str, int] = {}
     entries = 0
     for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
-        if at == ".":  # what is there only while the bundle is amended
-            folders[:] = [name for name in folders if not reserved(name)]
-            names = [name for name in names if not reserved(name)]
+        if at == ".":  # without what is there only while the bundle is amended
+            folders[:] = [name for name in folders if not is_temporary(name)]
+            names = [name for name in names if not is_temporary(name)]
         for name in folders + names:
             relative = os.path.normpath(os.path.join(at, name))
             try:
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:  # of a build at work
+            except FileNotFoundError:  # removed by a build at work
                 continue
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
-                raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
             if stat.S_ISREG(status.st_mode):
                 sizes[relative] = status.st_size
+            elif not stat.S_ISDIR(status.st_mode):
+                kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
+                raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
         entries += len(folders) + len(names)
         if entries > MAX_ENTRIES or at.count(os.sep) > MAX_DEPTH:
             raise BundleError(path, "more files or folders than any bundle has", EXPORT_AGAIN)
@@ -403,7 +289,7 @@ def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
 
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:
-    inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
-    counts = (entry["macs"], entry["parameters"], entry["elements"], entry["layers"])
-    segments = entry.get("segments", [name])
-    return Segment(name, entry["file"], inputs, outputs, *counts, entry.get("state", {}), entry["nodes"], segments)
+    fields = dict({"state": {}, "segments": [name]}, **entry)
+    for side in ("inputs", "outputs"):
+        fields[side] = [value["name"] for value in entry[side]]
+    return Segment(name=name, **fields)

@@ -1,22 +1,30 @@
-"""What all commands share: how errors are reported, how tables look."""
+"""What all commands share: reporting of errors, output, tables."""
 
 import contextlib
 import errno
 import json
 import os
 import re
-import stat
 import sys
-import tempfile
 import unicodedata
 import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
-from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of, system_fault
+from tlee.errors import (
+    REMEDIES,
+    UNSAFE,
+    TleeError,
+    UsageError,
+    lacks_memory,
+    not_imported,
+    printable,
+    remedy_of,
+    system_fault,
+)
 from tlee.process import INTERRUPTED, output_failed, report
 
-__all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
+__all__ = ["output_failed", "report"]
 
 OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
@@ -27,23 +35,21 @@ LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
 )
-# Commands that draw plots, with matplotlib.
-DRAWING = tuple("tlee-" + name for name in ("calibrate", "eval", "report", "train", "tune"))
 
 
 def print_json(value: object) -> None:
-    """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
+    """Print indented JSON, with all letters but control characters as they are."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
     print("\n".join(UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", line) for line in text.split("\n")))
 
 
 def show(*lines: str) -> None:
-    """Lines on standard output: names in them may be of any origin."""
+    """Print lines that may hold names of any origin."""
     print("\n".join(printable(line) for line in lines), flush=True)
 
 
 class StatusLine:
-    """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
+    """Progress of a long job: one line on standard error that is overwritten. Nothing where that is no terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -72,7 +78,7 @@ def run(
         report(program, "interrupted")
         return INTERRUPTED
     except Exception as error:
-        # Libraries make other errors of it, or see first that their own processes were told to end.
+        # Libraries replace it by errors of their own, or see first that their own processes were told to end.
         if process.interrupted or "killed by signal: Terminated" in str(error):
             report(program, "interrupted")
             return INTERRUPTED
@@ -87,7 +93,7 @@ def run(
 
 
 def _of_system(program: str, error: Exception) -> Optional[str]:
-    """What to say where neither this code nor its input is at fault."""
+    """The line for a fault of the system, neither of this code nor of its input."""
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
         return f"{error.name}: not installed; pip install '.[{extra}]' in tlee's folder"
@@ -97,10 +103,10 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return NO_FOLDER
     if isinstance(error, OSError) and error.errno:
         remedy = remedy_of(error, "check the path and the system's limits")
-        return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
+        return f"{error.filename or 'system'}: {error.strerror or error}; {remedy}"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return f"system: no new thread; {REMEDIES[errno.EAGAIN]}"
-    line = _in_words("{}\n{}".format(error.__cause__ or "", error))
+    line = _in_words(f"{error.__cause__ or ''}\n{error}")
     if line is None and isinstance(error, OSError):
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         return f"system: {said}; check the path and the system's limits"
@@ -110,7 +116,7 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
 
 
 def _in_words(text: str) -> Optional[str]:
-    """The same of errors that libraries tell in words of their own."""
+    """The same for errors that libraries report only in words."""
     if "in DataLoader worker process" in text:  # with the traceback of an error of ours or of a library
         text = text.strip().splitlines()[-1]
         if text.startswith("tlee.errors."):
@@ -121,7 +127,7 @@ def _in_words(text: str) -> Optional[str]:
     if lacks_memory(text):
         return MEMORY
     fault = system_fault(text)
-    return "system: {}; {}".format(*fault) if fault else None
+    return f"system: {fault[0]}; {fault[1]}" if fault else None
 
 
 def main(
@@ -138,54 +144,33 @@ def main(
     if patience is not None:
         process.watch(program, patience)
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
-    if program in DRAWING:
-        _own_fonts()
+        warnings.simplefilter("ignore")  # of libraries
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+
+    def checked(arguments: Optional[List[str]]) -> Optional[int]:
+        if program in WORKSTATION:
+            _check_workstation()
+        return command(arguments)
+
     try:
-        status = _lacking(program) or run(program, command)
+        status = run(program, checked)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
-    process.end(_said_all(program) or status)
+    process.end(_check_output(program) or status)
 
 
-def _lacking(program: str) -> int:
-    """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
-    if program not in WORKSTATION or not sys.platform.startswith("linux"):
-        return OK
-    if not os.path.exists("/proc/cpuinfo"):  # they would go on, and complain of it in a line for every layer
-        problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
-        report(program, problem + "; mount it (mount -t proc proc /proc)")
-        return WRONG_USE
-    try:
-        os.getcwd()
-    except OSError:  # PyTorch's mathematics would end the process, and name a library of its own
-        report(program, NO_FOLDER)
-        return WRONG_USE
-    return OK
+def _check_workstation() -> None:
+    """Find before PyTorch does what it would end the process for, or complain of in a line for every layer."""
+    os.getcwd()
+    if sys.platform.startswith("linux") and not os.path.exists("/proc/cpuinfo"):
+        problem = "not there, where PyTorch and ONNX Runtime read what processor this is"
+        raise UsageError("/proc", problem, "mount it (mount -t proc proc /proc)")
 
 
-def _own_fonts() -> None:
-    """Keep matplotlib's list of fonts out of the home of a user who has none of its folders there."""
-    home = os.path.expanduser("~")
-    kept = [
-        os.environ.get("XDG_" + kind.upper() + "_HOME", os.path.join(home, "." + kind)) for kind in ("cache", "config")
-    ]
-    if "MPLCONFIGDIR" in os.environ or any(os.path.isdir(os.path.join(folder, "matplotlib")) for folder in kept):
-        return
-    with contextlib.suppress(OSError):
-        folder = os.path.join(tempfile.gettempdir(), f"tlee-matplotlib-{os.getuid()}")
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        found = os.lstat(folder)
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and nobody else's
-            os.environ["MPLCONFIGDIR"] = folder
-
-
-def _said_all(program: str) -> int:
-    """INPUT_FAILED, and a line, where standard output could not be written; not where its reader has seen enough."""
+def _check_output(program: str) -> int:
+    """INPUT_FAILED, and a line, if standard output could not be written; OK if its reader closed it, as `head` does."""
     output = sys.stdout
     output.flush()
     error = output.error if isinstance(output, process.Output) else None
@@ -193,27 +178,25 @@ def _said_all(program: str) -> int:
         return OK
     with contextlib.suppress(OSError):  # for what is left in its buffer
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if error.errno == errno.EPIPE:  # as `head` does
+    if error.errno == errno.EPIPE:
         return OK
     report(program, f"standard output: cannot be written ({error.strerror}); give it room, or another place")
     return INPUT_FAILED
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, as a type of argparse's."""
-    return _at_least(1, text)
-
-
 def natural(text: str) -> int:
     """A whole number from 0, as a type of argparse's."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < least:
+    if value < 0:
         raise ValueError
     return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as a type of argparse's."""
+    if natural(text) == 0:
+        raise ValueError
+    return int(text)
 
 
 def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
@@ -242,13 +225,13 @@ def number(value: float) -> str:
 
 
 def padded(text: str, width: int, align: str = "l") -> str:
-    """Text with blanks to so many columns of a terminal; `align` as in `table`."""
+    """Text padded to a width in columns of a terminal; `align` as in `table`."""
     blanks = " " * (width - columns(text))
     return blanks + text if align == "r" else text + blanks
 
 
 def columns(text: str) -> int:
-    """Of a terminal, that a text takes.
+    """How many columns of a terminal a text takes.
 
     Example:
         >>> columns("clip"), columns("動画")

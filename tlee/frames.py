@@ -8,22 +8,16 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from tlee.errors import InputError, UsageError
+from tlee.errors import InputError
 from tlee.resample import resample
 
-# Published orders: the middle first, then ever finer (`input_order8/10/16`).
-PUBLISHED_ORDERS = {
-    8: [3, 6, 7, 0, 4, 5, 2, 1],
-    10: [5, 0, 9, 2, 7, 4, 6, 3, 8, 1],
-    16: [9, 8, 6, 3, 15, 1, 0, 12, 14, 2, 10, 7, 13, 11, 4, 5],
-}
 # Which frames of a video, and how pictures are resized: ours first, then as the published loader does.
 UNIFORM, PUBLISHED = "uniform", "published"
 AREA, BILINEAR = "area", "bilinear"
 
 
 class FrameSpec(NamedTuple):
-    """Which frames a model wants and what they look like."""
+    """Which frames of a video a model takes, and how they are prepared."""
 
     length: int  # T, frames per video
     order: List[int]  # processing order, a permutation of range(length)
@@ -31,35 +25,6 @@ class FrameSpec(NamedTuple):
     crop: int  # side of the centred square, pixels
     sampling: str = UNIFORM  # or PUBLISHED, see `published_numbers`
     interpolation: str = AREA  # or BILINEAR, antialiased as Pillow's
-
-
-def frame_order(count: int, kind: str = "coarse") -> List[int]:
-    """Processing order of `count` uniformly sampled frames.
-
-    Args:
-        kind: "coarse" for the middle first, then ever finer: the published order where there is one,
-            else each next frame is the one farthest from all before it. "chronological" as they come.
-
-    Raises:
-        UsageError: another kind.
-
-    Example:
-        >>> frame_order(10)
-        [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
-        >>> frame_order(5)
-        [2, 0, 4, 1, 3]
-    """
-    if kind == "chronological":
-        return list(range(count))
-    if kind != "coarse":
-        raise UsageError("frame order", f"'{kind}' is not known", "use coarse or chronological")
-    if count in PUBLISHED_ORDERS:
-        return list(PUBLISHED_ORDERS[count])
-    order = [count // 2]
-    while len(order) < count:
-        rest = [i for i in range(count) if i not in order]
-        order.append(max(rest, key=lambda i: min(abs(i - j) for j in order)))
-    return order
 
 
 def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = None) -> List[int]:
@@ -149,15 +114,8 @@ def resized(picture: np.ndarray, size: Tuple[int, int], interpolation: str = ARE
 
 
 def check_clip(frames: np.ndarray, spec: FrameSpec) -> None:
-    """Refuse an array that is not a clip of this model: (T, crop, crop, 3), uint8 or float32, RGB 0-255.
-
-    Raises:
-        InputError: shape or type is another.
-    """
+    """Raise InputError for an array that is not a clip of this model: (T, crop, crop, 3), uint8 or float32."""
     wanted = (spec.length, spec.crop, spec.crop, 3)
     if frames.shape != wanted or frames.dtype not in (np.uint8, np.float32):
-        raise InputError(
-            "frames",
-            f"{frames.dtype} array of shape {frames.shape}",
-            f"give uint8 or float32 of shape {wanted} (frames, height, width, RGB), values 0-255",
-        )
+        remedy = f"give uint8 or float32 of shape {wanted} (frames, height, width, RGB), values 0-255"
+        raise InputError("frames", f"{frames.dtype} array of shape {frames.shape}", remedy)

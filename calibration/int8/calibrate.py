@@ -18,7 +18,7 @@ import onnx
 from tqdm import tqdm
 
 from tlee.activations import Activations
-from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.fused_exits import FusedExitVariant, cache_of, clips_to_record, fused_exit_variants
 from tlee.calibration.int8.measure import Answered, Measured, measure
@@ -26,9 +26,11 @@ from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, 
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.videos import Parts, VideoReader, check_part
-from tlee.claims import CANNOT_WRITE, CHOOSE_FOLDER, claimed, remove, temporary_folder
-from tlee.errors import BundleError, UsageError
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, BundleError, UsageError
 from tlee.export.activations import add_activations, deviation, record
+from tlee.export.bundle_writer import amend_bundle
+from tlee.locks import remove, temporary_folder, write_lock
+from tlee.manifest import FP32_ONLY
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.onnx_session import import_onnxruntime
@@ -156,7 +158,7 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
             entries[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
             writer.add(entries[name]["file"], form.model)
             writer.add(entries[name]["cache"], cache_of(form.ranges))
-        int8 = {"forms": entries, "kept": calibration.plan.kept, "made": about}
+        int8 = {"graphs": entries, "excluded": calibration.plan.kept, "made": about}
         recorded = add_activations(writer, calibration.activations, RECORDED)
         variants = {**bundle.manifest["variants"], "int8": int8}
         manifest = {**bundle.manifest, "variants": variants, "activations": recorded}
@@ -223,7 +225,7 @@ def _policy(bundle: Bundle, settings: Settings, exits: str) -> Any:
 @contextlib.contextmanager
 def _folder_beside(path: str) -> Iterator[str]:
     """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
-    with claimed(path, folder=True) as place:
+    with write_lock(path, folder=True) as place:
         try:
             folder = temporary_folder(place)
         except OSError as error:

@@ -14,8 +14,7 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.data.labelled.listing import Entry
-from tlee.errors import InputError, SegmentError, UsageError
-from tlee.files import CANNOT_WRITE
+from tlee.errors import CANNOT_WRITE, InputError, SegmentError, UsageError
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 
 from tlee.bundle import Bundle
+from tlee.calibration.int8.cache_file import write_cache
 from tlee.calibration.videos import Parts, VideoReader
-from tlee.calibration_cache import write_cache
 from tlee.export.activations import SAMPLES
 from tlee.export.fused_exits import compose, value_names
 

@@ -10,9 +10,9 @@ from typing import Any
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
 from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
-from tlee.claims import claimed
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.locks import write_lock
 
 PROGRAM = "tlee-tune"
 
@@ -29,7 +29,7 @@ def command(arguments: list[str] | None) -> int:
     if options.max_ms is not None and options.max_mj is not None:
         raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
     Bundle.open(options.bundle)
-    with claimed(options.bundle, folder=True):
+    with write_lock(options.bundle, folder=True):
         return _tune(options)
 
 
@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     add_data_arguments(parser, needed=False)
     parser.add_argument("--trace", metavar="FILE", help="trace.npz of an earlier report, instead of --data")
     add_part_arguments(parser)
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="precision of the segments (%(default)s)"
+    )
     parser.add_argument("--profile", metavar="FILE", help="costs of the segments on a device, of tlee-bench")
     target = parser.add_argument_group("target", "what the operating point `target` has to hold, on the tuning videos")
     target.add_argument("--max-accuracy-drop", type=_limit, metavar="POINTS", help="lost against no exit, at most")

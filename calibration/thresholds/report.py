@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
@@ -36,6 +36,7 @@ from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
 from tlee.evaluation.report import about_bundle, left_out
+from tlee.export.bundle_writer import amend_bundle
 from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 

@@ -115,7 +115,7 @@ def test_an_interrupted_measurement_leaves_the_files_of_a_whole_one(small_bundle
         (["BUNDLE", "--profile", "FOLDER"], "FOLDER: cannot be written (Is a directory)"),
         (["BUNDLE", "--plain", "BUNDLE"], "has 3 exits; export it with --plain"),
         (["BUNDLE", "--power", "nvml"], "nvml"),
-        (["BUNDLE", "--precision", "int8"], "has no int8 forms; make them with tlee-calibrate"),
+        (["BUNDLE", "--precision", "int8"], "has no int8 variant; make it with tlee-calibrate"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments, message, small_bundle, tmp_path, capsys):

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds import trace_file
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.thresholds.trace_file import TraceFile, _hash, fingerprint, load_trace, save_trace
 from tlee.calibration.videos import Parts
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.errors import UsageError
+from tlee.export.bundle_writer import amend_bundle
 
 DATA = {"format": "folders", "split": "val", "held_out": None, "seed": 0}
 
@@ -266,5 +267,5 @@ def test_a_fingerprint_is_of_segments_frames_and_classes_alone(lively_bundle, ch
 
 
 def test_forms_of_another_precision_are_another_model(lively_bundle):
-    with pytest.raises(UsageError, match="has no int8 forms"):
+    with pytest.raises(UsageError, match="has no int8 variant"):
         fingerprint(lively_bundle(), "int8")

@@ -15,8 +15,9 @@ from conftest import CLIPS, EXAMPLES, SMALL, enliven, small_model, write_clip
 
 from tlee import cli
 from tlee.benchmarks import cli as bench
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds import cli as tune
+from tlee.export.bundle_writer import amend_bundle
 from tlee.export.exporter import export_bundle
 from tlee.export.plain import plain
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
@@ -135,7 +136,7 @@ class Supposed:
 
     Args:
         folder: for what several documents get a copy of.
-        exported: a small bundle with forms in fp16 and int8.
+        exported: a small bundle with variants in fp16 and int8.
     """
 
     def __init__(self, folder: Path, exported: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tlee.activations import Activations
-from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.calibrate import Form
 from tlee.calibration.int8.fused_exits import cache_of, fused_exit_variants
 from tlee.calibration.int8.qdq import quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.activations import deviation
+from tlee.export.bundle_writer import amend_bundle
+from tlee.manifest import FP32_ONLY
 
 
 def add_int8(bundle: Bundle, kept: tuple[str, ...] = ()) -> Bundle:
@@ -28,6 +30,6 @@ def add_int8(bundle: Bundle, kept: tuple[str, ...] = ()) -> Bundle:
             writer.add(entries[name]["file"], form.model)
             writer.add(entries[name]["cache"], cache_of(form.ranges))
             entries[name]["deviation"] = deviation(activations, name, form.model)
-        int8 = {"forms": entries, "kept": list(kept), "made": {}}
+        int8 = {"graphs": entries, "excluded": list(kept), "made": {}}
         writer.finish({**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
     return Bundle.open(bundle.path)
