@@ -11,7 +11,7 @@ import numpy as np
 
 from tlee.activations import FOLDER, OF_EXITS, Activations, difference
 from tlee.bundle import Bundle, BundleWriter
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_session import open_session, run_session
 
@@ -19,19 +19,19 @@ SAMPLES = 4
 Values = dict[str, np.ndarray]
 
 
-class _Tap(Backend):
-    """A backend that keeps what the last run of each segment was given and gave."""
+class _LastRuns(ForwardingBackend):
+    """Keeps inputs and outputs of each segment's last run."""
 
-    def __init__(self, bundle: Bundle, backend: Any) -> None:
-        self._bundle, self._backend = bundle, backend
-        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        super().__init__(backend)
+        self._bundle = bundle
         self.last: dict[str, Values] = {}
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
         outputs = self._backend.run(graph, *inputs, rows=rows)
         names = self._bundle.segments[graph]
         values = zip((*names.inputs, *names.outputs), (*inputs, *outputs))
-        self.last[graph] = {name: self._backend.array(value) for name, value in values}
+        self.last[graph] = {name: self.array(value) for name, value in values}
         return outputs
 
 
@@ -41,7 +41,7 @@ def sampled_frames(length: int) -> list[int]:
     return [min(t, length - 1) for t in (0, 1, length // 2, length - 1)]
 
 
-def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Any) -> Values:
+def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Backend) -> Values:
     """Run `SAMPLES` clips through the chain in float32, each up to the frame at which it is sampled, no exit taken.
 
     Args:
@@ -51,7 +51,7 @@ def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Any) -> Values:
     Returns:
         Each value by the name of its file, float32, samples first.
     """
-    tap = _Tap(bundle, backend)
+    tap = _LastRuns(bundle, backend)
     chain = Chain(bundle, tap)
     samples = [_sample(bundle, chain, tap, clip, t) for t, clip in zip(sampled_frames(bundle.frames.length), clips)]
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -83,7 +83,7 @@ def deviation(activations: Activations, name: str, form: bytes, threads: int | N
     return largest
 
 
-def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int) -> Values:
+def _sample(bundle: Bundle, chain: Chain, tap: _LastRuns, clip: np.ndarray, last: int) -> Values:
     """All values of one frame, its splits' and its exits'."""
     chain.begin()
     previous = tap.value(np.zeros((1, bundle.manifest["model"]["feature_size"]), np.float32))
@@ -99,7 +99,7 @@ def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int
     return found
 
 
-def _exit(bundle: Bundle, tap: _Tap, index: int) -> Values:
+def _exit(bundle: Bundle, tap: _LastRuns, index: int) -> Values:
     """What the segments of an exit gave, just now; z is what the head was given, whether or not there was an FRM."""
     own = f"branch{index}" if index < bundle.exits - 1 else "tail"
     values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]

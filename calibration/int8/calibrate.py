@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tlee.activations import Activations
 from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
-from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
+from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.fused_exits import FusedExitVariant, cache_of, clips_to_record, fused_exit_variants
 from tlee.calibration.int8.measure import Answered, Measured, measure
 from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
@@ -189,8 +189,8 @@ def _samples(
     """
     backend = OnnxBackend(bundle, settings.threads)
 
-    def record(wanted: dict[str, int], early_exit: bool, task: str) -> Recorder:
-        recorder = Recorder(bundle, backend, os.path.join(folder, task), wanted, settings.seed)
+    def record(wanted: dict[str, int], early_exit: bool, task: str) -> SampleRecorder:
+        recorder = SampleRecorder(bundle, backend, os.path.join(folder, task), wanted, settings.seed)
         policy, videos = sampling_policy(bundle, settings.point, early_exit), reader.tuning(parts.tuning, task)
         check_part("tuning", collect(bundle, recorder, videos, policy, reader.unreadable), bundle.labels)
         return recorder

@@ -18,7 +18,7 @@ from tlee.errors import InputError, SegmentError, UsageError
 from tlee.files import CANNOT_WRITE
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 
 NEVER = 2.0  # a threshold that no confidence and no score reaches
@@ -42,10 +42,10 @@ class Samples(Sequence):
         return {name: np.load(file) for name, file in self._files[index].items()}
 
 
-class Recorder(Backend):
-    """A backend that passes everything on to another one, and keeps a sample of what each segment is given.
+class SampleRecorder(ForwardingBackend):
+    """Keeps a sample of the inputs of each segment.
 
-    Every set of inputs that a segment is given is in its sample with the same probability. Source: Vitter, "Random
+    Every set of inputs of a segment is in its sample with the same probability. Source: Vitter, "Random
     sampling with a reservoir", 1985, algorithm R.
 
     Args:
@@ -62,12 +62,12 @@ class Recorder(Backend):
         UsageError: there is no room for the samples.
     """
 
-    def __init__(self, bundle: Bundle, backend: Any, folder: str, sizes: Mapping[str, int], seed: int = 0) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, folder: str, sizes: Mapping[str, int], seed: int = 0) -> None:
+        super().__init__(backend)
         self.given: Counter[str] = Counter()
         self._inputs = {name: segment.inputs for name, segment in bundle.segments.items()}
-        self._backend, self._folder, self._sizes = backend, folder, dict(sizes)
+        self._folder, self._sizes = folder, dict(sizes)
         self._random = random.Random(seed)
-        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
         os.makedirs(folder, exist_ok=True)
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
@@ -91,7 +91,7 @@ class Recorder(Backend):
         try:
             for file, value in zip(files.values(), values):
                 content = io.BytesIO()  # by itself NumPy does not say why it cannot write
-                np.save(content, self._backend.array(value))
+                np.save(content, self.array(value))
                 Path(file).write_bytes(content.getvalue())
         except OSError as error:
             raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
@@ -115,7 +115,7 @@ def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool =
 
 def collect(
     bundle: Bundle,
-    recorder: Recorder,
+    recorder: SampleRecorder,
     videos: Iterable[tuple[Entry, np.ndarray]],
     policy: ExitPolicy,
     failed: dict[Path, InputError],

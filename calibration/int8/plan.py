@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlee.bundle import Bundle
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
@@ -26,15 +26,15 @@ class FormedBundle(Bundle):
         return self._forms[segment] if segment in self._forms else super().read(segment, precision)
 
 
-class PlannedBackend(Backend):
+class PlannedBackend(ForwardingBackend):
     """Runs some segments on one backend, the others on another; both must take each other's values."""
 
-    def __init__(self, fp32: Any, int8: Any, names: Collection[str]) -> None:
-        self._fp32, self._int8, self._names = fp32, int8, frozenset(names)
-        self.value, self.array = fp32.value, fp32.array  # type: ignore[method-assign]
+    def __init__(self, fp32: Backend, int8: Backend, names: Collection[str]) -> None:
+        super().__init__(fp32)
+        self._int8, self._names = int8, frozenset(names)
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
-        return (self._int8 if graph in self._names else self._fp32).run(graph, *inputs, rows=rows)
+        return (self._int8 if graph in self._names else self._backend).run(graph, *inputs, rows=rows)
 
 
 class Chains:

@@ -14,6 +14,7 @@ from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.videos import VideoReader, divide
 from tlee.export.exporter import export_bundle
 from tlee.policy import exit_policy
+from tlee.runtime.backend import Backend
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -74,9 +75,7 @@ def test_targets_hold_at_their_edge():
 
 
 def test_segments_run_where_the_plan_says():
-    class Named:
-        value = array = None
-
+    class Named(Backend):
         def __init__(self, name):
             self.name = name
 
