@@ -1,13 +1,14 @@
 """The exit policy: when a frame leaves the backbone and when a video stops.
 
-The one implementation of the rule. It knows numbers only: no tensors, no model, no clock.
+The one implementation of the rule, for one video and (`decide_arrays`) for many settings at once. It knows numbers
+only: no tensors, no model, no clock.
 Source: the inference procedure of the published TLEE code.
 """
 
 import enum
 import math
 import random
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from tlee.errors import UsageError
 
@@ -152,6 +153,24 @@ class ExitPolicy:
         if self.only is None and confidence > self.thresholds.layer[exit]:
             return Decision(Action.FRAME_DONE, Reason.CONFIDENT)
         return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if exit in (self.only, self.exits - 1) else GO_ON
+
+
+def decide_arrays(
+    frame: int, frames: int, exit: int, exits: int, confidence: Any, score: Any, first: Any, layer: Any, gate: Any
+) -> Tuple[Any, Any]:
+    """`ExitPolicy.decide` for many answers or many thresholds at once, with all exits in use.
+
+    Args:
+        frame, frames, exit, exits: which frame of how many, and which exit of how many.
+        confidence, score: of the exit's answer; a score is NaN where it was not read.
+        first, layer, gate: thresholds of this exit. All five are numbers or NumPy arrays that broadcast.
+
+    Returns:
+        Whether the video is done, and whether the frame is.
+    """
+    gated = (frame > 0) & (score >= gate)
+    video_done = (frame == frames - 1) | ((frame == 0) & (confidence > first)) | gated
+    return video_done, video_done | (confidence > layer) | (exit == exits - 1)
 
 
 class RandomExit(ExitPolicy):

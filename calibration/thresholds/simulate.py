@@ -12,7 +12,9 @@ import numpy as np
 from tlee.calibration.thresholds.policies import Policies
 from tlee.calibration.thresholds.trace import Trace
 from tlee.costs import Costs
+from tlee.policy import decide_arrays
 
+_decide = numba.njit(decide_arrays)
 BLOCK = 256  # policies that go through a video together: its tree stays in the processor's cache
 
 
@@ -56,29 +58,22 @@ def frame_costs(costs: Costs, frames: int) -> np.ndarray:
     return np.stack([exits + scores * (0 < t < frames - 1) for t in range(frames)]).astype(np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)  # not cached: numba would not notice a changed rule, which is in another file
 def _simulate(root, child, known, confidence, score, right, costs, first, layer, gate):
-    """The exit rule of tlee/policy.py. Returns (4, P): sums of what `Outcomes` has means of."""
+    """Returns (4, P): sums of what `Outcomes` has means of."""
     frames, exits = costs.shape
     sums = np.zeros((4, len(first)))
     for v in range(len(root)):
         for p in range(len(first)):
             state, guessed = root[v], False
             for t in range(frames):
-                stop, b = False, 0
-                while True:
-                    sure = confidence[state, b]
-                    if t == frames - 1:
-                        stop = True
-                    elif t == 0:
-                        stop = sure > first[p, b]
-                    else:
-                        stop = score[state, b] >= gate[p, b]
-                    if stop or sure > layer[p, b] or b == exits - 1:
-                        break
+                b, frame_done = -1, False
+                while not frame_done:
                     b += 1
+                    answer, thresholds = (confidence[state, b], score[state, b]), (first[p, b], layer[p, b], gate[p, b])
+                    video_done, frame_done = _decide(t, frames, b, exits, *answer, *thresholds)
                 sums[1, p] += costs[t, b]
-                if stop:
+                if video_done:
                     sums[0, p] += right[state, b]
                     sums[2, p] += t + 1
                     sums[3, p] += guessed

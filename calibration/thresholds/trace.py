@@ -22,6 +22,7 @@ from tlee.claims import CANNOT_WRITE
 from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.replay import RepeatingChain
 from tlee.inference import NOT_A_NUMBER, check_shares
+from tlee.policy import decide_arrays
 
 CHUNK = 10_000  # states whose logits are in memory at once
 
@@ -165,15 +166,14 @@ class _Recorder:
             return state
         tree, policies = self.tree, self.policies
         for b in range(self.exits):
-            confidence = confidences(tree.logits[state][b], policies.temperature[members, b])
-            stops = (
-                confidence > policies.first[members, b] if t == 0 else tree.score[state][b] >= policies.gate[members, b]
-            )
-            leaves = ~stops & ((confidence > policies.layer[members, b]) | (b == self.exits - 1))
-            if leaves.any():
-                tree.child[state][b] = self.grow(t + 1, afters[b], members[leaves])
+            first, layer, gate, temperature = (values[members, b] for values in vars(policies).values())
+            confidence = confidences(tree.logits[state][b], temperature)
+            answer = confidence, tree.score[state][b]
+            video_done, frame_done = decide_arrays(t, self.frames, b, self.exits, *answer, first, layer, gate)
+            if (frame_done & ~video_done).any():
+                tree.child[state][b] = self.grow(t + 1, afters[b], members[frame_done & ~video_done])
                 tree.known[state][b] = True
-            members = members[~stops & ~leaves]
+            members = members[~frame_done]
         return state
 
     def _visit(self, t: int, before: tuple[Any, Any]) -> tuple[int, list[tuple[Any, Any]]]:
