@@ -62,4 +62,4 @@ def tolerance(bundle: Bundle, graph: str, precision: str) -> float:
     """How far an engine's outputs may be from ONNX Runtime's in float32."""
     if precision != "int8":
         return TOLERANCE[precision]
-    return TOLERANCE["int8"] + INT8_FACTOR * (bundle.form(graph, "int8") or {})["deviation"]
+    return TOLERANCE["int8"] + INT8_FACTOR * (bundle.variant(graph, "int8") or {})["deviation"]

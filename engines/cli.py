@@ -8,7 +8,7 @@ from tlee import cli
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.engines.builder import Builder, Result, find_machine
 from tlee.engines.inventory import clean, rows
-from tlee.engines.jobs import CACHES, FORMS, PRECISIONS, Machine, Request
+from tlee.engines.jobs import CACHES, PRECISIONS, QDQ, Machine, Request
 from tlee.engines.layers import summary
 from tlee.engines.memory import MIB
 from tlee.engines.releases import MODULES
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workspace", type=cli.positive, metavar="MB", help="scratch memory (what free memory allows)")
     parser.add_argument("--dla", type=cli.natural, metavar="CORE", help="build for a deep learning accelerator")
     parser.add_argument(
-        "--int8-from", choices=(FORMS, CACHES), default=FORMS, help="Q/DQ forms, or calibration caches (forms)"
+        "--int8-from", choices=(QDQ, CACHES), default=QDQ, help="Q/DQ graphs, or calibration caches (%(default)s)"
     )
     parser.add_argument(
         "--allow-fallback", action="store_true", help="fp16 where the GPU has no fast INT8, fp32 where it has neither"

@@ -1,4 +1,4 @@
-"""Which engines a bundle needs: one per graph, in a precision, from one of the bundle's forms."""
+"""Which engines a bundle needs: one per graph, in a precision, from one of the bundle's variants."""
 
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -9,7 +9,7 @@ from tlee.files import sha256
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FALLBACK = {"int8": "fp16", "fp16": "fp32"}
-FORMS, CACHES = "forms", "caches"
+QDQ, CACHES = "qdq", "caches"
 RECIPE = 2  # raised when engines are built otherwise than before, so that older ones are built again
 
 
@@ -59,7 +59,7 @@ class Request(NamedTuple):
         precision: of all graphs that are not named in `overrides`: fp32, fp16 or int8.
         overrides: precisions by graph.
         exit_graphs: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
-        int8_from: Q/DQ FORMS, or calibration CACHES on releases that take them.
+        int8_from: QDQ graphs, or calibration CACHES on releases that take them.
         allow_fallback: the next higher precision where the GPU is not faster in the one asked for.
         dla: core of the deep learning accelerator to build for.
         batch: the most videos at once.
@@ -68,7 +68,7 @@ class Request(NamedTuple):
     precision: str = "fp16"
     overrides: Mapping[str, str] = {}
     exit_graphs: str = FUSED
-    int8_from: str = FORMS
+    int8_from: str = QDQ
     allow_fallback: bool = False
     dla: Optional[int] = None
     batch: int = 1
@@ -109,7 +109,7 @@ def plan(bundle: Bundle, machine: Machine, request: Request) -> List[Job]:
     """The engines to build, in the order of the chain.
 
     Raises:
-        UsageError: the GPU is not faster in a precision asked for, the bundle lacks forms, a name is not of the
+        UsageError: the GPU is not faster in a precision asked for, the bundle lacks a variant, a name is not of the
             bundle's graphs, there is no such DLA core, or it would have to serve several videos at once.
     """
     names = bundle.chain(request.exit_graphs)
@@ -133,15 +133,15 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
     precision = _precision(bundle, machine, request, name)
     implicit = precision == "int8" and request.int8_from == CACHES
     if implicit and not machine.calibrates:
-        remedy = "leave --int8-from out: it takes the Q/DQ forms"
+        remedy = "leave --int8-from out: it takes the Q/DQ graphs"
         raise UsageError(machine.tensorrt, "takes no calibration caches", remedy)
     if precision == "int8" and not implicit and request.dla is not None and machine.calibrates:
         # As far as known TensorRT 8 to 10 run no Q/DQ pairs on a DLA: by GPU fallback all would silently be the GPU's.
-        problem = f"a DLA does not take Q/DQ forms: nothing of {name} would run on it"
+        problem = f"a DLA does not take Q/DQ graphs: nothing of {name} would run on it"
         raise UsageError("--dla", problem, "add --int8-from caches")
     explicit = precision == "int8" and not implicit or precision == "fp16" and machine.typed
     source = bundle.file_of(name, precision if explicit else "fp32")
-    cache = (bundle.form(name, "int8") or {})["cache"] if implicit else None
+    cache = (bundle.variant(name, "int8") or {})["cache"] if implicit else None
     fp16 = not machine.typed and (precision == "fp16" or precision == "int8" and machine.fast["fp16"])
     int8 = not machine.typed and precision == "int8"
     segment = bundle.graph(name)
@@ -165,15 +165,15 @@ def _job(bundle: Bundle, machine: Machine, request: Request, name: str) -> Job:
 
 
 def _precision(bundle: Bundle, machine: Machine, request: Request, name: str) -> str:
-    """What a graph will compute in: what was asked for, as far as the machine and the bundle's forms have it."""
+    """What a graph will compute in: what was asked for, as far as the machine and the bundle's variants have it."""
     if name in FP32_ONLY:
         return "fp32"
     precision = _possible(request.overrides.get(name, request.precision), machine, request.allow_fallback)
-    if precision == "int8" and bundle.form(name, "int8") is None:  # no weights, or the plan keeps it in more
+    if precision == "int8" and bundle.variant(name, "int8") is None:  # no weights, or the plan keeps it in more
         precision = _possible("fp16", machine, True)
         if machine.typed and "fp16" not in bundle.manifest["variants"]:
             precision = "fp32"
-    if precision == "fp16" and machine.typed and bundle.form(name, "fp16") is None:
+    if precision == "fp16" and machine.typed and bundle.variant(name, "fp16") is None:
         precision = "fp32"
     return precision
 

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE.yml", help="of a published checkpoint; theirs or ours")
     parser.add_argument("--point", metavar="NAME", help="use the thresholds of this operating point of a bundle")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="forms of a bundle's segments (%(default)s)"
+        "--precision", choices=PRECISIONS, default="fp32", help="precision of a bundle's segments (%(default)s)"
     )
     parser.add_argument("--batch", type=cli.positive, default=8, metavar="N", help="videos held at once (%(default)s)")
     parser.add_argument("--limit", type=cli.positive, metavar="N", help="only so many videos, spread over the list")

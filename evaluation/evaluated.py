@@ -151,7 +151,7 @@ class EvaluatedBundle(EvaluatedModel):
 
     Raises:
         BundleError: no bundle, or not what its manifest says.
-        UsageError: no such operating point, or no forms in this precision.
+        UsageError: no such operating point, or no variant in this precision.
     """
 
     kind = "bundle"
@@ -206,7 +206,7 @@ def open_model(
     if point:
         raise UsageError(path, "a checkpoint has no operating points", "leave --point out, or give a bundle")
     if precision != "fp32":
-        raise UsageError(path, f"a checkpoint has no {precision} forms", "leave --precision out, or give a bundle")
+        raise UsageError(path, f"a checkpoint has no {precision} variant", "leave --precision out, or give a bundle")
     if threads:
         torch.set_num_threads(threads)
     return EvaluatedCheckpoint(path, config)

@@ -13,7 +13,7 @@ PROGRAM = "tlee-export"
 
 def command(arguments: list[str] | None) -> None:
     # Here, since onnx may not be installed: reported by whoever runs this.
-    from tlee.export.targets import DEFAULT_TARGET, FORMS, TARGETS
+    from tlee.export.targets import DEFAULT_TARGET, TARGETS, VARIANTS
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -31,11 +31,11 @@ def command(arguments: list[str] | None) -> None:
         help="whose TensorRT must take every segment and fused exit (%(default)s)",
     )
     parser.add_argument(
-        "--forms",
-        choices=FORMS,
+        "--variants",
+        choices=VARIANTS,
         action="append",
         default=[],
-        help="also write forms that compute in half precision, for TensorRT 11 and RTX, which read it from the ONNX",
+        help="also write graphs that compute in half precision, for TensorRT 11 and RTX, which read it from the ONNX",
     )
     parser.add_argument(
         "--plain", action="store_true", help="the backbone alone, uncut and without exits, for tlee-bench --plain"
@@ -66,7 +66,7 @@ def command(arguments: list[str] | None) -> None:
             verified=not options.no_verify,
             replace=options.replace,
             target=options.target,
-            forms=options.forms,
+            variants=options.variants,
         )
     cli.show(*describe(bundle), f"written: {options.output}")
 

@@ -59,7 +59,7 @@ def export_bundle(
     verified: bool = True,
     replace: bool = False,
     target: str = DEFAULT_TARGET,
-    forms: Sequence[str] = (),
+    variants: Sequence[str] = (),
 ) -> Bundle:
     """Write a model as a bundle, or nothing.
 
@@ -69,12 +69,12 @@ def export_bundle(
         verified: compare the bundle with the model before it appears.
         replace: whether a bundle that is there already gives way.
         target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
-        forms: precisions of `tlee.export.targets.FORMS` to make forms in, beside float32.
+        variants: precisions of `tlee.export.targets.VARIANTS` to write as well as float32.
 
     Raises:
         VerificationError: the bundle does not answer as the model.
         UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
-            into a form, or a layer computes for one video only.
+            into a variant, or a layer computes for one video only.
     """
     start = time.perf_counter()
     segments = segment_modules(model)
@@ -88,7 +88,7 @@ def export_bundle(
         manifest["fused_exits"] = {
             name: _add_fused_exit(writer, model, entries, graph) for name, graph in fused_exits.items()
         }
-        manifest["variants"] = {precision: _add_halves(writer, model, graphs) for precision in forms}
+        manifest["variants"] = {precision: _add_halves(writer, model, graphs) for precision in variants}
         bundle = writer.draft(manifest)
         backend = OnnxBackend(bundle)
         recorded = record(bundle, synthetic_clips(bundle.frames), backend)
@@ -133,12 +133,12 @@ def _add_fused_exit(
 
 
 def _add_halves(writer: BundleWriter, model: Tlee, graphs: Graphs) -> dict[str, Any]:
-    """Forms in half precision of all that is not delicate, and of the fused exits with what is delicate in float32."""
+    """The fp16 variant: all graphs but `FP32_ONLY`, and the fused exits with those in float32."""
     segments = halves(graphs)
-    forms = {**segments, **_fused_exits(model, {**graphs, **segments})}
-    entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", form)} for name, form in forms.items()}
+    halved = {**segments, **_fused_exits(model, {**graphs, **segments})}
+    entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", graph)} for name, graph in halved.items()}
     made = {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
-    return {"forms": entries, "kept": [], "made": made}
+    return {"graphs": entries, "excluded": [], "made": made}
 
 
 def _add(writer: BundleWriter, file: str, graph: onnx.ModelProto) -> str:

@@ -43,5 +43,5 @@ def _check_range(segment: str, tensor: TensorProto) -> None:
     values = np.abs(numpy_helper.to_array(tensor))
     if not (values <= LARGEST).all():
         problem = f"{tensor.name} holds {values.max():g}, half precision ends at {LARGEST:g}"
-        remedy = "export without --forms fp16, or train with weight decay until weights are smaller"
+        remedy = "export without --variants fp16, or train with weight decay until weights are smaller"
         raise UsageError(f"segment {segment}", problem, remedy)

@@ -17,7 +17,7 @@ from tlee.graphs import GraphError, check_graph
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}
 DEFAULT_TARGET = "jetpack4"  # what it takes, all take
-FORMS = ("fp16",)  # precisions that a target may want beside float32 and that can be made without videos
+VARIANTS = ("fp16",)  # precisions that a target may want beside float32 and that can be made without videos
 MAX_OPSET = {"8.2": 13, "8.5": 17}
 # TensorRT reads 64-bit integers as 32-bit ones.
 TYPES: dict[int, str] = {

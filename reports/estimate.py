@@ -63,7 +63,7 @@ def _precision(bundle: Bundle, name: str, wanted: str) -> str:
     if name in FP32_ONLY:
         return "fp32"
     planned = wanted == "int8" and "int8" in bundle.manifest["variants"]
-    return "fp16" if planned and bundle.form(name, "int8") is None else wanted
+    return "fp16" if planned and bundle.variant(name, "int8") is None else wanted
 
 
 def video_milliseconds(bundle: Bundle, estimated: Estimate, results: Sequence[Any] = ()) -> list[Video]:

@@ -153,7 +153,7 @@ def sample_bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> Path:
-    """A bundle of two splits and two exits, with forms in fp16 and int8. Tests that alter one copy it first."""
+    """A bundle of two splits and two exits, with variants in fp16 and int8. Tests that alter one copy it first."""
     from helpers.int8_variants import add_int8
 
     from tlee.export.exporter import export_bundle
@@ -163,7 +163,7 @@ def exported(tmp_path_factory) -> Path:
     model = small_model(model={"width": 0.35, "input_size": 32, "branches": 1, "crm_num": 1, "classes": 3})
     enliven(model)
     save_checkpoint(folder / "small.safetensors", model)
-    export_bundle(model, folder / "small.tlee", folder / "small.safetensors", verified=False, forms=["fp16"])
+    export_bundle(model, folder / "small.tlee", folder / "small.safetensors", verified=False, variants=["fp16"])
     add_int8(Bundle.open(folder / "small.tlee"))
     return folder / "small.tlee"
 

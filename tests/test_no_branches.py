@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory):
 def bundle(tmp_path_factory, checkpoint):
     """A verified bundle."""
     path = tmp_path_factory.mktemp("bundle") / "small.tlee"
-    export_bundle(load_checkpoint(checkpoint), path, checkpoint, forms=["fp16"])
+    export_bundle(load_checkpoint(checkpoint), path, checkpoint, variants=["fp16"])
     return path
 
 

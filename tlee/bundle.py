@@ -48,7 +48,7 @@ __all__ = [  # with what of the manifest others need
 ]
 
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
-HOW_TO_MAKE = {"fp16": "make them with tlee-export --forms fp16", "int8": "make them with tlee-calibrate"}
+HOW_TO_MAKE = {"fp16": "make it with tlee-export --variants fp16", "int8": "make it with tlee-calibrate"}
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 ALTERED = "altered since the bundle was written"
@@ -60,7 +60,7 @@ class Segment(NamedTuple):
     """One ONNX graph: a segment of the chain, or a fused exit composed of several."""
 
     name: str
-    file: str  # of its float32 form, relative to the bundle
+    file: str  # in float32, relative to the bundle
     inputs: List[str]  # names, in order
     outputs: List[str]
     macs: int  # multiply-accumulates, for one video
@@ -165,30 +165,31 @@ class Bundle:
         """The ONNX model of a segment or fused exit.
 
         Args:
-            precision: of `PRECISIONS`; where there is no such form of it, the float32 form.
+            precision: of `PRECISIONS`; where it has no such variant, in float32.
 
         Raises:
             BundleError: the content is not the one that was exported.
-            UsageError: the bundle has no forms of this precision.
+            UsageError: the bundle has no variant in this precision.
         """
         return self.read_file(self.file_of(name, precision))
 
     def file_of(self, name: str, precision: str = "fp32") -> str:
         """The file that `read` reads, relative to the bundle. Raises UsageError as that does."""
-        form = self.form(name, precision)
-        return self.graph(name).file if form is None else form["file"]
+        entry = self.variant(name, precision)
+        return self.graph(name).file if entry is None else entry["file"]
 
-    def form(self, name: str, precision: str) -> Optional[Dict[str, Any]]:
-        """What the manifest says of the form that is read for a precision: its `file`, and where there are, its INT8
-        `cache` and its `deviation` from float32. None where that is the float32 form: there is no other, or the plan
-        keeps the segment in higher precision. Raises UsageError as `read` does."""
+    def variant(self, name: str, precision: str) -> Optional[Dict[str, Any]]:
+        """A graph's entry of a precision in the manifest: its `file` and, in INT8, its `cache` and its `deviation` from
+        float32. None where the float32 graph is to be used: there is no other, or it is excluded.
+
+        Raises UsageError as `read` does."""
         if precision == "fp32":
             return None
         if precision not in self.manifest["variants"]:
             remedy = HOW_TO_MAKE.get(precision, "choose of: {}".format(", ".join(PRECISIONS)))
-            raise UsageError(self.path, f"has no {precision} forms", remedy)
+            raise UsageError(self.path, f"has no {precision} variant", remedy)
         variant = self.manifest["variants"][precision]
-        return None if name in variant["kept"] else variant["forms"].get(name)
+        return None if name in variant["excluded"] else variant["graphs"].get(name)
 
     def read_file(self, name: str) -> bytes:
         """The content of a file that the manifest lists; a graph is checked as when the bundle was opened. Raises

@@ -23,7 +23,7 @@ def describe(bundle: Bundle) -> List[str]:
     lines += cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
     if manifest["exit_rule"]["operating_points"]:
         lines += cli.table(_point_rows(bundle), "lrrr") + [""]
-    lines += [_forms(bundle, precision) for precision in sorted(manifest["variants"])]
+    lines += [_variant(bundle, precision) for precision in sorted(manifest["variants"])]
     lines.append("activations: {samples} steps recorded of {source}".format(**manifest["activations"]))
     verification = manifest["verification"]
     if verification is None:
@@ -58,18 +58,18 @@ def _unit_rows(bundle: Bundle) -> List[List[str]]:
     return rows
 
 
-def _forms(bundle: Bundle, precision: str) -> str:
+def _variant(bundle: Bundle, precision: str) -> str:
     """What there is in a precision, and how far it is from float32 where that was measured."""
     variant, files = bundle.manifest["variants"][precision], bundle.manifest["files"]
-    forms = variant["forms"]
-    fused = sum(name in bundle.fused_exits for name in forms)
-    size = sum(files[form["file"]]["size"] for form in forms.values())
-    text = f"{precision}: forms of {len(forms) - fused} segments and {fused} fused exits, {size:,} bytes"
-    deviations = {form["deviation"]: name for name, form in forms.items() if "deviation" in form}
+    graphs = variant["graphs"]
+    fused = sum(name in bundle.fused_exits for name in graphs)
+    size = sum(files[entry["file"]]["size"] for entry in graphs.values())
+    text = f"{precision}: {len(graphs) - fused} segments and {fused} fused exits, {size:,} bytes"
+    deviations = {entry["deviation"]: name for name, entry in graphs.items() if "deviation" in entry}
     if deviations:
         text += f"; largest deviation {max(deviations):.2g} ({deviations[max(deviations)]})"
-    if variant["kept"]:
-        text += "; not used: {}".format(", ".join(variant["kept"]))
+    if variant["excluded"]:
+        text += "; not used: {}".format(", ".join(variant["excluded"]))
     return text
 
 

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what is in it is checked for form (a JSON Schema), for size, and for contradictions.
+"""The manifest of a bundle: what is in it is checked for its shape (a JSON Schema), for size, and for contradictions.
 
 Whoever wrote it may be an attacker: nothing in it is believed that can be checked, and no number is larger than what it
 counts can be.
@@ -70,7 +70,7 @@ def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
     wrong = problem(manifest, _schema())
     if wrong:
         raise BundleError(file, f"not a valid manifest: {wrong}", EXPORT_AGAIN)
-    wrong = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_forms(manifest)
+    wrong = _contradiction(manifest) or _wrong_interface(manifest) or _wrong_variants(manifest)
     if wrong:
         raise BundleError(file, f"contradicts itself: {wrong}", EXPORT_AGAIN)
 
@@ -117,8 +117,9 @@ def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[
 def graph_files(manifest: Dict[str, Any]) -> List[str]:
     """The files that are ONNX graphs."""
     graphs = list(manifest["segments"].values()) + list(manifest["fused_exits"].values())
-    forms = [form for variant in manifest["variants"].values() for form in variant["forms"].values()]
-    return sorted({entry["file"] for entry in graphs + forms})
+    for variant in manifest["variants"].values():
+        graphs += variant["graphs"].values()
+    return sorted({entry["file"] for entry in graphs})
 
 
 @functools.lru_cache(maxsize=None)
@@ -263,18 +264,20 @@ def _shown(values: Interface) -> str:
     return ", ".join("{} ({})".format(name, " ".join(map(str, shape))) for name, shape in values[:6])
 
 
-def _wrong_forms(manifest: Dict[str, Any]) -> Optional[str]:
+def _wrong_variants(manifest: Dict[str, Any]) -> Optional[str]:
     graphs = dict(manifest["segments"], **manifest["fused_exits"])
     files = [graph["file"] for graph in graphs.values()]
     for precision, variant in manifest["variants"].items():
-        strange = sorted((set(variant["forms"]) - set(graphs)) | (set(variant["kept"]) - set(manifest["segments"])))
+        strange = sorted(
+            (set(variant["graphs"]) - set(graphs)) | (set(variant["excluded"]) - set(manifest["segments"]))
+        )
         if strange:
-            return f"there is a form of {strange[0]}, but no such segment or fused exit"
-        delicate = sorted(set(variant["forms"]) & set(FP32_ONLY))
+            return f"there is a variant of {strange[0]}, but no such segment or fused exit"
+        delicate = sorted(set(variant["graphs"]) & set(FP32_ONLY))
         if delicate:
-            return f"there is a form of {delicate[0]}, which has to stay in float32"
-        if precision == "int8" and any("cache" not in form for form in variant["forms"].values()):
-            return "a form in int8 has no cache"
-        files += [form[key] for form in variant["forms"].values() for key in ("file", "cache") if key in form]
+            return f"there is a variant of {delicate[0]}, which has to stay in float32"
+        if precision == "int8" and any("cache" not in entry for entry in variant["graphs"].values()):
+            return "a variant in int8 has no cache"
+        files += [entry[key] for entry in variant["graphs"].values() for key in ("file", "cache") if key in entry]
     unlisted = [name for name in files if name not in manifest["files"]]
     return f"{unlisted[0]} is not among the files" if unlisted else None

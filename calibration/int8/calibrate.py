@@ -156,7 +156,7 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
             entries[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
             writer.add(entries[name]["file"], form.model)
             writer.add(entries[name]["cache"], cache_of(form.ranges))
-        int8 = {"forms": entries, "kept": calibration.plan.kept, "made": about}
+        int8 = {"graphs": entries, "excluded": calibration.plan.kept, "made": about}
         recorded = add_activations(writer, calibration.activations, RECORDED)
         variants = {**bundle.manifest["variants"], "int8": int8}
         manifest = {**bundle.manifest, "variants": variants, "activations": recorded}

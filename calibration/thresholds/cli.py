@@ -104,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     add_data_arguments(parser, needed=False)
     parser.add_argument("--trace", metavar="FILE", help="trace.npz of an earlier report, instead of --data")
     add_part_arguments(parser)
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="forms of the segments (%(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="precision of the segments (%(default)s)"
+    )
     parser.add_argument("--profile", metavar="FILE", help="costs of the segments on a device, of tlee-bench")
     target = parser.add_argument_group("target", "what the operating point `target` has to hold, on the tuning videos")
     target.add_argument("--max-accuracy-drop", type=_limit, metavar="POINTS", help="lost against no exit, at most")

@@ -90,7 +90,7 @@ class Tuner:
         threads: CPU threads, None for all cores.
 
     Raises:
-        UsageError: a gate that draws, or no forms in this precision.
+        UsageError: a gate that draws, or no variant in this precision.
     """
 
     def __init__(self, bundle: Bundle, reader: VideoReader, precision: str, threads: int | None = None) -> None:

@@ -93,7 +93,7 @@ def test_an_interrupted_measurement_leaves_the_files_of_a_whole_one(small_bundle
         (["BUNDLE", "--power", "nvml"], "nvml"),
         (["--show", "FOLDER/none.json"], "none.json: "),
         (["--compare", "FOLDER/none.json", "FOLDER/none.json"], "none.json: "),
-        (["BUNDLE", "--precision", "int8"], "has no int8 forms; make them with tlee-calibrate"),
+        (["BUNDLE", "--precision", "int8"], "has no int8 variant; make it with tlee-calibrate"),
     ],
 )
 def test_what_cannot_be_is_one_line(arguments, message, small_bundle, tmp_path, capsys):

@@ -65,14 +65,14 @@ def test_the_bundle_has_forms_caches_and_a_plan(calibrated, bundle_of_all_exits)
     bundle.verify()
     variant = bundle.manifest["variants"]["int8"]
     segments = {"split0", "split1", "split2", "branch0", "branch1"}
-    fused_exits = {f"exit{b}" for b in range(2) if f"branch{b}" not in variant["kept"]}
-    assert set(variant["forms"]) == segments | fused_exits
-    assert set(variant["kept"]) < segments
+    fused_exits = {f"exit{b}" for b in range(2) if f"branch{b}" not in variant["excluded"]}
+    assert set(variant["graphs"]) == segments | fused_exits
+    assert set(variant["excluded"]) < segments
     for name in segments:
-        form = (calibrated[0] / variant["forms"][name]["file"]).read_bytes()
+        form = (calibrated[0] / variant["graphs"][name]["file"]).read_bytes()
         assert misplaced(form) == []
-        assert bundle.read(name, "int8") == (before.read(name) if name in variant["kept"] else form)
-        header, scales = read_cache((calibrated[0] / variant["forms"][name]["cache"]).read_bytes())
+        assert bundle.read(name, "int8") == (before.read(name) if name in variant["excluded"] else form)
+        header, scales = read_cache((calibrated[0] / variant["graphs"][name]["cache"]).read_bytes())
         assert header == "TRT-8201-EntropyCalibration2"
         assert set(bundle.segments[name].inputs + bundle.segments[name].outputs) <= set(scales)
     how = variant["made"]
@@ -95,19 +95,19 @@ def test_a_unit_is_in_int8_where_its_branch_is(calibrated):
     variant = bundle.manifest["variants"]["int8"]
     for b in range(2):
         fused, branch = f"exit{b}", f"branch{b}"
-        if branch in variant["kept"]:
+        if branch in variant["excluded"]:
             assert bundle.read(fused, "int8") == bundle.read(fused)
             continue
         form = onnx.load_from_string(bundle.read(fused, "int8"))
         # Which part each pair belongs to: none to the delicate ones.
         pairs = {node.name.split("/")[0] for node in form.graph.node if node.op_type == "QuantizeLinear"}
         assert pairs == {branch} and tensorrt_rtx.build(form.SerializeToString()) > 0
-        scales, own = (read_cache(bundle.read_file(variant["forms"][n]["cache"]))[1] for n in (fused, branch))
+        scales, own = (read_cache(bundle.read_file(variant["graphs"][n]["cache"]))[1] for n in (fused, branch))
         named = {name if name == f"x{b}" else f"{branch}/{name}": scale for name, scale in own.items()}
         assert scales == named
         plain = onnx.load_from_string(bundle.read(fused))  # what a cache is used with
         assert set(scales) <= {name for node in plain.graph.node for name in (*node.input, *node.output)}
-    assert "exit2" not in variant["forms"]  # its tail only pools
+    assert "exit2" not in variant["graphs"]  # its tail only pools
 
 
 def test_activations_are_of_the_tuning_videos_and_forms_are_as_far_from_them_as_is_said(
@@ -117,7 +117,7 @@ def test_activations_are_of_the_tuning_videos_and_forms_are_as_far_from_them_as_
     assert before.manifest["activations"] == {"samples": 4, "source": "synthetic clips"}
     assert bundle.manifest["activations"] == {"samples": 4, "source": "tuning videos"}
     activations = Activations(bundle)
-    for name, form in bundle.manifest["variants"]["int8"]["forms"].items():
+    for name, form in bundle.manifest["variants"]["int8"]["graphs"].items():
         session, found = open_session(bundle.read_file(form["file"]), threads=1), []
         for inputs, outputs in activations.of(name):
             got = session.run(list(outputs), inputs)
@@ -209,14 +209,14 @@ def test_the_same_again_gives_the_same_and_another_method_replaces_it(
     bundle = Bundle.open(again)
     bundle.verify()
     variant = bundle.manifest["variants"]["int8"]
-    assert variant["made"]["method"] == "minmax" and variant["kept"] == []
-    assert {"exit0", "exit1"} < set(variant["forms"]) and not other.exists()
+    assert variant["made"]["method"] == "minmax" and variant["excluded"] == []
+    assert {"exit0", "exit1"} < set(variant["graphs"]) and not other.exists()
     assert bundle.read("split1", "int8") != Bundle.open(calibrated[0]).read("split1", "int8")
 
 
 def test_operating_points_and_other_forms_stay_and_points_give_their_exits(tlee_calibrate, copied, labelled_videos):
     bundle = Bundle.open(copied)
-    fp16 = {"forms": {"split1": {"file": "variants/fp16/split1.onnx"}}, "kept": [], "made": {}}
+    fp16 = {"graphs": {"split1": {"file": "variants/fp16/split1.onnx"}}, "excluded": [], "made": {}}
     never = {**bundle.thresholds().as_dict(), "first": [2.0] * 3, "layer": [2.0] * 3, "gate": [2.0] * 3}
     point = {"thresholds": never, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
     with amend_bundle(bundle) as writer:
@@ -271,7 +271,7 @@ def test_without_exits_every_segment_is_reached(tlee_calibrate, copied, labelled
     status, out, _ = tlee_calibrate(copied, "--data", labelled_videos, "--no-early-exit", *LOOSE)
     assert status == 0 and "seldom reached" not in out
     variant = Bundle.open(copied).manifest["variants"]["int8"]
-    assert len(variant["forms"]) == 5 + 2 and not variant["made"]["early_exit"]
+    assert len(variant["graphs"]) == 5 + 2 and not variant["made"]["early_exit"]
 
 
 def nobody_goes_on(bundle):

@@ -266,5 +266,5 @@ def test_a_fingerprint_is_of_segments_frames_and_classes_alone(lively_bundle, ch
 
 
 def test_forms_of_another_precision_are_another_model(lively_bundle):
-    with pytest.raises(UsageError, match="has no int8 forms"):
+    with pytest.raises(UsageError, match="has no int8 variant"):
         fingerprint(lively_bundle(), "int8")

@@ -209,7 +209,7 @@ def test_another_precision_is_tuned_in_its_own_forms(plain_run, lively_bundle, l
         writer.add("int8/branch1.onnx", doubled(bundle.read("branch1")))  # differs, that is all
         writer.add("int8/branch1.cache", b"")
         form = {"file": "int8/branch1.onnx", "cache": "int8/branch1.cache"}
-        variant = {"forms": {"branch1": form}, "kept": [], "made": {}}
+        variant = {"graphs": {"branch1": form}, "excluded": [], "made": {}}
         writer.finish({**bundle.manifest, "variants": {"int8": variant}})
     run = Run(Bundle.open(bundle.path), listing, precision="int8")
     assert run.traced.precision == "int8" and run.traced.model != plain_run.traced.model
@@ -419,7 +419,7 @@ def test_what_cannot_be_tuned_is_refused(plain_run, lively_bundle):
     reader = VideoReader(plain_run.bundle.frames)
     with pytest.raises(UsageError, match="its gate draws at random"):
         Tuner(lively_bundle(gate="random"), reader, "fp32", 1)
-    with pytest.raises(UsageError, match="has no int8 forms"):
+    with pytest.raises(UsageError, match="has no int8 variant"):
         Tuner(plain_run.bundle, reader, "int8", 1)
     other = lively_bundle(gate="none", frm="none")
     with pytest.raises(UsageError, match="the trace was recorded of another model; record again"):

@@ -299,7 +299,7 @@ def a_gate_that_draws(tuned, lively_bundle, videos, tmp_path):
 
 
 def another_precision(tuned, lively_bundle, videos, tmp_path):
-    return ("--data", videos, "--precision", "int8"), "has no int8 forms; make them with tlee-calibrate"
+    return ("--data", videos, "--precision", "int8"), "has no int8 variant; make it with tlee-calibrate"
 
 
 def too_few_videos(tuned, lively_bundle, videos, tmp_path):

@@ -60,7 +60,7 @@ def test_int8_can_be_built_from_calibration_caches(bundle):
 
 
 def test_what_calibration_kept_out_of_int8_is_built_in_fp16(bundle):
-    int8 = {**bundle.manifest["variants"]["int8"], "kept": ["split0"]}
+    int8 = {**bundle.manifest["variants"]["int8"], "excluded": ["split0"]}
     kept = Bundle(bundle.path, {**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
     for machine, source in ((ORIN, "segments/split0.onnx"), (RTX, "variants/fp16/split0.onnx")):
         found = jobs(kept, machine, precision="int8")
@@ -86,9 +86,9 @@ def test_int8_on_a_gpu_without_it_is_refused_or_falls_back_when_allowed(bundle):
 
 def test_forms_that_the_bundle_lacks_are_named_with_what_makes_them(bundle):
     bare = Bundle(bundle.path, {**bundle.manifest, "variants": {}})
-    with pytest.raises(UsageError, match="has no int8 forms; make them with tlee-calibrate"):
+    with pytest.raises(UsageError, match="has no int8 variant; make it with tlee-calibrate"):
         jobs(bare, ORIN, precision="int8")
-    with pytest.raises(UsageError, match="has no fp16 forms; make them with tlee-export --forms fp16"):
+    with pytest.raises(UsageError, match="has no fp16 variant; make it with tlee-export --variants fp16"):
         jobs(bare, RTX)
     assert jobs(bare, NANO)  # flags need none
 
@@ -115,7 +115,7 @@ def test_a_dla_builds_what_it_computes_in_and_only_where_there_is_one(bundle):
     assert (found["split1"].dla, found["split0"].dla) == (1, None)
     with pytest.raises(UsageError, match="no DLA core 0: NVIDIA Tegra X1 has 0"):
         jobs(bundle, NANO, dla=0)
-    with pytest.raises(UsageError, match="^--dla: a DLA does not take Q/DQ forms: .*; add --int8-from caches"):
+    with pytest.raises(UsageError, match="^--dla: a DLA does not take Q/DQ graphs: .*; add --int8-from caches"):
         jobs(bundle, ORIN, dla=0, precision="int8")
     assert jobs(bundle, ORIN, dla=0, precision="int8", int8_from=CACHES)["split0"].dla == 0
 

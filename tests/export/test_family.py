@@ -49,7 +49,7 @@ def export(folder, **model) -> Bundle:
     sizes = {"input_size": 64, **SMALL.get(model["backbone"], {}), **model}
     tlee = enliven(Tlee(Config(model={"classes": 7, **sizes}, frames={"count": 3, "resize": 256})))
     save_checkpoint(folder / "model.safetensors", tlee)
-    return export_bundle(tlee, folder / "model.tlee", folder / "model.safetensors", forms=["fp16"])
+    return export_bundle(tlee, folder / "model.tlee", folder / "model.safetensors", variants=["fp16"])
 
 
 def check(bundle: Bundle, folder: Path) -> None:
@@ -59,7 +59,7 @@ def check(bundle: Bundle, folder: Path) -> None:
     activations = Activations(bundle)
     for name in bundle.fused_exits:
         assert deviation(activations, name, bundle.read(name), threads=1) < 1e-5
-    for name in bundle.manifest["variants"]["fp16"]["forms"]:
+    for name in bundle.manifest["variants"]["fp16"]["graphs"]:
         assert deviation(activations, name, bundle.read(name, "fp16"), threads=1) < HALF_PRECISION, name
     bundle = add_int8(bundle)
     graphs = {file for file in bundle.manifest["files"] if file.endswith(".onnx")}

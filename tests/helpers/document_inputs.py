@@ -135,7 +135,7 @@ class Supposed:
 
     Args:
         folder: for what several documents get a copy of.
-        exported: a small bundle with forms in fp16 and int8.
+        exported: a small bundle with variants in fp16 and int8.
     """
 
     def __init__(self, folder: Path, exported: Path) -> None:

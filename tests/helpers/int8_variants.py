@@ -28,6 +28,6 @@ def add_int8(bundle: Bundle, kept: tuple[str, ...] = ()) -> Bundle:
             writer.add(entries[name]["file"], form.model)
             writer.add(entries[name]["cache"], cache_of(form.ranges))
             entries[name]["deviation"] = deviation(activations, name, form.model)
-        int8 = {"forms": entries, "kept": list(kept), "made": {}}
+        int8 = {"graphs": entries, "excluded": list(kept), "made": {}}
         writer.finish({**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
     return Bundle.open(bundle.path)

@@ -14,7 +14,7 @@ from tlee.errors import BundleError, UsageError
 TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
 POINT = {"thresholds": TWO_EXITS, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}
 TAIL = {"file": "variants/tail.onnx", "cache": "variants/tail.cache"}
-INT8 = {"forms": {"tail": TAIL}, "kept": [], "made": {}}
+INT8 = {"graphs": {"tail": TAIL}, "excluded": [], "made": {}}
 
 
 @pytest.fixture
@@ -181,12 +181,12 @@ def test_the_hash_of_a_large_file_that_is_no_graph_does_not_matter(copy):
         (lambda m: m["exit_rule"]["operating_points"].update(x=POINT), "number of exits"),
         (lambda m: m["variants"].update(int4=INT8), "int4|propertyNames|variants"),
         (
-            lambda m: m["variants"].update(int8={**INT8, "kept": ["neck"]}),
-            "a form of neck, but no such segment or fused exit",
+            lambda m: m["variants"].update(int8={**INT8, "excluded": ["neck"]}),
+            "a variant of neck, but no such segment or fused exit",
         ),
         (lambda m: m["variants"].update(int8=INT8), "variants/tail.onnx is not among the files"),
-        (lambda m: m["variants"].update(int8={**INT8, "forms": {"head": TAIL}}), "head, which has to stay in float32"),
-        (lambda m: m["variants"].update(int8={**INT8, "forms": {"tail": {"file": "a"}}}), "int8 has no cache"),
+        (lambda m: m["variants"].update(int8={**INT8, "graphs": {"head": TAIL}}), "head, which has to stay in float32"),
+        (lambda m: m["variants"].update(int8={**INT8, "graphs": {"tail": {"file": "a"}}}), "int8 has no cache"),
         (lambda m: m["fused_exits"].pop("exit1"), "the fused exits are not those of the segments"),
         (
             lambda m: m["fused_exits"]["exit0"].update(segments=["branch1", "head"]),
@@ -221,19 +221,22 @@ def with_int8_tail(path, kept=()):
     with amend_bundle(bundle) as writer:
         writer.add("variants/tail.onnx", bundle.read("branch0"))
         writer.add("variants/tail.cache", b"cache")
-        writer.finish({**bundle.manifest, "variants": {"int8": {**INT8, "kept": list(kept)}}})
+        writer.finish({**bundle.manifest, "variants": {"int8": {**INT8, "excluded": list(kept)}}})
     return Bundle.open(path)
 
 
 def test_a_variant_is_read_where_it_has_a_form_and_the_plan_uses_it(copy):
     exported = Bundle.open(copy).read("tail")
-    with pytest.raises(UsageError, match="has no int8 forms; make them with tlee-calibrate"):
+    with pytest.raises(UsageError, match="has no int8 variant; make it with tlee-calibrate"):
         Bundle.open(copy).read("tail", "int8")
     bundle = with_int8_tail(copy)
     assert (bundle.read("tail"), bundle.read("tail", "int8")) == (exported, bundle.read("branch0"))
     assert bundle.read("head", "int8") == bundle.read("head") and bundle.read("exit2", "int8") == bundle.read("exit2")
-    assert bundle.form("tail", "int8") == TAIL and bundle.form("head", "int8") is bundle.form("tail", "fp32") is None
-    with pytest.raises(UsageError, match="has no fp16 forms; make them with tlee-export --forms fp16"):
+    assert (
+        bundle.variant("tail", "int8") == TAIL
+        and bundle.variant("head", "int8") is bundle.variant("tail", "fp32") is None
+    )
+    with pytest.raises(UsageError, match="has no fp16 variant; make it with tlee-export --variants fp16"):
         bundle.read("tail", "fp16")
     assert with_int8_tail(copy, kept=["tail"]).read("tail", "int8") == exported
 
