@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlee.costs import Costs, frame_ends
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
+from tlee.inference import Step
 from tlee.modes import EARLY, NONE
 from tlee.reports.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
 
@@ -19,8 +21,7 @@ UNUSED = -1  # in `Answers.layers`, of frames that were not reached
 DIGITS = 6  # of the numbers in a summary
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One video's answer in one mode.
 
     Attributes:
@@ -35,6 +36,12 @@ class Answer:
     exit: int
     layers: tuple[int, ...]
     macs: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], probabilities: np.ndarray, costs: Costs) -> Answer:
+        """The answer of a video's steps, the last of which gave these probabilities."""
+        layers = tuple(steps[i].exit for i in frame_ends(steps))
+        return cls(probabilities, steps[-1].frame, steps[-1].exit, layers, costs.spent(steps))
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A subject's answers on labelled videos.
+    """A model's answers to labelled videos.
 
     Attributes:
         classes: K names.
@@ -87,7 +94,7 @@ class Evaluation:
         fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
 
     Example:
-        evaluation = evaluate(open_subject("digits.tlee"), listing)
+        evaluation = evaluate(open_model("digits.tlee"), listing)
         evaluation.summary()["modes"]["early exits"]["top1"]                       # 0.962
         hard = [i for i, entry in enumerate(evaluation.entries) if "hard" in entry.path.stem]
         evaluation.select(hard).summary()["modes"]["early exits"]["mean_frames"]   # 4.03
@@ -126,13 +133,9 @@ class Evaluation:
         }
 
     def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
-        top1 = correct(answers.predicted, targets).mean()
         top5 = top_accuracy(answers.probabilities, targets, 5)
-        histogram = np.zeros(self.fixed_macs.shape, np.int64)
-        np.add.at(histogram, (answers.frame, answers.exit), 1)
         return {
-            "top1": rounded(top1),
-            "top1_interval": rounded(wilson(float(top1), len(targets))),
+            **share("top1", correct(answers.predicted, targets)),
             "top5": None if top5 is None else rounded(top5),
             "mean_average_precision": rounded(mean_average_precision(answers.probabilities, targets)),
             "mean_frames": rounded(answers.frame.mean() + 1),
@@ -141,27 +144,37 @@ class Evaluation:
             "ran_to_last_frame": rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
             "mean_macs": rounded(answers.macs.mean()),
             "share_of_macs": rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
-            "exit_histogram": histogram.tolist(),
+            "exit_histogram": exit_histogram(answers.frame, answers.exit, self.fixed_macs.shape),
         }
 
     def _per_class(self, targets: np.ndarray) -> list[dict[str, Any]]:
         first = np.array([entry.labels[0] for entry in self.entries])
         early = self.modes[EARLY]
         right = {mode: correct(self.modes[mode].predicted, targets) for mode in (EARLY, NONE)}
-        rows = []
-        for number in np.unique(first):
-            mine = first == number
-            rows.append(
-                {
-                    "class": self.classes[number],
-                    "videos": int(mine.sum()),
-                    "top1": rounded(right[EARLY][mine].mean()),
-                    "top1_no_exit": rounded(right[NONE][mine].mean()),
-                    "mean_frames": rounded(early.frame[mine].mean() + 1),
-                    "share_of_macs": rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
-                }
-            )
-        return rows
+        return [
+            {
+                "class": self.classes[number],
+                "videos": int(mine.sum()),
+                "top1": rounded(right[EARLY][mine].mean()),
+                "top1_no_exit": rounded(right[NONE][mine].mean()),
+                "mean_frames": rounded(early.frame[mine].mean() + 1),
+                "share_of_macs": rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
+            }
+            for number, mine in ((number, first == number) for number in np.unique(first))
+        ]
+
+
+def share(name: str, hits: np.ndarray) -> dict[str, Any]:
+    """A share, from 0 to 1, and its 95 % interval, as plain values."""
+    value = float(hits.mean())
+    return {name: rounded(value), f"{name}_interval": rounded(wilson(value, len(hits)))}
+
+
+def exit_histogram(frame: Any, exit: Any, shape: tuple[int, ...]) -> list[list[int]]:
+    """How many videos answered at each frame and exit, (T, B + 1)."""
+    histogram = np.zeros(shape, np.int64)
+    np.add.at(histogram, (frame, exit), 1)
+    return histogram.tolist()
 
 
 def rounded(values: Any) -> Any:
