@@ -1,4 +1,4 @@
-"""What each segment is given while the chain answers videos: a bounded sample of its inputs, kept on disk."""
+"""Samples of each segment's inputs while the chain answers videos: of bounded number, kept on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.data.labelled.listing import Entry
-from tlee.errors import InputError, SegmentError, UsageError
+from tlee.errors import InputError, UsageError
+from tlee.evaluation.evaluate import answer_each
 from tlee.files import CANNOT_WRITE
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
@@ -118,23 +119,21 @@ def collect(
     recorder: SampleRecorder,
     videos: Iterable[tuple[Entry, np.ndarray]],
     policy: ExitPolicy,
-    failed: dict[Path, InputError],
+    unreadable: dict[Path, InputError],
 ) -> list[Entry]:
     """Let a bundle's chain answer videos on a recorder.
 
     Args:
         videos: entries with their frames, (T, H, W, 3).
-        failed: where videos go for which a segment computes something that is not a number.
+        unreadable: receives videos for which a segment computes something that is not a number.
 
     Returns:
         The others.
     """
-    chain, answered = Chain(bundle, recorder), []
-    for entry, frames in videos:
-        try:
-            for _ in exit_steps(chain, frames, policy):
-                pass
-            answered.append(entry)
-        except SegmentError as error:
-            failed[entry.path] = InputError(entry.path, error.problem, error.remedy)
-    return answered
+    chain = Chain(bundle, recorder)
+
+    def run(entry: Entry, frames: np.ndarray) -> None:
+        for _ in exit_steps(chain, frames, policy):
+            pass
+
+    return [entry for entry, _ in answer_each(videos, run, unreadable)]

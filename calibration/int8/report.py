@@ -19,7 +19,7 @@ In `report.json` numbers are from 0 to 1 where they are shares, frames and exits
     unreadable             path and problem of each video that was left out
     repeated               held-out videos left out because their frames are those of a tuning video
 
-What is changed is described at `tlee.calibration.int8.measure.Measured.compare`.
+What is changed is described at `tlee.calibration.int8.compare.ComparedAnswers.compare`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from tlee.bundle import MANIFEST, Bundle
-from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
+from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
 from tlee.calibration.videos import VideoReader
 from tlee.evaluation.report import JSON, write_text
 from tlee.files import sha256
+from tlee.modes import EARLY, NONE
 from tlee.reports.int8_page import page
 
 FORMAT = 1
@@ -47,7 +48,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
         data: where the videos came from.
     """
     settings, plan, held_out = calibration.settings, calibration.plan, calibration.held_out
-    forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (WITH, WITHOUT)}
+    forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (EARLY, NONE)}
     return {
         "format": FORMAT,
         "subject": _subject(bundle, settings.point),
@@ -63,7 +64,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "alone": plan.alone,
             "planned": plan.planned,
         },
-        "plan": {"kept": plan.kept, "holds": settings.targets.hold(forms[WITH][PLAN])},
+        "plan": {"kept": plan.excluded, "holds": settings.targets.hold(forms[EARLY][PLAN])},
         "held_out": {
             "videos": len(held_out.entries),
             "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
@@ -77,7 +78,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
 
 def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that the bundle's manifest carries: how its forms were made, what they change."""
-    with_exits = report["held_out"]["forms"][WITH]
+    with_exits = report["held_out"]["forms"][EARLY]
     return {
         **report["calibration"],
         "point": report["subject"]["point"],
@@ -112,7 +113,7 @@ def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:
 def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, Any]]:
     segments: dict[str, dict[str, Any]] = {}
     for name in bundle.segments:
-        form = calibration.forms.get(name)
+        form = calibration.graphs.get(name)
         if form is None:
             segments[name] = {"form": calibration.without[name]}
         else:
