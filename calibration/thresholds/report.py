@@ -76,7 +76,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         },
         "simulation": _simulation(tuning),
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
-        "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.rivals.full)},
+        "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
         "rivals": _rivals(tuning, full_cost),
     }
@@ -132,11 +132,11 @@ def _simulation(tuning: Tuning) -> dict[str, Any]:
     simulated, run = tuning.simulated, tuning.run
     return {
         "states": rounded(len(tuning.traced.trace.child) / len(tuning.traced.trace.root)),
-        "guessed_mean": rounded(simulated.guessed.mean()),
-        "guessed_max": rounded(simulated.guessed.max()),
+        "guessed_mean": rounded(simulated.unrecorded.mean()),
+        "guessed_max": rounded(simulated.unrecorded.max()),
         "accuracy_error": rounded(np.abs(simulated.accuracy - run.accuracy).max()),
         "cost_error": rounded(np.abs(simulated.cost / run.cost - 1).max()),
-        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.guessed + 1e-9).all()),
+        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.unrecorded + 1e-9).all()),
     }
 
 
@@ -146,7 +146,7 @@ def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
 
     return {
         "thresholds": tuning.front.thresholds(i).as_dict(),
-        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.guessed[i])},
+        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.unrecorded[i])},
         "tuning": of(tuning.run),
         "held_out": of(tuning.held_out.front),
     }
@@ -175,11 +175,11 @@ def _rivals(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     rivals = {
         "published rule": (held.published.accuracy, held.published.cost),
         "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
-        **held.rivals.points(),
+        **held.baselines.points(),
     }
     found = {}
     for name, (accuracy, cost) in rivals.items():
-        margin = margins(accuracy, cost, held.front, (held.rivals.full, full_cost))
+        margin = margins(accuracy, cost, held.front, (held.baselines.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
             "dominated": rounded((margin >= -1e-9).mean()),

@@ -284,7 +284,7 @@ def a_trace_without_a_name(tuned, lively_bundle, videos, tmp_path):
 
 def a_damaged_trace(tuned, lively_bundle, videos, tmp_path):
     whole = tuned.trace.read_bytes()
-    (tmp_path / "bad.npz").write_bytes(whole[:500] + b"\0" + whole[501:])
+    (tmp_path / "bad.npz").write_bytes(whole[:500] + bytes(100) + whole[600:])  # more than a member's dates
     return ("--trace", tmp_path / "bad.npz"), "not a trace of tlee-tune, or damaged"
 
 
