@@ -11,8 +11,9 @@ from tlee.benchmarks.environment import cores, machine, others_seconds, system, 
 from tlee.benchmarks.modes import Mode, chosen_modes, plain_mode
 from tlee.benchmarks.report import FORMAT
 from tlee.benchmarks.videos import Video
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.files import sha256_of
+from tlee.manifest import MANIFEST
 from tlee.power.recorder import Recorder
 from tlee.power.sources import open_source
 from tlee.reports import statistics

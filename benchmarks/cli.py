@@ -12,9 +12,9 @@ from tlee.benchmarks.profile import estimated_profile, profile
 from tlee.benchmarks.report import load_report, save_report
 from tlee.benchmarks.videos import Video, find_videos, synthetic_videos
 from tlee.bundle import Bundle
-from tlee.claims import claimed
 from tlee.errors import InputError, UsageError
 from tlee.files import atomic_write, write_json
+from tlee.locks import write_lock
 from tlee.power.sources import CHOICES
 from tlee.reports import comparison as compare
 from tlee.reports import estimate
@@ -193,7 +193,7 @@ def _claimed_outputs(options: argparse.Namespace) -> Iterator[None]:
     with contextlib.ExitStack() as outputs:
         for path in (options.json, options.page, options.profile):
             if path:
-                outputs.enter_context(claimed(path))
+                outputs.enter_context(write_lock(path))
         yield
 
 

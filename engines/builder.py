@@ -5,7 +5,6 @@ import os
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.bundle import Bundle
-from tlee.claims import BUSY, claimed
 from tlee.engines import process
 from tlee.engines.check import tolerance
 from tlee.engines.jobs import Job, Machine, Request, plan
@@ -14,6 +13,7 @@ from tlee.engines.progress import Progress
 from tlee.engines.store import ELSEWHERE, READY, UNCHECKED, WAIT, EngineStore, Recorded, stores
 from tlee.engines.worker import ENGINE, TIMING
 from tlee.errors import BundleError, EngineError, UsageError
+from tlee.locks import BUSY, write_lock
 
 
 class Result(NamedTuple):
@@ -56,7 +56,7 @@ def holding(bundle: Bundle, engine_dir: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         if inside:
             try:
-                held.enter_context(claimed(bundle.path, folder=True))
+                held.enter_context(write_lock(bundle.path, folder=True))
             except UsageError as error:
                 raise UsageError(bundle.path, error.problem, WAIT if error.problem == BUSY else ELSEWHERE) from None
             if Bundle.open(bundle.path).manifest != bundle.manifest:

@@ -3,9 +3,10 @@
 import json
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from tlee.bundle import FP32_ONLY, FUSED, Bundle
+from tlee.bundle import FUSED, Bundle
 from tlee.errors import UsageError
 from tlee.files import sha256
+from tlee.manifest import FP32_ONLY
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FALLBACK = {"int8": "fp16", "fp16": "fp32"}

@@ -10,8 +10,8 @@ import os
 import time
 from typing import Optional
 
-from tlee.claims import BUSY, CANNOT_WRITE, PATIENCE, claimed, remove, temporary_file
-from tlee.errors import UsageError
+from tlee.errors import CANNOT_WRITE, UsageError
+from tlee.locks import BUSY, PATIENCE, remove, temporary_file, write_lock
 from tlee.reading import read_bytes
 
 VARIABLE = "TLEE_ENGINE_KEY"
@@ -71,7 +71,7 @@ def own_key(engine_dir: str) -> bytes:
     while not os.path.exists(path):
         try:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            with claimed(path) as place:
+            with write_lock(path) as place:
                 if not os.path.exists(place):
                     _make(place)
         except OSError as error:

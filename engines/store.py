@@ -17,10 +17,10 @@ import stat
 import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from tlee.claims import BUSY, claimed, remove
 from tlee.engines.key import find_key, own_key, signature
-from tlee.errors import EngineError, UsageError
-from tlee.files import CANNOT_WRITE, atomic_write, sha256, sha256_of
+from tlee.errors import CANNOT_WRITE, EngineError, UsageError
+from tlee.files import atomic_write, sha256, sha256_of
+from tlee.locks import BUSY, remove, write_lock
 from tlee.reading import JSON_LIMIT, MB, parse_json, read_bytes
 
 FORMAT = 2
@@ -165,7 +165,7 @@ class EngineStore:
         with contextlib.ExitStack() as held:
             try:
                 os.makedirs(self.folder, exist_ok=True)
-                held.enter_context(claimed(self.folder, folder=True))
+                held.enter_context(write_lock(self.folder, folder=True))
             except OSError as error:
                 raise UsageError(self.folder, CANNOT_WRITE.format(error.strerror), ELSEWHERE) from None
             except UsageError as error:

@@ -22,8 +22,7 @@ from tlee.engines.jobs import Job
 from tlee.engines.layers import layers
 from tlee.engines.releases import Settings, load
 from tlee.engines.store import Recorded, read_recorded
-from tlee.errors import EngineError, TleeError, UsageError, remedy_of
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, EngineError, TleeError, UsageError, remedy_of
 
 ENGINE, TIMING = "engine", "timing"
 WORST = 1e9  # of differences that are infinite: JSON has no such number

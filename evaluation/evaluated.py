@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
@@ -22,6 +22,7 @@ from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256_of
 from tlee.frames import FrameSpec
 from tlee.inference import ExitValues, Stages
+from tlee.manifest import MANIFEST
 from tlee.models.config import Config
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import Thresholds

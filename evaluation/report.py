@@ -32,7 +32,8 @@ from typing import Any
 
 from tlee.errors import UsageError
 from tlee.evaluation.results import DIGITS, Evaluation
-from tlee.files import atomic_folder, atomic_write
+from tlee.export.folders import atomic_folder
+from tlee.files import atomic_write
 from tlee.reports.evaluation_page import page
 
 FORMAT = 1

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tlee.activations import FOLDER, OF_EXITS, Activations, difference
-from tlee.bundle import Bundle, BundleWriter
+from tlee.bundle import Bundle
+from tlee.export.bundle_writer import BundleWriter
 from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_session import open_session, run_session

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from tlee import cli
-from tlee.claims import claimed
 from tlee.info import describe
+from tlee.locks import write_lock
 
 PROGRAM = "tlee-export"
 
@@ -54,7 +54,7 @@ def command(arguments: list[str] | None) -> None:
     if options.config:
         config, warnings = load_model_config(options.config)
         warn(PROGRAM, options.config, warnings)
-    with claimed(options.output, folder=True):
+    with write_lock(options.output, folder=True):
         model = load_model(options.checkpoint, config)
         if options.labels:
             names = read_names(options.labels, model.config.model.classes)

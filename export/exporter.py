@@ -15,15 +15,17 @@ import torch
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle, BundleWriter, exit_costs, fused_exit_segments, write_bundle
+from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
+from tlee.export.bundle_writer import BundleWriter, write_bundle
 from tlee.export.fused_exits import compose
 from tlee.export.half import halves
 from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256_of
+from tlee.manifest import exit_costs, fused_exit_segments
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee

@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from tlee.bundle import FP32_ONLY
 from tlee.errors import UsageError
+from tlee.manifest import FP32_ONLY
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UNSAFE, UsageError
-from tlee.frames import FrameSpec, frame_order
+from tlee.frames import FrameSpec
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
+from tlee.models.frame_order import frame_order
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
 from tlee.models.yaml_text import parse_yaml

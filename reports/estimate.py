@@ -5,9 +5,10 @@ others have published of that board, see fit.py. Never a measurement, and every 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tlee.bundle import FP32_ONLY, FUSED, Bundle
+from tlee.bundle import FUSED, Bundle
 from tlee.cli import table
 from tlee.errors import UsageError
+from tlee.manifest import FP32_ONLY
 from tlee.reports.fit import BOARDS, Error, board_named, compared, error, error_of, milliseconds, peak_times, sources
 
 DEFAULT_PRECISION = "fp16"  # all these boards are faster in it

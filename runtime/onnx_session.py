@@ -4,8 +4,8 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from tlee.bundle import BATCH, Bundle
-from tlee.errors import BundleError, TleeError, UsageError, not_imported, system_fault
-from tlee.files import CANNOT_WRITE, sha256
+from tlee.errors import CANNOT_WRITE, BundleError, TleeError, UsageError, not_imported, system_fault
+from tlee.files import sha256
 
 _shared_pool: Optional[int] = None  # its number of threads, once there is one
 PROVIDERS = {

@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tlee import cli
-from tlee.bundle import MANIFEST
 from tlee.commands import MODULES
 from tlee.files import sha256
+from tlee.manifest import MANIFEST
 
 COMMANDS = {  # with the bundle's name first among the arguments that are missing here
     "tlee-info": [],

@@ -8,8 +8,9 @@ from typing import IO, Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from tlee.bundle import EXPORT_AGAIN, Bundle
+from tlee.bundle import Bundle
 from tlee.errors import BundleError
+from tlee.manifest import EXPORT_AGAIN
 from tlee.reading import parsed
 
 FOLDER = "activations"

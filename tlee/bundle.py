@@ -7,45 +7,19 @@ a path that leaves the bundle. Nothing in a bundle is unpickled or run.
 import contextlib
 import mmap
 import os
-import shutil
 import stat
 import time
 from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from tlee.claims import PATIENCE, HeldFolder, claimed, reserved
 from tlee.errors import BundleError, UsageError, remedy_of
-from tlee.files import atomic_folder, sha256, sha256_of_stream, write_json
+from tlee.files import sha256, sha256_of_stream
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
-from tlee.manifest import (
-    DEVICE_FOLDERS,
-    EXPORT_AGAIN,
-    FORMAT,
-    FP32_ONLY,
-    MANIFEST,
-    check_manifest,
-    exit_costs,
-    fused_exit_segments,
-    graph_files,
-    load_manifest,
-)
+from tlee.locks import PATIENCE, OpenFolder, is_temporary
+from tlee.manifest import DEVICE_FOLDERS, EXPORT_AGAIN, MANIFEST, check_manifest, graph_files, load_manifest
 from tlee.policy import Thresholds
 from tlee.reading import MB, is_name, open_plain
-from tlee.replacing import link_or_copy, settled, unfinished
-
-__all__ = [  # with what of the manifest others need
-    "FP32_ONLY",
-    "EXPORT_AGAIN",
-    "FORMAT",
-    "MANIFEST",
-    "Bundle",
-    "BundleWriter",
-    "Segment",
-    "amend_bundle",
-    "exit_costs",
-    "fused_exit_segments",
-    "write_bundle",
-]
+from tlee.replacing import is_being_replaced, wait_for_replacement
 
 PRECISIONS = ("fp32", "fp16", "int8")  # what a graph can be read in
 HOW_TO_MAKE = {"fp16": "make it with tlee-export --variants fp16", "int8": "make it with tlee-calibrate"}
@@ -93,7 +67,7 @@ class Bundle:
         ['split0', 'split1', 'split2', 'split3', 'exit0', 'exit1', 'exit2', 'exit3']
     """
 
-    def __init__(self, path: str, manifest: Dict[str, Any], folder: Optional[HeldFolder] = None) -> None:
+    def __init__(self, path: str, manifest: Dict[str, Any], folder: Optional[OpenFolder] = None) -> None:
         self.path = path
         self.manifest = manifest
         self._folder = folder  # as it was opened: a bundle that takes its place is another one
@@ -119,19 +93,19 @@ class Bundle:
             raise BundleError(path, "not a name that a folder can have", "give the folder that tlee-export wrote")
         deadline = time.monotonic() + PATIENCE
         while True:
-            settled(path)
+            wait_for_replacement(path)
             before = _state(path)
             try:
                 return cls._open(path)
             except BundleError:
-                replaced = before != _state(path) or unfinished(os.path.realpath(path))
+                replaced = before != _state(path) or is_being_replaced(os.path.realpath(path))
                 if not replaced or time.monotonic() > deadline:
                     raise
 
     @classmethod
     def _open(cls, path: str) -> "Bundle":
         try:
-            folder = HeldFolder(path)
+            folder = OpenFolder(path)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
         except OSError as error:
@@ -267,95 +241,6 @@ class Bundle:
         return Thresholds(**rule["operating_points"][point]["thresholds"])
 
 
-class BundleWriter:
-    """A bundle in the making. See `write_bundle`."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.files: Dict[str, Dict[str, Any]] = {}
-
-    def remove(self, folder: str) -> None:
-        """Take the files of one folder out of the bundle; nothing where there are none."""
-        shutil.rmtree(os.path.join(self.folder, folder), ignore_errors=True)
-        self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
-
-    def add(self, name: str, content: bytes) -> None:
-        """Put a file into the bundle under the relative path `name`.
-
-        Raises:
-            UsageError: it cannot be written.
-        """
-        path = os.path.join(self.folder, name)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # it may be the amended bundle's file, too
-            with open(path, "wb") as stream:
-                stream.write(content)
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise UsageError(path, problem, remedy_of(error, "make room")) from None
-        self.files[name] = {"size": len(content), "sha256": sha256(content)}
-
-    def draft(self, manifest: Dict[str, Any]) -> Bundle:
-        """The bundle with what it holds so far, unchecked: to be run for what the manifest is to say of it."""
-        return Bundle(self.folder, dict(manifest, format=FORMAT, files=self.files))
-
-    def finish(self, manifest: Dict[str, Any]) -> None:
-        """Write the manifest (all but `format` and `files`, which are known here) and check the result by opening it.
-
-        Raises:
-            BundleError: the manifest is not a valid one.
-            UsageError: it cannot be written.
-        """
-        manifest = dict(manifest, format=FORMAT, files=self.files)
-        check_manifest(os.path.join(self.folder, MANIFEST), manifest)
-        write_json(os.path.join(self.folder, MANIFEST), manifest)
-        Bundle.open(self.folder).release()
-
-
-@contextlib.contextmanager
-def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
-    """Write a bundle that appears under `path` when the block ends, or not at all if the block fails.
-
-    Raises:
-        UsageError: `path` exists (unless `replace`, and then it must be a bundle) or cannot be written.
-    """
-    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, MANIFEST)):
-        raise UsageError(path, "exists and is no bundle", "choose another name")
-    with atomic_folder(path, replace) as folder:
-        yield BundleWriter(folder)
-
-
-@contextlib.contextmanager
-def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
-    """Add to a bundle, or change its manifest: the amended one takes its place in one step when the block ends, or
-    nothing changes. What a device built is kept.
-
-    Raises:
-        BundleError: the bundle is no longer the one that was opened.
-        UsageError: it cannot be written, or another command writes it.
-    """
-    with claimed(bundle.path, folder=True):
-        if Bundle.open(bundle.path).manifest != bundle.manifest:
-            raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was written")
-        bundle.verify()
-        with atomic_folder(bundle.path, replace=True, keep=DEVICE_FOLDERS) as folder:
-            writer = BundleWriter(folder)
-            writer.files = dict(bundle.manifest["files"])
-            try:
-                for name in writer.files:
-                    os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
-                    link_or_copy(os.path.join(bundle.path, name), os.path.join(folder, name))
-            except OSError as error:
-                problem = f"cannot be copied ({error.strerror})"
-                raise UsageError(bundle.path, problem, remedy_of(error, "make room beside it")) from None
-            yield writer
-            if not os.path.isfile(os.path.join(folder, MANIFEST)):
-                raise RuntimeError("an amended bundle has to be finished")
-            bundle.release()
-
-
 def _state(path: str) -> Optional[Tuple[int, int, int]]:
     """Another one when the bundle is replaced."""
     try:
@@ -365,7 +250,7 @@ def _state(path: str) -> Optional[Tuple[int, int, int]]:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _check_files(path: str, folder: HeldFolder, manifest: Dict[str, Any]) -> None:
+def _check_files(path: str, folder: OpenFolder, manifest: Dict[str, Any]) -> None:
     sizes = _sizes(path, folder)
     for name, entry in manifest["files"].items():
         file = os.path.join(path, name)
@@ -378,14 +263,14 @@ def _check_files(path: str, folder: HeldFolder, manifest: Dict[str, Any]) -> Non
             raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
 
 
-def _sizes(path: str, folder: HeldFolder) -> Dict[str, int]:
+def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
     """Of every file in the folder. Links are refused: what they name may be anything, and copied with the bundle."""
     sizes: Dict[str, int] = {}
     entries = 0
     for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
         if at == ".":  # what is there only while the bundle is amended
-            folders[:] = [name for name in folders if not reserved(name)]
-            names = [name for name in names if not reserved(name)]
+            folders[:] = [name for name in folders if not is_temporary(name)]
+            names = [name for name in names if not is_temporary(name)]
         for name in folders + names:
             relative = os.path.normpath(os.path.join(at, name))
             try:

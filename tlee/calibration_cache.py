@@ -1,63 +1,14 @@
-"""The calibration cache: the scales that TensorRT 8 to 10 take for implicit INT8 quantisation, as text.
+"""The header of a TensorRT calibration cache, which names the release that wrote it.
 
-    TRT-8201-EntropyCalibration2
-    x0: 3c010204
-
-The release that wrote it and its algorithm, then for every tensor its name and its scale, the largest magnitude to
-represent / 127, as the eight hexadecimal digits of a big-endian IEEE-754 single.
-
-Source: NVIDIA's TensorRT developer guide, the chapter on INT8 calibration; for the digits, NVIDIA's TAO exporter and
-the caches that TensorRT itself writes.
+`tlee.calibration.int8.cache_file` has the format and writes caches; a device only puts its own release there.
 """
 
-import math
 import re
-import struct
-from typing import Dict, List, Tuple
+from typing import List, Tuple
 
 from tlee.errors import BundleError, UsageError
 
 _HEADER = re.compile(r"TRT-[0-9]+-EntropyCalibration2")
-_DIGITS = re.compile(r"[0-9a-fA-F]{8}")
-
-
-def write_cache(scales: Dict[str, float], version: str) -> bytes:
-    """A cache for one release of TensorRT.
-
-    Args:
-        scales: of each tensor by its name, in the order to write.
-        version: of TensorRT, as its `__version__` says it.
-
-    Raises:
-        UsageError: a scale that is no positive single, a name that fits on no line, or no version.
-
-    Example:
-        >>> write_cache({"x0": 1 / 127}, "8.2.1")
-        b'TRT-8201-EntropyCalibration2\\nx0: 3c010204\\n'
-    """
-    lines = [_header(version)]
-    for name, scale in scales.items():
-        if not name or "\n" in name:
-            raise UsageError("calibration cache", f"no line holds a tensor named {name!r}", "rename the tensor")
-        lines.append(f"{name}: {_digits(name, scale)}")
-    return "".join(line + "\n" for line in lines).encode("utf-8")
-
-
-def read_cache(content: bytes) -> Tuple[str, Dict[str, float]]:
-    """A cache's header, such as `TRT-8201-EntropyCalibration2`, and the scales by tensor.
-
-    Raises:
-        BundleError: the cache is damaged; names the line.
-    """
-    header, lines = _parse(content)
-    scales: Dict[str, float] = {}
-    for number, line in enumerate(lines, 2):
-        name, _, digits = line.rpartition(": ")  # names hold colons and spaces themselves
-        scale = struct.unpack(">f", bytes.fromhex(digits))[0] if _DIGITS.fullmatch(digits) else math.nan
-        if not name or name in scales or not _is_scale(scale):
-            raise _damaged(number)
-        scales[name] = scale
-    return header, scales
 
 
 def for_release(content: bytes, version: str) -> bytes:
@@ -67,11 +18,11 @@ def for_release(content: bytes, version: str) -> bytes:
         BundleError: the cache is damaged.
         UsageError: no version.
     """
-    header, _ = _parse(content)
-    return _header(version).encode("ascii") + content[len(header) :]
+    header, _ = cache_lines(content)
+    return header_of(version).encode("ascii") + content[len(header) :]
 
 
-def _header(version: str) -> str:
+def header_of(version: str) -> str:
     """With NV_TENSORRT_VERSION, the release as one number, which counts differently from 10 on."""
     numbers = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", version)
     if not numbers:
@@ -80,34 +31,19 @@ def _header(version: str) -> str:
     return f"TRT-{major * (1000 if major < 10 else 10000) + minor * 100 + patch}-EntropyCalibration2"
 
 
-def _parse(content: bytes) -> Tuple[str, List[str]]:
+def cache_lines(content: bytes) -> Tuple[str, List[str]]:
     """The header and the lines behind it."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _damaged(content.count(b"\n", 0, error.start) + 1) from None
+        raise damaged(content.count(b"\n", 0, error.start) + 1) from None
     header, *lines = text.split("\n")  # not splitlines: a name may hold other separators
     if not _HEADER.fullmatch(header):
-        raise _damaged(1)
+        raise damaged(1)
     if not text.endswith("\n"):
-        raise _damaged(text.count("\n") + 1)
+        raise damaged(text.count("\n") + 1)
     return header, lines[:-1]
 
 
-def _digits(name: str, scale: float) -> str:
-    try:
-        single = struct.pack(">f", scale)
-    except OverflowError:
-        single = struct.pack(">f", math.inf)
-    if not _is_scale(struct.unpack(">f", single)[0]):
-        problem = f"its scale {scale!r} is no positive single"
-        raise UsageError(f"tensor {name}", problem, "calibrate again")
-    return single.hex()
-
-
-def _is_scale(number: float) -> bool:
-    return math.isfinite(number) and number > 0
-
-
-def _damaged(line: int) -> BundleError:
+def damaged(line: int) -> BundleError:
     return BundleError("calibration cache", f"damaged in line {line}", "export again")

@@ -5,18 +5,26 @@ import errno
 import json
 import os
 import re
-import stat
 import sys
-import tempfile
 import unicodedata
 import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
 from tlee import process
-from tlee.errors import REMEDIES, UNSAFE, TleeError, lacks_memory, not_imported, printable, remedy_of, system_fault
+from tlee.errors import (
+    REMEDIES,
+    UNSAFE,
+    TleeError,
+    UsageError,
+    lacks_memory,
+    not_imported,
+    printable,
+    remedy_of,
+    system_fault,
+)
 from tlee.process import INTERRUPTED, output_failed, report
 
-__all__ = ["INTERRUPTED", "output_failed", "report"]  # of the process, for commands
+__all__ = ["output_failed", "report"]
 
 OK, INPUT_FAILED, WRONG_USE = 0, 1, 2
 # Commands that need the extra of that name.
@@ -27,8 +35,6 @@ LOADER = (
     "videos: a process that decodes them ended ({}), most likely because memory ran out; take fewer such processes "
     "(--workers; in a training --set data.workers=N)"
 )
-# Commands that draw plots, with matplotlib.
-DRAWING = tuple("tlee-" + name for name in ("bench", "calibrate", "eval", "train", "tune"))
 
 
 def print_json(value: object) -> None:
@@ -43,7 +49,7 @@ def show(*lines: str) -> None:
 
 
 class StatusLine:
-    """How far long work is: one line on standard error that is written over. Nothing where that is no terminal."""
+    """Progress of a long job: one line on standard error that is overwritten. Nothing where that is no terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -87,7 +93,7 @@ def run(
 
 
 def _of_system(program: str, error: Exception) -> Optional[str]:
-    """What to say where neither this code nor its input is at fault."""
+    """The line for a fault of the system, neither of this code nor of its input."""
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
         return f"{error.name}: not installed; pip install '.[{extra}]' in tlee's folder"
@@ -97,10 +103,10 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
         return NO_FOLDER
     if isinstance(error, OSError) and error.errno:
         remedy = remedy_of(error, "check the path and the system's limits")
-        return "{}: {}; {}".format(error.filename or "system", error.strerror or error, remedy)
+        return f"{error.filename or 'system'}: {error.strerror or error}; {remedy}"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return f"system: no new thread; {REMEDIES[errno.EAGAIN]}"
-    line = _in_words("{}\n{}".format(error.__cause__ or "", error))
+    line = _in_words(f"{error.__cause__ or ''}\n{error}")
     if line is None and isinstance(error, OSError):
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         return f"system: {said}; check the path and the system's limits"
@@ -110,7 +116,7 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
 
 
 def _in_words(text: str) -> Optional[str]:
-    """The same of errors that libraries tell in words of their own."""
+    """The same for errors that libraries report only in words."""
     if "in DataLoader worker process" in text:  # with the traceback of an error of ours or of a library
         text = text.strip().splitlines()[-1]
         if text.startswith("tlee.errors."):
@@ -121,7 +127,7 @@ def _in_words(text: str) -> Optional[str]:
     if lacks_memory(text):
         return MEMORY
     fault = system_fault(text)
-    return "system: {}; {}".format(*fault) if fault else None
+    return f"system: {fault[0]}; {fault[1]}" if fault else None
 
 
 def main(
@@ -139,49 +145,28 @@ def main(
         process.watch(program, patience)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
-    if program in DRAWING:
-        _own_fonts()
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+
+    def checked(arguments: Optional[List[str]]) -> Optional[int]:
+        if program in WORKSTATION:
+            _check_workstation()
+        return command(arguments)
+
     try:
-        status = _lacking(program) or run(program, command)
+        status = run(program, checked)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
     process.end(_said_all(program) or status)
 
 
-def _lacking(program: str) -> int:
-    """WRONG_USE, and a line, where this system cannot do what all commands of a workstation need."""
-    if program not in WORKSTATION or not sys.platform.startswith("linux"):
-        return OK
-    if not os.path.exists("/proc/cpuinfo"):  # they would go on, and complain of it in a line for every layer
-        problem = "/proc: not there, where PyTorch and ONNX Runtime read what processor this is"
-        report(program, problem + "; mount it (mount -t proc proc /proc)")
-        return WRONG_USE
-    try:
-        os.getcwd()
-    except OSError:  # PyTorch's mathematics would end the process, and name a library of its own
-        report(program, NO_FOLDER)
-        return WRONG_USE
-    return OK
-
-
-def _own_fonts() -> None:
-    """Keep matplotlib's list of fonts out of the home of a user who has none of its folders there."""
-    home = os.path.expanduser("~")
-    kept = [
-        os.environ.get("XDG_" + kind.upper() + "_HOME", os.path.join(home, "." + kind)) for kind in ("cache", "config")
-    ]
-    if "MPLCONFIGDIR" in os.environ or any(os.path.isdir(os.path.join(folder, "matplotlib")) for folder in kept):
-        return
-    with contextlib.suppress(OSError):
-        folder = os.path.join(tempfile.gettempdir(), f"tlee-matplotlib-{os.getuid()}")
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        found = os.lstat(folder)
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():  # and nobody else's
-            os.environ["MPLCONFIGDIR"] = folder
+def _check_workstation() -> None:
+    """Find before PyTorch does what it would end the process for, or complain of in a line for every layer."""
+    os.getcwd()
+    if sys.platform.startswith("linux") and not os.path.exists("/proc/cpuinfo"):
+        problem = "not there, where PyTorch and ONNX Runtime read what processor this is"
+        raise UsageError("/proc", problem, "mount it (mount -t proc proc /proc)")
 
 
 def _said_all(program: str) -> int:
@@ -199,21 +184,19 @@ def _said_all(program: str) -> int:
     return INPUT_FAILED
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, as a type of argparse's."""
-    return _at_least(1, text)
-
-
 def natural(text: str) -> int:
     """A whole number from 0, as a type of argparse's."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < least:
+    if value < 0:
         raise ValueError
     return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as a type of argparse's."""
+    if natural(text) == 0:
+        raise ValueError
+    return int(text)
 
 
 def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:

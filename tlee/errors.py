@@ -1,14 +1,17 @@
 """What can go wrong through no fault of this code. Each error is one line that the user can act on."""
 
+import contextlib
 import errno
 import os
 import re
-from typing import Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 # Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 LONGEST = 1000  # characters of what is wrong: libraries quote whole files
+CANNOT_WRITE = "cannot be written ({})"
+CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
 # What libraries say where there is no memory.
 NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
 MORE_MEMORY = "close other programs, or add swap"
@@ -55,6 +58,15 @@ class UsageError(TleeError):
 def remedy_of(error: OSError, otherwise: str) -> str:
     """What to do about an error of the system's; `otherwise` where that depends on what was to be done."""
     return REMEDIES.get(error.errno or 0, otherwise)
+
+
+@contextlib.contextmanager
+def writing(path: object, otherwise: str = CHOOSE_FOLDER) -> Iterator[None]:
+    """Turn an error of the system's into a UsageError: `path` cannot be written. Arguments as of `remedy_of`."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), remedy_of(error, otherwise)) from None
 
 
 def lacks_memory(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, written under a temporary name, then renamed; and logs."""
+"""Files that appear whole or not at all, written under a temporary name, then renamed; and logs."""
 
 import contextlib
 import errno
@@ -7,23 +7,15 @@ import hashlib
 import json
 import os
 import shutil
-from typing import IO, Any, Dict, Iterator, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, Tuple
 
-from tlee.claims import (
-    BUSY,
-    CANNOT_WRITE,
-    CHOOSE_FOLDER,
-    WAIT,
-    claimed,
-    is_stream,
-    remove,
-    temporary_file,
-    temporary_folder,
-)
-from tlee.errors import TleeError, UsageError, remedy_of
+from tlee.errors import TleeError, UsageError, writing
+from tlee.locks import BUSY, WAIT, is_stream, remove, temporary_file, write_lock
 from tlee.reading import MB
-from tlee.replacing import FIXED, finish, take_place
 
+# What renaming raises for a mount point, where the parent folder may not be written, and where each user renames only
+# own things, as in /tmp.
+FIXED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files whose complete lines are results
 
 
@@ -41,21 +33,18 @@ def atomic_write(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO
     """
     path = os.fspath(path)
     if is_stream(path):
-        with _said(path):
-            stream = _open(path, mode)
-        with _own(stream, path) as said:
-            yield said
+        with _opened(path, mode, path) as stream:
+            yield stream
         return
-    with claimed(path) as place:
-        with _said(path):
+    with write_lock(path) as place:
+        with writing(path):
             temporary = temporary_file(place)
         if lines:
             _lines[temporary] = place, path
         try:
-            stream = _open(temporary, mode)
             try:
-                with _own(stream, path) as said:
-                    yield said
+                with _opened(temporary, mode, path) as stream:
+                    yield stream
             except KeyboardInterrupt:
                 if lines:
                     _end_lines(temporary, path)
@@ -83,48 +72,11 @@ def append_lines(path: str) -> Iterator[IO[Any]]:
         UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
     """
     path = os.fspath(path)
-    with _said(path):
-        stream = _open(path, "a")
-    with _own(stream, path) as said:
+    with _opened(path, "a", path) as stream:
         if not is_stream(path):
             _lock(stream, path)
             _end_lines(path, path)
-        yield said
-
-
-@contextlib.contextmanager
-def atomic_folder(path: str, replace: bool = False, keep: Sequence[str] = ()) -> Iterator[str]:
-    """A new folder that takes the name `path` when the block ends, or vanishes if it fails or is interrupted.
-
-    Args:
-        path: where the folder shall stand; a link is followed.
-        replace: whether a folder that stands there already gives way, in one step.
-        keep: folders inside of that one that stay.
-
-    Raises:
-        UsageError: the parent folder cannot be written, `path` exists and `replace` is false, or another process writes
-            this folder.
-    """
-    _check_free(path, replace)
-    with claimed(path, folder=True) as place:
-        with _said(path):
-            finish(place)
-            _check_free(path, replace)  # now that nobody else can write it
-            temporary = temporary_folder(place)
-        try:
-            yield temporary
-            with _said(path):
-                os.chmod(temporary, 0o777 & ~_umask())
-                take_place(temporary, place, keep)
-        finally:
-            with contextlib.suppress(OSError):
-                finish(place)
-            remove(temporary)  # or what stood there before
-
-
-def _check_free(path: str, replace: bool) -> None:
-    if os.path.lexists(path) and not replace:
-        raise UsageError(path, "exists already", "choose another name, or add --replace")
+        yield stream
 
 
 def write_json(path: str, value: object) -> None:
@@ -146,11 +98,27 @@ def sha256_of(path: str) -> str:
 
 
 def sha256_of_stream(stream: IO[bytes]) -> str:
-    """As `sha256` of what a stream still gives, which need not fit into memory."""
+    """As `sha256` of the rest of a stream, which need not fit into memory."""
     digest = hashlib.sha256()
     for block in iter(lambda: stream.read(MB), b""):
         digest.update(block)
     return digest.hexdigest()
+
+
+def default_mode(mode: int) -> int:
+    """What this process's umask leaves of a mode."""
+    umask = os.umask(0o022)  # it can only be read by setting it
+    os.umask(umask)
+    return mode & ~umask
+
+
+@contextlib.contextmanager
+def _opened(file: str, mode: str, path: str) -> Iterator[Any]:
+    """A file whose errors are those of writing `path`; not those of the block, which are its own."""
+    with writing(path):
+        stream = _open(file, mode)
+    with contextlib.closing(_Stream(stream, path)) as guarded:
+        yield guarded
 
 
 def _open(path: str, mode: str) -> IO[Any]:
@@ -158,28 +126,23 @@ def _open(path: str, mode: str) -> IO[Any]:
     return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", errors="backslashreplace")
 
 
-def _own(stream: IO[Any], path: str) -> Any:
-    """That stream as one that tells its own errors, closed at the end of a block."""
-    return contextlib.closing(_Stream(stream, path))
-
-
 class _Stream:
-    """An open file whose own errors are told from those of whoever uses it."""
+    """An open file that raises its own errors as UsageError."""
 
     def __init__(self, stream: IO[Any], path: str) -> None:
         self._stream, self._path = stream, path
 
     def write(self, content: Any) -> Any:
-        with _said(self._path):
+        with writing(self._path):
             return self._stream.write(content)
 
     def flush(self) -> None:
-        with _said(self._path):
+        with writing(self._path):
             self._stream.flush()
 
     def close(self) -> None:
         try:
-            with _said(self._path):
+            with writing(self._path):
                 self._stream.close()
         finally:
             with contextlib.suppress(OSError):
@@ -189,23 +152,15 @@ class _Stream:
         return getattr(self._stream, name)
 
 
-@contextlib.contextmanager
-def _said(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), remedy_of(error, CHOOSE_FOLDER)) from None
-
-
 def _rename(temporary: str, place: str, path: str) -> None:
-    with _said(path):
+    with writing(path):
         if os.path.exists(place):
             old = os.stat(place)
             os.chmod(temporary, old.st_mode & 0o7777)
             with contextlib.suppress(OSError):  # only root may give files away
                 os.chown(temporary, old.st_uid, old.st_gid)
         else:
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, default_mode(0o666))
         try:
             os.replace(temporary, place)
         except OSError as error:
@@ -233,7 +188,7 @@ def _lock(stream: IO[Any], path: str) -> None:
 
 def _end_lines(file: str, path: str) -> None:
     """Take off the beginning of a result that a killed or interrupted writer left at the end of JSON Lines."""
-    with _said(path), open(file, "r+b") as stream:
+    with writing(path), open(file, "r+b") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - MB))
         line = stream.read().rpartition(b"\n")[2]
@@ -247,10 +202,3 @@ def _end_lines(file: str, path: str) -> None:
                 return
         stream.seek(0, os.SEEK_END)
         stream.write(b"\n")
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it.
-    current = os.umask(0o022)
-    os.umask(current)
-    return current

@@ -9,32 +9,9 @@ import re
 import struct
 from typing import Any, Dict, List, Optional, Set, Tuple
 
-from tlee.operators import (
-    FLOAT,
-    HALF,
-    INDICES,
-    INT8,
-    INT64,
-    INTS,
-    LARGEST_NUMBER,
-    ONE_FLOAT,
-    ONE_INT,
-    OPERATORS,
-    OPTIONAL,
-    RANK,
-    TEXT,
-    VIDEOS,
-    VIEWS,
-    Made,
-    Node,
-    Shape,
-    Value,
-    count,
-    shape_shown,
-)
+from tlee.operators import FLOAT, HALF, INDICES, INT8, INT64, INTS, ONE_FLOAT, ONE_INT, OPERATORS, OPTIONAL, TEXT, VIEWS
 from tlee.protobuf import (
     BYTES,
-    CONTINUED,
     CUT_OFF,
     FOUR_BYTES,
     NUMBER,
@@ -47,6 +24,7 @@ from tlee.protobuf import (
     tags,
     text,
 )
+from tlee.shape_rules import LARGEST_NUMBER, RANK, VIDEOS, Node, Shape, Value, count, shown_shapes
 
 OPSETS = range(13, 18)
 IR_VERSIONS = (7, 8)  # those of these opsets
@@ -57,7 +35,7 @@ LONGEST_INDICES = 2**13  # bytes, of sizes, axes or indices
 ELEMENTS = 2**26  # numbers in a value, for one video: VGG-16's first map at 1024 x 1024 pixels
 LIVE = 2**27  # in all values that are needed at one time
 SMALL = 2**20  # numbers that may be shared by any nodes
-WORK = 2**38  # for one video, as `tlee.operators` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
+WORK = 2**38  # for one video, as `tlee.shape_rules` counts it; EfficientNet-B7 at 600 x 600 pixels takes half of that
 ITEM_SIZES = {FLOAT: 4, HALF: 2, INT8: 1, INT64: 8}  # bytes, of the types that stored tensors may have
 PLAIN_NAME = re.compile("[A-Za-z0-9_.-]{0,200}")
 POSITION = "position"  # the input that picks a frame's own weights
@@ -181,7 +159,7 @@ def _tensor_type(content: bytes) -> Value:
 def _bounded(shape: Shape) -> Shape:
     """A shape as it is stored."""
     if len(shape) > RANK or not all(0 < size < VIDEOS for size in shape):
-        raise GraphError(f"the shape {shape_shown(shape)}")
+        raise GraphError(f"the shape {shown_shapes(shape)}")
     return shape
 
 
@@ -213,7 +191,7 @@ class _Graph:
                 self._positions.add(name)
             live += self._define(name, (kind, shape))
             if live > ELEMENTS:
-                raise GraphError(f"the input {shown(name)} is too large, {shape_shown(shape)}")
+                raise GraphError(f"the input {shown(name)} is too large, {shown_shapes(shape)}")
         outputs = [self._value_info(field) for field in self._fields[OUTPUT]]
         self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
         if len({name for name, _ in outputs}) < len(outputs):
@@ -231,7 +209,7 @@ class _Graph:
             raise GraphError("its sizes or axes are not stored as such")
         return list(struct.unpack(f"<{(end - start) // 8}q", self._data[start:end]))
 
-    def stores(self, name: str) -> bool:
+    def is_stored(self, name: str) -> bool:
         return name in self._stored
 
     def _define(self, name: str, value: Value) -> int:
@@ -262,12 +240,12 @@ class _Graph:
         stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in fields]
         start, end = fields[stored[0]] if len(stored) == 1 else (0, 0)
         if stored == [INT32_DATA] and kind == INT8:  # as numbers, of which only the last byte is below 128
-            ends = bytes(self._data[start:end]).translate(None, CONTINUED)
+            ends = bytes(self._data[start:end]).translate(None, bytes(range(128, 256)))
             whole = len(ends) == expected and self._data[end - 1] < 128
         else:
             whole = end - start == expected * ITEM_SIZES[kind] and (stored == [RAW_DATA] or kind == FLOAT)
         if not whole or (stored == [INT32_DATA] and kind != INT8):
-            raise GraphError(f"the tensor {shown(name)} does not hold {shape_shown(shape)} numbers")
+            raise GraphError(f"the tensor {shown(name)} does not hold {shown_shapes(shape)} numbers")
         self._stored[name] = (start, end)
 
     def _nodes(self) -> List[Node]:
@@ -299,16 +277,16 @@ class _Graph:
         work = folded = used = 0
         for i, node in enumerate(nodes):
             try:
-                kind, shapes, extra = self._result(node)
+                kind, shapes = self._result(node)
                 counts = [self._define(name, (kind, shape)) for name, shape in zip(node.outputs, shapes)]
                 if max(map(len, shapes)) > RANK:
                     raise GraphError(f"a value of more than {RANK} dimensions")
-                work += extra + OPERATORS[node.operator].cost * sum(counts)
+                work += node.work + OPERATORS[node.operator].cost * sum(counts)
                 if self._constant.issuperset(node.inputs):  # computed when the graph is opened, and kept
                     self._constant.update(node.outputs)
                     folded += sum(counts)
                 elif max(counts) > ELEMENTS:
-                    raise GraphError(f"too large, {shape_shown(shapes[0])}")
+                    raise GraphError(f"too large, {shown_shapes(shapes[0])}")
                 else:
                     live += sum(counts)
                 if live > LIVE:
@@ -326,7 +304,8 @@ class _Graph:
                 if last.get(name, i) == i and name:
                     live -= self._counts[name]
 
-    def _result(self, node: Node) -> Made:
+    def _result(self, node: Node) -> Tuple[int, List[Shape]]:
+        """Type and shapes of what a node gives."""
         operator = OPERATORS[node.operator]
         if not operator.least <= len(node.inputs) <= operator.most:
             raise GraphError(f"{len(node.inputs)} inputs")
@@ -337,9 +316,9 @@ class _Graph:
             if name not in self._values and not left_out:
                 raise GraphError(f"nothing before it gives {shown(name)}")
         node.values = [self._values.get(name) for name in node.inputs]
-        made = operator.rule(node)
-        self._check_integers(node, made[0])
-        return made
+        kind, made = operator.type(node), operator.shape(node)
+        self._check_integers(node, kind)
+        return kind, made if isinstance(made, list) else [made]
 
     def _check_integers(self, node: Node, kind: int) -> None:
         """The only integers that are computed are the number of a frame."""

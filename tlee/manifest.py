@@ -10,8 +10,8 @@ import os
 import re
 from typing import Any, Collection, Dict, Iterator, List, Optional, Tuple
 
-from tlee.claims import HeldFolder
 from tlee.errors import UNSAFE, BundleError
+from tlee.locks import OpenFolder
 from tlee.reading import MB, parse_json, read_bytes
 from tlee.schema import problem
 
@@ -32,7 +32,7 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-
 Interface = List[Tuple[str, List[int]]]  # names and shapes, in order
 
 
-def load_manifest(path: str, folder: HeldFolder) -> Dict[str, Any]:
+def load_manifest(path: str, folder: OpenFolder) -> Dict[str, Any]:
     """The manifest in a bundle, of this release's format and not yet checked.
 
     Args:

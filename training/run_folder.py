@@ -25,9 +25,9 @@ import yaml
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 
-from tlee.claims import claimed, reserved
-from tlee.errors import CheckpointError, UsageError
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, atomic_write
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, CheckpointError, UsageError
+from tlee.files import atomic_write
+from tlee.locks import is_temporary, write_lock
 from tlee.models.config import explain
 from tlee.models.tensors import TensorFile
 from tlee.reading import MB, parse_json, read_bytes, read_text
@@ -110,7 +110,7 @@ class RunFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
-        with claimed(str(self.path), folder=True):
+        with write_lock(str(self.path), folder=True):
             yield
 
     def create(self, config: TrainingConfig, resume: bool) -> None:
@@ -129,7 +129,7 @@ class RunFolder:
             self.path.mkdir(exist_ok=True)
             for left in (p for name in OWN for p in self.path.glob(f".{name}.*")):  # a killed run's unfinished files
                 left.unlink()
-            foreign = sorted(p.name for p in self.path.iterdir() if p.name not in OWN and not reserved(p.name))
+            foreign = sorted(p.name for p in self.path.iterdir() if p.name not in OWN and not is_temporary(p.name))
         except OSError as error:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         if foreign:

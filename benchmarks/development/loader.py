@@ -16,7 +16,8 @@ from typing import Any, List, NamedTuple, Optional
 
 from tlee import cli
 from tlee.data.video import cv2_module, open_clip
-from tlee.frames import FrameSpec, frame_order, sample_indices
+from tlee.frames import FrameSpec, sample_indices
+from tlee.models.frame_order import frame_order
 
 BATCH = 16
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from tlee import cli
 from tlee.bundle import Bundle
-from tlee.errors import InputError, UsageError
-from tlee.files import CANNOT_WRITE, CHOOSE_FOLDER, write_json
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, InputError, UsageError
+from tlee.files import write_json
 from tlee.runtime.backends import AUTO, BACKENDS
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.recognizer import Recognizer

@@ -18,7 +18,7 @@ import onnx
 from tqdm import tqdm
 
 from tlee.activations import Activations
-from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.compare import ComparedAnswers, Comparison, Configuration, answer_videos
 from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
@@ -26,9 +26,11 @@ from tlee.calibration.int8.plan import Excluded, Plan, PlannedChains, Targets, f
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.videos import Parts, VideoReader, check_part
-from tlee.claims import CANNOT_WRITE, CHOOSE_FOLDER, claimed, remove, temporary_folder
-from tlee.errors import BundleError, UsageError
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, BundleError, UsageError
 from tlee.export.activations import SAMPLES, add_activations, deviation, record
+from tlee.export.bundle_writer import amend_bundle
+from tlee.locks import remove, temporary_folder, write_lock
+from tlee.manifest import FP32_ONLY
 from tlee.modes import EARLY, NONE
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -226,7 +228,7 @@ def _clips_to_record(parts: Parts, reader: VideoReader) -> Iterator[np.ndarray]:
 @contextlib.contextmanager
 def _folder_beside(path: str) -> Iterator[str]:
     """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
-    with claimed(path, folder=True) as place:
+    with write_lock(path, folder=True) as place:
         try:
             folder = temporary_folder(place)
         except OSError as error:

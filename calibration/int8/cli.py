@@ -11,8 +11,8 @@ from typing import Any
 from tlee import cli
 from tlee.bundle import Bundle
 from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
-from tlee.claims import claimed
 from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.locks import write_lock
 
 PROGRAM = "tlee-calibrate"
 METHODS = ("minmax", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
@@ -21,7 +21,7 @@ METHODS = ("minmax", "entropy", "percentile")  # those of ranges.py, which takes
 def command(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     Bundle.open(options.bundle)
-    with claimed(options.bundle, folder=True):
+    with write_lock(options.bundle, folder=True):
         return _calibrate(options)
 
 

@@ -14,9 +14,8 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.data.labelled.listing import Entry
-from tlee.errors import InputError, UsageError
+from tlee.errors import CANNOT_WRITE, InputError, UsageError
 from tlee.evaluation.evaluate import answer_each
-from tlee.files import CANNOT_WRITE
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend, ForwardingBackend

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx
 
 from tlee.bundle import Bundle
-from tlee.calibration_cache import write_cache
+from tlee.calibration.int8.cache_file import write_cache
 from tlee.export.fused_exits import compose, value_names
 
 CACHE_RELEASE = "8.2.1"  # of TensorRT, in a cache's header; a device's build puts its own there

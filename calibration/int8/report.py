@@ -28,11 +28,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tlee.bundle import MANIFEST, Bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
 from tlee.calibration.videos import VideoReader
 from tlee.evaluation.report import JSON, write_text
 from tlee.files import sha256
+from tlee.manifest import MANIFEST
 from tlee.modes import EARLY, NONE
 from tlee.reports.int8_page import page
 

@@ -12,9 +12,9 @@ from typing import Any
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
 from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
-from tlee.claims import claimed
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.locks import write_lock
 
 PROGRAM = "tlee-tune"
 
@@ -31,7 +31,7 @@ def command(arguments: list[str] | None) -> int:
     if options.max_ms is not None and options.max_mj is not None:
         raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
     Bundle.open(options.bundle)
-    with claimed(options.bundle, folder=True):
+    with write_lock(options.bundle, folder=True):
         return _tune(options)
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from tlee.bundle import MANIFEST, Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
@@ -39,7 +39,9 @@ from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
 from tlee.evaluation.report import JSON, write_text
 from tlee.evaluation.results import rounded
+from tlee.export.bundle_writer import amend_bundle
 from tlee.files import sha256, write_json
+from tlee.manifest import MANIFEST
 from tlee.reports.metrics import wilson
 from tlee.reports.thresholds_page import page
 from tlee.runtime import Result

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from tlee.calibration.thresholds.policies import Policies, uniform
-from tlee.claims import CANNOT_WRITE
-from tlee.errors import SegmentError, UsageError
+from tlee.errors import CANNOT_WRITE, SegmentError, UsageError
 from tlee.evaluation.replay import RepeatingChain
 from tlee.inference import NOT_A_NUMBER, check_shares
 from tlee.policy import decide_arrays

@@ -12,12 +12,13 @@ import pytest
 import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8 import calibrate
 from tlee.calibration.int8.collect import sampling_policy
 from tlee.calibration.thresholds import search
 from tlee.data.labelled.listing import Entry, Listing, read_listing
 from tlee.data.labelled.loader import Clips
+from tlee.export.bundle_writer import amend_bundle
 from tlee.export.exporter import export_bundle
 from tlee.inference import exit_steps
 from tlee.models.checkpoint import save_checkpoint

@@ -16,14 +16,15 @@ from helpers import tensorrt_rtx
 
 from tlee import cli
 from tlee.activations import Activations, difference
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8 import calibrate as int8
 from tlee.calibration.int8 import cli as calibrate_cli
 from tlee.calibration.int8 import collect
+from tlee.calibration.int8.cache_file import read_cache
 from tlee.calibration.int8.cli import PROGRAM, command
 from tlee.calibration.int8.qdq import misplaced
 from tlee.calibration.int8.ranges import METHODS
-from tlee.calibration_cache import read_cache
+from tlee.export.bundle_writer import amend_bundle
 from tlee.runtime.onnx_session import open_session
 
 STRICT = ("--method", "entropy", "--min-agreement", "97")  # some segments are kept

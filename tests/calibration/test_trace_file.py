@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds import trace_file
 from tlee.calibration.thresholds.trace import Trace
 from tlee.calibration.thresholds.trace_file import TraceFile, _hash, fingerprint, load_trace, save_trace
 from tlee.calibration.videos import Parts
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.errors import UsageError
+from tlee.export.bundle_writer import amend_bundle
 
 DATA = {"format": "folders", "split": "val", "held_out": None, "seed": 0}
 

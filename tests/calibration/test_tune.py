@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds import search, tune
 from tlee.calibration.thresholds.baselines import Baselines, margins, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import metric_of
@@ -27,6 +27,7 @@ from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import EvaluatedBundle
 from tlee.evaluation.replay import replaying_chain
+from tlee.export.bundle_writer import amend_bundle
 from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.modes import RANDOM

@@ -22,8 +22,8 @@ from tlee.errors import EngineError, UsageError
 
 HOLD = """
 import sys
-from tlee.claims import claimed
-with claimed(sys.argv[1], folder=True):
+from tlee.locks import write_lock
+with write_lock(sys.argv[1], folder=True):
     print("held", flush=True)
     sys.stdin.read()
 """

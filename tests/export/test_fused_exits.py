@@ -8,10 +8,10 @@ import pytest
 from conftest import SMALL, enliven, small_model
 from onnx import numpy_helper
 
-from tlee.bundle import fused_exit_segments
 from tlee.export.fused_exits import compose
 from tlee.export.segments import segment_modules, to_onnx
 from tlee.export.targets import TARGETS, check_operators
+from tlee.manifest import fused_exit_segments
 from tlee.runtime.onnx_session import open_session
 
 MODELS = {  # the other kinds: test_family.py

@@ -18,10 +18,11 @@ from tlee.data.video import open_clip, sampled_indices
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import open_model
 from tlee.export.exporter import export_bundle
-from tlee.frames import PUBLISHED_ORDERS, prepare, published_numbers
+from tlee.frames import prepare, published_numbers
 from tlee.info import describe
 from tlee.models.checkpoint import save_checkpoint
 from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config
+from tlee.models.frame_order import PUBLISHED_ORDERS
 from tlee.modes import NONE
 from tlee.runtime import Recognizer
 from tlee.runtime.cli import command

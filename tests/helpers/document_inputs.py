@@ -15,8 +15,9 @@ from conftest import CLIPS, EXAMPLES, SMALL, enliven, small_model, write_clip
 
 from tlee import cli
 from tlee.benchmarks import cli as bench
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.thresholds import cli as tune
+from tlee.export.bundle_writer import amend_bundle
 from tlee.export.exporter import export_bundle
 from tlee.export.plain import plain
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint

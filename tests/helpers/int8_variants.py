@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tlee.activations import Activations
-from tlee.bundle import FP32_ONLY, Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
 from tlee.calibration.int8.qdq import quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.activations import deviation
+from tlee.export.bundle_writer import amend_bundle
+from tlee.manifest import FP32_ONLY
 
 
 def add_int8(bundle: Bundle, excluded: tuple[str, ...] = ()) -> Bundle:

@@ -119,7 +119,7 @@ def works(command: Sequence[str], places: Sequence[Path]) -> None:
 @contextlib.contextmanager
 def claimed_elsewhere(place: Path) -> Iterator[None]:
     """While another process writes a folder."""
-    code = "import sys, tlee.claims as c\nwith c.claimed(sys.argv[1], folder=True): print(flush=True); input()"
+    code = "import sys, tlee.locks as l\nwith l.write_lock(sys.argv[1], folder=True): print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

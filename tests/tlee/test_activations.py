@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tlee.activations import Activations, difference
-from tlee.bundle import Bundle, amend_bundle
+from tlee.bundle import Bundle
 from tlee.errors import BundleError
 from tlee.export.activations import deviation, record, sampled_frames
+from tlee.export.bundle_writer import amend_bundle
 from tlee.export.verify import synthetic_clips
 from tlee.runtime.onnx_backend import OnnxBackend
 

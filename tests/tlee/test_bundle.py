@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from tlee.bundle import MANIFEST, READ_AGAIN, SEPARATE, Bundle, amend_bundle, write_bundle
+from tlee.bundle import READ_AGAIN, SEPARATE, Bundle
 from tlee.errors import BundleError, UsageError
+from tlee.export.bundle_writer import amend_bundle, write_bundle
+from tlee.manifest import MANIFEST
 
 TWO_EXITS = {"first": [0.5] * 2, "layer": [0.5] * 2, "gate": [0.5] * 2, "temperature": [1.0] * 2}  # a small model has 3
 POINT = {"thresholds": TWO_EXITS, "measured": {"top1": 0.9, "top1_interval": [0.8, 1.0], "share_of_macs": 0.2}}

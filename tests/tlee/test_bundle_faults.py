@@ -13,23 +13,26 @@ import numpy as np
 import pytest
 from helpers.mutations import as_json, mutations, of_bytes, of_value
 
-import tlee.claims
-import tlee.replacing
-from tlee.bundle import MANIFEST, Bundle, amend_bundle, write_bundle
+import tlee.export.folders
+import tlee.locks
+from tlee.bundle import Bundle
 from tlee.errors import TleeError, UsageError
+from tlee.export.bundle_writer import amend_bundle, write_bundle
 from tlee.info import describe
+from tlee.manifest import MANIFEST
 from tlee.reading import read_json
 from tlee.runtime import Recognizer
 
 QUICK, FULL = 40, 2000  # mutations of each kind
 WRITER = """
 import sys
-import tlee.replacing
-from tlee.bundle import Bundle, amend_bundle
+import tlee.export.folders
+from tlee.bundle import Bundle
+from tlee.export.bundle_writer import amend_bundle
 from tlee.errors import TleeError
 path, name, count, said = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 if said:
-    tlee.replacing._renameat2 = lambda new, place: said
+    tlee.export.folders._renameat2 = lambda new, place: said
 busy = 0
 for i in range(count):
     while True:
@@ -186,7 +189,7 @@ MEASURED = {"top1": 0.5, "top1_interval": [0.4, 0.6], "share_of_macs": 0.5}
 
 def prepare(monkeypatch, way):
     if WAYS[way]:
-        monkeypatch.setattr(tlee.replacing, "_renameat2", lambda new, place: WAYS[way])
+        monkeypatch.setattr(tlee.export.folders, "_renameat2", lambda new, place: WAYS[way])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -209,7 +212,7 @@ def test_a_bundle_is_amended_on_every_file_system(copy, monkeypatch, way):
 def test_a_bundle_in_a_folder_that_may_not_be_written_is_amended_inside(copy, monkeypatch, error):
     access, before = os.access, copy.stat().st_ino
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(copy.parent) and access(path, mode))
-    monkeypatch.setattr(tlee.replacing, "_renameat2", lambda new, place: error)
+    monkeypatch.setattr(tlee.export.folders, "_renameat2", lambda new, place: error)
     amended(copy, "fast")
     assert list(Bundle.open(copy).manifest["exit_rule"]["operating_points"]) == ["fast"]
     assert copy.stat().st_ino == before and [path.name for path in copy.parent.iterdir()] == [copy.name]
@@ -250,13 +253,13 @@ def test_an_amendment_killed_at_any_step_is_done_or_undone(copy, monkeypatch, wa
         with monkeypatch.context() as patch:
             for name in ("rename", "replace", "unlink", "link", "mkdir", "rmdir"):
                 patch.setattr(os, name, counted(getattr(os, name)))
-            patch.setattr(tlee.replacing, "_renameat2", counted(tlee.replacing._renameat2))
+            patch.setattr(tlee.export.folders, "_renameat2", counted(tlee.export.folders._renameat2))
             patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
             try:
                 amended(copy, "fast")
             except (Killed, UsageError):
                 assert died
-        tlee.claims._claimed.clear()  # its locks went with it
+        tlee.locks._locked.clear()  # its locks went with it
         found = Bundle.open(copy)
         found.verify()
         assert list(found.manifest["exit_rule"]["operating_points"]) in ([], ["fast"])
@@ -292,14 +295,14 @@ def test_files_are_not_replaced_while_somebody_reads_them(copy, monkeypatch):
         reader.verify()
         reader.release()
 
-    monkeypatch.setattr(tlee.claims.time, "sleep", wait)
+    monkeypatch.setattr(tlee.locks.time, "sleep", wait)
     amended(copy, "fast")
     assert len(waited) == 1
 
 
 def test_a_reader_who_never_ends_does_not_stop_a_writer(copy, monkeypatch):
     prepare(monkeypatch, "a mount point")
-    monkeypatch.setattr(tlee.claims, "READING", 0)
+    monkeypatch.setattr(tlee.locks, "READING", 0)
     reader = Bundle.open(copy)
     amended(copy, "fast")
     assert list(Bundle.open(copy).manifest["exit_rule"]["operating_points"]) == ["fast"]
@@ -358,7 +361,7 @@ def test_a_bundle_that_is_read_stays_whole_when_it_is_replaced(copy):
     assert len(list(copy.parent.iterdir())) == 2  # what it reads is kept
     del reader
     shutil.copytree(copy, copy.parent / "other")  # something else beside it
-    with tlee.claims.claimed(str(copy), folder=True):
+    with tlee.locks.write_lock(str(copy), folder=True):
         pass
     assert sorted(path.name for path in copy.parent.iterdir()) == ["copy.tlee", "other"]
 
@@ -382,7 +385,7 @@ def test_a_bundle_is_amended_through_a_link(copy):
 
 def test_only_one_process_writes_a_bundle(copy):
     code = (
-        "import sys; from tlee.bundle import *; b = Bundle.open(sys.argv[1])\n"
+        "import sys; from tlee.bundle import *; from tlee.export.bundle_writer import *; b = Bundle.open(sys.argv[1])\n"
         "with amend_bundle(b) as w: print(1, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(copy)]

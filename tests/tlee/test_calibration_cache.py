@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tlee.calibration_cache import for_release, read_cache, write_cache
+from tlee.calibration.int8.cache_file import read_cache, write_cache
+from tlee.calibration_cache import for_release
 from tlee.errors import BundleError, TleeError, UsageError
 
 # Written by TensorRT 7.2.2 for LeNet on MNIST, printed in F. Masar's guide to NVDLA ("NVDLA Loadable", 4.2).

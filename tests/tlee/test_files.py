@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from tlee.claims import claimed
 from tlee.errors import UsageError
-from tlee.files import append_lines, atomic_folder, atomic_write, write_json
+from tlee.export.folders import atomic_folder
+from tlee.files import append_lines, atomic_write, write_json
+from tlee.locks import write_lock
 from tlee.reading import read_json
 
 
@@ -214,8 +215,9 @@ def elsewhere(code, *arguments):
 
 CLAIM = """
 import sys
-from tlee.claims import claimed
-from tlee.files import atomic_write, append_lines, atomic_folder
+from tlee.locks import write_lock
+from tlee.export.folders import atomic_folder
+from tlee.files import atomic_write, append_lines
 with {}(sys.argv[1]) as stream:
     {}
     print("ready", flush=True)
@@ -253,11 +255,15 @@ def test_only_what_is_left_of_the_same_name_is_removed(tmp_path):
 def test_a_claim_says_before_the_work_what_is_in_the_way(tmp_path):
     (tmp_path / "folder").mkdir()
     for place, said in ((tmp_path / "none" / "a", "No such file"), (tmp_path / "folder", "Is a directory")):
-        with pytest.raises(UsageError, match=f"cannot be written .{said}"), claimed(str(place)):
+        with pytest.raises(UsageError, match=f"cannot be written .{said}"), write_lock(str(place)):
             pytest.fail("claimed")
-    with claimed(str(tmp_path / "a.txt")), claimed(str(tmp_path / "a.txt")), atomic_write(str(tmp_path / "a.txt")):
+    with (
+        write_lock(str(tmp_path / "a.txt")),
+        write_lock(str(tmp_path / "a.txt")),
+        atomic_write(str(tmp_path / "a.txt")),
+    ):
         pass  # nested
-    with claimed("/dev/null"):
+    with write_lock("/dev/null"):
         pass
 
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from tlee.errors import InputError, UsageError
+from tlee.errors import InputError
 from tlee.frames import (
     AREA,
     BILINEAR,
     FrameSpec,
     check_clip,
-    frame_order,
     prepare,
     published_numbers,
     resized,
@@ -17,18 +16,6 @@ from tlee.frames import (
 )
 
 SPEC = FrameSpec(2, [0, 1], 40, 32)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 10, 16, 23])
-def test_every_order_visits_every_frame_once_the_middle_first(count):
-    order = frame_order(count)
-    assert sorted(order) == list(range(count))
-    assert order[0] == (9 if count == 16 else 3 if count == 8 else count // 2)  # 8 and 16 as published
-
-
-def test_an_unknown_order_is_refused():
-    with pytest.raises(UsageError, match="use coarse or chronological"):
-        frame_order(10, "random")
 
 
 @pytest.mark.parametrize("total", [1, 3, 10, 11, 1000])

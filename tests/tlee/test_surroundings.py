@@ -14,7 +14,8 @@ from tlee import cli
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.labelled.loader import Clips, evaluation_batches
 from tlee.errors import UsageError
-from tlee.frames import FrameSpec, frame_order
+from tlee.frames import FrameSpec
+from tlee.models.frame_order import frame_order
 
 SPEC = FrameSpec(4, frame_order(4), 36, 32)
 

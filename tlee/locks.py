@@ -1,9 +1,8 @@
-"""Who writes where: one writer for a place, nothing left of writers that were killed, and readers who keep what they
-opened while it is replaced.
+"""Locks on what is written, names for what is unfinished, and folders held open while they are read.
 
-A writer of NAME holds `.NAME.lock` beside it; the kernel lets go of the lock when the process ends, however it ends.
-What is being written is called `.NAME.xxxxxxxx.tlee-part`. Where a folder may be written and the one around it may not,
-both lie in it as `.tlee.lock` and so on.
+A writer of NAME holds `.NAME.lock` next to it; the kernel releases the lock when the process ends, however it ends.
+What is being written is called `.NAME.xxxxxxxx.tlee-part`. Where a folder may be written and its parent may not, both
+lie inside the folder as `.tlee.lock` and so on.
 """
 
 import contextlib
@@ -17,17 +16,15 @@ import tempfile
 import time
 from typing import Iterator, Optional, Set
 
-from tlee.errors import UsageError, remedy_of
+from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, UsageError, writing
 
-CANNOT_WRITE = "cannot be written ({})"
-CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
 BUSY, WAIT = "another command is writing it", "wait until that has ended, or choose another name"
 PART = ".tlee-part"
-INSIDE = ".tlee."  # names inside of a folder that has no room beside it, whatever that is called from elsewhere
+INSIDE = ".tlee."  # prefix of names inside a folder, which may have another name when seen from elsewhere
 LEFT = "[a-z0-9_]{8}" + re.escape(PART)
 PATIENCE = 10.0  # seconds that a reader waits for a writer
 READING = 3.0  # seconds that a writer waits for a reader: most end well before
-_claimed: Set[str] = set()  # places of this process
+_locked: Set[str] = set()  # by this process
 
 
 def is_stream(path: str) -> bool:
@@ -42,59 +39,67 @@ def is_stream(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(path: str, folder: bool = False) -> Iterator[str]:
-    """Be the only writer of a place until the block ends: for work that ends in writing it, so that what is in the way
-    is said before. What killed writers left is removed. May be nested within a process.
-
-    Args:
-        folder: whether a folder is to stand there.
+def write_lock(path: str, folder: bool = False) -> Iterator[str]:
+    """Be the only writer of a file or folder until the block ends. Taken before work that ends in writing it, so that
+    problems show before the work. Removes what killed writers left. May be nested within a process.
 
     Yields:
-        The place, links followed.
+        The path, links followed.
 
     Raises:
-        UsageError: it cannot be written, or another process has claimed it.
+        UsageError: it cannot be written, or another process is writing it.
     """
     path = os.fspath(path)
     if not folder and is_stream(path):
         yield path
         return
     place = os.path.realpath(path)
-    if place in _claimed:
+    if place in _locked:
         yield place
         return
-    _check(path, place, folder)
-    with _locked(path, place):
-        _tidy(place)
+    if os.path.isdir(place) and not folder:
+        raise UsageError(path, CANNOT_WRITE.format(os.strerror(errno.EISDIR)), CHOOSE_FOLDER)
+    if os.path.lexists(place) and not os.access(place, os.W_OK):
+        raise UsageError(path, CANNOT_WRITE.format(os.strerror(errno.EACCES)), CHOOSE_FOLDER)
+    name = os.path.join(_room(place), _prefix(place) + "lock")
+    with writing(path):
+        handle = _lock(name, path)
+    _locked.add(place)
+    try:
+        _remove_leftovers(place)
         yield place
+    finally:
+        _locked.remove(place)
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # while locked: a process waiting for it checks that the name is still this file's
+        os.close(handle)
 
 
 def temporary_file(place: str) -> str:
-    """A new empty file, for what is to take a claimed place. Raises OSError."""
+    """A new empty file that is to replace a locked one. Raises OSError."""
     handle, name = tempfile.mkstemp(prefix=_prefix(place), suffix=PART, dir=_room(place))
     os.close(handle)
     return name
 
 
 def temporary_folder(place: str, inside: bool = False) -> str:
-    """A new folder, for what is to take a claimed place; beside it, or inside where the place itself must stay. Raises
-    OSError."""
+    """A new folder that is to replace a locked one: next to it, or inside one that must stay. Raises OSError."""
     prefix, room = (INSIDE, place) if inside else (_prefix(place), _room(place))
     return tempfile.mkdtemp(prefix=prefix, suffix=PART, dir=room)
 
 
-def reserved(name: str) -> bool:
-    """Whether a name inside of a folder is that of something that is there only while the folder is written."""
+def is_temporary(name: str) -> bool:
+    """Whether this is the name of something that a folder holds only while it is written."""
     return re.fullmatch(re.escape(INSIDE) + "(lock|ready|" + LEFT + ")", name) is not None
 
 
 def remove(path: str) -> None:
-    """Remove a file or folder, unless somebody reads in it: then a later writer will. Nothing where that fails."""
+    """Remove a file or folder if that can be done and nobody reads in it; else a later writer will."""
     with contextlib.suppress(OSError):
         if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = _open_folder(path)
         try:
             if _lock_folder(descriptor, fcntl.LOCK_EX):
                 shutil.rmtree(path, ignore_errors=True)
@@ -103,11 +108,11 @@ def remove(path: str) -> None:
 
 
 @contextlib.contextmanager
-def unread(path: str) -> Iterator[None]:
-    """While the files of a folder are replaced where they are: wait for those who read in it, though not for one who
-    never ends, and let those who come now wait. Raises OSError."""
+def without_readers(path: str) -> Iterator[None]:
+    """Hold off new readers of a folder whose files are being replaced, after waiting for present ones, though not for
+    one that never ends. Raises OSError."""
     deadline = time.monotonic() + READING
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = _open_folder(path)
     try:
         while not _lock_folder(descriptor, fcntl.LOCK_EX) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -116,8 +121,8 @@ def unread(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-class HeldFolder:
-    """A folder as it was when opened, under whatever name it goes now: who replaces it leaves it to its readers.
+class OpenFolder:
+    """A folder as it was when opened, whatever its name is now: a writer that replaces it leaves it to its readers.
 
     Attributes:
         descriptor: for `dir_fd`; None once closed.
@@ -130,7 +135,7 @@ class HeldFolder:
         self.descriptor: Optional[int] = None
         deadline = time.monotonic() + PATIENCE
         while True:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = _open_folder(path)
             if _lock_folder(descriptor, fcntl.LOCK_SH) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 self.descriptor = descriptor
                 return
@@ -148,8 +153,12 @@ class HeldFolder:
         self.close()
 
 
+def _open_folder(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def _lock_folder(descriptor: int, kind: int) -> bool:
-    """Whether nobody holds it the other way; so where there are no locks."""
+    """Whether the lock was got; True where the file system has no locks."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
@@ -158,47 +167,18 @@ def _lock_folder(descriptor: int, kind: int) -> bool:
 
 
 def _room(place: str) -> str:
-    """Where temporary names go."""
-    beside = os.path.dirname(place)
-    inside = os.path.isdir(place) and os.access(place, os.W_OK) and not os.access(beside, os.W_OK)
-    return place if inside else beside
+    """The folder for temporary names."""
+    parent = os.path.dirname(place)
+    inside = os.path.isdir(place) and os.access(place, os.W_OK) and not os.access(parent, os.W_OK)
+    return place if inside else parent
 
 
 def _prefix(place: str) -> str:
     return INSIDE if _room(place) == place else f".{os.path.basename(place)}."
 
 
-def _check(path: str, place: str, folder: bool) -> None:
-    problem = None
-    if os.path.isdir(place) and not folder:
-        problem = errno.EISDIR
-    elif os.path.lexists(place) and not os.access(place, os.W_OK):
-        problem = errno.EACCES
-    if problem:
-        raise UsageError(path, CANNOT_WRITE.format(os.strerror(problem)), CHOOSE_FOLDER)
-
-
-@contextlib.contextmanager
-def _locked(path: str, place: str) -> Iterator[None]:
-    name = os.path.join(_room(place), _prefix(place) + "lock")
-    try:
-        handle = _lock(name)
-    except BlockingIOError:
-        raise UsageError(path, BUSY, WAIT) from None
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), remedy_of(error, CHOOSE_FOLDER)) from None
-    _claimed.add(place)
-    try:
-        yield
-    finally:
-        _claimed.remove(place)
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # while it is held: whoever waits for it looks whether it is still the one of that name
-        os.close(handle)
-
-
-def _lock(name: str) -> int:
-    """The descriptor of a lock file that nobody else holds. Raises OSError; BlockingIOError where somebody does.
+def _lock(name: str, path: str) -> int:
+    """The descriptor of a lock file that nobody else holds. Raises OSError; UsageError where another process holds it.
 
     Record locks belong to a process and are not inherited, so loader processes that outlive it hold nothing.
     """
@@ -209,7 +189,7 @@ def _lock(name: str) -> int:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 os.close(handle)
-                raise BlockingIOError(error.errno, BUSY) from None
+                raise UsageError(path, BUSY, WAIT) from None
             return handle  # no locks on this file system
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(handle), os.stat(name)):
@@ -217,7 +197,7 @@ def _lock(name: str) -> int:
         os.close(handle)
 
 
-def _tidy(place: str) -> None:
+def _remove_leftovers(place: str) -> None:
     """Remove what killed writers left of a place that this process has locked."""
     for room, prefix in ((_room(place), _prefix(place)), (place, INSIDE)):
         left = re.compile(re.escape(prefix) + LEFT)
