@@ -30,6 +30,7 @@ workstation = cpu + [
     "lightning-fabric>=2.4",
     "tensorboard>=2.12",
     "matplotlib>=3.7",
+    "Jinja2>=3.1",
     "scikit-learn>=1.4",
     "numba>=0.60",
 ]
@@ -65,7 +66,7 @@ setup(
     package_data={
         "tlee": ["py.typed", "*.schema.json"],
         "tlee.export": ["*.json"],
-        "tlee.reports": ["published.json"],
+        "tlee.reports": ["published.json", "templates/*.html"],
     },
     install_requires=["numpy>=1.13"],
     extras_require={

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tlee import cli
@@ -25,7 +23,9 @@ def command(arguments: list[str] | None) -> int:
 
     # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.evaluation.evaluate import evaluate
-    from tlee.evaluation.report import report_folder, report_of, write_report
+    from tlee.evaluation.report import report_of, video_lines
+    from tlee.reports.evaluation_page import page
+    from tlee.reports.folder import report_folder, write_report
 
     if not options.data:
         _take_published_videos(options)
@@ -33,10 +33,7 @@ def command(arguments: list[str] | None) -> int:
     total = len(listing.entries)
     if options.limit and options.limit < total:
         listing = replace(listing, entries=[listing.entries[i] for i in sample_indices(total, options.limit)])
-    with ExitStack() as stack:
-        folder: Path | None = None
-        if options.output:
-            folder = stack.enter_context(report_folder(options.output, options.replace))
+    with report_folder(options.output, options.replace) as folder:
         subject = _subject(options)
         evaluation = evaluate(subject, listing, options.batch, options.workers)
         for error in evaluation.unreadable.values():
@@ -45,7 +42,7 @@ def command(arguments: list[str] | None) -> int:
         report = report_of(evaluation, subject.about(), data)
         cli.show(*_lines(report))
         if folder:
-            write_report(folder, evaluation, report)
+            write_report(folder, report, page(report), {"videos.jsonl": video_lines(evaluation)})
     if options.output:
         cli.show(f"written: {os.path.join(options.output, 'index.html')}")
     return cli.INPUT_FAILED if evaluation.unreadable else cli.OK
@@ -79,7 +76,7 @@ def _subject(options: argparse.Namespace) -> Any:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.tables import mode_rows
+    from tlee.reports.evaluation_page import mode_rows
 
     left_out = len(report["unreadable"])
     counts = f"{report['videos']} videos" + (f", {left_out} could not be read" if left_out else "")

@@ -1,6 +1,6 @@
-"""The report: a folder that appears whole or not at all.
+"""The report of an evaluation, plain values.
 
-`index.html` is a page that needs nothing else. `videos.jsonl` has a line per video: `path`, `labels`, and under `modes`
+`videos.jsonl` has a line per video: `path`, `labels`, and under `modes`
 for each mode `predicted`, `confidence`, `frame`, `exit` and `macs`. `report.json`, numbers from 0 to 1 where they are
 shares, frames and exits counted from 0 in processing order:
 
@@ -23,34 +23,12 @@ shares, frames and exits counted from 0 in processing order:
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tlee.errors import UsageError
 from tlee.evaluation.results import DIGITS, Evaluation
-from tlee.export.folders import atomic_folder
-from tlee.files import atomic_write
-from tlee.reports.evaluation_page import page
 
 FORMAT = 1
-JSON = "report.json"
-
-
-@contextlib.contextmanager
-def report_folder(path: str, replace: bool = False) -> Iterator[Path]:
-    """A folder for `write_report` that takes its name when the block ends: open it before the work starts.
-
-    Raises:
-        UsageError: it exists (unless `replace`, and then it must be a report) or cannot be written.
-    """
-    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, JSON)):
-        raise UsageError(path, "exists and is no report", "choose another name")
-    with atomic_folder(path, replace) as folder:
-        yield Path(folder)
 
 
 def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -68,25 +46,6 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
         **evaluation.summary(),
         "unreadable": [{"path": str(p), "problem": e.problem} for p, e in evaluation.unreadable.items()],
     }
-
-
-def write_report(folder: Path, evaluation: Evaluation, report: dict[str, Any]) -> None:
-    """Write the three files of a report, made by `report_of`, into a folder. Raises UsageError: it has no room."""
-    write_text(folder / JSON, json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
-    lines = (json.dumps(line, allow_nan=False, ensure_ascii=False) for line in video_lines(evaluation))
-    write_text(folder / "videos.jsonl", "".join(line + "\n" for line in lines))
-    write_text(folder / "index.html", page(report))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write one file of a report.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    with atomic_write(str(path), "wb") as stream:
-        # File names that are no UTF-8 become escapes, which JSON reads back as the same name.
-        stream.write(text.encode("utf-8", errors="backslashreplace"))
 
 
 def video_lines(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ from tlee.files import atomic_write, write_json
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import ExitConfig
 from tlee.modes import EARLY, NONE
-from tlee.reports.evaluation_plots import standalone
+from tlee.reports.plots import standalone
 from tlee.reports.thresholds_page import point_rows
 from tlee.reports.thresholds_plots import front
 from tlee.runtime import Recognizer

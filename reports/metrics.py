@@ -5,13 +5,11 @@ N videos, K classes; `targets` is (N, K) bool, true where a video has the class.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import average_precision_score
-
-NORMAL_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+from scipy.stats import binomtest
+from sklearn.metrics import average_precision_score, confusion_matrix
 
 
 def targets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
@@ -56,14 +54,10 @@ def wilson(share: float, total: int) -> tuple[float, float]:
         >>> [round(bound, 3) for bound in wilson(0.9, 10)]
         [0.596, 0.982]
     """
-    z2 = NORMAL_95**2 / total
-    centre = (share + z2 / 2) / (1 + z2)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total)) / (1 + z2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    found = binomtest(round(share * total), total).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
 
 
 def confusion(predicted: np.ndarray, labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """(K, K) numbers of videos by true class, which is the first of a video's labels, and predicted class."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (np.array([own[0] for own in labels]), predicted), 1)
-    return counts
+    return confusion_matrix([own[0] for own in labels], predicted, labels=np.arange(classes))

@@ -1,4 +1,4 @@
-"""The plots of a tuning, in the style of all reports."""
+"""The plots of a tuning."""
 
 from __future__ import annotations
 
@@ -7,72 +7,90 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlee.reports.evaluation_plots import accuracy_by_cost, histogram_map
 from tlee.reports.metrics import wilson
-from tlee.reports.svg import INK, drawn, figure, layer_name
+from tlee.reports.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Report,
+    accuracy_by_cost,
+    drawn,
+    exit_maps,
+    exit_name,
+    figure,
+    legend,
+)
 from tlee.reports.tables import cost_unit
 
-# Okabe and Ito, "Color universal design", 2008.
-RIVALS = {
-    "published rule": ("#E69F00", "."),
-    "one threshold of each kind": ("#CC79A7", "."),
-    "random exit": ("#009E73", "X"),
-    "fixed exits": ("#56B4E9", "s"),
+BASELINES = {
+    "published rule": (ORANGE, "."),
+    "one threshold of each kind": (PURPLE, "."),
+    "random exit": (GREEN, "X"),
+    "fixed exits": (SKY, "s"),
 }
-FRONT = "#D55E00"
-BEFORE, AFTER = "#999999", "#0072B2"
 
 
 @drawn
-def front(report: dict[str, Any]) -> Figure:
-    """The front and what it has to beat, on the held-out videos."""
-    canvas, axes = figure(9, 5)
-    unit, name = cost_unit(report["metric"])
-    for rival, (colour, mark) in RIVALS.items():
-        points = report["rivals"][rival]["points"]
-        large = mark != "."
-        style: dict[str, Any] = {"s": 30 if large else 14, "alpha": 0.9 if large else 0.5, "linewidths": 0}
+def front(report: Report) -> Figure:
+    """The front and its baselines, on the held-out videos."""
+    canvas, axes = figure(4.9)
+    full = report["metric"]["full"]
+    unit, name = cost_unit(full, report["metric"]["unit"])
+    for baseline, (colour, mark) in BASELINES.items():
+        points = report["rivals"][baseline]["points"]
+        many = mark == "."
+        style: dict[str, Any] = {"s": 14 if many else 30, "alpha": 0.5 if many else 0.9, "linewidths": 0}
         cost, accuracy = np.array(points["cost"]) / unit, 100 * np.array(points["top1"])
-        axes.scatter(cost, accuracy, marker=mark, color=colour, label=rival, rasterized=not large, **style)
-    held, tuning = ([point[part] for point in report["front"]] for part in ("held_out", "tuning"))
-    cost, accuracy = (np.array([point[key] for point in held]) for key in ("cost", "top1"))
-    low, high = np.array([wilson(value, report["data"]["videos"]["held_out"]) for value in accuracy]).T
-    axes.fill_between(cost / unit, 100 * low, 100 * high, color=FRONT, alpha=0.15, linewidth=0)
-    axes.plot(cost / unit, 100 * accuracy, color=FRONT, linewidth=2, label="tuned front")
-    chosen = [[point["cost"] / unit for point in tuning], [100 * point["top1"] for point in tuning]]
-    axes.plot(*chosen, "--", color=FRONT, linewidth=1, label="on the tuning videos")
-    full = (report["metric"]["full"] / unit, 100 * report["full"]["held_out"])
-    axes.plot(*full, "D", color="#0072B2", markersize=7, label="no exit")
+        axes.scatter(cost, accuracy, marker=mark, color=colour, label=baseline, rasterized=many, **style)
+    cost, accuracy = _line(report, "held_out")
+    videos = report["data"]["videos"]["held_out"]
+    low, high = 100 * np.array([wilson(share / 100, videos) for share in accuracy]).T
+    axes.fill_between(cost / unit, low, high, color=VERMILION, alpha=0.15, linewidth=0)
+    axes.plot(cost / unit, accuracy, color=VERMILION, linewidth=2, label="tuned front")
+    cost_tuning, accuracy_tuning = _line(report, "tuning")
+    axes.plot(cost_tuning / unit, accuracy_tuning, "--", color=VERMILION, linewidth=1, label="on the tuning videos")
+    without = 100 * report["full"]["held_out"]
+    axes.plot(full / unit, without, "D", color=BLUE, markersize=6, label="no exit")
     by_cost = sorted(report["points"].items(), key=lambda item: item[1]["held_out"]["cost"])
-    for i, (point, numbers) in enumerate(by_cost):
-        place = (numbers["held_out"]["cost"] / unit, 100 * numbers["held_out"]["top1"])
+    for i, (point, found) in enumerate(by_cost):
+        place = (found["held_out"]["cost"] / unit, 100 * found["held_out"]["top1"])
         axes.plot(*place, "o", color=INK, markersize=6, zorder=5)
         pointer = {"arrowstyle": "-", "color": INK, "linewidth": 0.6}
-        # One under the other, since points may lie close, where no rival is: cheap and accurate.
+        # One under the other, since points may lie close, where no baseline is: cheap and accurate.
         axes.annotate(point, place, (0.03, 0.94 - 0.06 * i), textcoords="axes fraction", zorder=5, arrowprops=pointer)
-    top = max(100 * high.max(), full[1])
-    axes.set_ylim(min(100 * accuracy.min(), top - 20), top + 1)
-    accuracy_by_cost(axes, name)
+    top = max(high.max(), without)
+    axes.set_ylim(min(accuracy.min(), top - 20), top + 1)
+    accuracy_by_cost(axes, f"{name} per video", columns=2)
     return canvas
 
 
 @drawn
-def exit_map(held_out: dict[str, Any]) -> Figure:
+def exit_map(held_out: Report) -> Figure:
     """Where an operating point's answers come from."""
-    return histogram_map(held_out["exit_histogram"], held_out["videos"])
+    return exit_maps({"": held_out["exit_histogram"]}, held_out["videos"])
 
 
 @drawn
-def temperatures(report: dict[str, Any]) -> Figure:
+def temperatures(report: Report) -> Figure:
     """Calibration errors before and after, by exit."""
-    canvas, axes = figure(6, 2.6)
+    canvas, axes = figure(2.6)
     before, after = (100 * np.array(errors) for errors in report["temperature"]["error_held_out"])
     places = np.arange(len(before))
-    axes.bar(places - 0.2, before, 0.38, color=BEFORE, label="as trained")
-    axes.bar(places + 0.2, after, 0.38, color=AFTER, label="with temperatures")
+    axes.bar(places - 0.2, before, 0.38, color=GREY, label="as trained")
+    axes.bar(places + 0.2, after, 0.38, color=BLUE, label="with temperatures")
     values = report["temperature"]["values"]
-    names = [f"{layer_name(b, len(places))}\n({value:.2f})" for b, value in enumerate(values)]
-    axes.set_xticks(places, names)
+    axes.set_xticks(places, [f"{exit_name(b, len(places))}\n({value:.2f})" for b, value in enumerate(values)])
     axes.set_ylabel("error, points")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend(axes)
     return canvas
+
+
+def _line(report: Report, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and accuracies (per cent) of the front on a part of the videos."""
+    places = [place[part] for place in report["front"]]
+    return np.array([place["cost"] for place in places]), 100 * np.array([place["top1"] for place in places])

@@ -117,7 +117,8 @@ def undrawn(monkeypatch):
     """For tests that look at a report, but not at its plots: those take a second and more."""
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(Figure, "savefig", lambda figure, stream, **_: stream.write("<svg></svg>"))
+    plot = '<svg width="100pt" height="10pt"></svg>'
+    monkeypatch.setattr(Figure, "savefig", lambda figure, stream, **_: stream.write(plot))
 
 
 @pytest.fixture(scope="session")

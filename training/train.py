@@ -26,9 +26,9 @@ from tlee.errors import UsageError, printable
 from tlee.models.checkpoint import check_entries, load_checkpoint, save_checkpoint, shapes
 from tlee.models.model import Tlee
 from tlee.models.published import published_entries
-from tlee.reports.training import plot_run
 from tlee.training.batchnorm import synchronise
 from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.curves import plot_run
 from tlee.training.run_folder import BEST, LAST, START_AGAIN, STATE, Progress, RunFolder
 from tlee.training.stages import STAGES, StageModule, Validation
 from tlee.training.validate import across, validate

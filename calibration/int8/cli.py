@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from tlee import cli
@@ -29,9 +27,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.calibration.int8.calibrate import Settings, calibrate, store
     from tlee.calibration.int8.plan import Targets
-    from tlee.calibration.int8.report import manifest_entry, report_of, write_report
+    from tlee.calibration.int8.report import manifest_entry, report_of
     from tlee.calibration.videos import VideoReader, divide
-    from tlee.evaluation.report import report_folder
+    from tlee.reports.folder import report_folder, write_report
+    from tlee.reports.int8_page import page
 
     bundle = Bundle.open(options.bundle)
     listing = listing_of(PROGRAM, options, options.data)
@@ -42,15 +41,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         early_exit=not options.no_early_exit,
         targets=Targets(options.min_agreement / 100, options.max_accuracy_drop / 100),
     )
-    with ExitStack() as stack:
-        folder: Path | None = None
-        if options.output:
-            folder = stack.enter_context(report_folder(options.output, options.replace))
+    with report_folder(options.output, options.replace) as folder:
         reader = VideoReader(bundle.frames, options.workers)
         calibration = calibrate(bundle, parts, reader, settings)
         report = report_of(bundle, calibration, reader, data_of(options))
         if folder:
-            write_report(folder, report)
+            write_report(folder, report, page(report))
         store(bundle, calibration, manifest_entry(report))
         report_odd(PROGRAM, reader)
         cli.show(*_lines(report))
@@ -61,12 +57,12 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.int8_page import agreement_rows, kept_text, target_text
+    from tlee.reports.int8_page import agreement_rows, excluded_text, target_text
 
     head, *rows = agreement_rows(report)
     videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
     lines = [f"{report['subject']['name']}: {videos}", *cli.table([head, *rows], "l" + 8 * "r")]
-    lines.append(f"kept in higher precision: {kept_text(report)}")
+    lines.append(f"kept in higher precision: {excluded_text(report)}")
     filled = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
     if filled:
         lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(filled)}")

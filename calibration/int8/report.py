@@ -1,4 +1,4 @@
-"""The report of an INT8 calibration: `index.html`, a page that needs nothing else, and `report.json`.
+"""The report of an INT8 calibration, plain values.
 
 In `report.json` numbers are from 0 to 1 where they are shares, frames and exits are counted from 0 in processing order:
 
@@ -24,18 +24,15 @@ What is changed is described at `tlee.calibration.int8.compare.ComparedAnswers.c
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from tlee.bundle import Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
 from tlee.calibration.videos import VideoReader
-from tlee.evaluation.report import JSON, write_text
 from tlee.files import sha256
 from tlee.manifest import MANIFEST
 from tlee.modes import EARLY, NONE
-from tlee.reports.int8_page import page
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
@@ -89,13 +86,6 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "held_out_videos": report["held_out"]["videos"],
         "measured": {form: {key: found[key] for key in SHORT} for form, found in with_exits.items()},
     }
-
-
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write both files of a report, made by `report_of`, into a folder."""
-    text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    for name, content in ((JSON, text), ("index.html", page(report))):
-        write_text(folder / name, content)
 
 
 def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:

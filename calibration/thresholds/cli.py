@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from tlee import cli
@@ -39,10 +37,12 @@ def _tune(options: argparse.Namespace) -> int:
     # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.calibration.thresholds.costs import MILLIJOULES, MILLISECONDS, metric_of
     from tlee.calibration.thresholds.points import Target
-    from tlee.calibration.thresholds.report import report_of, store, write_report
+    from tlee.calibration.thresholds.report import report_of, store
+    from tlee.calibration.thresholds.trace_file import save_trace
     from tlee.calibration.thresholds.tune import Tuner
     from tlee.calibration.videos import VideoReader
-    from tlee.evaluation.report import report_folder
+    from tlee.reports.folder import report_folder, write_report
+    from tlee.reports.thresholds_page import page
 
     bundle = Bundle.open(options.bundle)
     unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
@@ -50,17 +50,15 @@ def _tune(options: argparse.Namespace) -> int:
     cost = options.max_ms if options.max_mj is None else options.max_mj
     target = Target(options.max_accuracy_drop, options.min_accuracy, cost)
     reader = VideoReader(bundle.frames, options.workers)
-    with ExitStack() as stack:
-        folder: Path | None = None
-        if options.output:
-            folder = stack.enter_context(report_folder(options.output, options.replace))
+    with report_folder(options.output, options.replace) as folder:
         tuner = Tuner(bundle, reader, options.precision, options.threads)
         traced = _traced(options, bundle, tuner)
         tuning = tuner.tune(traced, metric, target, traced.data["seed"])
         report_odd(PROGRAM, reader)
         report = report_of(tuner, tuning, metric)
         if folder:
-            write_report(folder, report, traced)
+            write_report(folder, report, page(report))
+            save_trace(folder / "trace.npz", traced)
         store(bundle, report)
         cli.show(*_lines(report))
     cli.show(
@@ -83,13 +81,13 @@ def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.thresholds_page import point_rows, rival_rows, simulation_text
+    from tlee.reports.thresholds_page import baseline_rows, point_rows, simulation_text
 
     videos = report["data"]["videos"]
     head = f"{report['subject']['name']}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"
-    points, rivals = point_rows(report), rival_rows(report)
+    points, baselines = point_rows(report), baseline_rows(report)
     columns = "l" + 8 * "r"
-    return [head, *cli.table(points, columns), "", *cli.table(rivals, columns), "", simulation_text(report)]
+    return [head, *cli.table(points, columns), "", *cli.table(baselines, columns), "", simulation_text(report)]
 
 
 def _parser() -> argparse.ArgumentParser:

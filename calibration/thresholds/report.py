@@ -1,4 +1,4 @@
-"""The report of a tuning: `index.html`, a page that needs nothing else, `trace.npz` to tune again from, `report.json`.
+"""The report of a tuning, plain values; beside it stands `trace.npz`, to tune again from.
 
 `report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
 
@@ -34,16 +34,13 @@ from tlee.calibration.thresholds.baselines import margins
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
-from tlee.calibration.thresholds.trace_file import TraceFile, save_trace
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.evaluation.report import JSON, write_text
 from tlee.evaluation.results import rounded
 from tlee.export.bundle_writer import amend_bundle
-from tlee.files import sha256, write_json
+from tlee.files import sha256
 from tlee.manifest import MANIFEST
 from tlee.reports.metrics import wilson
-from tlee.reports.thresholds_page import page
 from tlee.runtime import Result
 
 FORMAT = 1
@@ -82,13 +79,6 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
         "rivals": _rivals(tuning, full_cost),
     }
-
-
-def write_report(folder: Path, report: dict[str, Any], traced: TraceFile) -> None:
-    """Write `report.json`, `index.html` and `trace.npz` into a folder."""
-    write_json(str(folder / JSON), report)
-    write_text(folder / "index.html", page(report))
-    save_trace(folder / "trace.npz", traced)
 
 
 def store(bundle: Bundle, report: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.modes import RANDOM
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.reports.thresholds_page import point_rows, rival_rows, simulation_text
+from tlee.reports.thresholds_page import baseline_rows, point_rows, simulation_text
 from tlee.runtime import Recognizer
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -238,7 +238,7 @@ def test_the_report_counts_what_was_measured(plain_run):
     counts = {"tuning": len(plain_run.parts.tuning.entries), "held_out": len(held.entries)}
     assert report["data"] == {**DATA, "videos": counts, "repeated": [], "unreadable": []}
     assert report["full"]["held_out"] == pytest.approx(held.baselines.full, abs=1e-6)
-    assert len(point_rows(report)) == len(report["points"]) + 2 and len(rival_rows(report)) == 5
+    assert len(point_rows(report)) == len(report["points"]) + 2 and len(baseline_rows(report)) == 5
 
 
 @pytest.fixture
@@ -374,7 +374,7 @@ def test_a_rival_cheaper_than_all_of_the_front_is_said_to_be(plain_run):
     dear = replace(plain_run.tuning, held_out=replace(plain_run.tuning.held_out, front=front))
     report = report_of(plain_run.tuner, dear, plain_run.metric)
     assert {rival["margin"] for rival in report["rivals"].values()} == {None}
-    assert [row[-1] for row in rival_rows(report)[1:]] == ["none as cheap"] * 4
+    assert [row[-1] for row in baseline_rows(report)[1:]] == ["none as cheap"] * 4
 
 
 def test_a_video_that_gives_no_numbers_is_left_out(lively_bundle, listing, monkeypatch):

@@ -206,7 +206,7 @@ def test_unreadable_videos_are_a_line_each_and_status_1(fresh, videos, tmp_path,
 @pytest.fixture
 def no_page(monkeypatch):
     """For tests that do not look at it: it takes a second."""
-    monkeypatch.setattr(report_module, "page", lambda report: "")
+    monkeypatch.setattr("tlee.reports.thresholds_page.page", lambda report: "")
 
 
 def test_held_out_videos_that_were_tuned_on_are_left_out_with_a_line(fresh, videos, tmp_path, no_page):
@@ -240,7 +240,7 @@ def test_a_bundle_that_changes_meanwhile_is_left_as_it_is(tuned, fresh, tmp_path
         (fresh / "manifest.json").write_text(json.dumps(manifest))
         return ""
 
-    monkeypatch.setattr(report_module, "page", page)
+    monkeypatch.setattr("tlee.reports.thresholds_page.page", page)
     status, out, err = tlee_tune(fresh, "--trace", tuned.trace, "-o", tmp_path / "report")
     assert (status, out) == (2, "") and err.count("\n") == 1 and "changed since it was opened" in err
     assert Bundle.open(fresh).manifest == manifest and os.listdir(tmp_path) == ["fresh.tlee"]

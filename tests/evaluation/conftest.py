@@ -5,19 +5,16 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
-from tlee.data.labelled.listing import Entry, Listing, read_listing
+from tlee.data.labelled.listing import Listing, read_listing
 from tlee.data.labelled.loader import Clips
-from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.export.exporter import export_bundle
 from tlee.inference import exit_steps
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee, TorchStages
-from tlee.modes import EARLY, MODES
 from tlee.policy import ExitPolicy, Thresholds
 
 NEVER = 2.0  # a threshold that nothing crosses
@@ -91,21 +88,3 @@ def bundle(tmp_path_factory, checkpoint) -> Path:
     path = tmp_path_factory.mktemp("lively") / "small.tlee"
     export_bundle(load_checkpoint(checkpoint), path, checkpoint, verified=False)
     return path
-
-
-@pytest.fixture(scope="session")
-def made_up():
-    """Builds an evaluation of two frames and two exits, full computation 400, in which every mode names each video's
-    first label after all frames, but early exits answer after the first, and get the last video wrong."""
-
-    def build(classes: list[str], labels: list[tuple[int, ...]], paths: list[str] | None = None) -> Evaluation:
-        named = np.eye(len(classes))
-        right = [Answer(named[own[0]], 1, 1, (1, 1), 400) for own in labels]
-        early = [Answer(named[own[0]], 0, 0, (0,), 60) for own in labels[:-1]]
-        early.append(Answer(named[(labels[-1][0] + 1) % len(classes)], 1, 0, (1, 0), 300))
-        modes = {mode: Answers.of(early if mode == EARLY else right, 2) for mode in MODES}
-        entries = [Entry(Path(path), own) for path, own in zip(paths or map(str, range(len(labels))), labels)]
-        fixed = np.tile(np.array([own[0] for own in labels])[:, None, None], (1, 2, 2))
-        return Evaluation(classes, entries, {}, modes, fixed, np.array([[60, 200], [120, 400]]))
-
-    return build

@@ -70,7 +70,7 @@ def test_unreadable_videos_are_a_line_each_and_status_1(tlee_eval, checkpoint, v
 
 
 def test_a_limit_is_spread_over_the_list(tlee_eval, checkpoint, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr("tlee.evaluation.report.page", lambda report: "")  # takes a second
+    monkeypatch.setattr("tlee.reports.evaluation_page.page", lambda report: "")  # takes a second
     status, *_ = tlee_eval(checkpoint, "--data", videos, "--limit", 3, "-o", tmp_path / "report")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert status == 0 and report["videos"] == 3 and report["data"]["videos"] == 6

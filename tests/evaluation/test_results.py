@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers.evaluations import made_up
 
 from tlee.evaluation.report import report_of, video_lines
 from tlee.evaluation.results import UNUSED
@@ -25,7 +26,7 @@ MODE_KEYS = {
 
 
 @pytest.fixture
-def evaluation(made_up):
+def evaluation():
     return made_up(["a", "b", "c"], [(0,), (1,), (1, 2), (0,)])
 
 

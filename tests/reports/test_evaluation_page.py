@@ -5,13 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.evaluations import made_up
 from helpers.html_elements import Elements
 
 from tlee.errors import InputError, UsageError
-from tlee.evaluation.report import report_folder, report_of, write_report
-from tlee.reports.evaluation_page import page
-from tlee.reports.evaluation_plots import CLASSES, hardest, short
-from tlee.reports.tables import confusion_rows, figures, mode_rows
+from tlee.evaluation.report import report_of, video_lines
+from tlee.reports.evaluation_page import confusion_rows, mode_rows, page
+from tlee.reports.evaluation_plots import CLASSES, hardest
+from tlee.reports.folder import report_folder, write_report
+from tlee.reports.plots import short
+from tlee.reports.tables import figures
 
 EVIL = "<script>alert(1)</script> --> & \"'"
 SUBJECT = {
@@ -34,14 +37,19 @@ SUBJECT = {
 DATA = {"source": EVIL, "format": "folders", "split": "val", "videos": 4}
 
 
-def report(made_up, classes, several=False):
+def write(folder, evaluation):
+    content = report_of(evaluation, SUBJECT, DATA)
+    write_report(folder, content, page(content), {"videos.jsonl": video_lines(evaluation)})
+
+
+def report(classes, several=False):
     labels = [(i, (i + 1) % len(classes)) if several else (i,) for i in range(len(classes))]
     return report_of(made_up(classes, labels), SUBJECT, DATA)
 
 
 @pytest.fixture(scope="module")
-def elements(made_up):
-    content = report(made_up, [EVIL, "$x_1$ ünd 走", "with\nline"], several=True)
+def elements():
+    content = report([EVIL, "$x_1$ ünd 走", "with\nline"], several=True)
     content["unreadable"] = [{"path": f"{EVIL}.mp4", "problem": EVIL}]
     return Elements(page(content))
 
@@ -72,13 +80,13 @@ def test_plots_keep_their_text_as_text_and_do_not_share_identifiers(elements):
     assert referred and all(given.count(name) == 1 for name in referred)
 
 
-def test_several_labels_are_explained_where_there_are_some(elements, made_up):
+def test_several_labels_are_explained_where_there_are_some(elements):
     assert "A video with several labels counts as right" in elements.text
-    assert "several labels" not in page(report(made_up, ["a", "b"]))
+    assert "several labels" not in page(report(["a", "b"]))
 
 
-def test_two_hundred_classes_fit(made_up):
-    content = report(made_up, [f"class number {i}" for i in range(200)])
+def test_two_hundred_classes_fit():
+    content = report([f"class number {i}" for i in range(200)])
     text = page(content)
     assert f"the {CLASSES} of 200 with the lowest accuracy" in text and "All 200 classes as a table" in text
     assert len(text) < 500_000
@@ -87,8 +95,8 @@ def test_two_hundred_classes_fit(made_up):
     assert confusion_rows(content)[1:] == [["class number 199", "class number 0", "1"]]
 
 
-def test_without_mistakes_the_page_says_so(made_up):
-    content = report(made_up, ["a", "b"])
+def test_without_mistakes_the_page_says_so():
+    content = report(["a", "b"])
     content["confusion"] = [[1, 0], [0, 1]]
     assert "No mistakes" in page(content)
 
@@ -99,17 +107,17 @@ def test_names_in_plots_are_short_and_of_one_line():
     assert short("\udcff") == "\\udcff"
 
 
-def test_rows_of_modes_are_for_people(made_up):
-    head, early, *_ = mode_rows(report(made_up, ["a", "b"]))
+def test_rows_of_modes_are_for_people():
+    head, early, *_ = mode_rows(report(["a", "b"]))
     assert head == [*("mode", "top-1", "95 % interval", "top-5", "mAP", "frames", "layer", "MMACs", "share of MACs")]
     assert early[0] == "early exits" and early[3] == "-" and early[-2:] == ["0.000180", "45.0 %"]
     assert [figures(value) for value in (0.0712, 5, 47.48, 4321.9)] == ["0.0712", "5.00", "47.5", "4322"]
 
 
-def test_a_report_is_whole_or_not_there(made_up, tmp_path):
+def test_a_report_is_whole_or_not_there(tmp_path):
     evaluation = made_up(["a", "b"], [(0,), (1,)])
     with report_folder(str(tmp_path / "report")) as folder:
-        write_report(folder, evaluation, report_of(evaluation, SUBJECT, DATA))
+        write(folder, evaluation)
         assert not (tmp_path / "report").exists()
     assert sorted(os.listdir(tmp_path / "report")) == ["index.html", "report.json", "videos.jsonl"]
     with pytest.raises(RuntimeError), report_folder(str(tmp_path / "report"), replace=True):
@@ -125,11 +133,11 @@ def test_only_a_report_is_replaced(tmp_path):
         pass
 
 
-def test_file_names_that_are_no_utf8_are_escaped(made_up, tmp_path):
+def test_file_names_that_are_no_utf8_are_escaped(tmp_path):
     broken = os.fsdecode(b"\xff.mp4")
     evaluation = made_up(["a", "b"], [(0,), (1,)], [broken, "b.mp4"])
     evaluation.unreadable[Path(broken)] = InputError(broken, "its name is not UTF-8", "rename it")
-    write_report(tmp_path, evaluation, report_of(evaluation, SUBJECT, DATA))
+    write(tmp_path, evaluation)
     assert '"path": "\\udcff.mp4"' in (tmp_path / "videos.jsonl").read_text()
     assert '"path": "\\udcff.mp4"' in (tmp_path / "report.json").read_text()
     assert "\\udcff.mp4" in (tmp_path / "index.html").read_text()
