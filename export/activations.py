@@ -1,5 +1,4 @@
-"""Records what every segment and fused exit is given in a few real steps, and what it makes of it in float32, for
-`tlee.activations` on the device."""
+"""Records inputs and outputs of every segment and fused exit in a few real steps; see `tlee.activations`."""
 
 from __future__ import annotations
 
@@ -37,13 +36,12 @@ class _LastRuns(ForwardingBackend):
 
 
 def sampled_frames(length: int) -> list[int]:
-    """The frame of each clip at which it is sampled: the first two, which differ in what is reused, the middle one and
-    the last."""
+    """The sampled frame of each clip: the first two, which differ in feature reuse, the middle one and the last."""
     return [min(t, length - 1) for t in (0, 1, length // 2, length - 1)]
 
 
 def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Backend) -> Values:
-    """Run `SAMPLES` clips through the chain in float32, each up to the frame at which it is sampled, no exit taken.
+    """Run `SAMPLES` clips through the chain in float32, each up to its sampled frame, no exit taken.
 
     Args:
         clips: (T, H, W, 3) uint8.
@@ -65,7 +63,7 @@ def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[s
         source: what the clips were.
 
     Returns:
-        What the manifest says of them.
+        Their entry in the manifest.
     """
     writer.remove(FOLDER)
     for name, array in values.items():
@@ -75,9 +73,9 @@ def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[s
     return {"samples": SAMPLES, "source": source}
 
 
-def deviation(activations: Activations, name: str, form: bytes, threads: int | None = None) -> float:
-    """The largest `tlee.activations.difference` of a form's outputs from the recorded ones."""
-    session, largest = open_session(form, threads), 0.0
+def deviation(activations: Activations, name: str, model: bytes, threads: int | None = None) -> float:
+    """The largest `tlee.activations.difference` between the outputs of a graph's variant and the recorded ones."""
+    session, largest = open_session(model, threads), 0.0
     for inputs, outputs in activations.of(name):
         found = run_session(session, name, list(outputs), inputs)
         largest = max(largest, *(difference(key, outputs[key], got) for key, got in zip(outputs, found)))
@@ -101,7 +99,7 @@ def _sample(bundle: Bundle, chain: Chain, tap: _LastRuns, clip: np.ndarray, last
 
 
 def _exit(bundle: Bundle, tap: _LastRuns, index: int) -> Values:
-    """What the segments of an exit gave, just now; z is what the head was given, whether or not there was an FRM."""
+    """The values of an exit that has just run; z is the head's input, whether or not there was an FRM."""
     own = f"branch{index}" if index < bundle.exits - 1 else "tail"
     values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]
     return {name: value for name, value in values.items() if name in OF_EXITS}

@@ -15,9 +15,9 @@
                       within_bound: whether no accuracy was further off than its policy's share of guessed videos
     front             a list by rising cost: thresholds; tuning, held_out, simulated (each top1, cost; there guessed)
     full              top1 of every frame to the tail: tuning, held_out
-    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `measured`, and exit_histogram
-                      (videos by frame and exit, T x B + 1); run_error: difference of top1 and mean_frames between the
-                      plain runtime, which held_out is of, and the front's values
+    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `point_measurements`, and
+                      exit_histogram (videos by frame and exit, T x B + 1); run_error: difference of top1 and
+                      mean_frames between the plain runtime, which held_out is of, and the front's values
     rivals.NAME       points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
@@ -36,11 +36,10 @@ from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.evaluation.results import rounded
+from tlee.evaluation.results import exit_histogram, rounded, share
 from tlee.export.bundle_writer import amend_bundle
 from tlee.files import sha256
 from tlee.manifest import MANIFEST
-from tlee.reports.metrics import wilson
 from tlee.runtime import Result
 
 FORMAT = 1
@@ -77,7 +76,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
-        "rivals": _rivals(tuning, full_cost),
+        "rivals": _baselines(tuning, full_cost),
     }
 
 
@@ -99,8 +98,8 @@ def store(bundle: Bundle, report: dict[str, Any]) -> None:
         writer.finish({**bundle.manifest, "exit_rule": {**rule, "operating_points": {**others, **found}}})
 
 
-def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: float) -> dict[str, Any]:
-    """What the plain runtime did on held-out videos, for the manifest's operating point.
+def point_measurements(results: list[Result], entries: list[Entry], metric: Metric, cost: float) -> dict[str, Any]:
+    """Measurements of an operating point in the plain runtime on held-out videos.
 
     Returns:
         videos, top1, top1_interval (95 %, Wilson), mean_macs, share_of_macs, mean_frames, cost (in the metric's unit),
@@ -109,8 +108,7 @@ def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: 
     right = np.array([result.class_index in entry.labels for result, entry in zip(results, entries)])
     return {
         "videos": len(entries),
-        "top1": rounded(right.mean()),
-        "top1_interval": rounded(wilson(float(right.mean()), len(entries))),
+        **share("top1", right),
         "mean_macs": rounded(np.mean([result.macs for result in results])),
         "share_of_macs": rounded(np.mean([result.share for result in results])),
         "mean_frames": rounded(np.mean([len(result.frames) for result in results])),
@@ -147,14 +145,13 @@ def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
 def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str, Any]:
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
-    found = measured(results, held.entries, metric, held.front.cost[place])
-    histogram = np.zeros((tuner.frames, tuner.exits), np.int64)
-    np.add.at(histogram, ([r.exit_frame for r in results], [r.exit_layer for r in results]), 1)
+    found = point_measurements(results, held.entries, metric, held.front.cost[place])
+    answered = [result.exit_frame for result in results], [result.exit_layer for result in results]
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
         "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
-        "held_out": {**found, "exit_histogram": histogram.tolist()},
+        "held_out": {**found, "exit_histogram": exit_histogram(*answered, (tuner.frames, tuner.exits))},
         "run_error": {
             "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
             "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),
@@ -162,15 +159,15 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     }
 
 
-def _rivals(tuning: Tuning, full_cost: float) -> dict[str, Any]:
+def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     held = tuning.held_out
-    rivals = {
+    baselines = {
         "published rule": (held.published.accuracy, held.published.cost),
         "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
         **held.baselines.points(),
     }
     found = {}
-    for name, (accuracy, cost) in rivals.items():
+    for name, (accuracy, cost) in baselines.items():
         margin = margins(accuracy, cost, held.front, (held.baselines.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
