@@ -48,11 +48,11 @@ class Costs:
         return cls({name: segment.macs for name, segment in bundle.segments.items()})
 
     def full(self, frames: int) -> Any:
-        """Every frame to the tail, no branch and no gate: what a share of the computation is a share of."""
+        """Every frame to the tail, no branch and no gate: the full computation that shares refer to."""
         return self.fixed(frames, len(self.exits) - 1)
 
     def fixed(self, frames: int, exit: int) -> Any:
-        """So many frames, each to exit `exit` and no other."""
+        """`frames` frames that leave at `exit`, no other exit evaluated."""
         return frames * (sum(self.splits[: exit + 1]) + self.exits[exit])
 
     def plain(self, frames: int) -> Any:

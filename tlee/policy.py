@@ -36,7 +36,7 @@ class Reason(enum.Enum):
 
 
 class Decision(NamedTuple):
-    """What the rule makes of one exit's answer, and why."""
+    """The rule's answer to one exit's values, and the reason."""
 
     action: Action
     reason: Reason
@@ -46,7 +46,7 @@ GO_ON = Decision(Action.CONTINUE, Reason.NONE)
 
 
 class Thresholds(NamedTuple):
-    """What the exit rule compares with, per exit, branches first, the tail last.
+    """The thresholds of the exit rule, per exit, branches first, the tail last.
 
     Attributes:
         first: a video stops in its first frame when the confidence is above.
@@ -174,12 +174,12 @@ def decide_arrays(
 
 
 class RandomExit(ExitPolicy):
-    """The ablation baseline, gate `random`: before the last frame every exit stops the video, and if not, ends the
-    frame, each with probability one half. Reads no confidence and no gate.
+    """The ablation baseline, gate `random`: before the last frame every exit stops the video, or else ends the frame,
+    each with probability one half. Reads no confidence and no gate.
 
     Args:
-        seed: every video draws for itself, so the same seed gives the same sequence of videos the same exits, also
-            when several are recognised at once.
+        seed: of one generator per video, so the same sequence of videos takes the same exits, also when several are
+            recognised at once.
     """
 
     def __init__(self, frames: int, thresholds: Thresholds, seed: float = 0) -> None:

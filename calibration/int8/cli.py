@@ -57,9 +57,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
     lines = [f"{report['subject']['name']}: {videos}", *cli.table(agreement_rows(report), "l" + 8 * "r")]
     lines.append(f"kept in higher precision: {excluded_text(report)}")
-    filled = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
-    if filled:
-        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(filled)}")
+    topped_up = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
+    if topped_up:
+        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(topped_up)}")
     if not report["plan"]["holds"]:
         lines.append(f"the plan misses its targets on the held-out videos: {target_text(report)}")
     return lines
@@ -68,8 +68,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make INT8 forms of a bundle's segments and fused exits, keep out of INT8 what is too sensitive, "
-        "and measure what changes. The forms are written into the bundle, and four frames of the videos with them.",
+        description="Make INT8 graphs of a bundle's segments and fused exits, exclude what is too sensitive, and "
+        "measure what changes. The graphs are written into the bundle, and four frames of the videos with them.",
         epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use or unreadable bundle; then "
         "nothing was written.",
     )

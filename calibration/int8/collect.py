@@ -76,18 +76,18 @@ class SampleRecorder(ForwardingBackend):
         if place >= size:
             place = self._random.randrange(self.given[graph])
         if place < size:
-            self._keep(self._files(graph, place), inputs)
+            self._write(self._files(graph, place), inputs)
         return self._backend.run(graph, *inputs, rows=rows)
 
     def samples(self, segment: str) -> Samples:
-        """What is kept of a segment's inputs by now."""
-        kept = min(self._sizes.get(segment, 0), self.given[segment])
-        return Samples([self._files(segment, place) for place in range(kept)])
+        """The sample of a segment's inputs so far."""
+        count = min(self._sizes.get(segment, 0), self.given[segment])
+        return Samples([self._files(segment, place) for place in range(count)])
 
     def _files(self, segment: str, place: int) -> dict[str, str]:
         return {n: os.path.join(self._folder, f"{segment}.{place}.{n}.npy") for n in self._inputs[segment]}
 
-    def _keep(self, files: dict[str, str], values: Sequence[Any]) -> None:
+    def _write(self, files: dict[str, str], values: Sequence[Any]) -> None:
         try:
             for file, value in zip(files.values(), values):
                 content = io.BytesIO()  # by itself NumPy does not say why it cannot write

@@ -46,7 +46,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
         data: where the videos came from.
     """
     settings, plan, held_out = calibration.settings, calibration.plan, calibration.held_out
-    forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (EARLY, NONE)}
+    compared = {m: {v: calibration.compared(v, m) for v in (FP32, INT8, PLAN)} for m in (EARLY, NONE)}
     return {
         "format": FORMAT,
         "subject": _subject(bundle, settings.point),
@@ -62,11 +62,11 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "alone": plan.alone,
             "planned": plan.planned,
         },
-        "plan": {"kept": plan.excluded, "holds": settings.targets.hold(forms[EARLY][PLAN])},
+        "plan": {"kept": plan.excluded, "holds": settings.targets.hold(compared[EARLY][PLAN])},
         "held_out": {
             "videos": len(held_out.entries),
             "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
-            "forms": forms,
+            "forms": compared,
         },
         "segments": _segments(bundle, calibration),
         "unreadable": [{"path": str(p), "problem": e.problem} for p, e in reader.unreadable.items()],
@@ -75,7 +75,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
 
 
 def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
-    """The part of a report that the bundle's manifest carries: how its forms were made, what they change."""
+    """The part of a report that the bundle's manifest carries: how its INT8 graphs were made, what they change."""
     with_exits = report["held_out"]["forms"][EARLY]
     return {
         **report["calibration"],
@@ -84,7 +84,7 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "targets": report["targets"],
         "tuning_videos": report["tuning"]["videos"],
         "held_out_videos": report["held_out"]["videos"],
-        "measured": {form: {key: found[key] for key in SHORT} for form, found in with_exits.items()},
+        "measured": {variant: {key: found[key] for key in SHORT} for variant, found in with_exits.items()},
     }
 
 
@@ -104,10 +104,10 @@ def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:
 def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, Any]]:
     segments: dict[str, dict[str, Any]] = {}
     for name in bundle.segments:
-        form = calibration.graphs.get(name)
-        if form is None:
+        graph = calibration.graphs.get(name)
+        if graph is None:
             segments[name] = {"form": calibration.without[name]}
         else:
-            kept = ("given", "samples", "filled", "ranges")
-            segments[name] = {"form": True, **{key: getattr(form, key) for key in kept}}
+            counts = {key: getattr(graph, key) for key in ("given", "samples", "filled", "ranges")}
+            segments[name] = {"form": True, **counts}
     return segments

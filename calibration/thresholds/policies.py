@@ -11,7 +11,7 @@ from tlee.policy import Thresholds
 
 NEVER = 2.0  # a threshold that no probability crosses
 CERTAIN = 12.0  # log-odds from which a threshold is NEVER: beyond, float32 confidences are mostly rounding
-# Log-log_odds among which policies are drawn: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
+# Spans of log-odds for drawn policies: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
 FIRST, LAYER, GATE = (-4.0, 9.0), (-4.0, 9.0), (-4.0, 6.0)
 
 

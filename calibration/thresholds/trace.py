@@ -20,7 +20,7 @@ import numpy as np
 from tlee.calibration.thresholds.policies import Policies, uniform
 from tlee.errors import CANNOT_WRITE, SegmentError, UsageError
 from tlee.evaluation.replay import RepeatingChain
-from tlee.inference import NOT_A_NUMBER, check_shares
+from tlee.inference import NOT_A_NUMBER, check_probabilities
 from tlee.policy import decide_arrays
 from tlee.reports.metrics import targets_of
 
@@ -187,7 +187,7 @@ class _Recorder:
             values = chain.exit(b, x, previous, frame=t, gated=0 < t < self.frames - 1)
             logits.append(chain.array(values.logits)[0])
             scores.append(np.nan if values.score is None else values.score)
-            check_shares(values, t, b)
+            check_probabilities(values, t, b)
             if not np.isfinite(logits[b]).all():
                 raise SegmentError("segment head", NOT_A_NUMBER.format("confidence", t, b), "check the input")
             previous = chain.kept(values.z)
