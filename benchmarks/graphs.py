@@ -18,7 +18,6 @@ from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import clip_request
 
 FRAME = "frame"  # decoding, preparing and uploading one frame
-NEVER = 2.0  # a threshold that no confidence and no score reaches
 
 
 class Block(NamedTuple):
@@ -85,7 +84,7 @@ class _LastInputs(ForwardingBackend):
 def _calls(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
     """What each graph reads at its last call when every frame goes through every exit."""
     backend = _LastInputs(opened.backend)
-    policy = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
+    policy = ExitPolicy(bundle.frames.length, Thresholds.never(bundle.exits))
     for _ in exit_steps(chain_of(bundle, backend, opened.exit_graphs, speculate=False), frames, policy):
         pass
     return backend.inputs

@@ -17,7 +17,7 @@ from tlee.export.batch import SHARED
 from tlee.frames import FrameSpec
 from tlee.inference import Step, exit_steps
 from tlee.models.model import Tlee, TorchStages
-from tlee.policy import ExitPolicy, Thresholds, exit_policy
+from tlee.policy import NEVER, ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -28,7 +28,6 @@ CLIPS = 4
 # numbers themselves: softmax sees nothing else, and in an untrained classifier they are what large sums leave over.
 TOLERANCE = 1e-4
 Sample = tuple[Values, Values]  # inputs and outputs
-NEVER = 2.0  # a confidence threshold that nothing crosses
 
 
 def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
@@ -108,7 +107,7 @@ def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tup
     """Policies with PyTorch's steps: no exit taken, the plain backbone, the bundle's own thresholds, and thresholds
     amid the clip's own confidences and scores."""
     count, exits = bundle.frames.length, bundle.exits
-    never = ExitPolicy(count, Thresholds.of(exits, NEVER, NEVER, NEVER))
+    never = ExitPolicy(count, Thresholds.never(exits))
     free = list(exit_steps(stages, clip, never))
     yield never, free
     layer = _amid([step.values.confidence for step in free])

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from tlee.errors import UsageError
 
+NEVER = 2.0  # a threshold that no probability reaches
 Threshold = Union[float, Sequence[float]]
 
 
@@ -79,6 +80,11 @@ class Thresholds(NamedTuple):
         if min(thresholds.temperature) <= 0:
             raise UsageError("temperature", f"{thresholds.temperature} is not above 0", "give positive numbers")
         return thresholds
+
+    @classmethod
+    def never(cls, exits: int, temperature: Threshold = 1.0) -> "Thresholds":
+        """Thresholds under which every exit of every frame is evaluated."""
+        return cls.of(exits, NEVER, NEVER, NEVER, temperature)
 
     def as_dict(self) -> Dict[str, List[float]]:
         """Plain values, as the manifest has them."""

@@ -23,7 +23,6 @@ from tlee.runtime.onnx_backend import OnnxBackend
 
 GOAL = 40  # microseconds
 SEVERAL = 1000  # calls that are timed together
-NEVER = 2.0  # no confidence or score is as high
 
 
 def now() -> float:
@@ -75,7 +74,7 @@ def measure(bundle: Bundle, exit_graphs: str, runs: int, threads: Optional[int])
     chain, clock = chain_of(bundle, backend, exit_graphs), Clock()
     for name, prepared in backend._graphs.items():
         backend._graphs[name] = prepared._replace(session=TimedSession(prepared.session, clock))
-    never = ExitPolicy(bundle.frames.length, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER))
+    never = ExitPolicy(bundle.frames.length, Thresholds.never(bundle.exits))
     size = bundle.frames.crop
     clip = np.random.RandomState(0).randint(0, 256, (bundle.frames.length, size, size, 3)).astype(np.uint8)
     proxy, costs = _proxy_cost(), Cost([], [], [])

@@ -27,7 +27,6 @@ from tlee.policy import ExitPolicy, Thresholds
 from tlee.runtime import Recognizer
 
 GOALS = {"mobilenetv2": 3.0, "resnet50": 1.6}
-NEVER = 2.0  # no confidence or score is as high
 PAUSE = 0.05  # seconds in which the other process's threads fall asleep
 WARM_UP = 3
 IN_A_ROW = 2
@@ -78,7 +77,7 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     model = load_checkpoint(checkpoint)
     frames = model.config.frames.count
     stages, clip = TorchStages(model), clip_of(frames, model.config.model.input_size)
-    never = ExitPolicy(frames, Thresholds.of(model.exits, NEVER, NEVER, NEVER))
+    never = ExitPolicy(frames, Thresholds.never(model.exits))
     for _ in sys.stdin:
         for _ in range(IN_A_ROW):
             start = time.perf_counter()
@@ -92,7 +91,7 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
 def measure(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]) -> Any:
     """Milliseconds of PyTorch and of the runtime, and PyTorch's release."""
     clip = clip_of(bundle.frames.length, bundle.frames.crop)
-    never = Thresholds.of(bundle.exits, NEVER, NEVER, NEVER)
+    never = Thresholds.never(bundle.exits)
     ours: List[float] = []
     theirs: List[float] = []
     loaded = Recognizer.load(bundle, "cpu", never, threads=threads, shared_pool=True)

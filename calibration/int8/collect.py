@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 from collections import Counter
@@ -21,13 +20,11 @@ from tlee.policy import ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 
-NEVER = 2.0  # a threshold that no confidence and no score reaches
 
+class Samples(Sequence[dict[str, np.ndarray]]):
+    """Sets of inputs by name, float32, read from their files on access."""
 
-class Samples(Sequence):
-    """Sets of inputs by name, float32, read from their files when they are asked for."""
-
-    def __init__(self, files: Sequence[dict[str, str]]) -> None:
+    def __init__(self, files: Sequence[str]) -> None:
         self._files = files
 
     def __len__(self) -> int:
@@ -39,7 +36,8 @@ class Samples(Sequence):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Samples(self._files[index])
-        return {name: np.load(file) for name, file in self._files[index].items()}
+        with np.load(self._files[index]) as arrays:
+            return dict(arrays)
 
 
 class SampleRecorder(ForwardingBackend):
@@ -76,23 +74,21 @@ class SampleRecorder(ForwardingBackend):
         if place >= size:
             place = self._random.randrange(self.given[graph])
         if place < size:
-            self._write(self._files(graph, place), inputs)
+            self._write(graph, place, inputs)
         return self._backend.run(graph, *inputs, rows=rows)
 
     def samples(self, segment: str) -> Samples:
         """The sample of a segment's inputs so far."""
         count = min(self._sizes.get(segment, 0), self.given[segment])
-        return Samples([self._files(segment, place) for place in range(count)])
+        return Samples([self._file(segment, place) for place in range(count)])
 
-    def _files(self, segment: str, place: int) -> dict[str, str]:
-        return {n: os.path.join(self._folder, f"{segment}.{place}.{n}.npy") for n in self._inputs[segment]}
+    def _file(self, segment: str, place: int) -> str:
+        return os.path.join(self._folder, f"{segment}.{place}.npz")
 
-    def _write(self, files: dict[str, str], values: Sequence[Any]) -> None:
+    def _write(self, segment: str, place: int, values: Sequence[Any]) -> None:
+        arrays = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
         try:
-            for file, value in zip(files.values(), values):
-                content = io.BytesIO()  # by itself NumPy does not say why it cannot write
-                np.save(content, self.array(value))
-                Path(file).write_bytes(content.getvalue())
+            np.savez(self._file(segment, place), **arrays)
         except OSError as error:
             raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
 
@@ -109,7 +105,7 @@ def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool =
     """
     thresholds, frames = bundle.thresholds(point), bundle.frames.length
     if not early_exit:
-        return ExitPolicy(frames, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER, thresholds.temperature))
+        return ExitPolicy(frames, Thresholds.never(bundle.exits, thresholds.temperature))
     return exit_policy(bundle.manifest["model"]["gate"], frames, thresholds)
 
 

@@ -7,13 +7,13 @@ from itertools import product
 
 import numpy as np
 
-from tlee.calibration.thresholds.policies import NEVER, Policies
+from tlee.calibration.thresholds.policies import Policies
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.costs import Costs
 from tlee.evaluation.replay import RepeatingChain
 from tlee.inference import Step, exit_steps
 from tlee.modes import fixed_exits
-from tlee.policy import RandomExit, Thresholds
+from tlee.policy import NEVER, RandomExit, Thresholds
 
 GATE = 0.5  # published
 LOG_ODDS = (-2.0, 11.0)  # log-odds that thresholds span
@@ -55,7 +55,7 @@ class Baselines:
     random: list[tuple[bool, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        none = Thresholds.of(self.exits, NEVER, NEVER, NEVER)
+        none = Thresholds.never(self.exits)
         self._fixed, self._random = fixed_exits(self.frames, none), RandomExit(self.frames, none)
 
     def add(self, clip: np.ndarray, labels: tuple[int, ...]) -> None:

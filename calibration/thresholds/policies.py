@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from tlee.policy import Thresholds
+from tlee.policy import NEVER, Thresholds
 
-NEVER = 2.0  # a threshold that no probability crosses
 CERTAIN = 12.0  # log-odds from which a threshold is NEVER: beyond, float32 confidences are mostly rounding
 # Spans of log-odds for drawn policies: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
 FIRST, LAYER, GATE = (-4.0, 9.0), (-4.0, 9.0), (-4.0, 6.0)

@@ -333,10 +333,10 @@ def a_form_that_tensorrt_would_not_take(copied, videos, tmp_path, monkeypatch):
 
 
 def no_room(copied, videos, tmp_path, monkeypatch):
-    def full(file, array):
+    def full(file, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(collect.np, "save", full)
+    monkeypatch.setattr(collect.np, "savez", full)
     return copied, "--data", videos, "-o", tmp_path / "report"
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tlee.calibration.thresholds.policies import NEVER, Policies, draw_log_odds, from_log_odds, uniform
+from tlee.calibration.thresholds.policies import Policies, draw_log_odds, from_log_odds, uniform
 from tlee.calibration.thresholds.simulate import BLOCK, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Trace
 from tlee.costs import Costs
 from tlee.inference import ExitValues, Step
-from tlee.policy import Action, ExitPolicy
+from tlee.policy import NEVER, Action, ExitPolicy
 
 EIGHTHS = np.arange(9) / 8  # exact in float32, so that thresholds are met exactly
 COSTS = Costs({"split0": 1000, "split1": 300, "split2": 200, "branch0": 50, "branch1": 40, "tail": 30, "head": 7})

@@ -15,7 +15,6 @@ from tlee.calibration.thresholds import search, tune
 from tlee.calibration.thresholds.baselines import Baselines, margins, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import metric_of
 from tlee.calibration.thresholds.points import Target, named_points
-from tlee.calibration.thresholds.policies import NEVER
 from tlee.calibration.thresholds.report import report_of, store
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner
@@ -31,7 +30,7 @@ from tlee.export.bundle_writer import amend_bundle
 from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.modes import RANDOM
-from tlee.policy import ExitPolicy, Thresholds
+from tlee.policy import NEVER, ExitPolicy, Thresholds
 from tlee.reports.thresholds_page import baseline_rows, point_rows, simulation_text
 from tlee.runtime import Recognizer
 from tlee.runtime.chain import Chain
