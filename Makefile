@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: demo test pytest test-all lint typecheck test-device test-arm64 reference test-docker sample clean
+.PHONY: demo test pytest test-all lint typecheck test-device test-arm64 docs test-docker sample clean
 
 demo: $(INSTALLED)
 	@$(BIN)/tlee-export examples/digits.safetensors -o build/digits.tlee --replace
@@ -28,9 +28,16 @@ test: lint
 pytest: $(INSTALLED)
 	$(PYTEST)
 
-# docs/reference from the docstrings.
-reference: $(INSTALLED)
-	$(BIN)/python docs/reference/make.py
+# All documents and the Python reference as a site, in build/site. The tool wants documents in one folder, and modules where
+# installing puts them.
+ROOMS = $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
+PAGES = $(wildcard *.md) CITATION.cff LICENSE setup.py docs docker examples install $(ROOMS)
+docs: $(INSTALLED)
+	@rm -rf build/docs
+	@mkdir -p build/docs/pages build/docs/package/tlee
+	@ln -s $(addprefix $(CURDIR)/,$(PAGES)) build/docs/pages
+	@ln -s $(CURDIR)/tlee/* $(addprefix $(CURDIR)/,$(filter-out tlee,$(ROOMS))) build/docs/package/tlee
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # With every backbone and golden trace at full size: about 20 minutes on 2 cores.
 test-all: lint typecheck

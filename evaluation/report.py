@@ -26,7 +26,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tlee.evaluation.results import DIGITS, Evaluation
+from tlee.evaluation.results import Evaluation
+from tlee.reports.metrics import DIGITS
 
 FORMAT = 1
 

@@ -15,10 +15,18 @@ from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
 from tlee.inference import Step
 from tlee.modes import EARLY, NONE
-from tlee.reports.metrics import confusion, correct, mean_average_precision, targets_of, top_accuracy, wilson
+from tlee.reports.metrics import (
+    confusion,
+    correct,
+    exit_histogram,
+    mean_average_precision,
+    rounded,
+    share_of,
+    targets_of,
+    top_accuracy,
+)
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
-DIGITS = 6  # of the numbers in a summary
 
 
 class Answer(NamedTuple):
@@ -135,7 +143,7 @@ class Evaluation:
     def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
         top5 = top_accuracy(answers.probabilities, targets, 5)
         return {
-            **share("top1", correct(answers.predicted, targets)),
+            **share_of("top1", correct(answers.predicted, targets)),
             "top5": None if top5 is None else rounded(top5),
             "mean_average_precision": rounded(mean_average_precision(answers.probabilities, targets)),
             "mean_frames": rounded(answers.frame.mean() + 1),
@@ -162,21 +170,3 @@ class Evaluation:
             }
             for number, mine in ((number, first == number) for number in np.unique(first))
         ]
-
-
-def share(name: str, hits: np.ndarray) -> dict[str, Any]:
-    """A share, from 0 to 1, and its 95 % interval, as plain values."""
-    value = float(hits.mean())
-    return {name: rounded(value), f"{name}_interval": rounded(wilson(value, len(hits)))}
-
-
-def exit_histogram(frame: Any, exit: Any, shape: tuple[int, ...]) -> list[list[int]]:
-    """How many videos answered at each frame and exit, (T, B + 1)."""
-    histogram = np.zeros(shape, np.int64)
-    np.add.at(histogram, (frame, exit), 1)
-    return histogram.tolist()
-
-
-def rounded(values: Any) -> Any:
-    """Numbers as plain values without the noise of the last digits."""
-    return np.round(np.asarray(values, np.float64), DIGITS).tolist()

@@ -9,28 +9,12 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from tlee.modes import EARLY, NONE
-from tlee.reports.plots import (
-    BLUE,
-    INK,
-    SHADES,
-    SMALL,
-    VERMILION,
-    Report,
-    accuracy_by_cost,
-    cells,
-    drawn,
-    exit_maps,
-    exit_name,
-    figure,
-    legend,
-    mode_styles,
-    numbers,
-    short,
-)
+from tlee.reports import plots
+from tlee.reports.plots import Report, drawn
 from tlee.reports.tables import cost_unit, figures
 
 DASHES = (":", "-.", "--", "-")  # of the lines of fixed exits, branches first, the tail last
-NUMBERED = 20  # classes up to which a confusion matrix shows its numbers,
+NUMBERED = 20  # classes up to which a confusion matrix shows its plots.numbers,
 NAMED = 60  # and names on its axes
 CLASSES = 30  # in the plot by class
 
@@ -38,33 +22,33 @@ CLASSES = 30  # in the plot by class
 @drawn
 def accuracy_and_costs(report: Report) -> Figure:
     """Every mode with its 95 % interval, and every fixed exit, by MACs per video."""
-    canvas, axes = figure(4.4)
+    canvas, axes = plots.figure(4.4)
     unit, name = cost_unit(report["subject"]["full_macs"])
     accuracy, macs = (np.array(report["fixed_exits"][key]) for key in ("top1", "macs"))
     layers = macs.shape[1]
     for b, dashes in enumerate(DASHES[-layers:]):
         style: dict[str, Any] = {
-            "color": INK,
+            "color": plots.INK,
             "alpha": 0.6,
             "linewidth": 1,
             "marker": ".",
             "markersize": 5,
             "zorder": 1,
         }
-        label = f"fixed: {exit_name(b, layers)}"
+        label = f"fixed: {plots.exit_name(b, layers)}"
         axes.plot(macs[:, b] / unit, 100 * accuracy[:, b], dashes, label=label, **style)
-    for (mode, found), style in zip(report["modes"].items(), mode_styles(list(report["modes"]))):
+    for (mode, found), style in zip(report["modes"].items(), plots.mode_styles(list(report["modes"]))):
         top1, (low, high) = found["top1"], found["top1_interval"]
         reach = [[100 * (top1 - low)], [100 * (high - top1)]]
         axes.errorbar(found["mean_macs"] / unit, 100 * top1, reach, label=mode, **style)
-    accuracy_by_cost(axes, f"{name} per video")
+    plots.accuracy_by_cost(axes, f"{name} per video")
     return canvas
 
 
 @drawn
 def exit_map(report: Report) -> Figure:
     """Where the videos' answers came with early exits."""
-    return exit_maps({"": report["modes"][EARLY]["exit_histogram"]}, report["videos"])
+    return plots.exit_maps({"": report["modes"][EARLY]["exit_histogram"]}, report["videos"])
 
 
 @drawn
@@ -75,8 +59,8 @@ def fixed_exit_map(report: Report) -> Figure:
     texts = [[f"{100 * a:.1f}\n{figures(m / unit)}" for a, m in zip(*rows)] for rows in zip(accuracy, macs)]
     layers = len(accuracy)
     shade = 0.05 + 0.95 * (accuracy - accuracy.min()) / max(np.ptp(accuracy), 1e-9)
-    canvas, axes = figure(0.6 + 0.42 * layers)
-    cells(axes, shade, texts, [exit_name(b, layers) for b in range(layers)])
+    canvas, axes = plots.figure(0.6 + 0.42 * layers)
+    plots.cells(axes, shade, texts, [plots.exit_name(b, layers) for b in range(layers)])
     axes.set_xlabel("frame, in processing order", fontsize=9)
     return canvas
 
@@ -84,20 +68,20 @@ def fixed_exit_map(report: Report) -> Figure:
 @drawn
 def confusion_map(report: Report) -> Figure:
     """True classes in rows, shaded by their share of the row."""
-    counts, names = np.array(report["confusion"]), [short(name) for name in report["classes"]]
+    counts, names = np.array(report["confusion"]), [plots.short(name) for name in report["classes"]]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(10.0, 3.2 + 0.28 * len(names))
-    canvas, axes = figure(side * 0.92)
+    canvas, axes = plots.figure(side * 0.92)
     canvas.set_figwidth(side)
     scale = PowerNorm(0.5, 0, 1)  # few videos are mistaken for any one class: their shades are spread
-    image = axes.imshow(shares, cmap=SHADES, norm=scale, interpolation="nearest")
+    image = axes.imshow(shares, cmap=plots.SHADES, norm=scale, interpolation="nearest")
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= NAMED:
         size = 10 if len(names) <= NUMBERED else 6
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
     if len(names) <= NUMBERED:
-        numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
+        plots.numbers(axes, scale(shares), [[str(count or "") for count in row] for row in counts.tolist()])
     bar = canvas.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the true class", shrink=0.8)
     bar.outline.set_visible(False)
     return canvas
@@ -107,18 +91,18 @@ def confusion_map(report: Report) -> Figure:
 def class_plot(report: Report) -> Figure:
     """Accuracy of each class with exits and without; of many classes, those with the lowest."""
     rows = hardest(report["per_class"])[::-1]
-    canvas, axes = figure(1.2 + 0.24 * len(rows))
+    canvas, axes = plots.figure(1.2 + 0.24 * len(rows))
     places = np.arange(len(rows))
     with_exits, without = ([100 * row[key] for row in rows] for key in ("top1", "top1_no_exit"))
-    axes.hlines(places, with_exits, without, color=INK, alpha=0.4, linewidth=1.5)
+    axes.hlines(places, with_exits, without, color=plots.INK, alpha=0.4, linewidth=1.5)
     # The larger mark behind, so that both are seen where they are equal.
-    axes.scatter(without, places, s=60, marker="D", color=BLUE, label=NONE)
-    axes.scatter(with_exits, places, s=26, marker="o", color=VERMILION, label=EARLY)
-    axes.set_yticks(places, [f"{short(row['class'])} ({row['videos']})" for row in rows], fontsize=SMALL)
+    axes.scatter(without, places, s=60, marker="D", color=plots.BLUE, label=NONE)
+    axes.scatter(with_exits, places, s=26, marker="o", color=plots.VERMILION, label=EARLY)
+    axes.set_yticks(places, [f"{plots.short(row['class'])} ({row['videos']})" for row in rows], fontsize=plots.SMALL)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlabel("top-1 accuracy, %")
     axes.grid(True, axis="x")
-    legend(axes)
+    plots.legend(axes)
     return canvas
 
 

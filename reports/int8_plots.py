@@ -5,22 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlee.reports.plots import (
-    BLUE,
-    GREEN,
-    INK,
-    SMALL,
-    VERMILION,
-    Report,
-    drawn,
-    exit_maps,
-    figure,
-    interval_rows,
-    legend,
-)
+from tlee.reports import plots
+from tlee.reports.plots import Report, drawn
 
 VARIANTS = {"fp32": "float32", "int8": "INT8", "plan": "plan"}
-COLOURS = {"label": VERMILION, "exit": BLUE, "distance": GREEN}
+COLOURS = {"label": plots.VERMILION, "exit": plots.BLUE, "distance": plots.GREEN}
 
 
 @drawn
@@ -31,10 +20,10 @@ def agreement(report: Report) -> Figure:
         for variant in ("int8", "plan"):
             found = report["held_out"]["forms"][exits][variant]
             share, (low, high) = found[f"{what}_agreement"], found[f"{what}_agreement_interval"]
-            found = {"value": 100 * share, "low": 100 * min(low, share), "high": 100 * max(high, share)}
+            found = {"value": 100 * share, "low": 100 * low, "high": 100 * high}
             rows.append((f"{VARIANTS[variant]}: {what}, {exits}", found, {"color": COLOURS[what]}))
-    canvas, axes = interval_rows(rows)
-    axes.axvline(100 * report["targets"]["label_agreement"], color=INK, linewidth=1, linestyle="--", alpha=0.6)
+    canvas, axes = plots.interval_rows(rows)
+    axes.axvline(100 * report["targets"]["label_agreement"], color=plots.INK, linewidth=1, linestyle="--", alpha=0.6)
     axes.set_xlabel("videos as in float32, %; dashed: the target for labels")
     return canvas
 
@@ -43,7 +32,7 @@ def agreement(report: Report) -> Figure:
 def sensitivity(report: Report) -> Figure:
     """What INT8 in one segment alone changes."""
     alone, excluded = report["tuning"]["alone"], report["plan"]["kept"]
-    canvas, axes = figure(1.0 + 0.5 * len(alone))
+    canvas, axes = plots.figure(1.0 + 0.5 * len(alone))
     bars = (
         ("other exit", "exit", [1 - one["exit_agreement"] for one in alone.values()]),
         ("other label", "label", [1 - one["label_agreement"] for one in alone.values()]),
@@ -53,11 +42,11 @@ def sensitivity(report: Report) -> Figure:
         lines = np.arange(len(alone)) + 0.26 * (place - 1)
         axes.barh(lines, 100 * np.array(values), 0.24, color=COLOURS[colour], label=label)
     names = [f"{name} (excluded)" if name in excluded else name for name in alone]
-    axes.set_yticks(range(len(alone)), names, fontsize=SMALL)
+    axes.set_yticks(range(len(alone)), names, fontsize=plots.SMALL)
     axes.invert_yaxis()
     axes.set_xlabel("changed against float32, %")
     axes.grid(True, axis="x")
-    legend(axes)
+    plots.legend(axes)
     return canvas
 
 
@@ -66,6 +55,6 @@ def exits(report: Report) -> Figure:
     """Where the answers come from in float32, in INT8 and, where it differs from that, in the plan."""
     found, excluded = report["held_out"]["forms"]["early exits"], report["plan"]["kept"]
     shown = [variant for variant in VARIANTS if variant != "plan" or excluded]
-    return exit_maps(
+    return plots.exit_maps(
         {VARIANTS[variant]: found[variant]["exit_histogram"] for variant in shown}, report["held_out"]["videos"]
     )

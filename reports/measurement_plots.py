@@ -14,27 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tlee.modes import EARLY, FRAME, LAYER, RANDOM
-from tlee.reports.plots import (
-    GREEN,
-    GREY,
-    INK,
-    LINE,
-    SMALL,
-    VERMILION,
-    Report,
-    accuracy_by_cost,
-    drawn,
-    exit_maps,
-    exit_name,
-    figure,
-    interval_rows,
-    legend,
-    log_scale,
-    mode_styles,
-    panels_of,
-    reach,
-    short,
-)
+from tlee.reports import plots
+from tlee.reports.plots import Report, drawn
 from tlee.reports.tables import figures
 
 LEAVING = (EARLY, LAYER, FRAME, RANDOM)  # modes that can exit early
@@ -54,19 +35,21 @@ PARTS = {
 STAGES = {"start": "#DDDDDD", "load": "#77AADD", "first": "#EE8866"}
 STAGE_NAMES = {"start": "interpreter and imports", "load": "bundle and backend", "first": "first video"}
 ALARM = "#EE6677"
-VERDICTS = {"faster": GREEN, "less energy": GREEN, "slower": VERMILION, "more energy": VERMILION}
+BETTER, WORSE = plots.GREEN, plots.VERMILION
+VERDICTS = {"faster": BETTER, "less energy": BETTER, "slower": WORSE, "more energy": WORSE}
 
 
 @drawn
 def latencies(report: Report) -> Figure:
     """How the times of each mode's runs are spread, after its warm-up."""
     modes = report["modes"]
-    canvas, axes = figure(0.7 + 0.62 * len(modes))
+    canvas, axes = plots.figure(0.7 + 0.62 * len(modes))
     times = [run_times(mode)[mode["warm_up"]["runs"] :] for mode in modes]
     measured = np.concatenate(times) if any(map(len, times)) else np.array([1.0, 10.0])
     edges = np.geomspace(0.97 * measured.min(), 1.03 * measured.max(), BINS + 1)
     for row, (mode, style, group) in enumerate(zip(modes, styles_of(modes), times)):
-        axes.text(0, row - 0.68, short(mode["name"]), transform=axes.get_yaxis_transform(), fontsize=9, va="center")
+        name = axes.text(0, row - 0.68, plots.short(mode["name"]), fontsize=9, va="center")
+        name.set_transform(axes.get_yaxis_transform())
         if not len(group):
             continue
         counts = np.histogram(group, edges)[0]
@@ -78,12 +61,12 @@ def latencies(report: Report) -> Figure:
         for key, length, width in (("median", 0.5, 1.6), ("p90", 0.34, 1.2), ("p99", 0.2, 1.2)):
             value = mode["latency"][key]["value"]
             if value:
-                axes.vlines(value, row - length, row, color=INK, linewidth=width)
+                axes.vlines(value, row - length, row, color=plots.INK, linewidth=width)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(len(modes) - 0.7, -0.95)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    log_scale(axes.xaxis)
+    plots.log_scale(axes.xaxis)
     axes.grid(True, axis="x")
     axes.set_xlabel("ms per video")
     return canvas
@@ -94,13 +77,13 @@ def exits(report: Report) -> Figure:
     """Where frames leave, a map per mode that can exit early: per cent of the videos."""
     modes = leaving(report)
     videos = sum(modes[0]["exits"][0])  # every video has a first frame
-    return exit_maps({mode["name"]: mode["exits"] for mode in modes}, videos)
+    return plots.exit_maps({mode["name"]: mode["exits"] for mode in modes}, videos)
 
 
 @drawn
 def answers(report: Report) -> Figure:
     """Accuracy against energy per video, or against its time where no energy was measured."""
-    canvas, axes = figure(3.8)
+    canvas, axes = plots.figure(3.8)
     known = accuracies(report)
     by_energy = any(mode["energy"] for mode in known)
     styles = styles_of(report["modes"])
@@ -109,9 +92,9 @@ def answers(report: Report) -> Figure:
             continue
         cost = mode["energy"]["gross"] if by_energy else mode["latency"]["mean"]
         accuracy = 100 * mode["answers"]["accuracy"]
-        axes.errorbar(cost["value"], accuracy, xerr=reach(cost), label=short(mode["name"]), **style)
+        axes.errorbar(cost["value"], accuracy, xerr=plots.reach(cost), label=plots.short(mode["name"]), **style)
     axes.margins(y=0.15)
-    accuracy_by_cost(axes, "mJ per video, gross" if by_energy else "ms per video, mean", columns=2)
+    plots.accuracy_by_cost(axes, "mJ per video, gross" if by_energy else "ms per video, mean", columns=2)
     return canvas
 
 
@@ -119,8 +102,8 @@ def answers(report: Report) -> Figure:
 def parts(report: Report) -> Figure:
     """Where the time of a video goes, a bar per mode."""
     modes = report["modes"]
-    canvas, axes = figure(1.1 + 0.52 * len(modes))
-    names = [short(mode["name"]) + (" (overlapped)" if mode["overlapped"] else "") for mode in modes]
+    canvas, axes = plots.figure(1.1 + 0.52 * len(modes))
+    names = [plots.short(mode["name"]) + (" (overlapped)" if mode["overlapped"] else "") for mode in modes]
     _stack(axes, {part: [mode["parts"].get(part) or 0.0 for mode in modes] for part in PARTS}, PARTS, names)
     axes.set_xlabel("ms per video, mean")
     return canvas
@@ -130,7 +113,7 @@ def parts(report: Report) -> Figure:
 def cold(report: Report) -> Figure:
     """What a new process takes until it has its first answer, a bar per process."""
     runs = report["cold"]["runs"]
-    canvas, axes = figure(1.0 + min(4.0, 0.32 * len(runs)))
+    canvas, axes = plots.figure(1.0 + min(4.0, 0.32 * len(runs)))
     colours = {STAGE_NAMES[stage]: colour for stage, colour in STAGES.items()}
     _stack(axes, {STAGE_NAMES[stage]: [run[stage] for run in runs] for stage in STAGES}, colours)
     axes.set_xlabel("ms, one bar for each new process")
@@ -141,13 +124,13 @@ def cold(report: Report) -> Figure:
 def sustained(report: Report) -> Figure:
     """Videos per second over time, one video after the other."""
     run = report["sustained"]
-    canvas, axes = figure(2.0)
+    canvas, axes = plots.figure(2.0)
     ends = np.array([run["start"], *run["times"]], float)
     # Steps of as many runs each: steps of as much time would show the grain of whole runs.
     places = np.arange(0, len(ends) - 1, math.ceil((len(ends) - 1) / STEPS))
     places = np.append(places, len(ends) - 1)
     rates = np.diff(places) / np.maximum(np.diff(ends[places]), 1e-9)
-    axes.stairs(rates, ends[places], baseline=None, color=INK, linewidth=1.5)
+    axes.stairs(rates, ends[places], baseline=None, color=plots.INK, linewidth=1.5)
     axes.hlines(run["rate"], ends[0], ends[-1], linestyle="--", color=ALARM, linewidth=1.2)
     axes.set_ylim(0, 1.15 * max(rates.max(), run["rate"], 1e-9))
     axes.grid(True, axis="y")
@@ -165,7 +148,7 @@ def graphs(report: Report) -> Figure:
 def decisions(report: Report) -> Figure:
     """Time of each decision, from the answer before it."""
     exits = report["bundle"]["exits"]
-    rows = {exit_name(row["exit"], exits): row["latency"] for row in report["decisions"]}
+    rows = {plots.exit_name(row["exit"], exits): row["latency"] for row in report["decisions"]}
     return _timings(rows, "ms per decision")
 
 
@@ -173,7 +156,7 @@ def decisions(report: Report) -> Figure:
 def sequence(report: Report) -> Figure:
     """The time of every run in the order of the runs, so that a drift is seen."""
     modes = report["modes"]
-    canvas, panels = panels_of([1.05] * len(modes), 0.5)
+    canvas, panels = plots.panels_of([1.05] * len(modes), 0.5)
     for axes, mode, style in zip(panels, modes, styles_of(modes)):
         times = run_times(mode)
         if not len(times):
@@ -182,15 +165,15 @@ def sequence(report: Report) -> Figure:
         axes.plot(np.arange(len(times)), times, "o", rasterized=True, **dots)
         borders = np.cumsum([len(block["milliseconds"]) for block in mode["blocks"]])[:-1]
         for border in borders - 0.5 if len(borders) <= BORDERS else []:
-            axes.axvline(border, color=LINE, linewidth=0.6)
-        axes.axvspan(-0.5, mode["warm_up"]["runs"] - 0.5, color=INK, alpha=0.15, linewidth=0)
-        axes.axhline(mode["latency"]["median"]["value"], color=INK, linewidth=0.7, alpha=0.7)
+            axes.axvline(border, color=plots.LINE, linewidth=0.6)
+        axes.axvspan(-0.5, mode["warm_up"]["runs"] - 0.5, color=plots.INK, alpha=0.15, linewidth=0)
+        axes.axhline(mode["latency"]["median"]["value"], color=plots.INK, linewidth=0.7, alpha=0.7)
         axes.margins(y=0.08)
-        log_scale(axes.yaxis, 4)
+        plots.log_scale(axes.yaxis, 4)
         axes.set_xlim(-0.5, len(times) - 0.5)
-        axes.tick_params(labelsize=SMALL)
-        axes.set_title(short(mode["name"]))
-        axes.set_ylabel("ms", fontsize=SMALL)
+        axes.tick_params(labelsize=plots.SMALL)
+        axes.set_title(plots.short(mode["name"]))
+        axes.set_ylabel("ms", fontsize=plots.SMALL)
     panels[-1].set_xlabel("runs in order", fontsize=9)
     return canvas
 
@@ -204,14 +187,14 @@ def ratios(comparison: Report) -> Figure:
         if not before or before["name"] != row["name"]:
             rows.append((row["name"], None, {}))
         differs = row["verdict"] in VERDICTS
-        style = {"color": VERDICTS.get(row["verdict"], GREY), "fmt": "o" if differs else "s"}
+        style = {"color": VERDICTS.get(row["verdict"], plots.GREY), "fmt": "o" if differs else "s"}
         rows.append((row["metric"], row["ratio"], style))
-    canvas, axes = interval_rows(rows)
+    canvas, axes = plots.interval_rows(rows)
     margin = comparison["margin"]
-    axes.axvspan(1 / (1 + margin), 1 + margin, color=INK, alpha=0.12, linewidth=0)
-    axes.axvline(1, color=INK, linewidth=0.8)
+    axes.axvspan(1 / (1 + margin), 1 + margin, color=plots.INK, alpha=0.12, linewidth=0)
+    axes.axvline(1, color=plots.INK, linewidth=0.8)
     axes.plot([1 / (1.2 + margin), 1.2 + margin], [0, 0], linestyle="none")  # are seen in any case
-    log_scale(axes.xaxis)
+    plots.log_scale(axes.xaxis)
     axes.set_xlabel("second over first")
     return canvas
 
@@ -232,20 +215,22 @@ def run_times(mode: Report) -> np.ndarray:
 
 
 def styles_of(modes: Iterable[Report]) -> list[dict[str, Any]]:
-    return mode_styles([mode["mode"] for mode in modes])
+    return plots.mode_styles([mode["mode"] for mode in modes])
 
 
 def _timings(rows: Mapping[str, Report], unit: str) -> Figure:
     """A row each: median with its interval, and the 90th and 99th percentile."""
-    canvas, axes = interval_rows([(name, latency["median"], {"color": INK}) for name, latency in rows.items()])
+    canvas, axes = plots.interval_rows(
+        [(name, latency["median"], {"color": plots.INK}) for name, latency in rows.items()]
+    )
     median, p90, p99 = (
         np.array([latency[key]["value"] for latency in rows.values()]) for key in ("median", "p90", "p99")
     )
     places = np.arange(len(rows))
-    axes.hlines(places, median, p99, color=INK, linewidth=1, alpha=0.6)
-    axes.plot(p90, places, "|", color=INK, markersize=11, markeredgewidth=1.8)
-    axes.plot(p99, places, "|", color=INK, markersize=7, markeredgewidth=1)
-    log_scale(axes.xaxis)
+    axes.hlines(places, median, p99, color=plots.INK, linewidth=1, alpha=0.6)
+    axes.plot(p90, places, "|", color=plots.INK, markersize=11, markeredgewidth=1.8)
+    axes.plot(p99, places, "|", color=plots.INK, markersize=7, markeredgewidth=1)
+    plots.log_scale(axes.xaxis)
     axes.set_xlabel(unit)
     return canvas
 
@@ -258,7 +243,7 @@ def _stack(axes: Axes, bars: Mapping[str, list[float]], colours: Mapping[str, st
         drawn_bars = axes.barh(range(len(ends)), values, 0.5, left=ends, color=colours[part], label=part, linewidth=0)
         texts = [figures(value) for value in values]
         texts = [text if value / longest > 0.02 * (len(text) + 1) else "" for text, value in zip(texts, values)]
-        axes.bar_label(drawn_bars, texts, label_type="center", color="black", fontsize=SMALL)
+        axes.bar_label(drawn_bars, texts, label_type="center", color="black", fontsize=plots.SMALL)
         ends += values
     for row, name in enumerate(names):
         axes.text(0.01 * longest, row - 0.4, name, fontsize=9, va="center")
@@ -266,4 +251,4 @@ def _stack(axes: Axes, bars: Mapping[str, list[float]], colours: Mapping[str, st
     axes.set_ylim(len(ends) - 0.6, -0.75)
     axes.set_xlim(0, 1.03 * longest)
     axes.grid(True, axis="x")
-    legend(axes, columns=4)
+    plots.legend(axes, columns=4)

@@ -5,11 +5,21 @@ N videos, K classes; `targets` is (N, K) bool, true where a video has the class.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix
+
+DIGITS = 6  # of the numbers in a report
+
+
+def rounded(values: Any) -> Any:
+    """Numbers as plain values without the noise of the last digits."""
+    return np.round(np.asarray(values, np.float64), DIGITS).tolist()
 
 
 def targets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
@@ -61,3 +71,15 @@ def wilson(share: float, total: int) -> tuple[float, float]:
 def confusion(predicted: np.ndarray, labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """(K, K) numbers of videos by true class, which is the first of a video's labels, and predicted class."""
     return confusion_matrix([own[0] for own in labels], predicted, labels=np.arange(classes))
+
+
+def share_of(name: str, hits: np.ndarray) -> dict[str, Any]:
+    """The share of videos that are hits, (N,) bool, as `name`, and as `name`_interval its 95 % interval (Wilson)."""
+    share = float(hits.mean())
+    return {name: rounded(share), f"{name}_interval": rounded(wilson(share, len(hits)))}
+
+
+def exit_histogram(frame: ArrayLike, exit: ArrayLike, shape: tuple[int, ...]) -> list[list[int]]:
+    """Numbers of videos by the frame and the exit that answered them; `shape` is (T, B + 1)."""
+    places = np.ravel_multi_index((np.asarray(frame), np.asarray(exit)), shape)
+    return np.bincount(places, minlength=math.prod(shape)).reshape(shape).tolist()

@@ -48,7 +48,7 @@ MARKS = {
 }
 # Transparent for nothing, so that the page's own background shows, dark or light.
 SHADES = LinearSegmentedColormap.from_list("shades", [(*to_rgb(BLUE), 0.0), (*to_rgb(BLUE), 1.0)])
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called $x$
     "font.family": "sans-serif",
@@ -122,7 +122,7 @@ def legend(axes: Axes, columns: int = 3, **given: Any) -> None:
 
 def log_scale(axis: Axis, most: int = 8) -> None:
     """Make an axis on which everything is drawn logarithmic, with plain numbers, `most` of them at most or so."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.axes.set_xscale("log") if axis is axis.axes.xaxis else axis.axes.set_yscale("log")
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     subs = next((steps for steps in ((1, 2, 5), (1, 3)) if len(steps) * decades <= most), (1,))
@@ -146,21 +146,25 @@ def mode_styles(modes: Sequence[str]) -> list[dict[str, Any]]:
     for i, mode in enumerate(modes):
         colour, shape, size = MARKS[mode]
         strength = 0.65 ** modes[:i].count(mode)
-        mixed = to_hex([1 - strength * (1 - part) for part in to_rgb(colour)])
+        red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
         ring = mode == PLAIN  # often where no exit is, and then around it
         inside = {"markerfacecolor": "none", "markeredgewidth": 2} if ring else {}
-        styles.append({"color": mixed, "fmt": shape, "markersize": size, "elinewidth": 1.2, **inside})
+        styles.append(
+            {"color": to_hex((red, green, blue)), "fmt": shape, "markersize": size, "elinewidth": 1.2, **inside}
+        )
     return styles
 
 
 def reach(quantity: Mapping[str, float | None]) -> list[list[float]] | None:
     """How far the interval of a positive quantity reaches to both sides of its value."""
     value, low, high = (quantity[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return None
     # Few blocks may bound a mean by less than nothing, which no logarithm shows.
-    return None if low is None else [[min(value - low, 0.999 * value)], [high - value]]
+    return [[max(0.0, min(value - low, 0.999 * value))], [max(0.0, high - value)]]
 
 
-def interval_rows(rows: Sequence[tuple[str, Mapping[str, float | None] | None, dict[str, Any]]]) -> tuple[Figure, Axes]:
+def interval_rows(rows: Sequence[tuple[str, Mapping[str, Any] | None, dict[str, Any]]]) -> tuple[Figure, Axes]:
     """A row each, from above: name, value with interval (nothing for a row that is a heading), style of `errorbar`."""
     canvas, axes = figure(0.8 + 0.26 * len(rows))
     for place, (_, quantity, style) in enumerate(rows):
@@ -206,8 +210,8 @@ def numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offse
     """Writes texts into the cells of a map, readable on their shades from 0 to 1."""
     for (row, column), depth in np.ndenumerate(shade):
         colour = "white" if depth > DARK_CELL else INK
-        place = {"ha": "center", "va": "center", "fontsize": SMALL}
-        axes.text(column + offset, row + offset, texts[row][column], color=colour, **place)
+        text = axes.text(column + offset, row + offset, texts[row][column], ha="center", va="center")
+        text.set(color=colour, fontsize=SMALL)
 
 
 def exit_name(exit: int, exits: int) -> str:

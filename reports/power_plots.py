@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from tlee.reports import plots
 from tlee.reports.measurement_plots import ALARM, styles_of
-from tlee.reports.plots import INK, Report, drawn, legend, panels_of, short
+from tlee.reports.plots import Report, drawn
 
 SAMPLES = 1500  # up to which every one is drawn
 # P. Tol, "Colour Schemes", SRON/EPS/TN/09-002, 2021, bright: lines that are no mode's.
@@ -26,13 +27,13 @@ def power(report: Report) -> Figure:
     measured = report["power"]
     clocks = {name: values for name, values in measured["samples"]["clocks"].items() if _known(values)}
     heights = [2.6, 1.3] if clocks else [2.6]
-    canvas, panels = panels_of(heights, 0.6 + 0.16 * (len(report["modes"]) + 1), sharex=True)
+    canvas, panels = plots.panels_of(heights, 0.6 + 0.16 * (len(report["modes"]) + 1), sharex=True)
     _watts(panels[0], report)
     for (name, values), colour in zip(sorted(clocks.items()), LINES * len(clocks)):
-        _series(panels[1], measured, values, color=colour, label=short(name), linewidth=1.3)
+        _series(panels[1], measured, values, color=colour, label=plots.short(name), linewidth=1.3)
     if clocks:
         panels[1].set(ylabel="MHz", ylim=(0, 1.08 * max(np.nanmax(np.array(own, float)) for own in clocks.values())))
-        legend(panels[1], columns=4)
+        plots.legend(panels[1], columns=4)
     for axes in panels:
         _events(axes, measured)
         axes.grid(True, axis="y")
@@ -62,25 +63,27 @@ def _watts(axes: Axes, report: Report) -> None:
         spans = [(block["start"], block["end"] - block["start"]) for block in mode["blocks"]]
         shade: dict[str, Any] = {"color": style["color"], "alpha": 0.4, "linewidth": 0}
         axes.broken_barh(spans, (0, top), **shade)
-        shades.append(Patch(label=short(mode["name"]), **shade))
+        shades.append(Patch(label=plots.short(mode["name"]), **shade))
     # A rail that is as the total is the total.
     rails = {name: values for name, values in sorted(samples["rails"].items()) if _known(values)}
     rails = {n: v for n, v in rails.items() if np.nanmax(np.append(np.abs(np.array(v, float) - watts), 0)) > 1e-6}
     for (name, values), dashes in zip(rails.items(), ("--", ":", "-.") * len(rails)):
-        _series(axes, measured, values, color=INK, linestyle=dashes, linewidth=0.8, alpha=0.8, label=short(name))
-    _series(axes, measured, samples["watts"], color=INK, linewidth=1.2, label="total")
+        _series(
+            axes, measured, values, color=plots.INK, linestyle=dashes, linewidth=0.8, alpha=0.8, label=plots.short(name)
+        )
+    _series(axes, measured, samples["watts"], color=plots.INK, linewidth=1.2, label="total")
     if idle:
         axes.axhline(idle["watts"], color=LINES[0], linestyle="--", linewidth=1.2, label="idle")
         axes.hlines(idle["watts"], idle["start"], idle["end"], color=LINES[0], linewidth=3)
     axes.set(ylim=(0, top), ylabel="W")
-    legend(axes, columns=2, handles=[*shades, *axes.get_legend_handles_labels()[0]])
+    plots.legend(axes, columns=2, handles=[*shades, *axes.get_legend_handles_labels()[0]])
 
 
 def _events(axes: Axes, power: Report) -> None:
     for start, end in power["gaps"]:
-        axes.axvspan(start, end, facecolor="none", edgecolor=INK, alpha=0.35, hatch="////", linewidth=0)
+        axes.axvspan(start, end, facecolor="none", edgecolor=plots.INK, alpha=0.35, hatch="////", linewidth=0)
     for change in power["changes"]:
-        axes.axvline(change["time"], color=INK, linestyle=":", linewidth=1)
+        axes.axvline(change["time"], color=plots.INK, linestyle=":", linewidth=1)
     for time in throttles(power):
         axes.axvline(time, color=ALARM, linewidth=2)
 

@@ -54,7 +54,7 @@ def threshold_rows(report: dict[str, Any], point: dict[str, Any]) -> Rows:
 def baseline_rows(report: dict[str, Any]) -> Rows:
     """A row per baseline; the first column is text."""
     rows = [["on the held-out videos", "settings", "dominated by the front", "least margin, points"]]
-    for name, found in report["rivals"].items():
+    for name, found in report["baselines"].items():
         margin = "none as cheap" if found["margin"] is None else f"{found['margin']:+.1f}"
         rows.append([name, str(len(found["points"]["top1"])), percent(found["dominated"]), margin])
     return rows

@@ -33,8 +33,8 @@ def accuracy_plot(epochs: list[Report]) -> bytes:
     exits = len(epochs[0]["val_accuracy"][-1])
     for b in range(exits):
         values = [100 * row["val_accuracy"][-1][b] for row in epochs]
-        style = {"color": COLOURS[b % len(COLOURS)], "label": exit_name(b, exits)}
-        axes.plot(range(1, len(epochs) + 1), values, ".-", **style)
+        colour = COLOURS[b % len(COLOURS)]
+        axes.plot(range(1, len(epochs) + 1), values, ".-", color=colour, label=exit_name(b, exits))
     title = "Validation accuracy after all frames (stage frames: after one), all leaving at one exit"
     axes.set(ylabel="accuracy, %", ylim=(0, 101), title=title)
     return _png(figure)
@@ -46,8 +46,8 @@ def _over_epochs(epochs: list[Report]) -> tuple[Figure, Axes]:
     for start, rows in _by_stage(epochs):
         axes.axvline(start - 0.5, color="0.6", linewidth=0.8, linestyle=":")
         # Upright, since some stages are short.
-        place = {"transform": axes.get_xaxis_transform(), "va": "bottom", "rotation": 90, "fontsize": 8}
-        axes.text(start - 0.4, 0.02, rows[0]["stage"], **place)
+        name = axes.text(start - 0.4, 0.02, rows[0]["stage"], va="bottom", rotation=90, fontsize=8)
+        name.set_transform(axes.get_xaxis_transform())
     axes.set_xlabel("epoch, over all stages")
     axes.grid(alpha=0.3)
     return figure, axes

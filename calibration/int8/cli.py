@@ -100,10 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _percent(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 100:
+    if not 0 <= float(text) <= 100:
         raise ValueError
-    return value
+    return float(text)
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from tlee.costs import Costs
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
 from tlee.evaluation.evaluate import answer_each
-from tlee.evaluation.results import Answer, Answers, exit_histogram, rounded, share
+from tlee.evaluation.results import Answer, Answers
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy
-from tlee.reports.metrics import correct, targets_of
+from tlee.reports.metrics import correct, exit_histogram, rounded, share_of, targets_of
 from tlee.runtime.chain import Chain
 
 Comparison = dict[str, Any]  # see `ComparedAnswers.compare`
@@ -70,9 +70,9 @@ class ComparedAnswers:
         targets = targets_of([entry.labels for entry in self.entries], self.classes)
         right, before = correct(own.predicted, targets), correct(other.predicted, targets)
         return {
-            **share("top1", right),
-            **share("label_agreement", own.predicted == other.predicted),
-            **share("exit_agreement", (own.frame == other.frame) & (own.exit == other.exit)),
+            **share_of("top1", right),
+            **share_of("label_agreement", own.predicted == other.predicted),
+            **share_of("exit_agreement", (own.frame == other.frame) & (own.exit == other.exit)),
             "lost": int((before & ~right).sum()),
             "gained": int((right & ~before).sum()),
             "top1_drop": rounded(before.mean() - right.mean()),

@@ -18,7 +18,7 @@
     points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `point_measurements`, and
                       exit_histogram (videos by frame and exit, T x B + 1); run_error: difference of top1 and
                       mean_frames between the plain runtime, which held_out is of, and the front's values
-    rivals.NAME       points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
+    baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
 
@@ -36,10 +36,10 @@ from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
-from tlee.evaluation.results import exit_histogram, rounded, share
 from tlee.export.bundle_writer import amend_bundle
 from tlee.files import sha256
 from tlee.manifest import MANIFEST
+from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 
 FORMAT = 1
@@ -76,7 +76,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
-        "rivals": _baselines(tuning, full_cost),
+        "baselines": _baselines(tuning, full_cost),
     }
 
 
@@ -108,7 +108,7 @@ def point_measurements(results: list[Result], entries: list[Entry], metric: Metr
     right = np.array([result.class_index in entry.labels for result, entry in zip(results, entries)])
     return {
         "videos": len(entries),
-        **share("top1", right),
+        **share_of("top1", right),
         "mean_macs": rounded(np.mean([result.macs for result in results])),
         "share_of_macs": rounded(np.mean([result.share for result in results])),
         "mean_frames": rounded(np.mean([len(result.frames) for result in results])),
@@ -146,12 +146,12 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
     found = point_measurements(results, held.entries, metric, held.front.cost[place])
-    answered = [result.exit_frame for result in results], [result.exit_layer for result in results]
+    ends = [r.exit_frame for r in results], [r.exit_layer for r in results]
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
         "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
-        "held_out": {**found, "exit_histogram": exit_histogram(*answered, (tuner.frames, tuner.exits))},
+        "held_out": {**found, "exit_histogram": exit_histogram(*ends, (tuner.frames, tuner.exits))},
         "run_error": {
             "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
             "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),

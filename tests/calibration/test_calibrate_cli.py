@@ -191,7 +191,7 @@ def test_the_page_needs_nothing_else(calibrated):
     page = (calibrated[0].parent / "report" / "index.html").read_text()
     elements = Elements()
     elements.feed(page)
-    assert elements.names.count("svg") == 5 and not {"script", "link", "iframe"} & set(elements.names)
+    assert elements.names.count("svg") == 3 and not {"script", "link", "iframe"} & set(elements.names)
     assert "on the tuning videos, by which the plan was chosen" in " ".join(page.split())
 
 

@@ -372,7 +372,7 @@ def test_a_rival_cheaper_than_all_of_the_front_is_said_to_be(plain_run):
     front = Outcomes(*(values + 1e9 for values in plain_run.tuning.held_out.front))
     dear = replace(plain_run.tuning, held_out=replace(plain_run.tuning.held_out, front=front))
     report = report_of(plain_run.tuner, dear, plain_run.metric)
-    assert {rival["margin"] for rival in report["rivals"].values()} == {None}
+    assert {rival["margin"] for rival in report["baselines"].values()} == {None}
     assert [row[-1] for row in baseline_rows(report)[1:]] == ["none as cheap"] * 4
 
 

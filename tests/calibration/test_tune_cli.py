@@ -21,7 +21,7 @@ from tlee.calibration.thresholds.trace_file import load_trace
 
 NAMES = ["accurate", "balanced", "fast", "target"]
 pytestmark = pytest.mark.usefixtures("short_search")
-RIVALS = ["published rule", "one threshold of each kind", "random exit", "fixed exits"]
+BASELINES = ["published rule", "one threshold of each kind", "random exit", "fixed exits"]
 
 
 def tlee_tune(*arguments):
@@ -64,14 +64,14 @@ def fresh(lively_bundle, tmp_path):
     return Path(shutil.copytree(lively_bundle().path, tmp_path / "fresh.tlee"))
 
 
-def test_a_table_of_points_and_one_of_rivals(tuned):
+def test_a_table_of_points_and_one_of_baselines(tuned):
     head, *rest = tuned.out.splitlines()
     videos = tuned.json["data"]["videos"]
     assert head == f"small: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"
     assert (tuned.status, tuned.err, sum(videos.values())) == (0, "", 64)
     assert rest[0].split("  ")[0] == "point" and "when tuned" in rest[0]
     assert [row.split("  ")[0] for row in rest[1:6]] == [*NAMES, "no exit"]
-    assert [row.split("  ")[0] for row in rest[8:12]] == RIVALS
+    assert [row.split("  ")[0] for row in rest[8:12]] == BASELINES
     assert rest[-2].startswith("simulation: 0.0 % of the videos guessed at most; front really run: accuracy within 0.0")
     assert rest[-2].endswith("plain runtime on the held-out videos: the same")
     assert rest[-1] == f"written: {tuned.bundle}, {tuned.report}/index.html"
@@ -107,8 +107,8 @@ def test_a_report_is_three_files(tuned, answered_videos):
 def test_the_reports_keys_are_those_described(tuned):
     described = report_module.__doc__ + report_module.measured.__doc__
     sections = re.findall(r"^    (\w+)(?:\.NAME)? {2,}", report_module.__doc__, re.MULTILINE)
-    assert sorted(sections) == sorted(tuned.json) and list(tuned.json["rivals"]) == sorted(RIVALS)
-    unnamed = {section: list(tuned.json[section].values()) for section in ("points", "rivals")}
+    assert sorted(sections) == sorted(tuned.json) and list(tuned.json["baselines"]) == sorted(BASELINES)
+    unnamed = {section: list(tuned.json[section].values()) for section in ("points", "baselines")}
     parts = {"backbone", "branch", "frm", "gate", "classes", "first", "layer", "path"}
     assert {key for key in keys({**tuned.json, **unnamed}) if not re.search(rf"\b{key}\b", described)} <= parts
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tlee
+
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*Dockerfile"))
@@ -134,11 +136,10 @@ def test_images_end_alike(path):
 
 
 def test_versions_are_those_of_the_package():
-    version = re.search(r'version="(.*)"', (ROOT / "setup.py").read_text())[1]
     for path in DOCKERFILES:
-        assert re.findall(r"^ARG VERSION=(.*)$", path.read_text(), re.MULTILINE) == [version]
+        assert re.findall(r"^ARG VERSION=(.*)$", path.read_text(), re.MULTILINE) == [tlee.__version__]
     for path in COMPOSES:
-        assert f"tlee:{version}-{path.name.split('.')[1]}" in path.read_text()
+        assert f"tlee:{tlee.__version__}-{path.name.split('.')[1]}" in path.read_text()
 
 
 def test_scripts_can_be_executed_where_they_are_copied():

@@ -11,7 +11,7 @@ from conftest import ROOT
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-DOCUMENTS = ["README.md", "examples/README.md", "docker/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "docker/README.md"]
 DOCUMENTS += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 
 LANGUAGES = ("sh", "python", "text", "yaml", "json")
