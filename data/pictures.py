@@ -1,4 +1,4 @@
-"""Pictures of any origin: read once, bounded, decoded without a word of the decoders' own."""
+"""Pictures of any origin: read once, bounded in size, decoded without messages of the decoders."""
 
 import ctypes
 import re
@@ -13,15 +13,15 @@ from tlee.reading import MB, read_bytes
 LIMIT = 512 * MB  # of a file
 PIXELS = 2**27  # of a picture: 134 million, more than any telephone's camera has
 REPLACE = "remove or replace this file"
-# In a JPEG's compressed data, what is no data: a marker, of which a 0, a restart, or more fill bytes are none. Of fill
-# bytes only the last one is looked at: from each of a long run a search would go to its end.
+# A marker in a JPEG's compressed data: no 0, restart, or other fill byte behind 0xff. Only the last of several fill
+# bytes is looked at: a search from each of a long run would go to its end.
 _MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")
 _END = 0xD9
 
 
 class _Quiet:
-    """While entered, the standard error of C libraries leads nowhere: libjpeg and libpng write there of pictures that
-    are a little odd. Python's own is another, so that no line of ours, of whatever thread, is lost."""
+    """While entered, the standard error of C libraries goes nowhere: libjpeg and libpng write warnings there. Python
+    has its own, so that no line of ours, from any thread, is lost."""
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
@@ -74,7 +74,7 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
 
 
 def _area(png: bytes) -> int:
-    """Pixels that it claims, of which a few bytes can make billions. OpenCV's own limit is another where a program
+    """Pixels that its header states: a few bytes can make billions. OpenCV's own limit is another where a program
     imports it before `tlee.data.video`."""
     return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
 
@@ -95,7 +95,7 @@ def _ends(jpeg: bytes) -> bool:
 
 
 def _png_ends(png: bytes) -> bool:
-    """Whether a PNG's chunks are all there: OpenCV takes memory for what one claims."""
+    """Whether a PNG's chunks are all there: OpenCV allocates what a header states."""
     place = 8
     while place + 12 <= len(png):
         kind, place = png[place + 4 : place + 8], place + 12 + int.from_bytes(png[place : place + 4], "big")

@@ -19,8 +19,8 @@ VIDEOS = (
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
     *(".mts", ".m2ts", ".3gp", ".3g2", ".mjpeg", ".mjpg"),
 )
-# Containers count frames by duration and may be off by a few: past the end, the last frame stands in
-# for this share of the count. More missing is a damaged file.
+# Containers count frames by duration and may be off by a few: past the end, the last frame stands in for this share of
+# the count. If more are missing, the file is damaged.
 COUNT_SLACK = 0.05
 # A seek decodes from a key frame that lies before (some 50 frames in usual files): up to here, going on is cheaper.
 FORWARD = 32
@@ -28,11 +28,33 @@ ROOM = 128 << 20  # bytes that decoding a video of usual size may take
 DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
 
 
-class VideoFile:
-    """A video file, opened for random access.
+class Clip:
+    """A video file or a folder of pictures, opened for random access.
 
     Attributes:
         frame_count: how many frames it has.
+    """
+
+    path: str
+    frame_count: int
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index`, (h, w, 3) uint8 RGB. Raises InputError where it cannot be decoded."""
+        raise NotImplementedError
+
+    def index_of(self, number: int) -> int:
+        """The index of a frame by its number, where the first frame has number 1; that of frame 1 if there is none."""
+        return number - 1 if 1 <= number <= self.frame_count else 0
+
+
+class VideoFile(Clip):
+    """A video file.
 
     Example:
         >>> with VideoFile("examples/clips/digit0_easy_00010.mp4") as clip:
@@ -61,25 +83,13 @@ class VideoFile:
         if self.frame_count == 0:
             raise InputError(path, "no frame can be decoded", DAMAGED)
 
-    def __enter__(self) -> "VideoFile":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._capture.release()
 
     def frame(self, index: int) -> np.ndarray:
-        """Frame `index`, (h, w, 3) uint8 RGB.
-
-        Raises:
-            InputError: the file breaks off before this frame.
-        """
         if self._last is None or self._last[0] != index:
             self._last = (index, self._decode(index))
         return self._last[1]
-
-    def index_of(self, number: int) -> int:
-        """Of a frame's number, where the first one has number 1, the index; that of the first where there is none."""
-        return number - 1 if 1 <= number <= self.frame_count else 0
 
     def _decode(self, index: int) -> np.ndarray:
         picture = self._read(index)
@@ -117,15 +127,8 @@ class VideoFile:
         return count
 
 
-class PictureFolder:
-    """A folder of pictures, in natural order of their names (img_2 before img_10).
-
-    Attributes:
-        frame_count: how many pictures it has.
-
-    Raises:
-        InputError: the folder has no picture.
-    """
+class PictureFolder(Clip):
+    """A folder of pictures, in natural order of their names (img_2 before img_10). Raises InputError if empty."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -137,64 +140,43 @@ class PictureFolder:
         self.frame_count = len(self._files)
         self._numbers: Optional[Dict[int, int]] = None
         if not self._files:
-            raise InputError(path, "no pictures in this folder", "give a folder of {}".format("/".join(PICTURES[:3])))
-
-    def __enter__(self) -> "PictureFolder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+            raise InputError(path, "no pictures in this folder", f"give a folder of {'/'.join(PICTURES[:3])}")
 
     def index_of(self, number: int) -> int:
-        """Of a picture's number the index; that of picture 1 where there is none.
-
-        The number is the last one in the file's name. Where two names have the same or none has number 1, pictures are
-        counted from 1 in their order.
-        """
+        """As of every clip. A picture's number is the last one in its name; where two names have the same or none has
+        number 1, pictures are counted from 1 in their order."""
         if self._numbers is None:
             self._numbers = _numbers([os.path.basename(file) for file in self._files])
         return self._numbers.get(number, self._numbers[1])
 
     def frame(self, index: int) -> np.ndarray:
-        """Picture `index`, (h, w, 3) uint8 RGB.
-
-        Raises:
-            InputError: the file is no picture, or breaks off.
-        """
         return read_picture(self._files[index], cv2_module())
 
 
-def open_clip(path: str) -> Any:
-    """`VideoFile` or `PictureFolder`, whichever `path` is. Raises InputError as these do."""
+def open_clip(path: str) -> Clip:
+    """The video file or folder of pictures at `path`. Raises InputError where it is neither."""
     return PictureFolder(path) if os.path.isdir(path) else VideoFile(path)
 
 
-def read_frames(clip: Any, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
-    """The model's frames of a clip, prepared, in processing order, each decoded when it is asked for.
+def read_frames(clip: Clip, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
+    """The model's frames of a clip, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is asked for.
 
     Args:
-        clip: an open `VideoFile` or `PictureFolder`.
-        indices: which frames, in which order; without it `sampled_order` says.
-
-    Yields:
-        (crop, crop, 3) uint8 RGB.
+        indices: which frames, in which order; None for those of `sampled_order`.
     """
     for index in sampled_order(clip, spec) if indices is None else indices:
         yield prepare(clip.frame(index), spec)
 
 
-def sampled_order(clip: Any, spec: FrameSpec) -> List[int]:
+def sampled_order(clip: Clip, spec: FrameSpec) -> List[int]:
     """Indices of the frames that a model reads of a clip, in processing order."""
     sampled = sampled_indices(clip, spec)
     return [sampled[i] for i in spec.order]
 
 
-def sampled_indices(clip: Any, spec: FrameSpec, stated: Optional[int] = None) -> List[int]:
-    """Indices of the frames that a model reads of a clip, in the order of the video.
-
-    Args:
-        stated: frames that a list says it has; only the published sampling goes by it.
-    """
+def sampled_indices(clip: Clip, spec: FrameSpec, stated: Optional[int] = None) -> List[int]:
+    """As `sampled_order`, in the order of the video. The published sampling takes the number of frames from the list of
+    videos, where that has it `stated`."""
     if spec.sampling != PUBLISHED:
         return sample_indices(clip.frame_count, spec.length)
     return [clip.index_of(number) for number in published_numbers(stated or clip.frame_count, spec.length)]
@@ -210,7 +192,7 @@ def _check_file(path: str) -> None:
     try:
         with open(path, "rb"):
             pass
-    except OSError as error:  # of OpenCV one hears only that it does not open
+    except OSError as error:  # OpenCV gives no reason
         problem = f"cannot be opened ({error.strerror})"
         raise InputError(path, problem, remedy_of(error, "see whether you may read it")) from None
     if os.path.getsize(path) == 0:
@@ -218,7 +200,7 @@ def _check_file(path: str) -> None:
 
 
 def _check_memory(path: str) -> None:
-    """Tell a want of memory, of which OpenCV says nothing, from a damaged file."""
+    """Tell a lack of memory, which OpenCV does not report, from a damaged file."""
     try:
         bytearray(ROOM)
     except MemoryError:
@@ -227,7 +209,7 @@ def _check_memory(path: str) -> None:
 
 def cv2_module() -> Any:
     """OpenCV, imported when it is first needed. Raises UsageError where it is not installed."""
-    # FFmpeg's and OpenCV's own chatter about damaged files would stand beside our one line.
+    # FFmpeg and OpenCV would print their own messages about damaged files next to our one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXELS))
@@ -240,15 +222,12 @@ def cv2_module() -> Any:
 
 
 def _capture(path: str) -> Any:
-    return cv2_module().VideoCapture(_utf8(path))
-
-
-def _utf8(path: str) -> str:
     # OpenCV takes names as UTF-8, whatever the locale, and crashes on anything else.
     try:
-        return os.fsencode(path).decode("utf-8")
+        name = os.fsencode(path).decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(path, "its name is not UTF-8", "rename it") from None
+    return cv2_module().VideoCapture(name)
 
 
 def _numbers(names: List[str]) -> Dict[int, int]:

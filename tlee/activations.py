@@ -1,6 +1,6 @@
-"""What every segment and fused exit was given in a few real steps, and what it made of it in float32.
+"""Recorded inputs and float32 outputs of every segment and fused exit in a few real steps.
 
-A device has no reference model: it holds its engines against these. `tlee.export.activations` records them.
+A device has no reference model: it checks its engines against these. `tlee.export.activations` records them.
 """
 
 import os
@@ -14,7 +14,7 @@ from tlee.manifest import EXPORT_AGAIN
 from tlee.reading import parsed
 
 FOLDER = "activations"
-# Values that each exit has of its own: in the file `<value>.<exit>.npy`. Those of the splits have names of their own.
+# Values that each exit has, in the file `<value>.<exit>.npy`; those of the splits are named already.
 OF_EXITS = ("feature", "projection", "previous", "position", "temperature", "z", "logits", "confidence", "score")
 ABSOLUTE = ("confidence", "score")  # probabilities, compared with thresholds
 TINY = 1e-12
@@ -54,20 +54,17 @@ class Activations:
                 yield inputs, outputs
 
     def _sample(self, sample: int, graph: str, value: Dict[str, Any], exit: int) -> np.ndarray:
-        recorded = self._recorded_as(graph, value["name"], exit)
-        array = np.array(self._value(recorded)[sample])
+        name = value["name"]
+        if graph == "frm" and name == "feature" and "neck" in self._bundle.segments:
+            name = "projection"
+        array = np.array(self._value(f"{name}.{exit}" if name in OF_EXITS else name)[sample])
         if array.shape != tuple(value["shape"]):
-            problem = "recorded {} of {} is {}, not {}".format(value["name"], graph, array.shape, tuple(value["shape"]))
+            problem = f"recorded {value['name']} of {graph} is {array.shape}, not {tuple(value['shape'])}"
             raise BundleError(self._bundle.path, problem, EXPORT_AGAIN)
         return array
 
-    def _recorded_as(self, graph: str, name: str, exit: int) -> str:
-        if graph == "frm" and name == "feature" and "neck" in self._bundle.segments:
-            name = "projection"
-        return f"{name}.{exit}" if name in OF_EXITS else name
-
     def _value(self, name: str) -> np.ndarray:
-        """Of all samples; mapped, not read: a board has little memory."""
+        """A value in all samples; mapped, not read: a board has little memory."""
         if name not in self._arrays:
             file = f"{FOLDER}/{name}.npy"
             with self._bundle.open_file(file) as stream:
@@ -87,7 +84,7 @@ class Activations:
 
 
 def exits_of(graph: str, exits: int) -> List[int]:
-    """The exits that a segment or fused exit serves; of a split one that stands for all.
+    """The exits that a segment or fused exit belongs to; for a split, its own index.
 
     Example:
         >>> exits_of("branch1", 4), exits_of("exit3", 4), exits_of("tail", 4), exits_of("head", 4)
@@ -102,8 +99,8 @@ def exits_of(graph: str, exits: int) -> List[int]:
 
 
 def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
-    """How far a value is from the recorded one: of confidence and score the largest absolute difference, of all others
-    the distance relative to the recorded value's length. Infinite where either is not finite.
+    """The difference of a value from the recorded one: for confidence and score the largest absolute one, for all
+    others the distance relative to the recorded value's length. Infinite where either is not finite.
 
     Example:
         >>> difference("z", np.array([3.0, 4.0]), np.array([3.0, 4.5]))

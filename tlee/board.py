@@ -1,6 +1,4 @@
-"""What the files of a machine say of it: board, release of L4T, Debian packages. Starts no program, so that it also
-works on a tree of files.
-"""
+"""Board, L4T release and Debian packages, from a machine's files alone: it also works on a copy of them."""
 
 import os
 import re
@@ -20,7 +18,7 @@ def read(path: str, root: str = "/") -> str:
 
 
 def processor(root: str = "/") -> str:
-    """The board, where it says what it is: its processor's name alone would not tell one from another."""
+    """The board's model, else the processor's: that alone would not tell one board from another."""
     model = read("proc/device-tree/model", root).strip("\0 \n\t")
     named = re.search(r"^model name.*: *(.+)$", read("proc/cpuinfo", root), re.MULTILINE)
     return model or (named.group(1).strip() if named else "unknown processor")

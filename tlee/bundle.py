@@ -1,7 +1,7 @@
 """The bundle, `NAME.tlee/`: a manifest and the graphs it describes. The contract between workstation and device.
 
-A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file,
-a path that leaves the bundle. Nothing in a bundle is unpickled or run.
+A reader refuses what it does not understand: an unknown format, a missing, altered or unlisted file, a path that leaves
+the bundle. Nothing in a bundle is unpickled or run. `tlee.export.bundle_writer` writes bundles.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ BATCH = "batch"  # what graphs call their first dimension, the number of videos;
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 ALTERED = "altered since the bundle was written"
 MAX_ENTRIES, MAX_DEPTH = 20000, 8  # files and folders
-READ_AGAIN = 64 * MB  # of a graph that is refused: up to this its hash is looked at, for a better message
+READ_AGAIN = 64 * MB  # up to this size a refused graph is hashed, for a better message
 
 
 class Segment(NamedTuple):
@@ -47,8 +47,8 @@ class Segment(NamedTuple):
 
 
 class Bundle:
-    """An opened bundle. Opening checks the manifest and that every file is there with its size;
-    contents are checked against their SHA-256 when they are read, or all at once by `verify`.
+    """An opened bundle. Opening checks the manifest, the size of every file and the graphs; content is checked against
+    its SHA-256 when it is read, or all at once by `verify`.
 
     Attributes:
         path: the folder.
@@ -86,7 +86,7 @@ class Bundle:
 
         Raises:
             BundleError: the folder is no bundle, not what its manifest says, or has graphs that no export writes.
-            UsageError: its replacement was broken off and would have to be finished, and it cannot be written.
+            UsageError: an interrupted replacement would have to be finished, and it cannot be written.
         """
         path = os.fspath(path)
         if not is_name(path):
@@ -120,7 +120,7 @@ class Bundle:
         return bundle
 
     def release(self) -> None:
-        """Let go of the folder as it was opened, so that it can be removed once another has taken its place."""
+        """Close the folder, so that it can be removed once another has replaced it."""
         if self._folder is not None:
             self._folder.close()
 
@@ -160,7 +160,7 @@ class Bundle:
         if precision == "fp32":
             return None
         if precision not in self.manifest["variants"]:
-            remedy = HOW_TO_MAKE.get(precision, "choose of: {}".format(", ".join(PRECISIONS)))
+            remedy = HOW_TO_MAKE.get(precision, f"choose of: {', '.join(PRECISIONS)}")
             raise UsageError(self.path, f"has no {precision} variant", remedy)
         variant = self.manifest["variants"][precision]
         return None if name in variant["excluded"] else variant["graphs"].get(name)
@@ -177,7 +177,7 @@ class Bundle:
 
     @contextlib.contextmanager
     def open_file(self, name: str) -> Iterator[IO[bytes]]:
-        """As `read_file`, open at its beginning: for what need not be in memory at once."""
+        """As `read_file`, for a file that need not be in memory at once."""
         with self._opened(name) as stream:
             self._check(name, sha256_of_stream(stream))
             stream.seek(0)
@@ -196,7 +196,7 @@ class Bundle:
         return stream
 
     def _check_stored_graph(self, name: str) -> None:
-        """Without reading its weights."""
+        """Check a graph without reading its weights."""
         try:
             with self._opened(name) as stream:
                 if self.manifest["files"][name]["size"] == 0:  # which cannot be mapped
@@ -206,7 +206,7 @@ class Bundle:
         except BundleError:
             if self.manifest["files"][name]["size"] > READ_AGAIN:
                 raise
-            with self.open_file(name):  # says so if it is another than was written
+            with self.open_file(name):  # raises if its content was altered
                 raise
 
     def _check_graph(self, name: str, content: Any) -> None:
@@ -242,7 +242,7 @@ class Bundle:
 
 
 def _state(path: str) -> Optional[Tuple[int, int, int]]:
-    """Another one when the bundle is replaced."""
+    """Changes when the bundle is replaced."""
     try:
         status = os.stat(os.path.join(path, MANIFEST))
     except OSError:
@@ -257,31 +257,31 @@ def _check_files(path: str, folder: OpenFolder, manifest: Dict[str, Any]) -> Non
         if name not in sizes:
             raise BundleError(file, "missing", EXPORT_AGAIN)
         if sizes[name] != entry["size"]:
-            raise BundleError(file, "{} bytes, the manifest says {}".format(sizes[name], entry["size"]), EXPORT_AGAIN)
+            raise BundleError(file, f"{sizes[name]} bytes, the manifest says {entry['size']}", EXPORT_AGAIN)
     for extra in sorted(set(sizes) - set(manifest["files"]) - {MANIFEST}):
         if extra.split("/")[0] not in DEVICE_FOLDERS:
             raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
 
 
 def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
-    """Of every file in the folder. Links are refused: what they name may be anything, and copied with the bundle."""
+    """Sizes of all files in the folder. Links are refused: they may lead anywhere, and be copied with the bundle."""
     sizes: Dict[str, int] = {}
     entries = 0
     for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
-        if at == ".":  # what is there only while the bundle is amended
+        if at == ".":  # without what is there only while the bundle is amended
             folders[:] = [name for name in folders if not is_temporary(name)]
             names = [name for name in names if not is_temporary(name)]
         for name in folders + names:
             relative = os.path.normpath(os.path.join(at, name))
             try:
                 status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:  # of a build at work
+            except FileNotFoundError:  # removed by a build at work
                 continue
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
-                raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
             if stat.S_ISREG(status.st_mode):
                 sizes[relative] = status.st_size
+            elif not stat.S_ISDIR(status.st_mode):
+                kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a plain file"
+                raise BundleError(os.path.join(path, relative), kind, "put the file itself there, or remove it")
         entries += len(folders) + len(names)
         if entries > MAX_ENTRIES or at.count(os.sep) > MAX_DEPTH:
             raise BundleError(path, "more files or folders than any bundle has", EXPORT_AGAIN)
@@ -289,7 +289,7 @@ def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
 
 
 def _segment(name: str, entry: Dict[str, Any]) -> Segment:
-    inputs, outputs = ([v["name"] for v in entry[side]] for side in ("inputs", "outputs"))
-    counts = (entry["macs"], entry["parameters"], entry["elements"], entry["layers"])
-    segments = entry.get("segments", [name])
-    return Segment(name, entry["file"], inputs, outputs, *counts, entry.get("state", {}), entry["nodes"], segments)
+    fields = dict({"state": {}, "segments": [name]}, **entry)
+    for side in ("inputs", "outputs"):
+        fields[side] = [value["name"] for value in entry[side]]
+    return Segment(name=name, **fields)

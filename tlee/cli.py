@@ -1,4 +1,4 @@
-"""What all commands share: how errors are reported, how tables look."""
+"""What all commands share: reporting of errors, output, tables."""
 
 import contextlib
 import errno
@@ -38,13 +38,13 @@ LOADER = (
 
 
 def print_json(value: object) -> None:
-    """On standard output, indented and with its letters as they are, but for those that a terminal obeys."""
+    """Print indented JSON, with all letters but control characters as they are."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
     print("\n".join(UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", line) for line in text.split("\n")))
 
 
 def show(*lines: str) -> None:
-    """Lines on standard output: names in them may be of any origin."""
+    """Print lines that may hold names of any origin."""
     print("\n".join(printable(line) for line in lines), flush=True)
 
 
@@ -78,7 +78,7 @@ def run(
         report(program, "interrupted")
         return INTERRUPTED
     except Exception as error:
-        # Libraries make other errors of it, or see first that their own processes were told to end.
+        # Libraries replace it by errors of their own, or see first that their own processes were told to end.
         if process.interrupted or "killed by signal: Terminated" in str(error):
             report(program, "interrupted")
             return INTERRUPTED
@@ -144,7 +144,7 @@ def main(
     if patience is not None:
         process.watch(program, patience)
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # of libraries: what the user should know has a line of ours
+        warnings.simplefilter("ignore")  # of libraries
     if program in WORKSTATION:
         # PyTorch's threads spin while they wait, and take the cores from decoding and from other programs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
@@ -158,7 +158,7 @@ def main(
         status = run(program, checked)
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
-    process.end(_said_all(program) or status)
+    process.end(_check_output(program) or status)
 
 
 def _check_workstation() -> None:
@@ -169,8 +169,8 @@ def _check_workstation() -> None:
         raise UsageError("/proc", problem, "mount it (mount -t proc proc /proc)")
 
 
-def _said_all(program: str) -> int:
-    """INPUT_FAILED, and a line, where standard output could not be written; not where its reader has seen enough."""
+def _check_output(program: str) -> int:
+    """INPUT_FAILED, and a line, if standard output could not be written; OK if its reader closed it, as `head` does."""
     output = sys.stdout
     output.flush()
     error = output.error if isinstance(output, process.Output) else None
@@ -178,7 +178,7 @@ def _said_all(program: str) -> int:
         return OK
     with contextlib.suppress(OSError):  # for what is left in its buffer
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if error.errno == errno.EPIPE:  # as `head` does
+    if error.errno == errno.EPIPE:
         return OK
     report(program, f"standard output: cannot be written ({error.strerror}); give it room, or another place")
     return INPUT_FAILED
@@ -215,13 +215,13 @@ def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
 
 
 def padded(text: str, width: int, align: str = "l") -> str:
-    """Text with blanks to so many columns of a terminal; `align` as in `table`."""
+    """Text padded to a width in columns of a terminal; `align` as in `table`."""
     blanks = " " * (width - columns(text))
     return blanks + text if align == "r" else text + blanks
 
 
 def columns(text: str) -> int:
-    """Of a terminal, that a text takes.
+    """How many columns of a terminal a text takes.
 
     Example:
         >>> columns("clip"), columns("動画")

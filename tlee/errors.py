@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of this code. Each error is one line that the user can act on."""
+"""Errors that are no bugs of this code. Each is one line that the user can act on."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\u
 LONGEST = 1000  # characters of what is wrong: libraries quote whole files
 CANNOT_WRITE = "cannot be written ({})"
 CHOOSE_FOLDER = "choose a folder that you may write to and that has room"
-# What libraries say where there is no memory.
+# What libraries say when memory runs out.
 NO_MEMORY = ("allocate memory", "bad_alloc", "failed to map segment", "insufficient memory", "unable to allocate")
 MORE_MEMORY = "close other programs, or add swap"
-# Where the system is at fault, and no file or user.
+# For faults of the system, not of a file or user.
 REMEDIES = {
     errno.EMFILE: "let this process open more files (ulimit -n)",
     errno.ENFILE: "close other programs: the system's table of open files is full",
@@ -28,7 +28,7 @@ REMEDIES = {
 
 
 def printable(text: object) -> str:
-    r"""Text of any origin as one line that a terminal shows and does not obey: what is unsafe is escaped.
+    r"""Text of any origin as one line that is safe to print: control characters are escaped.
 
     Example:
         >>> printable("a\x1b[2Jb")
@@ -41,28 +41,23 @@ class TleeError(Exception):
     """`SUBJECT: what is wrong; what to do`, on one line."""
 
     def __init__(self, subject: object, problem: object, remedy: str) -> None:
-        self.subject = str(subject)
-        self.problem = str(problem)
-        self.remedy = remedy
-        text = str(problem)
-        if len(text) > LONGEST:
-            text = text[:LONGEST] + " ..."
-        said = " ".join(f"{printable(subject)}: {text}; {remedy}".split())
-        super().__init__(printable(said))
+        self.subject, self.problem, self.remedy = str(subject), str(problem), remedy
+        text = self.problem if len(self.problem) <= LONGEST else self.problem[:LONGEST] + " ..."
+        super().__init__(printable(" ".join(f"{printable(subject)}: {text}; {remedy}".split())))
 
 
 class UsageError(TleeError):
-    """A command or function was asked for something that cannot be."""
+    """A command or function was asked for something impossible."""
 
 
 def remedy_of(error: OSError, otherwise: str) -> str:
-    """What to do about an error of the system's; `otherwise` where that depends on what was to be done."""
+    """What to do about an error of the operating system; `otherwise` where it is not a lack of some resource."""
     return REMEDIES.get(error.errno or 0, otherwise)
 
 
 @contextlib.contextmanager
 def writing(path: object, otherwise: str = CHOOSE_FOLDER) -> Iterator[None]:
-    """Turn an error of the system's into a UsageError: `path` cannot be written. Arguments as of `remedy_of`."""
+    """Turn an OSError into a UsageError: `path` cannot be written. Arguments as of `remedy_of`."""
     try:
         yield
     except OSError as error:
@@ -70,12 +65,12 @@ def writing(path: object, otherwise: str = CHOOSE_FOLDER) -> Iterator[None]:
 
 
 def lacks_memory(text: str) -> bool:
-    """Whether what a library says means that there is not enough memory."""
+    """Whether a library's message means that memory ran out."""
     return any(words in text.lower() for words in NO_MEMORY)
 
 
 def system_fault(text: str) -> Optional[Tuple[str, str]]:
-    """What is wrong and what to do about it, where a library says in its own words that the system gives too little."""
+    """Problem and remedy, where a library's message means that the system lacks some resource; else None."""
     if lacks_memory(text):
         return "not enough memory", MORE_MEMORY
     for code, remedy in REMEDIES.items():
@@ -85,7 +80,7 @@ def system_fault(text: str) -> Optional[Tuple[str, str]]:
 
 
 def not_imported(library: str, module: str, error: ImportError, remedy: str) -> UsageError:
-    """What to say where `import module` fails: it is not there, or what it needs is not, such as memory."""
+    """The error for an `import module` that fails: the module, or something that it needs, is missing."""
     if isinstance(error, ModuleNotFoundError) and error.name == module:
         return UsageError(library, "not installed", remedy)
     said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
@@ -99,7 +94,7 @@ class InputError(TleeError):
 
 
 class SegmentError(TleeError):
-    """A segment computed something that is not a number, or no probability where it should be one."""
+    """A segment's output is not a number, or should be a probability and is none."""
 
 
 class BundleError(TleeError):

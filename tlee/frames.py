@@ -17,7 +17,7 @@ AREA, BILINEAR = "area", "bilinear"
 
 
 class FrameSpec(NamedTuple):
-    """Which frames a model wants and what they look like."""
+    """Which frames of a video a model takes, and how they are prepared."""
 
     length: int  # T, frames per video
     order: List[int]  # processing order, a permutation of range(length)
@@ -114,15 +114,8 @@ def resized(picture: np.ndarray, size: Tuple[int, int], interpolation: str = ARE
 
 
 def check_clip(frames: np.ndarray, spec: FrameSpec) -> None:
-    """Refuse an array that is not a clip of this model: (T, crop, crop, 3), uint8 or float32, RGB 0-255.
-
-    Raises:
-        InputError: shape or type is another.
-    """
+    """Raise InputError for an array that is not a clip of this model: (T, crop, crop, 3), uint8 or float32."""
     wanted = (spec.length, spec.crop, spec.crop, 3)
     if frames.shape != wanted or frames.dtype not in (np.uint8, np.float32):
-        raise InputError(
-            "frames",
-            f"{frames.dtype} array of shape {frames.shape}",
-            f"give uint8 or float32 of shape {wanted} (frames, height, width, RGB), values 0-255",
-        )
+        remedy = f"give uint8 or float32 of shape {wanted} (frames, height, width, RGB), values 0-255"
+        raise InputError("frames", f"{frames.dtype} array of shape {frames.shape}", remedy)

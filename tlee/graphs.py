@@ -1,7 +1,7 @@
 """Whether an ONNX graph is one that an export writes.
 
-What else a graph may hold can name other files, never end, or take all memory; whoever wrote a bundle may have meant it
-to. Nothing is run, and weights are not read: only their sizes count.
+Other graphs can name other files, never end, or take all memory, and a bundle may come from an attacker. Nothing is
+run, and weights are not read: only their sizes count.
 """
 
 import functools
@@ -17,12 +17,11 @@ from tlee.protobuf import (
     NUMBER,
     Field,
     GraphError,
-    message,
-    number,
+    Message,
+    read_number,
     shown,
     signed,
     tags,
-    text,
 )
 from tlee.shape_rules import LARGEST_NUMBER, RANK, VIDEOS, Node, Shape, Value, count, shown_shapes
 
@@ -59,7 +58,7 @@ def check_graph(content: Any, frames: Optional[int] = None) -> None:
         if len(data) > LARGEST_FILE:
             raise GraphError(f"larger than {LARGEST_FILE} bytes")
         try:
-            _Graph(data, *_graph_of(data), frames=frames).check()
+            _Graph(data, _graph_of(data), frames).check()
         except IndexError:
             raise GraphError(CUT_OFF) from None
         except UnicodeDecodeError:
@@ -75,63 +74,61 @@ DIMS, DATA_TYPE, FLOAT_DATA, INT32_DATA, TENSOR_NAME, RAW_DATA = 8, 16, 34, 42, 
 EXTERNAL, LOCATION = 13 * 8 + BYTES, 14 * 8
 TENSOR_FIELDS = {DATA_TYPE, FLOAT_DATA, INT32_DATA, TENSOR_NAME, RAW_DATA, LOCATION} | tags(BYTES, 12)
 NODE_NAME = 3 * 8 + BYTES
+OPERATOR, ATTRIBUTE, DOC_STRING, DOMAIN = (8 * number + BYTES for number in (4, 5, 6, 7))  # of a node
+KIND, VALUES = 20 * 8, 8 * 8  # of an attribute, and its only value by kind
+VALUE_OF = {ONE_FLOAT: 16 + FOUR_BYTES, ONE_INT: 24, TEXT: 32 + BYTES}
 FIRST, SECOND, NUMBER_1, NUMBER_2 = 1 * 8 + BYTES, 2 * 8 + BYTES, 1 * 8, 2 * 8  # in messages of two fields
 
 
 def _graph_of(data: memoryview) -> Field:
     """Where the graph of a model lies."""
-    model = message(data, 0, len(data), "model", MODEL_FIELDS, (OPSET,))
+    model = Message(data, (0, len(data)), "model", MODEL_FIELDS, (OPSET,))
     if GRAPH not in model:
         raise GraphError(CUT_OFF)
-    if model.get(IR_VERSION, (None,))[0] not in IR_VERSIONS:
-        raise GraphError("its IR version is not one of {}".format(", ".join(map(str, IR_VERSIONS))))
-    if len(model[OPSET]) != 1:
-        raise GraphError(f"operators of {len(model[OPSET])} domains, not of one")
-    opset = message(data, model[OPSET][0][0], model[OPSET][0][1], "opset", {FIRST, NUMBER_2})
-    if FIRST in opset and text(data, opset[FIRST]):
-        raise GraphError(f"operators of the domain {shown(text(data, opset[FIRST]))}")
-    if opset.get(NUMBER_2, (0,))[0] not in OPSETS:
+    if model.number(IR_VERSION) not in IR_VERSIONS:
+        raise GraphError(f"its IR version is not one of {', '.join(map(str, IR_VERSIONS))}")
+    opsets = model.all(OPSET)
+    if len(opsets) != 1:
+        raise GraphError(f"operators of {len(opsets)} domains, not of one")
+    opset = Message(data, opsets[0], "opset", {FIRST, NUMBER_2})
+    if opset.text(FIRST):
+        raise GraphError(f"operators of the domain {shown(opset.text(FIRST))}")
+    if opset.number(NUMBER_2) not in OPSETS:
         raise GraphError(f"its opset is not one of {OPSETS[0]} to {OPSETS[-1]}")
-    return model[GRAPH]
+    return model.place(GRAPH)
 
 
 @functools.lru_cache(maxsize=4096)
 def _operation(content: bytes) -> Tuple[str, Dict[str, Any]]:
     """Operator and attributes of a node, from the end of its message: few differ."""
-    fields = message(content, 0, len(content), "node", tags(BYTES, 4, 6, 7), (5 * 8 + BYTES,))
-    operator = text(content, fields.get(4 * 8 + BYTES, (0, 0)))
-    if operator not in OPERATORS or text(content, fields.get(7 * 8 + BYTES, (0, 0))):
+    node = Message(content, (0, len(content)), "node", {OPERATOR, DOC_STRING, DOMAIN}, (ATTRIBUTE,))
+    operator = node.text(OPERATOR)
+    if operator not in OPERATORS or node.text(DOMAIN):
         raise GraphError(f"the operator {shown(operator)}, which no bundle may hold")
     attributes: Dict[str, Any] = {}
-    for start, end in fields[5 * 8 + BYTES]:
-        name, value = _attribute(content, start, end, operator)
+    for place in node.all(ATTRIBUTE):
+        name, value = _attribute(content, place, operator)
         if name in attributes:
             raise GraphError(f"{operator} with {name} twice")
         attributes[name] = value
     return operator, attributes
 
 
-ATTRIBUTE_FIELDS = {8 + BYTES, 16 + FOUR_BYTES, 24, 32 + BYTES, 13 * 8 + BYTES, 20 * 8}
-HOLDS = {ONE_FLOAT: 16 + FOUR_BYTES, ONE_INT: 24, TEXT: 32 + BYTES}
-
-
-def _attribute(content: bytes, start: int, end: int, operator: str) -> Tuple[str, Any]:
-    ints = 8 * 8
-    fields = message(content, start, end, f"{operator} attribute", ATTRIBUTE_FIELDS, (ints,))
-    name = text(content, fields.get(8 + BYTES, (0, 0)))
-    kind = fields.get(20 * 8, (0, 0))[0]
+def _attribute(content: bytes, place: Field, operator: str) -> Tuple[str, Any]:
+    single = {FIRST, KIND, 13 * 8 + BYTES}.union(VALUE_OF.values())
+    attribute = Message(content, place, f"{operator} attribute", single, (VALUES,))
+    name, kind = attribute.text(FIRST), attribute.number(KIND)
     if OPERATORS[operator].attributes.get(name) != kind:
         raise GraphError(f"{operator} with the attribute {shown(name)}, which no bundle may hold")
-    stored = [tag for tag in HOLDS.values() if tag in fields]
-    if stored != [HOLDS[kind]] if kind in HOLDS else stored:
-        raise GraphError(f"{operator}: the attribute {name} is not what it says")
-    if (kind == INTS) != bool(fields[ints]):
+    stored = [tag for tag in VALUE_OF.values() if tag in attribute] + [VALUES] * bool(attribute.all(VALUES))
+    if stored != [VALUE_OF.get(kind, VALUES)]:
         raise GraphError(f"{operator}: the attribute {name} is not what it says")
     if kind == TEXT:
-        return name, text(content, fields[HOLDS[TEXT]])
+        return name, attribute.text(stored[0])
     if kind == ONE_FLOAT:
-        return name, struct.unpack_from("<f", content, fields[HOLDS[ONE_FLOAT]][0])[0]
-    numbers = [signed(number) for number, _ in (fields[ints] if kind == INTS else [fields[HOLDS[ONE_INT]]])]
+        return name, struct.unpack_from("<f", content, attribute.number(stored[0]))[0]
+    places = attribute.all(VALUES) if kind == INTS else [attribute.place(stored[0])]
+    numbers = [signed(number) for number, _ in places]
     if any(abs(number) > LARGEST_NUMBER for number in numbers):
         raise GraphError(f"{operator}: {name} is beyond {LARGEST_NUMBER}")
     return name, numbers if kind == INTS else numbers[0]
@@ -140,20 +137,20 @@ def _attribute(content: bytes, start: int, end: int, operator: str) -> Tuple[str
 @functools.lru_cache(maxsize=1024)
 def _tensor_type(content: bytes) -> Value:
     """Type and shape of a value, from its TypeProto; the number of videos is `VIDEOS`."""
-    start, end = message(content, 0, len(content), "type", {FIRST}).get(FIRST, (0, 0))
-    fields = message(content, start, end, "tensor type", {NUMBER_1, SECOND})
-    if not {NUMBER_1, SECOND} <= set(fields):
+    place = Message(content, (0, len(content)), "type", {FIRST}).place(FIRST)
+    tensor = Message(content, place, "tensor type", {NUMBER_1, SECOND})
+    if NUMBER_1 not in tensor or SECOND not in tensor:
         raise GraphError("a value without a type or shape")
     sizes = []
-    dimensions = message(content, fields[SECOND][0], fields[SECOND][1], "shape", set(), (FIRST,))[FIRST]
-    for i, (start, end) in enumerate(dimensions):
-        size = message(content, start, end, "dimension", {NUMBER_1, SECOND})
-        if len(size) != 1 or (SECOND in size and (i > 0 or not text(content, size[SECOND]))):
+    for i, place in enumerate(Message(content, tensor.place(SECOND), "shape", set(), (FIRST,)).all(FIRST)):
+        size = Message(content, place, "dimension", {NUMBER_1, SECOND})
+        named = SECOND in size
+        if named == (NUMBER_1 in size) or (named and (i > 0 or not size.text(SECOND))):
             raise GraphError("a value with a free dimension other than its first")
-        sizes.append(_bounded((size[NUMBER_1][0],))[0] if NUMBER_1 in size else VIDEOS)
+        sizes.append(VIDEOS if named else _bounded((size.number(NUMBER_1),))[0])
     if len(sizes) > RANK:
         raise GraphError(f"a value of {len(sizes)} dimensions")
-    return fields[NUMBER_1][0], tuple(sizes)
+    return tensor.number(NUMBER_1), tuple(sizes)
 
 
 def _bounded(shape: Shape) -> Shape:
@@ -166,9 +163,9 @@ def _bounded(shape: Shape) -> Shape:
 class _Graph:
     """A graph's tables, and what is known of its values while its nodes are gone through."""
 
-    def __init__(self, data: memoryview, start: int, end: int, frames: Optional[int]) -> None:
+    def __init__(self, data: memoryview, place: Field, frames: Optional[int]) -> None:
         self._data, self._frames = data, frames
-        self._fields = message(data, start, end, "graph", GRAPH_FIELDS, GRAPH_LISTS)
+        self._graph = Message(data, place, "graph", GRAPH_FIELDS, GRAPH_LISTS)
         self._values: Dict[str, Value] = {}
         self._counts: Dict[str, int] = {}  # of numbers in them
         self._stored: Dict[str, Field] = {}  # where tensors' data lie
@@ -176,15 +173,15 @@ class _Graph:
         self._positions: Set[str] = set()  # the input of that name, in whatever shape and type
 
     def check(self) -> None:
-        if not PLAIN_NAME.fullmatch(text(self._data, self._fields.get(GRAPH_NAME, (0, 0)))):
-            raise GraphError("the graph's name is not plain")  # libraries call files by it
-        for start, end in self._fields[INITIALIZER]:
-            self._read_tensor(start, end)
+        if not PLAIN_NAME.fullmatch(self._graph.text(GRAPH_NAME)):
+            raise GraphError("the graph's name is not plain")  # libraries name files by it
+        for place in self._graph.all(INITIALIZER):
+            self._read_tensor(place)
         self._constant.update(self._stored)
         weights = sum(self._counts.values())
         live = 0
-        for field in self._fields[INPUT]:
-            name, (kind, shape) = self._value_info(field)
+        for place in self._graph.all(INPUT):
+            name, (kind, shape) = self._value_info(place)
             if kind != FLOAT:
                 raise GraphError(f"the input {shown(name)} is not float32")
             if name == POSITION:
@@ -192,11 +189,11 @@ class _Graph:
             live += self._define(name, (kind, shape))
             if live > ELEMENTS:
                 raise GraphError(f"the input {shown(name)} is too large, {shown_shapes(shape)}")
-        outputs = [self._value_info(field) for field in self._fields[OUTPUT]]
+        outputs = [self._value_info(place) for place in self._graph.all(OUTPUT)]
         self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
         if len({name for name, _ in outputs}) < len(outputs):
             raise GraphError("an output twice")
-        for name, value in outputs + [self._value_info(field) for field in self._fields[VALUE_INFO]]:
+        for name, value in outputs + [self._value_info(place) for place in self._graph.all(VALUE_INFO)]:
             if self._values.get(name) != value:
                 raise GraphError(f"{shown(name)} is not of the type and shape that the graph says")
         if any(value[0] != FLOAT for _, value in outputs):
@@ -220,25 +217,24 @@ class _Graph:
         self._counts[name] = count(value[1])
         return self._counts[name]
 
-    def _value_info(self, field: Field) -> Tuple[str, Value]:
-        fields = message(self._data, field[0], field[1], "value", {FIRST, SECOND} | tags(BYTES, 3))
-        start, end = fields.get(SECOND, (0, 0))
+    def _value_info(self, place: Field) -> Tuple[str, Value]:
+        value = Message(self._data, place, "value", {FIRST, SECOND} | tags(BYTES, 3))
+        start, end = value.place(SECOND)
         if end - start > LONGEST_PART:
             raise GraphError(f"a type of {end - start} bytes")
-        return text(self._data, fields.get(FIRST, (0, 0))), _tensor_type(bytes(self._data[start:end]))
+        return value.text(FIRST), _tensor_type(bytes(self._data[start:end]))
 
-    def _read_tensor(self, start: int, end: int) -> None:
-        fields = message(self._data, start, end, "tensor", TENSOR_FIELDS, (DIMS, EXTERNAL))
-        name = text(self._data, fields.get(TENSOR_NAME, (0, 0)))
-        if fields[EXTERNAL] or fields.get(LOCATION, (0, 0))[0]:
+    def _read_tensor(self, place: Field) -> None:
+        tensor = Message(self._data, place, "tensor", TENSOR_FIELDS, (DIMS, EXTERNAL))
+        name, kind = tensor.text(TENSOR_NAME), tensor.number(DATA_TYPE)
+        if tensor.all(EXTERNAL) or tensor.number(LOCATION):
             raise GraphError(f"the tensor {shown(name)} lies in another file")
-        kind = fields.get(DATA_TYPE, (0, 0))[0]
         if kind not in ITEM_SIZES:
             raise GraphError(f"the tensor {shown(name)} is of a type that no bundle may hold")
-        shape = _bounded(tuple([size for size, _ in fields[DIMS]]))
+        shape = _bounded(tuple([size for size, _ in tensor.all(DIMS)]))
         expected = self._define(name, (kind, shape))
-        stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in fields]
-        start, end = fields[stored[0]] if len(stored) == 1 else (0, 0)
+        stored = [tag for tag in (FLOAT_DATA, INT32_DATA, RAW_DATA) if tag in tensor]
+        start, end = tensor.place(stored[0]) if len(stored) == 1 else (0, 0)
         if stored == [INT32_DATA] and kind == INT8:  # as numbers, of which only the last byte is below 128
             ends = bytes(self._data[start:end]).translate(None, bytes(range(128, 256)))
             whole = len(ends) == expected and self._data[end - 1] < 128
@@ -250,7 +246,7 @@ class _Graph:
 
     def _nodes(self) -> List[Node]:
         nodes, names = [], 0
-        for start, end in self._fields[NODE]:
+        for start, end in self._graph.all(NODE):
             nodes.append(self._node(start, end))
             names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
             if names > MOST_NAMES:
@@ -262,9 +258,8 @@ class _Graph:
         names: Dict[int, List[str]] = {FIRST: [], SECOND: [], NODE_NAME: []}
         at, end, tag = 0, len(data), 0
         while at < end and data[at] in names and data[at] >= tag:
-            tag, size, at = data[at], data[at + 1], at + 2
-            if size > 127:
-                size, at = number(data, at - 1)
+            tag = data[at]
+            size, at = read_number(data, at + 1)
             names[tag].append(data[at : at + size].decode("utf-8"))
             at += size
         if not 0 < end - at <= LONGEST_PART or len(names[NODE_NAME]) > 1:
@@ -299,7 +294,7 @@ class _Graph:
                 if work > WORK:
                     raise GraphError("with it the graph computes too much")
             except GraphError as error:
-                raise GraphError("{} {}: {}".format(node.operator, shown("".join(node.outputs[:1])), error)) from None
+                raise GraphError(f"{node.operator} {shown(''.join(node.outputs[:1]))}: {error}") from None
             for name in set(node.inputs + node.outputs) - self._constant:
                 if last.get(name, i) == i and name:
                     live -= self._counts[name]

@@ -1,7 +1,7 @@
 """`tlee-info BUNDLE`: what is in a bundle."""
 
 import argparse
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 from tlee import cli
 from tlee.bundle import Bundle
@@ -10,56 +10,72 @@ from tlee.bundle import Bundle
 def describe(bundle: Bundle) -> List[str]:
     """A bundle as lines of text: the model, its segments and fused exits, its exit rule, how it was verified."""
     model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
+    exits = f"{bundle.exits} exit{'s' if bundle.exits > 1 else ''}"
     lines = [
-        "{}: {}, {} classes, {} exit{}".format(
-            bundle.name, model["backbone"], model["classes"], bundle.exits, "s" if bundle.exits > 1 else ""
-        ),
+        f"{bundle.name}: {model['backbone']}, {model['classes']} classes, {exits}",
         f"frames: {frames.length} of {frames.crop} x {frames.crop} pixels, order {frames.order}",
         f"sampling: {frames.sampling}; short side {frames.resize}, {frames.interpolation} interpolation",
         "branch: {branch}, feature reuse: {frm}, gate: {gate}, feature size: {feature_size}".format(**model),
         "",
+        *cli.table(_segment_rows(bundle), "lllrrr"),
+        "",
+        *cli.table(_fused_exit_rows(bundle), "lllr"),
+        "",
+        *cli.table(_exit_rows(bundle), "lrrrrrrr"),
+        "",
     ]
-    lines += cli.table(_segment_rows(bundle), "lllrrr") + [""] + cli.table(_unit_rows(bundle), "lllr") + [""]
-    lines += cli.table(_exit_rows(bundle), "lrrrrrrr") + [""]
     if manifest["exit_rule"]["operating_points"]:
         lines += cli.table(_point_rows(bundle), "lrrr") + [""]
     lines += [_variant(bundle, precision) for precision in sorted(manifest["variants"])]
     lines.append("activations: {samples} steps recorded of {source}".format(**manifest["activations"]))
+    text = "verified: {clips} clips, {runs} runs, {steps} exits as in PyTorch; largest difference {difference:.1e}"
     verification = manifest["verification"]
-    if verification is None:
-        lines.append("verified: no")
-    else:
-        text = "verified: {clips} clips, {runs} runs, {steps} exits as in PyTorch; largest difference {difference:.1e}"
-        lines.append(text.format(**verification))
+    lines.append("verified: no" if verification is None else text.format(**verification))
     versions = manifest["provenance"].get("versions", {})
-    lines.append("made by: " + ", ".join(f"{k} {versions[k]}" for k in sorted(versions)))
-    return lines
+    return lines + ["made by: " + ", ".join(f"{name} {versions[name]}" for name in sorted(versions))]
 
 
 def _segment_rows(bundle: Bundle) -> List[List[str]]:
     rows = [["segment", "inputs", "outputs", "parameters", "MACs", "bytes"]]
     for name, segment in sorted(bundle.segments.items(), key=lambda item: _order(item[0])):
-        entry = bundle.manifest["segments"][name]
-        size = bundle.manifest["files"][segment.file]["size"]
-        handed = set(segment.state) | set(segment.state.values())
-        shapes = [_shapes([v for v in entry[side] if v["name"] not in handed]) for side in ("inputs", "outputs")]
-        if handed:
+        entry, state = bundle.manifest["segments"][name], set(segment.state) | set(segment.state.values())
+        shapes = [_shapes([v for v in entry[side] if v["name"] not in state]) for side in ("inputs", "outputs")]
+        if state:
             shapes = [f"{text} + {len(segment.state)} of state" for text in shapes]
+        size = bundle.manifest["files"][segment.file]["size"]
         rows.append([name] + shapes + [f"{n:,}" for n in (segment.parameters, segment.macs, size)])
     return rows
 
 
-def _unit_rows(bundle: Bundle) -> List[List[str]]:
-    """Of each exit as one graph what it is composed of."""
+def _fused_exit_rows(bundle: Bundle) -> List[List[str]]:
     rows = [["fused exit", "segments", "inputs", "bytes"]]
     for name, fused in sorted(bundle.fused_exits.items()):
-        size = "{:,}".format(bundle.manifest["files"][fused.file]["size"])
-        rows.append([name, ", ".join(fused.segments), ", ".join(fused.inputs), size])
+        size = bundle.manifest["files"][fused.file]["size"]
+        rows.append([name, ", ".join(fused.segments), ", ".join(fused.inputs), f"{size:,}"])
+    return rows
+
+
+def _exit_rows(bundle: Bundle) -> List[List[str]]:
+    """Costs of a frame that leaves at each exit: of all that has run, and of the backbone alone."""
+    thresholds, exits = bundle.thresholds(), bundle.manifest["exits"]
+    rows = [["exit", "parameters", "MACs of a frame", "in the backbone", "share", "first", "layer", "gate"]]
+    for b, costs in enumerate(exits):
+        counts = [f"{costs[key]:,}" for key in ("parameters", "macs", "backbone_macs")]
+        share = f"{costs['backbone_macs'] / exits[-1]['backbone_macs']:.1%}"
+        rows.append([costs["segment"]] + counts + [share] + [f"{values[b]:g}" for values in thresholds])
+    return rows
+
+
+def _point_rows(bundle: Bundle) -> List[List[str]]:
+    """Operating points, as measured on videos held out of their choice."""
+    rows = [["operating point", "accuracy", "95 % interval", "share of MACs"]]
+    for name, point in sorted(bundle.manifest["exit_rule"]["operating_points"].items()):
+        measured, (low, high) = point["measured"], point["measured"]["top1_interval"]
+        rows.append([name, f"{measured['top1']:.1%}", f"{low:.1%} to {high:.1%}", f"{measured['share_of_macs']:.1%}"])
     return rows
 
 
 def _variant(bundle: Bundle, precision: str) -> str:
-    """What there is in a precision, and how far it is from float32 where that was measured."""
     variant, files = bundle.manifest["variants"][precision], bundle.manifest["files"]
     graphs = variant["graphs"]
     fused = sum(name in bundle.fused_exits for name in graphs)
@@ -69,33 +85,12 @@ def _variant(bundle: Bundle, precision: str) -> str:
     if deviations:
         text += f"; largest deviation {max(deviations):.2g} ({deviations[max(deviations)]})"
     if variant["excluded"]:
-        text += "; not used: {}".format(", ".join(variant["excluded"]))
+        text += f"; not used: {', '.join(variant['excluded'])}"
     return text
 
 
-def _exit_rows(bundle: Bundle) -> List[List[str]]:
-    """Of each exit: what a frame that leaves there has cost, with all exits before, and in the backbone alone."""
-    thresholds, exits = bundle.thresholds(), bundle.manifest["exits"]
-    rows = [["exit", "parameters", "MACs of a frame", "in the backbone", "share", "first", "layer", "gate"]]
-    for b, costs in enumerate(exits):
-        counts = [f"{costs[key]:,}" for key in ("parameters", "macs", "backbone_macs")]
-        share = "{:.1%}".format(costs["backbone_macs"] / float(exits[-1]["backbone_macs"]))
-        rows.append([costs["segment"]] + counts + [share] + [f"{values[b]:g}" for values in thresholds])
-    return rows
-
-
-def _point_rows(bundle: Bundle) -> List[List[str]]:
-    """Of each operating point what was measured on videos held out of its choice."""
-    rows = [["operating point", "accuracy", "95 % interval", "share of MACs"]]
-    for name, point in sorted(bundle.manifest["exit_rule"]["operating_points"].items()):
-        measured = point["measured"]
-        interval = "{:.1%} to {:.1%}".format(*measured["top1_interval"])
-        rows.append([name, "{:.1%}".format(measured["top1"]), interval, "{:.1%}".format(measured["share_of_macs"])])
-    return rows
-
-
-def _shapes(values: List[dict]) -> str:
-    return ", ".join("{} ({})".format(v["name"], " ".join(map(str, v["shape"]))) for v in values)
+def _shapes(values: List[Dict[str, Any]]) -> str:
+    return ", ".join(f"{v['name']} ({' '.join(map(str, v['shape']))})" for v in values)
 
 
 def _order(name: str) -> tuple:

@@ -1,7 +1,7 @@
-"""The manifest of a bundle: what is in it is checked for its shape (a JSON Schema), for size, and for contradictions.
+"""The manifest of a bundle, checked against its JSON Schema, for size, and for contradictions.
 
-Whoever wrote it may be an attacker: nothing in it is believed that can be checked, and no number is larger than what it
-counts can be.
+It may come from an attacker: nothing in it is trusted that can be checked, and no number is larger than what it counts
+can be.
 """
 
 import functools
@@ -14,13 +14,14 @@ from tlee.errors import UNSAFE, BundleError
 from tlee.locks import OpenFolder
 from tlee.reading import MB, parse_json, read_bytes
 from tlee.schema import problem
+from tlee.shape_rules import product
 
 FORMAT = 8
 MANIFEST = "manifest.json"
 LIMIT = 8 * MB  # bytes; those of the largest models have 0.3 MB
-NO_SEGMENT = ("none", "random")  # kinds of FRM and gate that compute nothing
-# Always in float32, alone and within fused exits: what they give is compared with thresholds, and these may lie at
-# 0.99999, where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
+NO_SEGMENT = ("none", "random")  # kinds of FRM and gate without a segment
+# Always in float32, alone and within fused exits: their outputs are compared with thresholds, which may lie at 0.99999,
+# where neighbouring numbers of half precision are 0.0005 apart. They cost next to nothing.
 FP32_ONLY = ("frm", "head", "gate")
 DEVICE_FOLDERS = ("engines",)  # built on a device, never listed
 MAX_SIZE = 8192 * MB  # of all files; VGG-16 in three precisions has 2.6 GB
@@ -33,11 +34,7 @@ Interface = List[Tuple[str, List[int]]]  # names and shapes, in order
 
 
 def load_manifest(path: str, folder: OpenFolder) -> Dict[str, Any]:
-    """The manifest in a bundle, of this release's format and not yet checked.
-
-    Args:
-        path: of the bundle.
-        folder: that one.
+    """The manifest of the bundle at `path`, opened as `folder`: of this release's format, not yet checked.
 
     Raises:
         BundleError: there is none, or it cannot be read.
@@ -54,16 +51,12 @@ def load_manifest(path: str, folder: OpenFolder) -> Dict[str, Any]:
         raise BundleError(file, "not the manifest of a bundle", EXPORT_AGAIN)
     if manifest["format"] != FORMAT:
         remedy = "use the release of tlee that wrote it, or export again with this one"
-        raise BundleError(file, "format {}, this release reads {}".format(manifest["format"], FORMAT), remedy)
+        raise BundleError(file, f"format {manifest['format']}, this release reads {FORMAT}", remedy)
     return manifest
 
 
 def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
-    """Refuse a manifest that is none, or that no export writes.
-
-    Raises:
-        BundleError: names `file` and what is wrong.
-    """
+    """Refuse a manifest that is invalid, or that no export writes. Raises BundleError, with the name `file`."""
     unsafe = next((text for text in _texts(manifest) if UNSAFE.search(text)), None)
     if unsafe is not None:
         raise BundleError(file, f"control characters in {unsafe[:80]!r}", "rename what it names, export again")
@@ -76,7 +69,7 @@ def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
 
 
 def fused_exit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
-    """Of each fused exit, one per exit, the segments that it is composed of, in order.
+    """The segments that each fused exit is composed of, in order.
 
     Example:
         >>> fused_exit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
@@ -88,30 +81,26 @@ def fused_exit_segments(branches: int, segments: Collection[str]) -> Dict[str, L
 
 
 def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """What reaching each exit of a frame costs, from the manifest's segments.
+    """What a frame has cost when it leaves at each exit, from the manifest's segments.
 
     Returns:
-        For each exit its `segment`; `backbone_macs` of the splits up to it; `macs` and `parameters` of all that has
-        run when the frame leaves there: these splits and every exit so far, each with neck, FRM, head and gate.
+        For each exit its `segment`; `backbone_macs` of the splits up to it; `macs` and `parameters` of these splits and
+        every exit so far, each with neck, FRM, head and gate.
     """
 
     def total(key: str, names: List[str]) -> int:
         return sum(segments[name][key] for name in names if name in segments)
 
-    exits: List[Dict[str, Any]] = []
+    costs: List[Dict[str, Any]] = []
     shared = ["neck"] + list(FP32_ONLY)
-    for b in range(branches + 1):
-        splits = [f"split{i}" for i in range(b + 1)]
-        own = ([f"branch{i}" for i in range(branches)] + ["tail"])[: b + 1]
-        exits.append(
-            {
-                "segment": own[-1],
-                "backbone_macs": total("macs", splits),
-                "macs": total("macs", splits + own) + (b + 1) * total("macs", shared),
-                "parameters": total("parameters", splits + own + shared),
-            }
-        )
-    return exits
+    exits = [f"branch{b}" for b in range(branches)] + ["tail"]
+    for b, name in enumerate(exits):
+        splits, own = [f"split{i}" for i in range(b + 1)], exits[: b + 1]
+        macs = total("macs", splits + own) + (b + 1) * total("macs", shared)
+        parameters = total("parameters", splits + own + shared)
+        backbone = total("macs", splits)
+        costs.append({"segment": name, "backbone_macs": backbone, "macs": macs, "parameters": parameters})
+    return costs
 
 
 def graph_files(manifest: Dict[str, Any]) -> List[str]:
@@ -143,7 +132,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
-    """What a schema cannot say."""
+    """What a schema cannot express."""
     model, frames, segments = manifest["model"], manifest["frames"], manifest["segments"]
     exits = model["branches"] + 1
     for name in manifest["files"]:
@@ -155,9 +144,9 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
     if total > MAX_SIZE:
         return f"{total:,} bytes in all, more than {MAX_SIZE:,}"
     if len(model["labels"]) != model["classes"]:
-        return "{} labels for {} classes".format(len(model["labels"]), model["classes"])
+        return f"{len(model['labels'])} labels for {model['classes']} classes"
     if sorted(frames["order"]) != list(range(frames["count"])):
-        return "the frame order is no permutation of {} frames".format(frames["count"])
+        return f"the frame order is no permutation of {frames['count']} frames"
     if frames["crop"] > frames["resize"]:
         return "the crop is larger than the resized frame"
     needed = [f"split{b}" for b in range(exits)] + [f"branch{b}" for b in range(exits - 1)]
@@ -170,7 +159,7 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
         return f"segment {strange[0]} has no place in the model"
     given = [value["name"] for value in segments["head"]["inputs"]]
     if (model["heads"] == "per_frame") != ("position" in given):
-        return "heads are {}, but the head's inputs are {}".format(model["heads"], ", ".join(given))
+        return f"heads are {model['heads']}, but the head's inputs are {', '.join(given)}"
     rule = manifest["exit_rule"]
     for point in [rule] + list(rule["operating_points"].values()):
         if any(len(values) != exits for values in point["thresholds"].values()):
@@ -192,7 +181,7 @@ def _contradiction(manifest: Dict[str, Any]) -> Optional[str]:
 
 
 def _wrong_interface(manifest: Dict[str, Any]) -> Optional[str]:
-    """A graph that does not take and give what its place in the chain asks for."""
+    """A graph whose inputs and outputs are not those of its place in the chain."""
     segments = manifest["segments"]
     graphs = dict(segments, **manifest["fused_exits"])
     for name, graph in graphs.items():
@@ -200,7 +189,7 @@ def _wrong_interface(manifest: Dict[str, Any]) -> Optional[str]:
             values = graph[side]
             if len({value["name"] for value in values}) != len(values):
                 return f"two {side} of {name} have one name"
-            large = [value["name"] for value in values if _size(value["shape"]) > MAX_ELEMENTS]
+            large = [value["name"] for value in values if product(value["shape"]) > MAX_ELEMENTS]
             if large:
                 return f"{large[0]} of {name} has more than {MAX_ELEMENTS:,} numbers"
     for name, (inputs, outputs) in _interfaces(manifest).items():
@@ -212,8 +201,8 @@ def _wrong_interface(manifest: Dict[str, Any]) -> Optional[str]:
 
 
 def _interfaces(manifest: Dict[str, Any]) -> Dict[str, Tuple[Interface, Interface]]:
-    """Inputs and outputs of all segments and fused exits, as the design has them. What a model chooses is taken from
-    where it is made: maps from the splits, the length of a feature from the tail."""
+    """Inputs and outputs that all segments and fused exits must have. Sizes that depend on the model are taken from
+    what makes them: maps from the splits, the length of a feature from the tail."""
     model, segments = manifest["model"], manifest["segments"]
     maps = [segments[f"split{b}"]["outputs"][0]["shape"] for b in range(model["branches"] + 1)]
     feature = [1, model["feature_size"]]
@@ -253,24 +242,15 @@ def _one(name: str) -> Tuple[str, List[int]]:
     return name, [1, 1]
 
 
-def _size(shape: List[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
-
-
 def _shown(values: Interface) -> str:
-    return ", ".join("{} ({})".format(name, " ".join(map(str, shape))) for name, shape in values[:6])
+    return ", ".join(f"{name} ({' '.join(map(str, shape))})" for name, shape in values[:6])
 
 
 def _wrong_variants(manifest: Dict[str, Any]) -> Optional[str]:
     graphs = dict(manifest["segments"], **manifest["fused_exits"])
     files = [graph["file"] for graph in graphs.values()]
     for precision, variant in manifest["variants"].items():
-        strange = sorted(
-            (set(variant["graphs"]) - set(graphs)) | (set(variant["excluded"]) - set(manifest["segments"]))
-        )
+        strange = sorted(set(variant["graphs"]) - set(graphs) | set(variant["excluded"]) - set(manifest["segments"]))
         if strange:
             return f"there is a variant of {strange[0]}, but no such segment or fused exit"
         delicate = sorted(set(variant["graphs"]) & set(FP32_ONLY))

@@ -1,4 +1,4 @@
-"""What a command does with its process: standard streams that may fail, and signals that ask it to end."""
+"""A command's process: standard streams that may fail, and signals that ask it to end."""
 
 import atexit
 import contextlib
@@ -17,7 +17,7 @@ from tlee.files import keep_lines
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that ask a process to end
 INTERRUPTED = 130  # the status of a process that one of them ended
 WATCH = "watch"  # name of a thread
-SAME_REQUEST = 1.0  # seconds: what starts commands passes on what the terminal has sent already
+SAME_REQUEST = 1.0  # seconds: a parent process may pass on a signal that the terminal has sent already
 interrupted: List[float] = []  # when this process was told to end
 _ended: List[int] = []  # the command's status, once it has one
 
@@ -28,11 +28,7 @@ def report(program: str, error: object) -> None:
 
 
 class Output(io.TextIOWrapper):
-    """Standard output or error: one that fails is told at the end, and stops nothing else that a command does.
-
-    Attributes:
-        error: what went wrong first.
-    """
+    """Standard output or error whose first `error` is kept for the end of the command and does not stop its work."""
 
     error: Optional[OSError] = None
 
@@ -53,12 +49,12 @@ class Output(io.TextIOWrapper):
 
 
 def output_failed() -> bool:
-    """Whether nobody gets what is written to standard output any more: a command that writes nothing else may stop."""
+    """Whether standard output is lost: a command that writes nothing else may stop."""
     return isinstance(sys.stdout, Output) and sys.stdout.error is not None
 
 
 def own_streams() -> None:
-    """Give this process standard streams that it can write to, whatever its caller closed and names hold."""
+    """Make the standard streams usable even if the caller closed them, and for names in any encoding."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # closed: the next file that is opened would get its number
             nowhere = os.open(os.devnull, os.O_RDWR if name == "stderr" else os.O_RDONLY)
@@ -74,12 +70,12 @@ def own_streams() -> None:
 
 
 def own_signals(program: str) -> None:
-    """Let Ctrl-C, SIGTERM and a terminal that goes away end this process in one line, whatever it is at."""
+    """Let Ctrl-C, SIGTERM and a closed terminal end this process with one line, whatever it is doing."""
     atexit.register(_on_signals, signal.SIG_IGN)  # last of all; then Python would let them kill it
     _on_signals(functools.partial(_interrupt, program, os.getpid()))
 
     def swallowed(error: Any) -> None:
-        # In a finaliser, say, of something that a library could not make; the error itself is told elsewhere.
+        # Such as in the finaliser of an object that a library failed to make; the error itself is reported elsewhere.
         if isinstance(error.exc_value, KeyboardInterrupt):
             _end(program)
 
@@ -109,7 +105,7 @@ def _interrupt(program: str, owner: int, number: int, frame: Any) -> None:
 
 
 def _importing(frame: Any) -> bool:
-    """Whether a library is being imported, which would make another error of an exception, or none."""
+    """Whether a library is being imported, which would replace or swallow an exception."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -149,7 +145,7 @@ def _wait(program: str, patience: float, reading: int) -> None:
 
 
 def end(status: int) -> None:
-    """End this process. What is still stuck in a library does not survive its taking down."""
+    """End this process, even if a thread is stuck in a library."""
     _ended.append(status)
     _on_signals(lambda number, frame: os._exit(status))  # while threads and libraries end
     threads = [thread.name for thread in threading.enumerate() if thread.daemon]

@@ -1,14 +1,13 @@
-"""Protobuf by hand, as far as ONNX files need it: the device has no onnx package.
+"""Protobuf, as far as ONNX files need it: the device has no onnx package.
 
-Nothing is copied but names, so a file of any size may be mapped. A tag is a field's number times eight plus how its
-value is stored.
+Only names are copied, so a file of any size may be mapped. A tag is a field's number times eight plus how its value is
+stored.
 """
 
-from typing import Any, Dict, Sequence, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 NUMBER, BYTES, FOUR_BYTES = 0, 2, 5  # how
 CUT_OFF = "cut off, or not an ONNX model"
-CONTINUED = bytes(range(128, 256))  # a number goes on behind such a byte
 Field = Tuple[int, int]  # where its bytes start and end; of a number the number, and 0
 LONGEST_NAME = 2**10  # bytes
 LONGEST_REASON = 200
@@ -32,9 +31,13 @@ class GraphError(ValueError):
         super().__init__(reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 3] + "...")
 
 
-def number(data: Any, at: int) -> Tuple[int, int]:
-    """A number of several bytes, and where it ends."""
-    value = shift = 0
+def read_number(data: Any, at: int) -> Tuple[int, int]:
+    """A number of up to ten bytes, and where it ends."""
+    value = data[at]
+    at += 1
+    if value < 128:  # most are
+        return value, at
+    value, shift = value & 127, 7
     while True:
         byte = data[at]
         at += 1
@@ -49,65 +52,76 @@ def number(data: Any, at: int) -> Tuple[int, int]:
     return value, at
 
 
-def message(data: Any, at: int, end: int, what: str, single: Set[int], several: Sequence[int] = ()) -> Dict[int, Any]:
-    """The fields of a message by their tags: those of `single`, and as lists those of `several`.
-
-    They have to be in the order of their numbers, as whatever writes them puts them.
+class Message:
+    """The fields of a message: those with tags in `single` may be there once, those in `several` any number of times,
+    in the order of their numbers, as all programs write them.
 
     Raises:
-        GraphError: it is cut off, holds another field, or one of `single` twice; says so of `what`.
+        GraphError: it is cut off, or holds other fields; calls the message `what`.
     """
-    found: Dict[int, Any] = {tag: [] for tag in several}
-    before = 0
-    while at < end:
-        tag = data[at]
-        at += 1
-        if tag > 127:
-            tag, at = number(data, at - 1)
-        if tag < before or (tag == before and tag in single):
-            raise GraphError("fields out of order, or one twice")
-        before, kind = tag, tag & 7
-        if kind in (BYTES, NUMBER):
-            value = data[at]
-            at += 1
-            if value > 127:
-                value, at = number(data, at - 1)
-            field = (value, 0)
-            if kind == BYTES:
-                field = (at, at + value)
-                at += value
-        elif kind == FOUR_BYTES:
-            field = (at, at + 4)
-            at += 4
-        else:
-            raise GraphError(_unwritten(what, tag))
-        if at > end:
-            raise GraphError(CUT_OFF)
-        if tag in single:
-            found[tag] = field
-        elif tag in found:
-            found[tag].append(field)
-            if len(found[tag]) > LONGEST_LIST:
-                raise GraphError(f"a {what} with more than {LONGEST_LIST} of field {tag >> 3}")
-        else:
-            raise GraphError(_unwritten(what, tag))
-    return found
+
+    def __init__(self, data: Any, place: Field, what: str, single: Set[int], several: Sequence[int] = ()) -> None:
+        self._data = data
+        self._single: Dict[int, Field] = {}
+        self._several: Dict[int, List[Field]] = {tag: [] for tag in several}
+        (at, end), before = place, 0
+        while at < end:
+            tag, at = read_number(data, at)
+            if tag < before or (tag == before and tag in single):
+                raise GraphError("fields out of order, or one twice")
+            before, kind = tag, tag & 7
+            if kind == FOUR_BYTES:
+                field = (at, at + 4)
+                at += 4
+            elif kind in (BYTES, NUMBER):
+                value, at = read_number(data, at)
+                field = (value, 0)
+                if kind == BYTES:
+                    field = (at, at + value)
+                    at += value
+            else:
+                raise _refused(what, tag)
+            if at > end:
+                raise GraphError(CUT_OFF)
+            if tag in single:
+                self._single[tag] = field
+            elif tag in self._several:
+                self._several[tag].append(field)
+                if len(self._several[tag]) > LONGEST_LIST:
+                    raise GraphError(f"a {what} with more than {LONGEST_LIST} of field {tag >> 3}")
+            else:
+                raise _refused(what, tag)
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._single
+
+    def place(self, tag: int) -> Field:
+        """Where a field lies; an empty place where it is not there."""
+        return self._single.get(tag, (0, 0))
+
+    def number(self, tag: int) -> int:
+        """A number; 0 where it is not there."""
+        return self.place(tag)[0]
+
+    def text(self, tag: int) -> str:
+        """A name; an empty one where it is not there. Raises GraphError; UnicodeDecodeError where it is not UTF-8."""
+        start, end = self.place(tag)
+        if end - start > LONGEST_NAME:
+            raise GraphError(f"a name of {end - start} bytes")
+        return bytes(self._data[start:end]).decode("utf-8")
+
+    def all(self, tag: int) -> List[Field]:
+        """Places of a field of `several`; of numbers the numbers, and 0."""
+        return self._several[tag]
 
 
-def _unwritten(what: str, tag: int) -> str:
+def _refused(what: str, tag: int) -> GraphError:
     known = REFUSED.get((what, tag >> 3), f"a field {tag >> 3} of kind {tag & 7}")
-    return f"a {what} with {known}, which no bundle may hold"
-
-
-def text(data: Any, field: Field) -> str:
-    """A name. Raises GraphError, or UnicodeDecodeError where it is not UTF-8."""
-    if field[1] - field[0] > LONGEST_NAME:
-        raise GraphError(f"a name of {field[1] - field[0]} bytes")
-    return bytes(data[field[0] : field[1]]).decode("utf-8")
+    return GraphError(f"a {what} with {known}, which no bundle may hold")
 
 
 def tags(kind: int, *numbers: int) -> Set[int]:
-    """Of fields that are stored in one way."""
+    """The tags of fields that are stored in one way."""
     return {8 * number + kind for number in numbers}
 
 

@@ -1,7 +1,5 @@
-"""Files of any origin, read once: plain files only, no larger than their kind may be, and never more than text, numbers
-or bytes.
-
-What is wrong is one of our errors, whatever a parser raised.
+"""Files of any origin, read once: plain files only, no larger than their kind may be, and nothing but text, numbers or
+bytes. Whatever a parser raises becomes one of our errors.
 """
 
 import json
@@ -50,7 +48,7 @@ def read_bytes(
             content = stream.read(min(limit, max(size, 4096)) + 1)
         except OSError as problem:
             raise error(subject, problem.strerror, remedy_of(problem, remedy)) from None
-    check_size(subject, len(content), limit, error, remedy)
+    check_size(subject, len(content), limit, error, remedy)  # it may have grown
     return content
 
 
@@ -62,7 +60,7 @@ def open_plain(
     follow: bool = True,
     subject: Optional[str] = None,
 ) -> BinaryIO:
-    """A file opened for reading, for what is too large to be read at once. Arguments and errors as of `read_bytes`."""
+    """Open a file that is too large to be read at once. Arguments and errors as of `read_bytes`."""
     subject = subject or path
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
     try:
@@ -105,27 +103,18 @@ def read_text(path: str, limit: int, error: Type[TleeError] = UsageError, remedy
         raise error(path, f"not text in UTF-8 (byte {problem.start})", "save it in UTF-8") from None
 
 
-def read_json(
-    path: str,
-    limit: int = JSON_LIMIT,
-    error: Type[TleeError] = UsageError,
-    remedy: str = CHECK_PATH,
-) -> Any:
-    """The value in a file of JSON. Raises as `read_bytes` does, and where `parse_json` does."""
-    content = read_bytes(path, limit, error, remedy)
+def read_json(path: str, limit: int = JSON_LIMIT, remedy: str = CHECK_PATH) -> Any:
+    """The value in a file of JSON. Raises UsageError as `read_bytes` does, and where `parse_json` raises."""
+    content = read_bytes(path, limit, remedy=remedy)
     try:
         return parse_json(content)
     except ValueError as problem:
-        raise error(path, f"not readable as JSON ({problem})", remedy) from None
+        raise UsageError(path, f"not readable as JSON ({problem})", remedy) from None
 
 
 def parse_json(content: bytes) -> Any:
-    """The value of JSON in UTF-8: numbers are finite and, where whole, of 64 bits; strings are text; no key is twice in
-    an object.
-
-    Raises:
-        ValueError: it is not JSON, or not such.
-    """
+    """The value of JSON in UTF-8. Raises ValueError also for numbers that are not finite or exceed 64 bits, for strings
+    that are no text, and for an object with a key twice."""
     text = content.decode("utf-8")
     exact: Dict[str, Any] = {}
     if _ODD_NUMBER.search(text):
@@ -133,7 +122,7 @@ def parse_json(content: bytes) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_object, **exact)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # names of files that are no UTF-8
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")  # which names of files need
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeEncodeError:
@@ -142,10 +131,10 @@ def parse_json(content: bytes) -> Any:
 
 
 def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error: Type[TleeError] = UsageError) -> Any:
-    """What a library's parser makes of a file that is bounded already; whatever it raises means that the file is bad.
+    """The result of a library's parser for a file whose size is checked; whatever it raises means that the file is bad.
 
     Args:
-        what: that the file should have been, as "a checkpoint".
+        what: the file should have been, as "a checkpoint".
 
     Raises:
         `error`: with the first line of what the parser said.

@@ -5,15 +5,17 @@ bundle does.
 """
 
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
+SIZES = {dict: ("Properties", "entries"), list: ("Items", "items"), str: ("Length", "characters")}
 KEYWORDS = {"$ref", "type", "const", "enum", "required", "properties", "additionalProperties", "propertyNames", "items"}
 KEYWORDS |= {"minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength", "pattern"}
 KEYWORDS |= {"minimum", "maximum", "$schema", "title", "description", "definitions"}
+Schema = Dict[str, Any]
 
 
-def problem(value: Any, schema: Dict[str, Any]) -> Optional[str]:
+def problem(value: Any, schema: Schema) -> Optional[str]:
     """What is wrong with a value of JSON, in a few words that name the place; None where nothing is.
 
     Example:
@@ -23,74 +25,63 @@ def problem(value: Any, schema: Dict[str, Any]) -> Optional[str]:
     return _problem(value, schema, schema, "")
 
 
-def _problem(value: Any, schema: Dict[str, Any], root: Dict[str, Any], at: str) -> Optional[str]:
+def _problem(value: Any, schema: Schema, root: Schema, place: str) -> Optional[str]:
     if "$ref" in schema:
         schema = root["definitions"][schema["$ref"].rsplit("/", 1)[1]]
-    kinds = schema.get("type")
-    if kinds is not None:
-        kinds = [kinds] if isinstance(kinds, str) else kinds
-        if isinstance(value, bool) or not any(isinstance(value, TYPES[kind]) for kind in kinds):  # type: ignore[arg-type]
-            return "{} is no {}".format(_name(at), " or ".join(kinds))
+    wrong = _wrong_itself(value, schema)
+    if wrong:
+        return f"{place[:200] or 'all of it'} {wrong}"
+    if isinstance(value, (dict, list)):
+        for part, own, at in _parts(value, schema, place):
+            wrong = _problem(part, own, root, at)
+            if wrong:
+                return wrong
+    return None
+
+
+def _wrong_itself(value: Any, schema: Schema) -> Optional[str]:
+    if "type" in schema:
+        kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        if isinstance(value, bool) or not isinstance(value, tuple([TYPES[kind] for kind in kinds])):
+            return f"is no {' or '.join(kinds)}"
     if "const" in schema and value != schema["const"]:
-        return "{} is not {!r}".format(_name(at), schema["const"])
+        return f"is not {schema['const']!r}"
     if "enum" in schema and value not in schema["enum"]:
-        return "{} is none of {}".format(_name(at), ", ".join(map(str, schema["enum"])))
+        return f"is none of {', '.join(map(str, schema['enum']))}"
     if isinstance(value, dict):
-        return _size(value, schema, at, "Properties", "entries") or _in_object(value, schema, root, at)
-    if isinstance(value, list):
-        return _size(value, schema, at, "Items", "items") or _in_array(value, schema, root, at)
-    if isinstance(value, str):
-        if "pattern" in schema and not re.search(schema["pattern"], value):
-            return "{} is {!r}, not of the form {}".format(_name(at), value[:80], schema["pattern"])
-        return _size(value, schema, at, "Length", "characters")
-    if isinstance(value, (int, float)):
-        if value < schema.get("minimum", value):
-            return "{} is {}, less than {}".format(_name(at), value, schema["minimum"])
-        if value > schema.get("maximum", value):
-            return "{} is {}, more than {}".format(_name(at), value, schema["maximum"])
+        missing = [key for key in schema.get("required", ()) if key not in value]
+        if missing:
+            return f"has no {missing[0]}"
+        if schema.get("additionalProperties") is False:
+            extra = [key for key in value if key not in schema.get("properties", ())]
+            if extra:
+                return f"has an entry {extra[0][:80]!r} too many"
+    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
+        return f"is {value[:80]!r}, not of the form {schema['pattern']}"
+    if type(value) in SIZES:
+        what, words = SIZES[type(value)]
+        return _out_of_bounds(len(value), schema, what, f"has {len(value)} {words}")
+    return _out_of_bounds(value, schema, "imum", f"is {value}") if isinstance(value, (int, float)) else None
+
+
+def _out_of_bounds(size: float, schema: Schema, what: str, words: str) -> Optional[str]:
+    if size < schema.get("min" + what, size):
+        return f"{words}, less than {schema['min' + what]}"
+    if size > schema.get("max" + what, size):
+        return f"{words}, more than {schema['max' + what]}"
     return None
 
 
-def _in_object(value: Dict[str, Any], schema: Dict[str, Any], root: Dict[str, Any], at: str) -> Optional[str]:
-    missing = [key for key in schema.get("required", ()) if key not in value]
-    if missing:
-        return f"{_name(at)} has no {missing[0]}"
-    own: Dict[str, Any] = schema.get("properties", {})
-    names, others = schema.get("propertyNames"), schema.get("additionalProperties", True)
-    for key, entry in value.items():
-        place = f"{at}.{key}" if at else key
-        found = _problem(key, names, root, f"the name {key[:80]!r} in {_name(at)}") if names else None
-        if found is None and key in own:
-            found = _problem(entry, own[key], root, place)
-        elif found is None and others is False:
-            found = f"{_name(at)} has an entry {key[:80]!r} too many"
-        elif found is None and others is not True:
-            found = _problem(entry, others, root, place)
-        if found is not None:
-            return found
-    return None
-
-
-def _in_array(value: List[Any], schema: Dict[str, Any], root: Dict[str, Any], at: str) -> Optional[str]:
-    items = schema.get("items")
-    if items is not None:
+def _parts(value: Any, schema: Schema, place: str) -> Iterator[Tuple[Any, Schema, str]]:
+    """Names, entries and items of a value, with the schema of each and where it is."""
+    if isinstance(value, dict):
+        own, others = schema.get("properties", {}), schema.get("additionalProperties")
+        names = schema.get("propertyNames")
+        for key, entry in value.items():
+            if names:
+                yield key, names, f"the name {key[:80]!r} in {place[:200] or 'all of it'}"
+            if key in own or isinstance(others, dict):
+                yield entry, own.get(key, others), f"{place}.{key}" if place else key
+    elif isinstance(value, list) and "items" in schema:
         for i, entry in enumerate(value):
-            found = _problem(entry, items, root, f"{at}[{i}]")
-            if found is not None:
-                return found
-    return None
-
-
-def _size(value: Any, schema: Dict[str, Any], at: str, what: str, words: str) -> Optional[str]:
-    least, most = schema.get("min" + what, 0), schema.get("max" + what, len(value))
-    if least <= len(value) <= most:
-        return None
-    return "{} has {} {}, {} {}".format(_name(at), len(value), words, *_bound(len(value), least, most))
-
-
-def _bound(size: int, least: int, most: int) -> Any:
-    return ("less than", least) if size < least else ("more than", most)
-
-
-def _name(at: str) -> str:
-    return at[:200] or "all of it"
+            yield entry, schema["items"], f"{place}[{i}]"
