@@ -19,6 +19,9 @@ MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of acc
 GIVE_MORE = "give more videos (--data), or another --share"
 
 
+Videos = Iterator[tuple[Entry, np.ndarray]]  # with their frames, (T, H, W, 3) uint8
+
+
 class Parts(NamedTuple):
     """Two disjoint sets of videos."""
 
@@ -83,13 +86,13 @@ class VideoReader:
         self._spec, self._workers = spec, workers
         self._tuning: set[bytes] = set()
 
-    def tuning(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
-        """Each readable video and its frames, (T, H, W, 3) uint8."""
+    def tuning(self, listing: Listing, task: str) -> Videos:
+        """Each readable video and its frames."""
         for entry, frames in self._read(listing, task):
             self._tuning.add(_digest(frames))
             yield entry, frames
 
-    def held_out(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+    def held_out(self, listing: Listing, task: str) -> Videos:
         """The same, without those that were read for tuning."""
         for entry, frames in self._read(listing, task):
             if _digest(frames) in self._tuning:
@@ -97,7 +100,7 @@ class VideoReader:
             else:
                 yield entry, frames
 
-    def _read(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+    def _read(self, listing: Listing, task: str) -> Videos:
         batches = readable_batches(Clips(listing, self._spec), self.unreadable, workers=self._workers, task=task)
         for entries, frames in batches:
             yield from zip(entries, frames.numpy())

@@ -25,8 +25,8 @@ from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_gr
 from tlee.calibration.int8.plan import Excluded, Plan, PlannedChains, Targets, find_plan
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
-from tlee.calibration.videos import Parts, VideoReader, check_part
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, BundleError, UsageError
+from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
+from tlee.errors import BundleError, writing
 from tlee.export.activations import SAMPLES, add_activations, deviation, record
 from tlee.export.bundle_writer import amend_bundle
 from tlee.locks import remove, temporary_folder, write_lock
@@ -40,6 +40,7 @@ FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that ha
 GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
 RECORDED = "tuning videos"
+Plans = Mapping[str, Collection[str]]  # by name the excluded segments
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
     chains = PlannedChains(bundle, fp32, {name: graph.model for name, graph in graphs.items()}, settings.threads)
     gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
 
-    def answers(plans: Mapping[str, Collection[str]], modes: Sequence[str], part: str, videos: Any) -> ComparedAnswers:
+    def answers(
+        plans: Mapping[str, Collection[str]], modes: Sequence[str], part: str, videos: Videos
+    ) -> ComparedAnswers:
         configurations = {}
         for mode in modes:
             for name, excluded in plans.items():
@@ -127,7 +130,7 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
 
     activations = record(bundle, _clips_to_record(parts, reader), fp32)
     plan = find_plan(list(graphs), compare, settings.targets)
-    plans: dict[str, Collection[str]] = {FP32: graphs, INT8: (), **({PLAN: plan.excluded} if plan.excluded else {})}
+    plans: Plans = {FP32: graphs, INT8: (), **({PLAN: plan.excluded} if plan.excluded else {})}
     held_out = answers(plans, [EARLY, NONE], "held-out", reader.held_out(parts.held_out, "reporting"))
     tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
     fused_exits = fused_exit_graphs(bundle, graphs, plan.excluded)
@@ -229,10 +232,8 @@ def _clips_to_record(parts: Parts, reader: VideoReader) -> Iterator[np.ndarray]:
 def _folder_beside(path: str) -> Iterator[str]:
     """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
     with write_lock(path, folder=True) as place:
-        try:
+        with writing(path):
             folder = temporary_folder(place)
-        except OSError as error:
-            raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         try:
             yield folder
         finally:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.data.labelled.listing import Entry
-from tlee.errors import CANNOT_WRITE, InputError, UsageError
+from tlee.errors import InputError, writing
 from tlee.evaluation.evaluate import answer_each
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
@@ -87,10 +87,8 @@ class SampleRecorder(ForwardingBackend):
 
     def _write(self, segment: str, place: int, values: Sequence[Any]) -> None:
         arrays = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
-        try:
+        with writing(self._folder, "make room for the samples"):
             np.savez(self._file(segment, place), **arrays)
-        except OSError as error:
-            raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
 
 
 def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool = True) -> ExitPolicy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from tlee.bundle import Bundle
-from tlee.calibration.videos import check_part
+from tlee.calibration.videos import Videos, check_part
 from tlee.costs import Costs
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
@@ -87,14 +87,13 @@ def answer_videos(
     bundle: Bundle,
     configurations: Mapping[str, Configuration],
     part: str,
-    videos: Iterable[tuple[Entry, np.ndarray]],
+    videos: Videos,
     unreadable: dict[Path, InputError],
 ) -> ComparedAnswers:
     """Let all configurations answer each of the videos, which are read once.
 
     Args:
         part: the name of this part of the videos, for the error.
-        videos: entries with their frames, (T, H, W, 3).
         unreadable: receives videos for which any configuration computes something that is not a number.
 
     Raises:

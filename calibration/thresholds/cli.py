@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
@@ -12,6 +12,10 @@ from tlee.calibration.arguments import add_part_arguments, data_of, parts_of, re
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
+
+if TYPE_CHECKING:
+    from tlee.calibration.thresholds.trace_file import TraceFile
+    from tlee.calibration.thresholds.tune import Tuner
 
 PROGRAM = "tlee-tune"
 
@@ -64,7 +68,7 @@ def _tune(options: argparse.Namespace) -> int:
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 
 
-def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
+def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Tuner) -> TraceFile:
     """An earlier trace, or one that is recorded now."""
     from tlee.calibration.thresholds.trace_file import load_trace
 

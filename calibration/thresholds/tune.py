@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from tlee.calibration.thresholds.search import calibration_errors, fit_temperatu
 from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Recording, record
 from tlee.calibration.thresholds.trace_file import TraceFile, fingerprint
-from tlee.calibration.videos import Parts, VideoReader, check_part
+from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
 from tlee.data.labelled.listing import Entry
 from tlee.errors import UsageError
 from tlee.evaluation.evaluate import answer_each
@@ -168,7 +168,7 @@ class Tuner:
 
     def _record(
         self,
-        videos: Iterable[tuple[Entry, np.ndarray]],
+        videos: Videos,
         references: Policies,
         also: Callable[[np.ndarray, tuple[int, ...]], None] | None = None,
     ) -> tuple[Recording, list[Entry]]:
