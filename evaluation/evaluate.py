@@ -19,7 +19,8 @@ from tlee.inference import NOT_A_NUMBER, Stages, Step, exit_steps
 from tlee.modes import MODES, NONE, PLAIN, fixed_exits, policies
 from tlee.policy import ExitPolicy
 
-Video, Given = TypeVar("Video"), TypeVar("Given")
+Video = TypeVar("Video")
+Given = TypeVar("Given")
 OTHER_MODEL = "give the videos it was trained for, or the model that was trained for these"
 
 

@@ -86,7 +86,7 @@ class SampleRecorder(ForwardingBackend):
         return os.path.join(self._folder, f"{segment}.{place}.npz")
 
     def _write(self, segment: str, place: int, values: Sequence[Any]) -> None:
-        arrays = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
+        arrays: dict[str, Any] = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
         with writing(self._folder, "make room for the samples"):
             np.savez(self._file(segment, place), **arrays)
 

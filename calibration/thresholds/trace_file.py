@@ -103,7 +103,7 @@ def load_trace(path: str | Path) -> TraceFile:
     ]
     trace = Trace(**{f.name: arrays[f.name] for f in fields(Trace)})
     plain = {key: head[key] for key in PLAIN}
-    fitted = {key: arrays[key] for key in ("temperature", "calibration_error")}
+    fitted: dict[str, Any] = {key: arrays[key] for key in ("temperature", "calibration_error")}
     return TraceFile(trace=trace, videos=Parts(*listings), **plain, **fitted)
 
 
