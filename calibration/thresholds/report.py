@@ -10,7 +10,7 @@
                       and problem of each
     temperature       values (B + 1); error_tuning, error_held_out: calibration error before and after (2 x B + 1)
     simulation        states (per video); guessed_mean, guessed_max: share of videos in which a policy of the front
-                      passes a state that is guessed; accuracy_error, cost_error (relative): largest difference between
+                      passes an unrecorded state; accuracy_error, cost_error (relative): largest difference between
                       what the search believed and what really running the front's policies gave, on the tuning videos;
                       within_bound: whether no accuracy was further off than its policy's share of guessed videos
     front             a list by rising cost: thresholds; tuning, held_out, simulated (each top1, cost; there guessed)

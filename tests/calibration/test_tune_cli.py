@@ -105,7 +105,7 @@ def test_a_report_is_three_files(tuned, answered_videos):
 
 
 def test_the_reports_keys_are_those_described(tuned):
-    described = report_module.__doc__ + report_module.measured.__doc__
+    described = report_module.__doc__ + report_module.point_measurements.__doc__
     sections = re.findall(r"^    (\w+)(?:\.NAME)? {2,}", report_module.__doc__, re.MULTILINE)
     assert sorted(sections) == sorted(tuned.json) and list(tuned.json["baselines"]) == sorted(BASELINES)
     unnamed = {section: list(tuned.json[section].values()) for section in ("points", "baselines")}
