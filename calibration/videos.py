@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlee.data.labelled.listing import Entry, Listing, split_listing
-from tlee.data.labelled.loader import Clips, readable_batches
+from tlee.data.labelled.loader import ClipDataset, readable_batches
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.evaluate import fitted
 from tlee.frames import FrameSpec
@@ -101,7 +101,7 @@ class VideoReader:
                 yield entry, frames
 
     def _read(self, listing: Listing, task: str) -> Videos:
-        batches = readable_batches(Clips(listing, self._spec), self.unreadable, workers=self._workers, task=task)
+        batches = readable_batches(ClipDataset(listing, self._spec), self.unreadable, workers=self._workers, task=task)
         for entries, frames in batches:
             yield from zip(entries, frames.numpy())
 

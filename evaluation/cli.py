@@ -52,12 +52,12 @@ def command(arguments: list[str] | None) -> int:
 
 def _take_published_videos(options: argparse.Namespace) -> None:
     """Take the list of videos from a published configuration. Raises UsageError: it names none."""
-    from tlee.models.config import read_yaml, validated
-    from tlee.models.published_config import PublishedConfig, is_published
+    from tlee.models.config import read_yaml
+    from tlee.models.published_config import as_published
     from tlee.training.published import listed_videos
 
-    content = read_yaml(options.config) if options.config else {}
-    videos = listed_videos(validated(options.config, content, PublishedConfig)) if is_published(content) else {}
+    published = as_published(options.config, read_yaml(options.config)) if options.config else None
+    videos = listed_videos(published) if published else {}
     if not videos.get("data"):
         remedy = "give a list or folder, or --config with a published file that names its list (data_val.path_split)"
         raise UsageError("--data", "no videos to evaluate with", remedy)

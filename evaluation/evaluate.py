@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from tlee.data.labelled.listing import Entry, Listing
-from tlee.data.labelled.loader import Clips, readable_batches
+from tlee.data.labelled.loader import ClipDataset, readable_batches
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.evaluation.evaluated import EvaluatedModel, are_names
 from tlee.evaluation.results import Answer, Answers, Evaluation
@@ -41,7 +41,7 @@ def evaluate(model: EvaluatedModel, listing: Listing, batch: int = 8, workers: i
         evaluation.modes["early exits"].predicted    # (N,) class numbers
     """
     listing = fitted(listing, model.labels, model.path)
-    clips, modes = Clips(listing, model.spec), ModeEvaluator(model)
+    clips, modes = ClipDataset(listing, model.spec), ModeEvaluator(model)
     unreadable: dict[Path, InputError] = {}
     batches = readable_batches(clips, unreadable, batch, workers)
     videos = (video for entries, frames in batches for video in zip(entries, model.clips(frames)))

@@ -1,4 +1,4 @@
-"""Draws what early exits save: every frame that a video could use, those that it did, and how deep each of these went.
+"""Draws what early exits save: the frames of a video, those that were used, and how deep in the network each one went.
 
 python examples/early_exit.py build/digits.tlee examples/clips/digit4*.mp4 -o exits.svg
 """
@@ -56,9 +56,8 @@ def main() -> None:
     with Recognizer.load(options.bundle) as recognizer:
         height = SIDE + 4 + recognizer.bundle.exits * (CELL + 2) + 2 * GAP
         width = LEFT + recognizer.bundle.frames.length * (SIDE + GAP)
-        parts = [
-            f'<text x="{LEFT}" y="14">the ten frames of a video, in processing order; blue: the parts of the network that ran for them</text>'
-        ]
+        title = "the ten frames of a video, in processing order; blue: the parts of the network that ran for them"
+        parts = [f'<text x="{LEFT}" y="14">{title}</text>']
         for i, clip in enumerate(options.clips):
             parts += row(recognizer, clip, recognizer.recognize(clip), TOP + i * height)
     size = f'viewBox="0 0 {width} {TOP + len(options.clips) * height}" width="{width}"'

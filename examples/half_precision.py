@@ -1,9 +1,9 @@
-"""Which parts of a bundle change its answers when they compute in half precision: the table of docs/engines.md.
+"""Which parts of a bundle change its results in half precision: the table of docs/engines.md.
 
     python examples/half_precision.py build/digits.tlee build/digits/test
 
-ONNX Runtime's CPU provider computes fp16 in float32 and drops every pair of casts between two nodes, and with it the
-rounding. So here each half-precision value passes through an Identity, which it cannot look through.
+ONNX Runtime's CPU provider computes fp16 in float32 and removes every pair of casts between two nodes, and with it the
+rounding. Here an Identity behind each half-precision value prevents that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def rounded(model: ModelProto) -> ModelProto:
 
 
 def without_optimisation(content: bytes, *_: object) -> object:
-    """Stands for `open_session`: optimised, the Identities would be gone."""
+    """Replaces `open_session`, which would optimise the Identities away."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1

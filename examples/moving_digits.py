@@ -32,7 +32,7 @@ RANGES = {
     "texture": (8.0, 26.0),  # deviation of the background, grey levels
     "noise": (4.0, 22.0),  # deviation of the pixel noise, grey levels
     "blur": (0.0, 1.4),  # deviation of the blur, pixels
-    "hidden": (0.0, 0.65),  # share of the frames in which something passes in front
+    "hidden": (0.0, 0.65),  # share of the frames in which something covers the digit
     "speed": (0.3, 1.5),  # pixels per frame
 }
 LEVELS = ("easy", "medium", "hard")
@@ -99,7 +99,7 @@ def make_split(folder: Path, split: str, count: int, seed: int) -> None:
 
 
 def _between(low: float, high: float, difficulty: float, rng: np.random.Generator) -> float:
-    # Each property has its own share of luck, so that videos are hard in different ways.
+    # Each property varies on its own, so that videos are hard in different ways.
     return low + (high - low) * float(np.clip(difficulty + rng.normal(0, 0.12), 0, 1))
 
 

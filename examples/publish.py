@@ -1,10 +1,9 @@
-"""From a trained sample model to what this folder ships: checkpoint, clips, results, plots, model card.
+"""Makes the files of this folder from the trained sample model: checkpoint, clips, results, plots, model card.
 
     python examples/publish.py build/digits build/digits-run build/digits-tuning
 
-Thresholds and temperatures are those of tlee-tune's operating point `balanced`.
-
-Every number it writes was measured in the same run, through the runtime, on the test videos.
+Thresholds and temperatures are those of tlee-tune's operating point `balanced`. Every number is measured in the same
+run, with the runtime, on the test videos.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def by_difficulty(evaluation: Evaluation) -> dict[str, Evaluation]:
 
 
 def milliseconds(bundle: Path, videos: list[Path]) -> dict[str, float]:
-    """Median time of a video, decoding included, with early exits and without, in turns."""
+    """Median time of a video, decoding included, with and without early exits, alternating."""
     recognizers = {mode: Recognizer.load(bundle, early_exit=mode == EARLY) for mode in (EARLY, NONE)}
     times: dict[str, list[float]] = {mode: [] for mode in recognizers}
     for video in [videos[0], *videos]:  # the first one twice, to warm up
@@ -74,7 +73,7 @@ def results(groups: dict[str, Evaluation], times: dict[str, float]) -> dict[str,
 
 
 def plot(groups: dict[str, Evaluation], path: Path) -> None:
-    """How many frames videos of each difficulty use, and how deep in the backbone these frames go."""
+    """Number of frames used and exits taken, by difficulty."""
     figure = Figure(figsize=(9, 2.9), layout="constrained", facecolor="white")
     frames, layers = figure.subplots(1, 2, sharey=True)
     exits = groups["all"].fixed_macs.shape[1]
@@ -96,7 +95,7 @@ def plot(groups: dict[str, Evaluation], path: Path) -> None:
 
 
 def bar(axes, place: int, shares: list[float], names: list[str], colours: tuple[str, ...]) -> None:
-    """One bar of shares, one after the other; labelled once."""
+    """One stacked bar; the first one carries the labels of the legend."""
     left = 0.0
     for share, name, colour in zip(shares, names, colours):
         axes.barh(place, 100 * share, left=left, color=colour, edgecolor="#555", linewidth=0.5,
@@ -131,9 +130,9 @@ def result_rows(groups: dict[str, Evaluation], times: dict[str, float]) -> list[
 
 def mode_rows(evaluation: Evaluation) -> list[list[str]]:
     rows = [["mode", "accuracy", "frames", "computation"]]
-    for mode, numbers in evaluation.summary()["modes"].items():
-        row = [mode, f"{numbers['top1']:.1%}", f"{numbers['mean_frames']:.1f} of 10", f"{numbers['share_of_macs']:.1%}"]
-        rows.append(row)
+    for mode, found in evaluation.summary()["modes"].items():
+        frames = f"{found['mean_frames']:.1f} of 10"
+        rows.append([mode, f"{found['top1']:.1%}", frames, f"{found['share_of_macs']:.1%}"])
     return rows
 
 
@@ -143,7 +142,7 @@ def markdown(rows: list[list[str]]) -> str:
 
 
 def fill(path: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    """Replace the text between `<!-- NAME -->` and `<!-- /NAME -->`."""
     content = path.read_text(encoding="utf-8")
     block = f"<!-- {name} -->\n{text}\n<!-- /{name} -->"
     content, count = re.subn(f"<!-- {name} -->.*<!-- /{name} -->", lambda _: block, content, flags=re.DOTALL)
@@ -160,7 +159,7 @@ def machine() -> str:
 
 
 def training_table(run: RunFolder) -> list[list[str]]:
-    """What each stage took and reached."""
+    """Duration and accuracy of each stage."""
     rows = [["stage", "epochs", "minutes", "validation accuracy by exit"]]
     lines = run.metrics()
     for stage in (line["stage"] for line in lines if line["event"] == "stage"):
@@ -184,7 +183,7 @@ def tune(bundle: Path, videos: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Evaluate the sample model and write what examples/ ships.")
+    parser = argparse.ArgumentParser(description="Evaluate the sample model and write the files of examples/.")
     parser.add_argument("data", type=Path, help="folder that moving_digits.py wrote")
     parser.add_argument("run", type=Path, help="folder that tlee-train wrote")
     parser.add_argument("tuning", type=Path, help="another one: val to tune the exits, test to report")

@@ -45,9 +45,9 @@ def command(arguments: list[str] | None) -> None:
     options = parser.parse_args(arguments)
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    from tlee.data.labelled.class_names import read_class_names
     from tlee.export.exporter import export_bundle, load_model
     from tlee.export.plain import plain
-    from tlee.models.config import read_names
     from tlee.models.published_config import load_model_config, warn
 
     config = None
@@ -57,7 +57,7 @@ def command(arguments: list[str] | None) -> None:
     with write_lock(options.output, folder=True):
         model = load_model(options.checkpoint, config)
         if options.labels:
-            names = read_names(options.labels, model.config.model.classes)
+            names = read_class_names(options.labels, model.config.model.classes)
             model.config = model.config.model_copy(update={"labels": names})
         bundle = export_bundle(
             plain(model) if options.plain else model,

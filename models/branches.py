@@ -1,4 +1,4 @@
-"""Branches: from a map inside the backbone to the feature that all exits share.
+"""Branches: from a feature map inside the backbone to a feature of the length that all exits share.
 
 Source: the three kinds of branch of the published TLEE code.
 """
@@ -18,9 +18,9 @@ class Branch(nn.Module):
     """The published branch: mixed pooling, channel reduction by 1x1 convolutions, one linear layer.
 
     Args:
-        shape: (channels, m, m) of the map it reads.
-        feature_size: length of the feature it gives.
-        scale: the first convolution leaves channels // 2**scale, each further one half of that.
+        shape: (channels, m, m) of its input.
+        feature_size: length of its output.
+        scale: the first convolution has channels // 2**scale outputs, each further one half of the one before.
         crm_num: number of convolutions.
 
     Raises:
@@ -50,8 +50,7 @@ class Branch(nn.Module):
 
 
 class ConvBranch(nn.Module):
-    """Three convolutions, 1x1 to half of the channels, 3x3, 1x1 back, then the mean of each channel and one linear
-    layer. Arguments as `Branch`.
+    """Convolutions 1x1 to half of the channels, 3x3, 1x1 back, then average pooling and one linear layer.
 
     Raises:
         UsageError: the map is smaller than the unpadded 3x3 convolution.
@@ -76,7 +75,7 @@ class ConvBranch(nn.Module):
 
 
 class FCBranch(nn.Module):
-    """The mean of each channel, then two linear layers. Arguments as `Branch`."""
+    """Average pooling, then two linear layers."""
 
     def __init__(self, shape: tuple[int, ...], feature_size: int, hidden: int = 1024) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Our checkpoints: one safetensors file, the configuration in its header."""
+"""Our checkpoints: safetensors files with the configuration in the header."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from tlee import __version__
 from tlee.errors import CheckpointError, UsageError
 from tlee.files import atomic_write
-from tlee.models.config import Config, parse_config
+from tlee.models.config import Config, explain
 from tlee.models.model import Tlee, Unfilled, check_parts
-from tlee.models.tensors import TensorFile
+from tlee.models.tensors import open_tensors
 from tlee.reading import parse_json
 
 HEADER = "tlee"
+FLOATS = ("F", "BF")  # how safetensors' names of floating point types begin
 OF_ANOTHER = "give the configuration this checkpoint was trained with"
 NAMES_SHOWN, NAME_SHOWN = 20, 120  # of each kind of difference, and characters
 Shapes = dict[str, tuple[int, ...]]  # of a state dictionary, by entry
@@ -28,7 +30,7 @@ def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object
     """Write a model and its configuration, whole or not at all.
 
     Args:
-        training: what the model went through, kept for the reader (plain JSON values).
+        training: how the model was trained, for information only (plain JSON values).
 
     Raises:
         UsageError: the file cannot be written.
@@ -48,18 +50,20 @@ def load_checkpoint(path: str | Path) -> Tlee:
     Raises:
         CheckpointError: the file cannot be read, is no checkpoint of ours, or does not fit its configuration.
     """
-    with TensorFile(path) as file:
-        config = _config(path, file.metadata)
-        sketch = _sketch(path, config).state_dict()  # nothing is made of a size that the file has not
-        check_entries(path, shapes(sketch), file.shapes)
-        # Whatever floating point it was trained in; the model computes in its own.
-        odd = [n for n, own in sketch.items() if file.dtypes[n].is_floating_point != own.dtype.is_floating_point]
+    with open_tensors(path) as file:
+        config = _config(path, file.metadata() or {})
+        expected = _without_weights(path, config).state_dict()  # no memory is taken for what the file lacks
+        entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, the file is no dictionary
+        check_entries(path, shapes(expected), {name: tuple(entry.get_shape()) for name, entry in entries.items()})
+        # Any floating point will do, the model computes in its own.
+        types = {name: entry.get_dtype() for name, entry in entries.items()}
+        odd = [n for n, own in expected.items() if types[n].startswith(FLOATS) != own.dtype.is_floating_point]
         if odd:
-            problem = f"entries of another type ({_some([f'{name} {file.dtypes[name]}' for name in odd])})"
+            problem = f"entries of another type ({_some([f'{name} {types[name]}' for name in odd])})"
             raise CheckpointError(path, problem, "save it again in float32")
         with Unfilled():
             model = Tlee(config)
-        model.load_state_dict(file.tensors())
+        model.load_state_dict({name: file.get_tensor(name) for name in entries})
     return model.eval()
 
 
@@ -67,13 +71,13 @@ def _config(path: str | Path, metadata: Mapping[str, str]) -> Config:
     if HEADER not in metadata:
         raise CheckpointError(path, "safetensors without a tlee configuration", "give a file that tlee-train wrote")
     try:
-        about = parse_json(metadata[HEADER].encode())
-        return parse_config(json.dumps(about["config"]))
+        return Config(**parse_json(metadata[HEADER].encode())["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(path, f"its configuration does not fit: {error}", "train or save it again") from None
+        reason = explain(error) if isinstance(error, ValidationError) else error
+        raise CheckpointError(path, f"its configuration does not fit: {reason}", "train or save it again") from None
 
 
-def _sketch(path: str | Path, config: Config) -> Tlee:
+def _without_weights(path: str | Path, config: Config) -> Tlee:
     try:
         return check_parts(path, config)
     except UsageError as error:
@@ -86,13 +90,10 @@ def shapes(state: Mapping[str, Tensor]) -> Shapes:
 
 
 def check_entries(path: str | Path, wanted: Shapes, given: Shapes, remedy: str = OF_ANOTHER) -> None:
-    """Refuse a state dictionary that is not, entry by entry, the wanted one.
-
-    Args:
-        remedy: what the user should do.
+    """Compare a state dictionary with the expected one.
 
     Raises:
-        CheckpointError: entries are missing, unknown or of another shape; lists what differs.
+        CheckpointError: entries are missing, unknown or of another shape; lists them.
     """
     differences = [
         ("missing", [n for n in wanted if n not in given]),

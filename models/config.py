@@ -1,4 +1,4 @@
-"""What a model is and what frames it takes: the configuration that travels with every checkpoint."""
+"""The configuration of a model and of its frames, stored with every checkpoint."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
 from tlee.models.yaml_text import parse_yaml
 from tlee.policy import Thresholds
-from tlee.reading import MB, parse_json, read_text
+from tlee.reading import MB, read_text
 
-# Of files, bytes: 10,000 classes' names are 300 KB, and 512 KB of the worst YAML take some 4 s.
-YAML_LIMIT = MB // 2
-NAMES_LIMIT = 8 * MB
+YAML_LIMIT = MB // 2  # of a file, bytes: the worst YAML of this size takes some 4 s
 FAULTS_SHOWN = 5
-NUMBER = re.compile("[0-9]{1,9}")
-NUMBERED = re.compile(r"[0-9]{1,9}\s+\S")
 # Kinetics statistics, as in the published configurations.
 PUBLISHED_MEAN = (0.43216, 0.394666, 0.37645)
 PUBLISHED_STD = (0.22803, 0.22145, 0.216989)
@@ -46,10 +42,9 @@ PUBLISHED_NAMES = {
 }
 
 
-# What numbers can mean, with room for every real use: a number beyond would make a model, or a list, that takes for
-# ever or all memory.
+# Generous for any real use; larger numbers would make models or lists that take forever or all memory.
 MAX_FRAMES, MAX_SIZE, MAX_CLASSES, MAX_NECK = 1024, 4096, 100_000, 16_384
-MAX_PIXELS = 2**26  # of a video's frames together: 200 MB
+MAX_PIXELS = 2**26  # of all frames of a video: 200 MB
 Cut = Annotated[int, Field(ge=1, le=1000)]
 Order = Annotated[list[int], Field(max_length=MAX_FRAMES)]
 Label = Annotated[str, Field(max_length=1000)]
@@ -60,7 +55,7 @@ PerExit = Annotated[list[Threshold], Field(min_length=1, max_length=4)]
 
 
 class Section(BaseModel):
-    """A part of a configuration: unknown keys are errors, values cannot be changed."""
+    """Part of a configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,19 +67,18 @@ class ModelConfig(Section):
     """The network. Every part may be named as in the published configurations (`mp` for `max`).
 
     Attributes:
-        backbone: a name of the backbone registry.
+        backbone: a key of `tlee.models.backbones.BACKBONES`.
         width: channel multiplier, for backbones that have one.
         input_size: side of a frame, pixels.
-        branches: exits before the tail (B); 0 for a model whose frames all leave at the tail.
+        branches: number of exits before the final one (B); 0 for a model with the final exit only.
         cuts: number of backbone modules in front of each branch; None for the backbone's own.
-        shift: False takes the temporal shift out of mobilenetv2_tsm, as published.
-        branch: what a branch is, a name of `tlee.models.branches.BRANCHES`.
+        shift: False removes the temporal shift from mobilenetv2_tsm, as published.
+        branch: a key of `tlee.models.branches.BRANCHES`.
         branch_scale, crm_num: of the branch `crm`, see `tlee.models.branches.Branch`.
-        frm, gate: names of `tlee.models.frms.FRMS` and `tlee.models.gates.GATES`.
-        heads: `shared` for one classifier and one gate for all frames, or `per_frame` for FrameExit's: a classifier of
-            each frame and, from the second on, a gate of each, which is then always a `FrameExitGate` (gate `eg`).
-        neck: length of the shared projection behind every exit (the published UCF101 models: 4096);
-            None for none.
+        frm, gate: keys of `tlee.models.frms.FRMS` and `tlee.models.gates.GATES`.
+        heads: `shared` for one classifier and one gate for all frames, or `per_frame` for FrameExit's: a classifier
+            per frame and, from the second frame on, a gate per frame, always a `FrameExitGate` (gate `eg`).
+        neck: length of the shared projection behind every exit (4096 in the published UCF101 models); None for none.
     """
 
     backbone: str = "mobilenetv2"
@@ -127,7 +121,7 @@ class ModelConfig(Section):
 
     @property
     def shifts(self) -> bool:
-        """Whether a frame takes channels from the one before it."""
+        """Whether a frame takes channels from the frame before."""
         return self.shift and BACKBONES[self.backbone].shifts
 
 
@@ -136,13 +130,13 @@ class FramesConfig(Section):
 
     Attributes:
         count: frames per video (T).
-        order: in which they are processed: coarse, chronological, or the numbers 0 to `count` - 1 in this order; None:
-            coarse, or chronological for a backbone that shifts.
-        resize: short side of the picture before the centre is cut out, pixels.
-        sampling: which frames: uniform, from the middle of T equal parts, or published, as the published loader
-            numbers them (`tlee.frames.published_numbers`).
-        interpolation: how pictures are resized: area, or bilinear, Pillow's antialiased filter, as published.
-        mean, std: statistics of RGB in 0-1 for the normalisation.
+        order: processing order: coarse, chronological, or a permutation of 0 to `count` - 1; None for coarse, or
+            chronological for a backbone with temporal shift.
+        resize: short side of the picture before the centre crop, pixels.
+        sampling: uniform, from the middle of T equal parts, or published, the frames that the published loader takes
+            (`tlee.frames.published_numbers`).
+        interpolation: of the resizing: area, or bilinear, Pillow's antialiased filter, as published.
+        mean, std: of RGB in 0-1, for the normalisation.
     """
 
     count: int = Field(10, ge=1, le=MAX_FRAMES)
@@ -163,7 +157,7 @@ class FramesConfig(Section):
 
 
 class ExitConfig(Section):
-    """Thresholds and temperatures of the exit rule: one number for all exits, or one per exit."""
+    """Thresholds and temperature of the exit rule, one number for all exits or one per exit."""
 
     first: Threshold | PerExit = 0.9
     layer: Threshold | PerExit = 0.9
@@ -172,7 +166,7 @@ class ExitConfig(Section):
 
 
 class Config(Section):
-    """Everything a checkpoint carries beside its weights.
+    """The configuration stored with a checkpoint's weights.
 
     Example:
         >>> config = Config(model=ModelConfig(classes=10), labels=list("0123456789"))
@@ -196,7 +190,7 @@ class Config(Section):
         except UsageError as error:
             raise ValueError(f"exits: {error.subject}: {error.problem}") from None
         unsafe = next((text for text in [self.name, *self.labels] if UNSAFE.search(text)), None)
-        if unsafe is not None:  # which no bundle may have
+        if unsafe is not None:  # a bundle may not contain them
             raise ValueError(f"control characters in {unsafe[:80]!r}")
         if self.labels and len(self.labels) != self.model.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
@@ -225,7 +219,7 @@ class Config(Section):
 
 
 def own_name(published: str) -> str:
-    """A part's name in our configurations; one that is ours already stays.
+    """Our name for a part of a published configuration; our own names stay as they are.
 
     Example:
         >>> own_name("efficientnetb3"), own_name("mp"), own_name("resnet50")
@@ -241,37 +235,6 @@ def load_config(path: str | Path, kind: type[Kind]) -> Kind:
         UsageError: the file cannot be read, is no YAML, or a key or value does not fit.
     """
     return validated(path, read_yaml(path), kind)
-
-
-def read_names(path: str | Path, classes: int) -> list[str]:
-    """The classes' names in a file, in the order of their numbers: one a line, all of them numbered (`1 Archery`) or
-    none, or a JSON object with the number of each.
-
-    Raises:
-        UsageError: the file cannot be read, or does not name each of the classes once.
-    """
-    text = read_text(os.fspath(path), NAMES_LIMIT)
-    try:
-        names = _names(text)
-    except (ValueError, AttributeError, TypeError):  # JSON of something else
-        names = []
-    if len(names) != classes or len(set(names)) != classes:
-        problem = f"not a list of {classes} names ({len(names)} found, {len(set(names))} of them different)"
-        raise UsageError(path, problem, "give each class a name of its own, one a line")
-    return names
-
-
-def _names(text: str) -> list[str]:
-    if text.lstrip().startswith("{"):
-        given = parse_json(text.encode()).items()
-        if not all(NUMBER.fullmatch(str(number)) for _, number in given):
-            raise ValueError
-        return [name for name, _ in sorted(given, key=lambda row: (int(row[1]), row[0]))]
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if not all(NUMBERED.match(line) for line in lines):
-        return lines
-    rows = [(int(number), name) for number, name in (line.split(maxsplit=1) for line in lines)]
-    return [name for _, name in sorted(rows)]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -295,24 +258,11 @@ def validated(path: str | Path, content: dict, kind: type[Kind]) -> Kind:
 
 
 def explain(error: ValidationError) -> str:
-    """What a validation found, on one line that is not too long to be read."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    said = [(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in found]
-    lines = [_short(f"{where}: {what}" if where else what) for where, what in said]
+    """The errors of a validation on one line of limited length."""
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        where, what = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+        line = f"{where}: {what}" if where else what
+        lines.append(line if len(line) <= 200 else f"{line[:197]}...")
     more = len(lines) - FAULTS_SHOWN
     return ", ".join(lines[:FAULTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def parse_config(text: str) -> Config:
-    """A configuration from the JSON in a checkpoint. Raises ValueError."""
-    content = parse_json(text.encode())
-    if not isinstance(content, dict):
-        raise ValueError("not a configuration")
-    try:
-        return Config(**content)
-    except ValidationError as error:
-        raise ValueError(explain(error)) from None

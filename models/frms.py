@@ -1,4 +1,4 @@
-"""Feature reuse modules: what an exit's feature takes over from the exit before.
+"""Feature reuse modules: they combine an exit's feature with that of the exit before.
 
 Source: the paper's text where the published code departs from it (`afrm`, `na`).
 """
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class FRM(nn.Module):
-    """A way to join features of length `feature_size`. `forward` takes two (N, D), gives one."""
+    """Combines two features (N, D) into one, D = `feature_size`."""
 
     def __init__(self, feature_size: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class MeanFRM(FRM):
 
 
 class EMAFRM(FRM):
-    """Moving average with a learnt share `beta` of the past."""
+    """Moving average with a learnt weight `beta` of the past."""
 
     def __init__(self, feature_size: int) -> None:
         super().__init__(feature_size)
@@ -49,7 +49,7 @@ class EMAFRM(FRM):
 
 
 class AttentionFRM(FRM):
-    """Mean weighted by a learnt score of each feature."""
+    """Mean, weighted by a learnt score of each feature."""
 
     def __init__(self, feature_size: int, hidden: int = 256) -> None:
         super().__init__(feature_size)

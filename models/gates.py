@@ -1,7 +1,7 @@
-"""Gates: whether the video can stop, from an exit's feature and the one before it.
+"""Gates: whether the video can stop, from an exit's feature and that of the exit before.
 
-`forward` takes two (N, D), z after the FRM and the previous exit's, and gives (N, 1): the logit of the probability
-that the video can stop. Source: the published TLEE code.
+`forward` takes both, (N, D), after the FRM, and returns (N, 1): the logit of the probability that the video can stop.
+Source: the published TLEE code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class LinearGate(nn.Module):
-    """The published `gm`: one shared linear layer on both features, concatenated, one more to a score."""
+    """The published `gm`: a shared linear layer on each feature, then one on both results."""
 
     def __init__(self, feature_size: int, hidden: int = 32) -> None:
         super().__init__()
@@ -23,10 +23,10 @@ class LinearGate(nn.Module):
 
 
 class ConvGate(nn.Module):
-    """The published `eg`: two shared 1x1 convolutions on both features, concatenated, a linear layer to a score.
+    """The published `eg`: two shared 1x1 convolutions on each feature, then a linear layer on both results.
 
-    The published code puts batch norm behind the convolutions when it sees several videos at once, so in training
-    but never where a video is recognised. Here it is in neither: a gate is trained as it is used.
+    The published code applies batch norm behind the convolutions to batches of several videos, that is in training but
+    not in recognition. Here it is left out of both, so that a gate is trained as it is used.
     """
 
     def __init__(self, feature_size: int) -> None:
@@ -40,10 +40,10 @@ class ConvGate(nn.Module):
 
 
 class FrameExitGate(nn.Module):
-    """FrameExit's gate, of which each frame has one: as `ConvGate`, with batch norm behind the convolutions.
+    """FrameExit's gate, one per frame: as `ConvGate`, with batch norm behind the convolutions.
 
-    FrameExit stops where a sigmoid is *below* one half; the sign is turned here, so that as for every gate a high
-    score stops. Source: Ghodrati et al., "FrameExit: Conditional Early Exiting for Efficient Video Recognition", 2021.
+    FrameExit stops where a sigmoid is *below* one half. The sign is flipped here, so that a high score stops, as with
+    every gate. Source: Ghodrati et al., "FrameExit: Conditional Early Exiting for Efficient Video Recognition", 2021.
     """
 
     def __init__(self, feature_size: int) -> None:

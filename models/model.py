@@ -1,4 +1,4 @@
-"""The TLEE model, and its inference through the exit rule."""
+"""The TLEE model, and its inference with the exit rule."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MAX_PARAMETERS = 400_000_000  # 1.6 GB; VGG-16, the largest backbone, has 140 mi
 
 
 class Normalise(nn.Module):
-    """Frames as the device gives them to what the backbone reads."""
+    """Input normalisation."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         deviation = torch.tensor(std)
         self.scale: Tensor
         self.shift: Tensor
-        # Not in the state dictionary: the configuration says them.
+        # Not in the state dictionary: the configuration has them.
         self.register_buffer("scale", (1 / (255 * deviation)).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", (-torch.tensor(mean) / deviation).view(3, 1, 1), persistent=False)
 
@@ -42,7 +42,7 @@ class Normalise(nn.Module):
 class Tlee(nn.Module):
     """Backbone, branches, neck, feature reuse, classifier and gate.
 
-    Exit b is branch b for b < branches, the tail for b = branches.
+    Exit b is branch b for b < branches, and the final exit, behind the backbone's tail, for b = branches.
 
     Args:
         config: what to build. Weights are random.
@@ -71,13 +71,17 @@ class Tlee(nn.Module):
         self.classifier, self.gate = self._shared_heads() if model.heads == "shared" else self._frame_heads()
 
     def classify(self, z: Tensor, frame: int) -> Tensor:
-        """Logits, (N, K), of features (N, D) of all videos' frame `frame`, in processing order."""
+        """Logits, (N, K), of features (N, D) of each video's frame `frame`, in processing order."""
         return (self.classifier[frame] if isinstance(self.classifier, nn.ModuleList) else self.classifier)(z)
 
     def stop_logit(self, z: Tensor, previous: Tensor, frame: int) -> Tensor:
-        """The gate's logit, (N, 1), that videos can stop in a frame after the first: z after the FRM, and before it."""
+        """The gate's logit, (N, 1), that a video can stop, in any frame but the first.
+
+        Args:
+            z, previous: (N, D), the exit's feature after the FRM, and that of the exit before.
+        """
         gate = self.gate[frame - 1] if isinstance(self.gate, nn.ModuleList) else self.gate
-        assert gate is not None  # whoever asks has looked
+        assert gate is not None
         return gate(z, previous)
 
     def _shared_heads(self) -> tuple[nn.Module, nn.Module | None]:
@@ -85,7 +89,7 @@ class Tlee(nn.Module):
         return nn.Linear(self.feature_size, self.config.model.classes), gate(self.feature_size) if gate else None
 
     def _frame_heads(self) -> tuple[nn.ModuleList, nn.ModuleList | None]:
-        """A classifier for each frame and, from the second on, a gate."""
+        """A classifier per frame and, from the second frame on, a gate per frame."""
         frames, size = self.config.frames.count, self.feature_size
         classifiers = nn.ModuleList(nn.Linear(size, self.config.model.classes) for _ in range(frames))
         if GATES[self.config.model.gate] is None:
@@ -97,7 +101,7 @@ class Tlee(nn.Module):
         return self.branches[exit](x) if exit < len(self.branches) else self.backbone.tail(x)
 
     def features(self, clips: Tensor, chosen: Collection[int]) -> dict[int, Tensor]:
-        """The chosen exits' features of every frame, before any feature reuse, no exit taken.
+        """The chosen exits' features of every frame, before feature reuse.
 
         Args:
             clips: (N, T, H, W, 3) RGB 0-255, in processing order.
@@ -116,7 +120,7 @@ class Tlee(nn.Module):
 
 
 class Unfilled(TorchFunctionMode):
-    """Within it, layers are made without initial weights: for those that get others at once, or none."""
+    """Within it, layers are built without initialising their weights, for models that load others or need none."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -125,10 +129,10 @@ class Unfilled(TorchFunctionMode):
 
 
 def check_parts(path: str | Path, config: Config) -> Tlee:
-    """Whether the parts that a configuration file names fit together, and into memory: the model, without its weights.
+    """The model of a configuration file without its weights (on torch's meta device).
 
     Raises:
-        UsageError: they do not; names the file.
+        UsageError: its parts do not fit together, or not into memory; names the file.
     """
     try:
         with torch.device("meta"), Unfilled():
@@ -143,7 +147,7 @@ def check_parts(path: str | Path, config: Config) -> Tlee:
 
 
 class TorchStages(Stages):
-    """A `Tlee` in eval mode as the exit rule's stages. Values are tensors of batch 1.
+    """Runs a `Tlee` in eval mode stage by stage for the exit rule. Values are tensors of batch 1.
 
     Example:
         policy = ExitPolicy(10, model.config.thresholds())
@@ -166,7 +170,7 @@ class TorchStages(Stages):
         return self.model.backbone.split(index, x, self._exchange)
 
     def feature(self, index: int, x: Tensor) -> Tensor:
-        """An exit's feature, (1, D), before any feature reuse."""
+        """An exit's feature, (1, D), before feature reuse."""
         return self.model.neck(self.model.raw_feature(index, x))
 
     @torch.inference_mode()

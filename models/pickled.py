@@ -1,4 +1,4 @@
-"""PyTorch's own files (`.pth`, `.pth.tar`): tensors and plain values, nothing else is ever unpickled."""
+"""PyTorch's own files (`.pth`, `.pth.tar`). Only tensors and plain values are ever unpickled."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tlee.errors import CheckpointError
 from tlee.models.tensors import LIMIT
 from tlee.reading import MB, check_size, open_plain, parsed
 
-ZIP, PICKLE = b"PK\x03\x04", b"\x80\x02"  # how files begin that PyTorch writes: since 1.6, and before
-PICKLE_LIMIT = 64 * MB  # of what is not tensors' content; that of 10,000 entries has 2 MB
+ZIP, PICKLE = b"PK\x03\x04", b"\x80\x02"  # first bytes of PyTorch's files: since 1.6, and before
+PICKLE_LIMIT = 64 * MB  # of everything but the tensors' content; 10,000 entries have 2 MB
 REMEDY = "give a .pth.tar of the published code"
 SAVE_AGAIN = (
     "if you trust it, save its tensors alone: python -c \"import torch; c = torch.load('FILE', 'cpu', "
     "weights_only=False); torch.save({'state_dict': c['state_dict']}, 'NEW.pth.tar')\""
 )
 GLOBAL = re.compile(r"(?:GLOBAL|class|type|function) ([\w.]+)")
-# Numbers and arrays of NumPy, as the best accuracy so far is often saved: left out, no code of NumPy runs.
+# NumPy's numbers and arrays, which a best accuracy is often saved as, are dropped without running NumPy's code.
 LEFT_OUT = [
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *("numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{kind}DType" for kind in ("Float64", "Float32", "Int64"))),
@@ -34,7 +34,7 @@ LEFT_OUT = [
 
 
 class LeftOut:
-    """Stands where a file has something of NumPy's."""
+    """Replaces NumPy's objects."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -44,10 +44,10 @@ class LeftOut:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary in a file, or that the file is.
+    """A file's `state_dict`, or its content if that is one.
 
     Raises:
-        CheckpointError: it cannot be read, holds objects other than tensors and plain values, or no such dictionary.
+        CheckpointError: it cannot be read, contains other objects than tensors and plain values, or no such dictionary.
     """
     content = _read(os.fspath(path))
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -80,13 +80,13 @@ def _read(path: str) -> Any:
 def _load(path: str, stream: BinaryIO) -> Any:
     allowed = [(LeftOut, name) for name in LEFT_OUT]
     with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
-        warnings.simplefilter("ignore")  # what is wrong is said once, by the caller
+        warnings.simplefilter("ignore")  # the caller reports what is wrong, once
         try:
             return torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:
-            found = GLOBAL.search(str(error)) if "Weights only load failed" in str(error) else None
-            if found is None and "Weights only load failed" not in str(error):
+            if "Weights only load failed" not in str(error):
                 raise
+            found = GLOBAL.search(str(error))
             if found is None:
                 raise CheckpointError(path, "damaged, or pickled in a way that is not read safely", REMEDY) from None
             problem = f"holds other objects than tensors and plain values ({found[1]}), which are not read"
@@ -94,7 +94,7 @@ def _load(path: str, stream: BinaryIO) -> Any:
 
 
 def _check_archive(path: str, stream: BinaryIO, size: int) -> None:
-    """PyTorch compresses nothing, so that what a file's parts claim to be cannot be more than the file."""
+    """PyTorch does not compress, so the claimed sizes of an archive's parts cannot exceed the file's."""
     archive = parsed(path, lambda: zipfile.ZipFile(stream), "a checkpoint", "copy it again", CheckpointError)
     members = archive.infolist()
     if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
@@ -104,5 +104,5 @@ def _check_archive(path: str, stream: BinaryIO, size: int) -> None:
         if b"bytearray" in parsed(
             path, partial(archive.read, member), "a checkpoint", "copy it again", CheckpointError
         ):
-            # Its length would be all that is written of it.
+            # A few bytes can claim one of any length.
             raise CheckpointError(path, "holds other objects than tensors and plain values (bytearray)", REMEDY)

@@ -1,5 +1,4 @@
-"""Checkpoints of the published TLEE code (`.pth.tar`), and of two relatives whose weights are published: FrameExit and
-TSM's online models. Only tensors and plain values are ever unpickled."""
+"""Checkpoints of the published TLEE code (`.pth.tar`), of FrameExit and of TSM's online models."""
 
 from __future__ import annotations
 
@@ -44,15 +43,15 @@ FRAME_GATE_NAMES: tuple[Rename, ...] = (
     (r"gate\.(\d+)\.reduce\.4\.", r"exit_selector.\1.bn2."),
     (r"gate\.(\d+)\.decide\.", r"exit_selector.\1.linear."),
 )
-# What other projects call what has the published name on the left.
+# Other projects' names for published names.
 PROJECTS: dict[str, tuple[Rename, ...]] = {
     "TLEE": (),
     "FrameExit": ((r"backbone\.baseModel\.", "backbone."),),
     "TSM online": ((r"backbone\.baseModel\.", "features."), (r"classifiers\.0\.", "classifier.")),
 }
-# Batch norms of the gate `eg`, by their channels: never read where one video is recognised.
+# Channels of the batch norms in the gate `eg`, which recognition does not use.
 EG_NORMS = {"exit_selector.0.bn1": 128, "exit_selector.0.bn2": 64}
-# An ImageNet classifier that some backbones were saved with, likewise never read.
+# An ImageNet classifier that some backbones were saved with, likewise unused.
 IMAGENET_CLASSIFIER = re.compile(r"backbone\.baseModel\.(fc|last_linear|classifier)\.")
 
 
@@ -60,13 +59,12 @@ def load_published(path: str | Path, config: Config) -> Tlee:
     """Read a published checkpoint into the model that `config` describes, in eval mode.
 
     Raises:
-        CheckpointError: the file cannot be read, holds objects other than tensors and plain values, or is of
-            another model: names what differs.
+        CheckpointError: the file cannot be read, or is of another model: names what differs.
     """
     state = _read(path)
-    sketch = check_parts(path, config)  # nothing is made of a size that the file has not
-    names = _names(state, sketch)
-    wanted = {names[ours]: shape for ours, shape in shapes(sketch.state_dict()).items()}
+    outline = check_parts(path, config)  # no memory is taken for what the file lacks
+    names = _names(state, outline)
+    wanted = {names[ours]: shape for ours, shape in shapes(outline.state_dict()).items()}
     check_entries(path, {**wanted, **unread_entries(config)}, shapes(state))
     with Unfilled():
         model = Tlee(config)
@@ -75,11 +73,10 @@ def load_published(path: str | Path, config: Config) -> Tlee:
 
 
 def published_entries(path: str | Path, model: Tlee) -> dict[str, Tensor]:
-    """What a published checkpoint has of a model's entries, under our names, whatever their shapes; the model may be
-    another one than the checkpoint's.
+    """The entries of a published checkpoint that a model has, too, under our names, whatever their shapes.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
+        CheckpointError: the file cannot be read.
     """
     state = _read(path)
     names = _names(state, model)
@@ -90,7 +87,7 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
     """The published name of each of a model's entries.
 
     Args:
-        backbone: how the backbone's entries are named; None for as the registry says.
+        backbone: renames of the backbone's entries; None for those of its `BackboneSpec`.
         project: a key of `PROJECTS`.
     """
     config = model.config.model
@@ -102,11 +99,11 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
 
 
 def _names(state: dict[str, Tensor], model: Tlee) -> dict[str, str]:
-    """The names of a model's entries in the layout that a checkpoint has."""
-    # Some backbones are in circulation under torchvision's names too.
+    """The names of a model's entries in a checkpoint, of the naming scheme that fits it best."""
+    # Some backbones are in circulation with torchvision's names too.
     backbones = (BACKBONES[model.config.model.backbone].published, ())
-    layouts = [published_names(model, backbone, project) for project in PROJECTS for backbone in backbones]
-    return min(layouts, key=lambda layout: len(set(layout.values()) - set(state)))
+    schemes = [published_names(model, backbone, project) for project in PROJECTS for backbone in backbones]
+    return min(schemes, key=lambda names: len(set(names.values()) - set(state)))
 
 
 def _rename(name: str, rows: tuple[Rename, ...]) -> str:
@@ -117,7 +114,7 @@ def _rename(name: str, rows: tuple[Rename, ...]) -> str:
 
 
 def unread_entries(config: Config) -> Shapes:
-    """Entries of a published checkpoint that have no place in our model, since inference never reads them."""
+    """Entries of a published checkpoint that our model lacks, since inference does not use them."""
     if config.model.gate != "eg" or config.model.heads == "per_frame":
         return {}
     entries = ("weight", "bias", "running_mean", "running_var")
@@ -126,7 +123,6 @@ def unread_entries(config: Config) -> Shapes:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary in a file, without what is never read; a `module.` that DataParallel put in front of names
-    is taken off."""
+    """The state dictionary in a file, without DataParallel's prefix `module.` and the ImageNet classifier."""
     state = {name.removeprefix("module."): tensor for name, tensor in read_state(path).items()}
     return {name: tensor for name, tensor in state.items() if not IMAGENET_CLASSIFIER.match(name)}

@@ -1,5 +1,5 @@
-"""YAML of any origin as plain values. What would be read otherwise than it looks is refused: keys given twice, dates,
-numbers in other notations than the decimal one."""
+"""YAML of any origin as plain values. What would not be read as it looks is refused: duplicate keys, dates, and
+numbers that are not decimal."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PLAIN = {"str", "bool", "null", "map", "seq", "merge", *NUMBERS}
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a document: texts, numbers, truth values, None, lists, and dictionaries with texts as keys.
+    """The value of a document: strings, numbers, booleans, None, lists, and dictionaries with strings as keys.
 
     Raises:
-        ValueError: it is no YAML, or not such; says where.
+        ValueError: it is not YAML, or has other values; says where.
     """
     try:
         loader = _Loader(text)
@@ -40,12 +40,12 @@ def parse_yaml(text: str) -> Any:
         raise _wrong(mark, f"{error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise ValueError(str(error).splitlines()[0]) from None
-    except (KeyError, TypeError, AttributeError, IndexError):  # of a value that is none of the type it names
+    except (KeyError, TypeError, AttributeError, IndexError):  # a value of another type than its tag names
         raise ValueError("a value is not of the type that it names") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops where values are nested too deeply, which takes PyYAML seconds, and then the stack."""
+    """Refuses deep nesting, which takes PyYAML seconds and then overflows the stack."""
 
     depth = 0
 
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
-    """All nodes, those behind aliases as often as they are named."""
+    """All nodes, those behind aliases as often as they are used."""
     left, count = [(node, 0)], 0
     while left:
         node, depth = left.pop()
@@ -83,8 +83,8 @@ def _check(node: yaml.Node) -> None:
     if kind not in PLAIN:
         raise _wrong(node.start_mark, f"a value of type {kind[:20]}: put it in quotes if it is a text")
     if kind in NUMBERS and not NUMBERS[kind].fullmatch(str(node.value)):
-        said = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
-        raise _wrong(node.start_mark, said)
+        problem = f"'{str(node.value)[:20]}' is no plain number: write it in decimals, or in quotes if it is a text"
+        raise _wrong(node.start_mark, problem)
     if isinstance(node, yaml.ScalarNode) and not is_name(node.value):
         raise _wrong(node.start_mark, "a zero byte, or half of a surrogate pair, which no name can have")
     if isinstance(node, yaml.MappingNode):

@@ -105,8 +105,7 @@ def checkpoint(folder: Path, count: int) -> Case:
 
 def state(folder: Path, count: int) -> Case:
     from tlee.models.model import Tlee
-    from tlee.training.run_folder import STATE, Progress, RunFolder
-    from tlee.training.train import check_state
+    from tlee.training.run_folder import STATE, Progress, RunFolder, check_state
 
     model: Tlee = small_model()
     run_folder = RunFolder(folder)
@@ -223,14 +222,14 @@ def json_list(folder: Path, count: int) -> Case:
 
 
 def label_file(folder: Path, count: int) -> Case:
+    from tlee.data.labelled.class_names import read_class_names
     from tlee.data.labelled.listing import read_listing
-    from tlee.models.config import read_names
 
     (folder / "list.txt").write_text("a 3 0\nb 3 2\n")
 
     def read(path: Path) -> object:
         with contextlib.suppress(TleeError):
-            read_names(path, 3)
+            read_class_names(path, 3)
         return read_listing("hmdb51", folder / "list.txt", labels=path)
 
     return "labels.txt", read, mutations(b"1 ApplyEyeMakeup\n2 Archery\n3 Baby Crawling\n", of_bytes, count)

@@ -1,4 +1,4 @@
-"""Batch norm over the videos of all processes, so that their number changes nothing."""
+"""Batch norm over the videos of all processes, so that results do not depend on their number."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Sum(torch.autograd.Function):
 
 
 class CpuSyncBatchNorm(_BatchNorm):
-    """Batch norm of any rank of input; torch's own synchronised one runs on GPUs only.
+    """Synchronised batch norm for inputs of any rank; torch's own runs on GPUs only.
 
-    Every process has as many values. Gradients flow through the exchanged statistics.
+    All processes have batches of one size. Gradients flow through the exchanged statistics.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -53,7 +53,7 @@ class CpuSyncBatchNorm(_BatchNorm):
 
 
 def synchronise(module: nn.Module, device: str) -> nn.Module:
-    """Replace every batch norm by one over all processes, with its weights. `device`: cpu or cuda."""
+    """Replace every batch norm by a synchronised one with its weights. `device`: cpu or cuda."""
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for name, child in module.named_children():

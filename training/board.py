@@ -1,6 +1,6 @@
-"""What TensorBoard shows of a run, in its own format.
+"""A run's numbers in TensorBoard's event format.
 
-Written here rather than by PyTorch's writer, whose thread prints a traceback of its own where the disk is full.
+PyTorch's writer is not used: its thread prints a traceback of its own when the disk is full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Board:
 
     Args:
         folder: where, made if need be.
-        step: the run's: what earlier files show from there on does not count.
+        step: of the run; TensorBoard drops what earlier files have from there on.
 
     Raises:
         OSError: it cannot be written.
@@ -37,7 +37,7 @@ class Board:
             self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: Iterable[tuple[str, float]]) -> None:
-        """Numbers by name, of a step. Raises OSError."""
+        """Add a step's numbers, by name. Raises OSError."""
         shown = [Summary.Value(tag=name, simple_value=value) for name, value in values]
         self._write(Event(step=step, summary=Summary(value=shown)))
 

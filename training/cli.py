@@ -16,7 +16,7 @@ from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch, launch_of
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
     from tlee.training.run_folder import RunFolder
-    from tlee.training.train import Data
+    from tlee.training.videos import Data
 
 PROGRAM = "tlee-train"
 
@@ -29,7 +29,7 @@ def command(arguments: list[str] | None) -> int | None:
     except TleeError:
         if launch.first:
             raise
-        return cli.WRONG_USE  # the first process has said it
+        return cli.WRONG_USE  # the first process reports it
     return None
 
 
@@ -39,9 +39,9 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
 
     from tlee.models.model import check_parts
     from tlee.training.run_folder import RunFolder
-    from tlee.training.train import read_data
+    from tlee.training.videos import read_data
 
-    # Whether it speaks; by itself it would read any launcher's variables.
+    # Decides which process prints. Without it Lightning reads any launcher's variables.
     rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
     config = load(options.config, options.set, launch.first)
     check_parts(options.config, config)
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, da
         devices=launch.devices,
         num_nodes=launch.nodes,
         precision=config.precision,
-        plugins=[known[launch.way]()],
+        plugins=[known[launch.launcher]()],
     )
     fabric.launch()
     try:
@@ -89,33 +89,34 @@ def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, da
         cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
-def load(path: str, changes: list[str], tells: bool = False):
-    """A training configuration from a file, ours or a published one, or from a folder of clips with defaults for all
-    else.
+def load(path: str, changes: list[str], verbose: bool = False) -> TrainingConfig:
+    """A training configuration from a file, ours or a published one, or for a folder of clips with all defaults.
 
     Args:
-        changes: `key.key=value` in place of what the file says, in our keys.
-        tells: whether to say what of a published file is not followed, or otherwise than one may expect.
+        changes: `key.key=value`, values that replace the file's, in our keys.
+        verbose: report what of a published file is ignored or may surprise.
 
     Raises:
-        UsageError: the file cannot be read, a change is none, or a key or value does not fit.
+        UsageError: the file cannot be read, a change is not of this form, or a key or value does not fit.
     """
     from tlee.data.labelled.listing import read_listing
     from tlee.models.config import read_yaml, validated
-    from tlee.models.published_config import PublishedConfig, is_published, warn
+    from tlee.models.published_config import as_published, warn
     from tlee.training.config import TrainingConfig
     from tlee.training.published import notes, training_keys
 
     if os.path.isdir(path):
-        name = Path(path).resolve().name
-        content: dict[str, Any] = {"name": name, "model": {"classes": len(read_listing("folders", path).classes)}}
-        content["data"] = {"train": str(path)}
+        classes = len(read_listing("folders", path).classes)
+        content: dict[str, Any] = {
+            "name": Path(path).resolve().name,
+            "model": {"classes": classes},
+            "data": {"train": str(path)},
+        }
     else:
         content = read_yaml(path)
-        if is_published(content):
-            published = validated(path, content, PublishedConfig)
+        if published := as_published(path, content):
             content = training_keys(path, published)
-            if tells:
+            if verbose:
                 warn(PROGRAM, path, published.warnings())
                 for note in notes(published):
                     cli.report(PROGRAM, f"{path}: {note}")

@@ -19,15 +19,15 @@ class DataConfig(Section):
     """Where the videos are.
 
     Attributes:
-        format: how they are listed, a name of `tlee.data.labelled.listing.FORMATS`.
+        format: of the lists, a key of `tlee.data.labelled.listing.FORMATS`.
         train: the list, or the folder with one subfolder of clips per class.
         val: the same for validation, or the share of `train` to hold out, drawn per class by the seed.
-        root: the folder that paths in lists start from; None for the list's own.
-        val_root: the same for `val`, where it is another.
+        root: the folder that paths in lists are relative to; None for the list's own.
+        val_root: the same for `val`; None for `root`.
         labels: file with the classes' names, where the format has one.
-        unreadable: whether an entry that cannot be read is left out (and reported once) or ends the run.
-        cache: keep the frames in memory, for small sets of short clips; with `workers`, each keeps its own.
-        workers: processes that decode; None for one per core, none where frames are cached.
+        unreadable: whether an entry that cannot be read is skipped (and reported once) or ends the run.
+        cache: keep decoded frames in memory, for small sets of short clips; each of the `workers` has its own.
+        workers: processes that decode; None for one per core, or none with `cache`.
     """
 
     format: str = "folders"
@@ -51,20 +51,20 @@ class DataConfig(Section):
 
 
 class StageConfig(Section):
-    """One stage; optimiser and schedule are the published ones unless said otherwise.
+    """One stage. Defaults are the published optimiser and schedule.
 
     Attributes:
-        stage: what is trained, a name of `tlee.training.stages.STAGES`.
-        batch: videos per step, over all processes together.
-        accumulate: parts that a step's videos are computed in, one after the other, to save memory.
+        stage: a key of `tlee.training.stages.STAGES`.
+        batch: videos per step, over all processes.
+        accumulate: number of parts a step's videos are computed in, one after the other, to save memory.
         schedule: epochs at which the learning rate drops to a tenth, or `cosine` down to zero.
         warmup: epochs in which the learning rate rises to its value.
-        clip: largest norm of the gradient; None for any.
+        clip: maximum norm of the gradient; None for no limit.
         patience: epochs without a better validation after which the stage ends; None for never.
-        distill: share of the branches' loss that comes from imitating the last exit (Hinton et al., "Distilling the
+        distill: share of the branches' loss that comes from imitating the final exit (Hinton et al., "Distilling the
             Knowledge in a Neural Network", 2015), at `temperature`.
-        freeze_backbone: leave the backbone as it is, whatever else the stage trains.
-        b_knob: the gate's published `b`: how much loss still lets a video stop.
+        freeze_backbone: keep the backbone frozen, whatever else the stage trains.
+        b_knob: the gate's published `b`, the loss up to which a video may stop.
     """
 
     stage: Literal["frames", "backbone", "branches", "joint", "gate", "all"]
@@ -94,7 +94,7 @@ class StageConfig(Section):
         return self
 
 
-# As published, with ImageNet weights to start from; epochs and schedules are ours, the published files have their own.
+# As published, starting from ImageNet weights. Epochs and schedules are ours; each published file has its own.
 PUBLISHED_STAGES = [
     StageConfig(stage="backbone", epochs=30, schedule=[15, 25]),
     StageConfig(stage="branches", epochs=20, schedule=[10, 15]),
@@ -103,13 +103,13 @@ PUBLISHED_STAGES = [
 
 
 class TrainingConfig(Config):
-    """A model's configuration with what `tlee-train` needs beside it.
+    """A model's configuration plus that of its training.
 
     Attributes:
-        init: where the weights start: `random`, `imagenet` (the backbone's), or a checkpoint, ours or a published one
+        init: starting weights: `random`, `imagenet` (the backbone's), or a checkpoint, ours or a published one
             (`.pth.tar`), of which every entry that fits is taken; of a folder, the best one in it.
         precision: mixed precision runs most of the network in half precision, on devices that have it.
-        save_steps: the state to resume from is saved after so many steps, and after every epoch.
+        save_steps: number of steps after which the state to resume from is saved; it is after every epoch, too.
     """
 
     data: DataConfig
@@ -148,6 +148,6 @@ class TrainingConfig(Config):
         return self
 
     def for_model(self, labels: list[str]) -> Config:
-        """What travels with the checkpoint."""
-        kept = {name: getattr(self, name) for name in Config.model_fields}
-        return Config(**{**kept, "labels": self.labels or labels})
+        """The configuration stored with the checkpoint."""
+        own = {name: getattr(self, name) for name in Config.model_fields}
+        return Config(**{**own, "labels": self.labels or labels})

@@ -1,4 +1,4 @@
-"""`tlee-convert PUBLISHED.yml -o OWN.yml`: a configuration of the published code in the keys of ours."""
+"""`tlee-convert PUBLISHED.yml -o OWN.yml`: rewrite a configuration of the published code in our keys."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ def command(arguments: list[str] | None) -> None:
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.models.config import read_yaml, validated
-    from tlee.models.published_config import PublishedConfig, is_published, own_keys, warn
+    from tlee.models.published_config import as_published, own_keys, warn
     from tlee.training.config import TrainingConfig
     from tlee.training.published import notes, training_keys
 
-    content = read_yaml(options.published)
-    if not is_published(content):
+    published = as_published(options.published, read_yaml(options.published))
+    if published is None:
         raise UsageError(options.published, "not a configuration of the published code", "use it as it is")
-    published = validated(options.published, content, PublishedConfig)
     lines = notes(published)
     if published.data.path_split:
         keys = training_keys(options.published, published)

@@ -1,7 +1,7 @@
-"""Who started this process: torchrun, srun, Lightning Fabric (one process after the first) or nobody but the user.
+"""What started this process: torchrun, srun, Lightning Fabric (for all processes but the first) or the user.
 
-Decided here, and told to Fabric: by itself it takes variables of a launcher that started something else, such as those
-in a shell of salloc, for its own, and then fails or waits for processes that never come.
+Fabric is told, since its own detection is fooled by the variables of a launcher that started something else, such as
+those in a shell of salloc; it then fails, or waits for processes that never come.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEEDED = {
     SRUN: ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"),
 }
 RANKS = ("LOCAL_RANK", "NODE_RANK")
-STARTED = (*RANKS, "WORLD_SIZE")  # what processes that Fabric starts get, beside MASTER_ADDR
+STARTED = (*RANKS, "WORLD_SIZE")  # set by Fabric, with MASTER_ADDR, for processes that it starts
 PER_NODE = "SLURM_NTASKS_PER_NODE"
 
 
@@ -25,23 +25,23 @@ class Launch(NamedTuple):
     """How this process was started.
 
     Attributes:
-        way: one of TORCHRUN, SRUN and ALONE.
-        first: whether it is the one of all processes that writes and speaks.
-        devices, nodes: processes per machine, and machines; of a process that was started alone as asked for.
+        launcher: one of TORCHRUN, SRUN and ALONE.
+        first: whether this is the process that writes and prints.
+        devices, nodes: processes per machine, and machines; as requested if ALONE.
     """
 
-    way: str
+    launcher: str
     first: bool
     devices: int | str
     nodes: int
 
 
 def launch_of(environment: MutableMapping[str, str], devices: int | None = None, nodes: int = 1) -> Launch:
-    """Who started this process. Variables that are none of its own are taken out of the environment, which processes
-    that it starts inherit.
+    """What started this process. Variables of other launchers are removed from the environment, which the processes
+    that this one starts inherit.
 
     Args:
-        devices, nodes: as asked for.
+        devices, nodes: as requested.
 
     Raises:
         UsageError: the launcher's variables are missing or no numbers.
@@ -49,7 +49,7 @@ def launch_of(environment: MutableMapping[str, str], devices: int | None = None,
     if "TORCHELASTIC_RUN_ID" in environment:
         rank, _, _, world, local = _numbers(environment, TORCHRUN)
         return Launch(TORCHRUN, rank == 0, local, max(1, world // max(1, local)))
-    if _of_srun(environment):
+    if _is_srun_task(environment):
         if PER_NODE not in environment:
             problem = "started by srun, which does not say how many tasks each machine has"
             raise UsageError("SLURM", problem, "start with srun --ntasks-per-node=N, one for each GPU")
@@ -62,14 +62,14 @@ def launch_of(environment: MutableMapping[str, str], devices: int | None = None,
     return Launch(ALONE, first, devices or "auto", nodes)
 
 
-def _of_srun(environment: MutableMapping[str, str]) -> bool:
-    """Whether this is one of several tasks of srun, and no shell that srun or salloc opened."""
+def _is_srun_task(environment: MutableMapping[str, str]) -> bool:
+    """Whether this is one of several tasks of srun, not a shell that srun or salloc opened."""
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
     return "SLURM_PROCID" in environment and tasks != "1" and "SLURM_PTY_PORT" not in environment
 
 
-def _numbers(environment: MutableMapping[str, str], way: str) -> list[int]:
-    return [_number(environment, name) for name in NEEDED[way]]
+def _numbers(environment: MutableMapping[str, str], launcher: str) -> list[int]:
+    return [_number(environment, name) for name in NEEDED[launcher]]
 
 
 def _number(environment: MutableMapping[str, str], name: str, default: str = "") -> int:

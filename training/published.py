@@ -1,4 +1,4 @@
-"""What a published configuration file trains, in the keys of our training configurations.
+"""The training that a published configuration file describes, in the keys of our training configurations.
 
 Source: the published training modes, section "Training, as published" of its description: 1 trains all but the gate
 together; 1.1 the backbone, then branches for twice the epochs; 2 the gate, from the best checkpoint of `test_path`.
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tlee.data.labelled.listing import FORMATS
-from tlee.models.published_config import Data, PublishedConfig, own_keys
+from tlee.models.published_config import own_keys
+from tlee.models.published_schema import Data, PublishedConfig
 
-EPOCHS = 25  # where the file says none: what most of the published files say
+EPOCHS = 25  # where the file has none: the number in most of the published files
 GATE_EPOCHS = 3
 BATCH, GATE_BATCH = 8, 256
 NOTHING = "the published code trains nothing {}; here: its stages 1.1, then 2"
@@ -22,7 +23,7 @@ NOTHING = "the published code trains nothing {}; here: its stages 1.1, then 2"
 def training_keys(path: str | Path, published: PublishedConfig) -> dict[str, Any]:
     """The model and its training in the keys of `tlee.training.config.TrainingConfig`.
 
-    Without `path_split` the data lack their `train`, which the caller may add.
+    Without `path_split` there is no `data.train`; the caller may add it.
 
     Raises:
         UsageError: as `tlee.models.published_config.own_keys`.
@@ -37,7 +38,7 @@ def training_keys(path: str | Path, published: PublishedConfig) -> dict[str, Any
 
 
 def notes(published: PublishedConfig) -> list[str]:
-    """What a user may not expect of a training from this file, a line each."""
+    """What may surprise about a training from this file, a line each."""
     how = {"test": "with train_mode test", None: "without train_mode"}.get(published.train_mode)
     return [NOTHING.format(how)] if how else []
 
@@ -45,26 +46,25 @@ def notes(published: PublishedConfig) -> list[str]:
 def listed_videos(published: PublishedConfig) -> dict[str, str | None]:
     """The videos to evaluate with, `data_val` or else `data`: `data` (the list), `format`, `root`, `labels`."""
     videos = published.data_val or published.data
-    return {
-        "data": videos.path_split,
-        "format": _format(videos),
-        "root": videos.path_frame if _format(videos) != "folders" else None,
-        "labels": _class_file(videos),
-    }
+    format = _format(videos)
+    root = videos.path_frame if format != "folders" else None
+    return {"data": videos.path_split, "format": format, "root": root, "labels": _class_file(videos)}
 
 
 def _data(published: PublishedConfig) -> dict[str, Any]:
     train, val = published.data, published.data_val
     format = _format(train)
-    found: dict[str, Any] = {"format": format, "train": train.path_split}
-    if val and val.path_split:
-        found["val"] = val.path_split
+    keys: dict[str, Any] = {
+        "format": format,
+        "train": train.path_split,
+        "val": val.path_split if val and val.path_split else None,
+    }
     if format != "folders":
-        found["root"] = train.path_frame
-        found["val_root"] = val.path_frame if val and val.path_frame != train.path_frame else None
-        found["labels"] = _class_file(train)
-    augment = {"jitter": False, "flip": False}  # none is published
-    return {**{key: value for key, value in found.items() if value is not None}, "augment": augment}
+        keys["root"] = train.path_frame
+        keys["val_root"] = val.path_frame if val and val.path_frame != train.path_frame else None
+        keys["labels"] = _class_file(train)
+    augment = {"jitter": False, "flip": False}  # the published code has none
+    return {**{key: value for key, value in keys.items() if value is not None}, "augment": augment}
 
 
 def _format(data: Data) -> str:
@@ -76,7 +76,7 @@ def _class_file(data: Data) -> str | None:
 
 
 def _init(published: PublishedConfig) -> str:
-    """Where the weights start."""
+    """The starting weights, as `TrainingConfig.init`."""
     if published.resume and published.resume_path:
         return published.resume_path
     start = published.checkpoint.init

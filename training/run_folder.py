@@ -1,11 +1,11 @@
-"""The folder of one training run: what was asked for, what was measured, the models, and the state to go on from.
+"""The folder of one training run: configuration, measurements, models, and the state to resume from.
 
-It holds:
+It contains:
 
-    config.yml           the configuration, every default written out
+    config.yml           the configuration with all defaults
     metrics.jsonl        a line per logged step, epoch and stage
     tensorboard/         the same for TensorBoard
-    best.safetensors     the best epoch of the latest stage, which starts from the best of the one before
+    best.safetensors     the best epoch of the latest stage; each stage starts from the best of the one before
     last.safetensors     the latest epoch
     state.safetensors    what `--resume` reads
     loss.png, accuracy.png   at the end
@@ -28,8 +28,10 @@ from torch import Tensor
 from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, CheckpointError, UsageError
 from tlee.files import atomic_write
 from tlee.locks import is_temporary, write_lock
+from tlee.models.checkpoint import check_entries, shapes
 from tlee.models.config import explain
-from tlee.models.tensors import TensorFile
+from tlee.models.model import Tlee
+from tlee.models.tensors import open_tensors
 from tlee.reading import MB, parse_json, read_bytes, read_text
 from tlee.training.board import Board
 from tlee.training.config import TrainingConfig
@@ -47,14 +49,14 @@ Accuracies = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
 class Progress(BaseModel):
-    """How far a run is. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's.
+    """The position of a run. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's.
 
     Attributes:
-        epochs, steps: taken so far, over all stages.
+        epochs, steps: completed, over all stages.
         loss: sum over this epoch's steps so far.
         best: score of the stage's best epoch so far.
         waited: epochs since then.
-        seconds: this epoch's, so far.
+        seconds: spent on this epoch so far.
         metrics: length of metrics.jsonl, bytes.
     """
 
@@ -71,25 +73,16 @@ class Progress(BaseModel):
 
 
 class Epoch(BaseModel):
-    """What metrics.jsonl says of one.
-
-    Attributes:
-        val_accuracy: by frames seen and exit.
-    """
+    """An epoch in metrics.jsonl."""
 
     stage: str
     loss: FiniteFloat
     val_loss: FiniteFloat
-    val_accuracy: Annotated[list[Accuracies], Field(min_length=1)]
+    val_accuracy: Annotated[list[Accuracies], Field(min_length=1)]  # by frames seen and exit
 
 
 class RunFolder:
-    """Reads and writes a run's folder. Only the first of several processes writes.
-
-    Args:
-        path: the folder.
-        writes: whether this process is the one that writes.
-    """
+    """Reads and writes a run's folder. Of several processes only the first `writes`."""
 
     def __init__(self, path: str | Path, writes: bool = True) -> None:
         self.path = Path(path)
@@ -98,10 +91,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Be the only training that writes here, until the block ends; its other processes need nothing for that.
+        """Lock the folder against other trainings while the block runs; only the process that writes takes the lock.
 
         Raises:
-            UsageError: another one does, or the folder cannot be written.
+            UsageError: another training has it, or the folder cannot be written.
         """
         if not self.writes:
             yield
@@ -114,10 +107,10 @@ class RunFolder:
             yield
 
     def create(self, config: TrainingConfig, resume: bool) -> None:
-        """Make the folder, or see that it holds this run already. It has to be claimed.
+        """Make the folder, or check that it contains this run. Needs the lock of `claimed`.
 
         Raises:
-            UsageError: it cannot be written, holds a run and `resume` is false, or one of another configuration.
+            UsageError: it cannot be written, contains a run and `resume` is false, or a run of another configuration.
         """
         file = self.path / CONFIG
         if (self.path / STATE).exists():
@@ -138,7 +131,7 @@ class RunFolder:
             stream.write(_as_yaml(config))
 
     def load_state(self) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None:
-        """Progress, the model's entries and the optimiser's momentum by parameter; None before the first save.
+        """Progress, the model's state dictionary and the optimiser's momentum by parameter; None before the first save.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -147,17 +140,17 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            with TensorFile(file) as stream:
-                progress = Progress(**parse_json(stream.metadata[HEADER].encode()))
-                tensors = stream.tensors()
+            with open_tensors(file) as stream:
+                progress = Progress(**parse_json((stream.metadata() or {})[HEADER].encode()))
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118, no dictionary
         except CheckpointError as error:
             raise CheckpointError(file, f"not the state of a run ({error.problem})", START_AGAIN) from None
-        except (KeyError, TypeError, ValueError):  # of what is no header of a state
+        except (KeyError, TypeError, ValueError):  # another file's header
             raise CheckpointError(file, "not the state of a run (its progress is not there)", START_AGAIN) from None
         return progress, _below(MODEL, tensors), _below(MOMENTUM, tensors)
 
     def save_state(self, progress: Progress, model: Mapping[str, Tensor], momentum: Mapping[str, Tensor]) -> None:
-        """Write the state to go on from, whole or not at all."""
+        """Write the state to resume from, whole or not at all."""
         if not self.writes:
             return
         tensors = {MODEL + name: tensor.contiguous().cpu() for name, tensor in model.items()}
@@ -167,7 +160,7 @@ class RunFolder:
             stream.write(content)
 
     def open_metrics(self, progress: Progress) -> None:
-        """Start the records, or go on with them: what a killed run wrote after its last state is taken back."""
+        """Start or continue metrics.jsonl; what a killed run wrote after its last state is cut off."""
         if not self.writes:
             return
         file = self.path / METRICS
@@ -176,7 +169,7 @@ class RunFolder:
             if file.stat().st_size < progress.metrics:
                 raise UsageError(file, "shorter than it was when the run's state was saved", START_AGAIN)
             os.truncate(file, progress.metrics)
-            self.epochs()  # told now, not when all is trained
+            self.epochs()  # damage is reported now rather than after the training
             self._board = Board(self.path / TENSORBOARD, progress.steps)
         except OSError as error:
             raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
@@ -198,12 +191,16 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All recorded lines. Raises UsageError where they are damaged."""
-        file = self.path / METRICS
-        lines = read_bytes(str(file), METRICS_LIMIT).splitlines()
-        return [_event(file, number, line) for number, line in enumerate(lines, 1)]
+        file, events = self.path / METRICS, []
+        for number, line in enumerate(read_bytes(str(file), METRICS_LIMIT).splitlines(), 1):
+            event = _event(line)
+            if event is None:
+                raise UsageError(file, f"damaged in line {number}", START_AGAIN)
+            events.append(event)
+        return events
 
     def epochs(self) -> list[Epoch]:
-        """What was recorded of every epoch so far. Raises UsageError as `metrics`."""
+        """All recorded epochs. Raises UsageError as `metrics`."""
         try:
             found = [Epoch(**line) for line in self.metrics() if line["event"] == "epoch"]
         except ValidationError as error:
@@ -213,19 +210,23 @@ class RunFolder:
         return found
 
     def close(self) -> None:
-        """End the records."""
         if self._board:
             self._board.close()
 
 
-def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
+def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+    """Refuse a saved state of another model. Raises CheckpointError."""
+    own = shapes(model.state_dict())
+    check_entries(path, own, shapes(entries), START_AGAIN)
+    check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum), START_AGAIN)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
     try:
         content = parse_json(line)
-        if isinstance(content["event"], str):
-            return content
+        return content if isinstance(content["event"], str) else None
     except (ValueError, KeyError, TypeError):
-        pass
-    raise UsageError(file, f"damaged in line {number}", START_AGAIN)
+        return None
 
 
 def _as_yaml(config: TrainingConfig) -> str:
@@ -237,7 +238,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _scalars(values: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Numbers by name; of a table over frames and exits the last frame's row."""
+    """Numbers by name; of a table (frames, exits) the last frame's row."""
     found = [(name, float(value)) for name, value in values.items() if isinstance(value, int | float)]
     for name, value in values.items():
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The training stages. Each says which parameters learn, and the loss of one batch.
+"""The training stages: for each, which parameters learn, and the loss of one batch.
 
 Source: section "Training, as published" of the paper's code: stages 1.1 (backbone), 1.2 (branches), 1 (joint) and 2
 (gate). `frames` and `all` are ours.
@@ -23,10 +23,10 @@ Loss = Callable[[Tlee, Features, Tensor, StageConfig], Tensor]
 
 @dataclass
 class Validation:
-    """A stage's loss, and the accuracy of every fixed exit, (frames, exits), on videos that it does not learn from."""
+    """A stage's loss on the validation videos, and the accuracy where all frames take the same exit."""
 
     loss: float
-    accuracy: Tensor
+    accuracy: Tensor  # (frames, exits)
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Stage:
     """A stage.
 
     Attributes:
-        parts: what learns; all else is frozen and in eval mode.
+        parts: the parts that learn; all others are frozen and in eval mode.
         loss: of one batch.
-        score: how good a validation is; the larger, the better.
-        exits: the exits whose features the loss needs; None for all.
+        score: of a validation; higher is better.
+        exits: the exits whose features the loss needs.
         single: whether it learns from single frames.
     """
 
@@ -49,7 +49,7 @@ class Stage:
 
 
 class StageModule(nn.Module):
-    """A model with one stage's loss as its forward pass: what is distributed and run in mixed precision."""
+    """A model with one stage's loss as its forward pass, which Fabric distributes and runs in mixed precision."""
 
     def __init__(self, model: Tlee, config: StageConfig) -> None:
         super().__init__()
@@ -65,16 +65,16 @@ class StageModule(nn.Module):
 
 @dataclass
 class ExitOutput:
-    """One exit of one frame of a batch, after feature reuse. `previous` is None at the first exit."""
+    """One exit of one frame of a batch, after feature reuse."""
 
     frame: int
     exit: int
     z: Tensor  # (N, D)
-    previous: Tensor | None
+    previous: Tensor | None  # z of the exit before; None at the first exit
 
 
-def exits(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[ExitOutput]:
-    """Every chosen exit of every frame, z handed from exit to exit, no exit taken."""
+def exit_outputs(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[ExitOutput]:
+    """The chosen exits of every frame, where no video stops: z is passed on from exit to exit."""
     previous = None
     for t in range(next(iter(features.values())).shape[1]):
         for b in chosen:
@@ -88,34 +88,32 @@ def exits(model: Tlee, features: Features, chosen: Collection[int]) -> Iterator[
 def classification_loss(
     model: Tlee, features: Features, targets: Tensor, scored: Collection[int], config: StageConfig
 ) -> Tensor:
-    """Mean cross-entropy of the `scored` exits of every frame; the other ones only hand their z on.
+    """Mean cross-entropy of the `scored` exits of every frame; the others only pass their z on.
 
-    With `distill`, a branch's cross-entropy gives that share to the divergence from what the last exit says of the
-    same frame, branches apart.
+    With `distill`, that share of a branch's loss is the divergence from the final exit's answer to the same frame. The
+    final exit is computed without the branches for this.
     """
-    tail = model.exits - 1
-    taught = (
-        [model.classify(state.z, state.frame).detach() for state in exits(model, features, [tail])]
-        if config.distill
-        else []
-    )
+    final, teacher = model.exits - 1, []
+    if config.distill:
+        outputs = exit_outputs(model, features, [final])
+        teacher = [model.classify(output.z, output.frame).detach() for output in outputs]
     losses = []
-    for state in exits(model, features, list(features)):
-        if state.exit not in scored:
+    for output in exit_outputs(model, features, list(features)):
+        if output.exit not in scored:
             continue
-        logits = model.classify(state.z, state.frame)
+        logits = model.classify(output.z, output.frame)
         loss = functional.cross_entropy(logits, targets)
-        if taught and state.exit != tail:
-            imitation = _divergence(logits, taught[state.frame], config.temperature)
+        if teacher and output.exit != final:
+            imitation = _divergence(logits, teacher[output.frame], config.temperature)
             loss = (1 - config.distill) * loss + config.distill * imitation
         losses.append(loss)
     return torch.stack(losses).mean()
 
 
 def _divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    # The square keeps the gradient's size, whatever the temperature (Hinton et al., 2015).
-    student, wanted = functional.log_softmax(logits / temperature, 1), functional.softmax(teacher / temperature, 1)
-    return temperature**2 * functional.kl_div(student, wanted, reduction="batchmean")
+    # The square makes the gradient's size independent of the temperature (Hinton et al., 2015).
+    student, target = functional.log_softmax(logits / temperature, 1), functional.softmax(teacher / temperature, 1)
+    return temperature**2 * functional.kl_div(student, target, reduction="batchmean")
 
 
 def joint_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
@@ -124,56 +122,56 @@ def joint_loss(model: Tlee, features: Features, targets: Tensor, config: StageCo
 
 
 def backbone_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """Stage 1.1: cross-entropy at the tail, features carried from frame to frame."""
-    tail = model.exits - 1
-    return classification_loss(model, {tail: features[tail]}, targets, [tail], config)
+    """Stage 1.1: cross-entropy at the final exit, features reused from frame to frame."""
+    final = model.exits - 1
+    return classification_loss(model, {final: features[final]}, targets, [final], config)
 
 
 def branches_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """Stage 1.2: cross-entropy of the branches, features carried through every exit."""
+    """Stage 1.2: cross-entropy of the branches, features reused from exit to exit."""
     return classification_loss(model, features, targets, list(range(model.exits - 1)), config)
 
 
 def gate_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """Stage 2: at frame t and exit b the gate shall say 1 where the exit's cross-entropy is at most
-    b_knob * exp(t / (3 + b)). Only where the exit rule reads it: not in the first and last frame."""
+    """Stage 2: at frame t and exit b the gate's target is 1 where the exit's cross-entropy is at most
+    b_knob * exp(t / (3 + b)). Only where the exit rule reads the gate: not in the first and last frame."""
     losses = []
     last = next(iter(features.values())).shape[1] - 1
-    for state in exits(model, features, list(features)):
-        if not 0 < state.frame < last:
+    for output in exit_outputs(model, features, list(features)):
+        if not 0 < output.frame < last:
             continue
         with torch.no_grad():
-            loss = functional.cross_entropy(model.classify(state.z, state.frame), targets, reduction="none")
-        target = loss <= config.b_knob * math.exp(state.frame / (3 + state.exit))
-        assert state.previous is not None
-        # Detached: what is judged does not bend to its judge, where it learns in the same pass.
-        logit = model.stop_logit(state.z.detach(), state.previous.detach(), state.frame).squeeze(1)
+            loss = functional.cross_entropy(model.classify(output.z, output.frame), targets, reduction="none")
+        target = loss <= config.b_knob * math.exp(output.frame / (3 + output.exit))
+        assert output.previous is not None
+        # Detached: in a stage that trains both, the gate's loss must not change the features it judges.
+        logit = model.stop_logit(output.z.detach(), output.previous.detach(), output.frame).squeeze(1)
         losses.append(functional.binary_cross_entropy_with_logits(logit, target.to(logit.dtype)))
     return torch.stack(losses).mean()
 
 
 def all_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """Every part at once: the joint loss, and the gate's."""
+    """The joint loss plus the gate's."""
     return joint_loss(model, features, targets, config) + gate_loss(model, features, targets, config)
 
 
 @torch.inference_mode()
 def fixed_exits(model: Tlee, features: Features) -> Tensor:
-    """Logits where every frame leaves at the same exit, (T, exits, N, K)."""
-    alone = [[model.classify(state.z, state.frame) for state in exits(model, features, [b])] for b in features]
-    return torch.stack([torch.stack(frames) for frames in alone], 1)
+    """Logits where every frame takes the same exit, (T, exits, N, K)."""
+    exits = [[model.classify(o.z, o.frame) for o in exit_outputs(model, features, [b])] for b in features]
+    return torch.stack([torch.stack(frames) for frames in exits], 1)
 
 
 def _gate(model: Tlee) -> list[nn.Module]:
-    """The gate, or those of the frames in which the rule reads it."""
+    """The gate, or the gates of those frames in which the exit rule reads them."""
     if isinstance(model.gate, nn.ModuleList):
         return [*model.gate[:-1]]
     return [model.gate] if model.gate else []
 
 
 STAGES = {
-    # Stage 0, for a backbone without ImageNet weights: all exits together on one random frame per video. From random
-    # weights the published stages do not get off the ground (loss at chance after two epochs).
+    # For a backbone without ImageNet weights: all exits together on one random frame per video. From random weights the
+    # published stages do not learn (loss at chance after two epochs).
     "frames": Stage(
         lambda m: [m.backbone, m.branches, m.neck, m.classifier],
         joint_loss,

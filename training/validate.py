@@ -1,14 +1,14 @@
-"""How well a model answers while it is being trained."""
+"""Validation during training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from tlee.data.labelled.loader import READABLE, Batch
+from tlee.data.labelled.loader import Batch
 from tlee.training.stages import StageModule, Validation, fixed_exits
 
 
@@ -20,21 +20,23 @@ def across(fabric: Fabric, value: Tensor, how: str) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(fabric: Fabric, module: StageModule, batches: Iterable[Batch], unreadable: Tensor) -> Validation:
-    """A stage's loss and the accuracy of every fixed exit over all processes' videos; of their first frames only, where
-    the stage learns from single ones.
+def validate(
+    fabric: Fabric, module: StageModule, batches: Iterable[Batch], on_unreadable: Callable[[Tensor], None]
+) -> Validation:
+    """A stage's loss and the accuracy of every fixed exit, over all processes' videos. A stage that learns from single
+    frames is validated on the first one of each video.
 
     Args:
         batches: this process's share.
-        unreadable: (entries,) bool, where entries that could not be read are marked.
+        on_unreadable: is given each batch's `unreadable`.
     """
     model, stage = module.model.eval(), module.stage
     length = 1 if stage.single else model.config.frames.count
-    # Summed in double precision: the same total, however the videos are shared out.
+    # In double precision, so that the total does not depend on how videos are shared among processes.
     sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)  # videos, loss
     right = torch.zeros((length, model.exits), dtype=torch.float64, device=fabric.device)
     for batch in batches:
-        unreadable[batch.unreadable[batch.unreadable != READABLE]] = True
+        on_unreadable(batch.unreadable)
         readable = batch.targets.sum(1) > 0
         clips, targets = fabric.to_device((batch.frames[readable, :length], batch.targets[readable]))
         if not len(clips):

@@ -59,7 +59,7 @@ def command(arguments: Optional[List[str]]) -> None:
     # PyTorch may not be installed: reported by whoever runs this.
     from tlee.data.labelled.augmentation import AugmentConfig
     from tlee.data.labelled.listing import read_listing
-    from tlee.data.labelled.loader import Clips, Shuffled, start_worker, training_batches
+    from tlee.data.labelled.loader import ClipDataset, ShuffledSampler, start_worker, training_batches
 
     listing = read_listing("folders", options.folder)
     del listing.entries[options.videos // BATCH * BATCH :]
@@ -68,12 +68,12 @@ def command(arguments: Optional[List[str]]) -> None:
     for entry in listing.entries:
         with open_clip(str(entry.path)) as clip:
             jobs.append(Job(str(entry.path), sorted(set(sample_indices(clip.frame_count, spec.length)))))
-    order = Shuffled(len(jobs), BATCH, 1, 0, 0, 1)
-    batches = training_batches(Clips(listing, spec, AugmentConfig(jitter=False)), order, options.workers)
+    order = ShuffledSampler(len(jobs), BATCH, 1, 0, 0, 1)
+    batches = training_batches(ClipDataset(listing, spec, AugmentConfig(jitter=False)), order, options.workers)
     plain, loader = [], []
     with multiprocessing.Pool(options.workers, start_worker, (0,)) as pool:
         for run in range(options.runs + 1):  # the first run starts the workers
-            order.begin(run, 0)
+            order.seek(run, 0)
             plain.append(plain_rate(pool, jobs))
             loader.append(loader_rate(batches))
     ratios = [b / a for a, b in zip(plain[1:], loader[1:])]

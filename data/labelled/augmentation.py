@@ -1,4 +1,4 @@
-"""How training videos are varied."""
+"""Augmentation of training videos."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class AugmentConfig(BaseModel):
-    """How training videos are varied, every frame of a clip alike. Nothing of it touches validation.
+    """Augmentation of training videos, the same for all frames of a clip. Not used in validation.
 
     Attributes:
-        jitter: each frame from anywhere in its part of the video, not from the part's middle; None: unless
-            `frames.sampling` is published.
+        jitter: take each frame from anywhere in its part of the video instead of the part's middle; None for yes,
+            unless `frames.sampling` is published.
         crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
-        flip: mirror half of the clips; None where the data set allows it.
+        flip: mirror half of the clips; None for yes if the data set allows it.
         colour: how far brightness, contrast and saturation vary, as a share.
     """
 

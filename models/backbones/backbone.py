@@ -20,20 +20,20 @@ class Backbone(nn.Module):
 
     Args:
         name: a key of `BACKBONES`.
-        branches: how many exits sit before the tail, 0 to 3; the backbone's last cuts count.
+        branches: number of exits before the final one, 0 to 3, at the last of the backbone's cuts.
         input_size: side of a frame, pixels.
         width: channel multiplier.
-        cuts: number of modules in front of each branch, instead of the backbone's own.
-        shift: False takes the temporal shift out of a backbone that has one.
+        cuts: number of modules in front of each branch; None for the backbone's own.
+        shift: False removes the temporal shift from a backbone that has one.
 
     Attributes:
         cuts: number of modules in front of each branch.
         shapes: (channels, height, width) of each split's output.
         feature_size: length of the tail's feature.
-        state_shapes: for each split, by name, (channels, height, width) that its shifts hand from frame to frame.
+        state_shapes: for each split, by name, (channels, height, width) of what its shifts pass to the next frame.
 
     Raises:
-        UsageError: cuts outside of the backbone, or a frame size that it does not take.
+        UsageError: cuts outside of the backbone, or a frame size that it does not accept.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         self.tail = spec.tail(self.shapes[-1][0])
 
     def load_imagenet(self) -> None:
-        """Take over ImageNet weights; a tail's last layer that ImageNet has not keeps its own.
+        """Load ImageNet weights. Layers of the tail without any keep their own.
 
         Raises:
             UsageError: there are none for this backbone or width, or they cannot be fetched.
@@ -89,8 +89,7 @@ class Backbone(nn.Module):
 
 
 class Sizes(NamedTuple):
-    """Shapes of each split's output, and by name of what it hands from frame to frame, without the batch; length of the
-    tail's feature."""
+    """Shapes, without the batch, of each split's output and of what it passes to the next frame; feature length."""
 
     maps: list[tuple[int, ...]]
     states: list[dict[str, tuple[int, ...]]]
@@ -99,21 +98,21 @@ class Sizes(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _sizes(name: str, width: float, shift: bool, bounds: tuple[int, ...], input_size: int) -> Sizes:
-    """Measured by running the backbone without values, once: it takes longer than building a small model."""
+    """Measured by running the backbone on torch's meta device, once, since that takes longer than building it."""
     spec, maps, states = BACKBONES[name], [], []
     with torch.device("meta"):
         features = _features(spec, width, shift).eval()
         x = torch.empty(1, 3, input_size, input_size)
         for first, last in zip(bounds, bounds[1:]):
-            handed: dict[str, tuple[int, ...]] = {}
+            passed: dict[str, tuple[int, ...]] = {}
 
-            def exchange(name: str, kept: Tensor, handed: dict[str, tuple[int, ...]] = handed) -> Tensor:
-                handed[name] = tuple(kept.shape[1:])
+            def exchange(name: str, kept: Tensor, passed: dict[str, tuple[int, ...]] = passed) -> Tensor:
+                passed[name] = tuple(kept.shape[1:])
                 return kept
 
             x = run_modules({i: features[i] for i in range(first, last)}, x, exchange)
             maps.append(tuple(x.shape[1:]))
-            states.append(handed)
+            states.append(passed)
         return Sizes(maps, states, spec.tail(maps[-1][0])(torch.empty_like(x)).shape[1])
 
 
@@ -125,7 +124,7 @@ def _features(spec: BackboneSpec, width: float, shift: bool) -> nn.Sequential:
 
 
 def run_modules(modules: dict[int, nn.Module], x: Tensor, exchange: Exchange) -> Tensor:
-    """Run modules, by their number in the backbone, one after the other; `exchange` serves the temporal shifts."""
+    """Run modules, by their number in the backbone, in a row; `exchange` serves the temporal shifts."""
     for i, module in modules.items():
         x = module(x, exchange(f"shift{i}", module.kept(x))) if isinstance(module, ShiftedBlock) else module(x)
     return x

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tlee.models.backbones.spec import BackboneSpec, flatten
 
 # Channels of each block: 1x1, 3x3 reduce, 3x3, double 3x3 reduce, double 3x3, pool projection.
-# Blocks without the first and last have stride 2 and let the pool pass as it is.
+# Blocks without the first and last have stride 2 and concatenate the pool's output as it is.
 BLOCKS = {
     "3a": (64, 64, 64, 64, 96, 32),
     "3b": (64, 64, 96, 64, 96, 64),
@@ -23,8 +23,8 @@ BLOCKS = {
 }
 
 
-class Units(nn.Module):
-    """Named units of convolution, batch norm and ReLU: `name` and `name_bn`."""
+class ConvUnits(nn.Module):
+    """Convolutions `name`, each with a batch norm `name_bn` and ReLU."""
 
     def add(self, name: str, ins: int, outs: int, kernel: int, stride: int = 1) -> None:
         self.add_module(name, nn.Conv2d(ins, outs, kernel, stride, kernel // 2))
@@ -34,7 +34,7 @@ class Units(nn.Module):
         return torch.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)))
 
 
-class Stem(Units):
+class Stem(ConvUnits):
     """Units in a row, then a pool of stride 2."""
 
     def __init__(self, *units: tuple[str, int, int, int, int]) -> None:
@@ -51,7 +51,7 @@ class Stem(Units):
         return self.pool(x)
 
 
-class Inception(Units):
+class Inception(ConvUnits):
     """One block: up to four paths side by side, the last behind a pool."""
 
     def __init__(self, name: str, ins: int) -> None:
@@ -78,7 +78,7 @@ class Inception(Units):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
         starts = [x, x, x, self.pool(x)]
-        # A path without units is left out, but what only the pool computed passes.
+        # A path without units is left out, unless it is the pool's.
         kept = [(start, path) for start, path in zip(starts, self.paths) if path or start is not x]
         return torch.cat([self._path(start, path) for start, path in kept], 1)
 

@@ -17,11 +17,11 @@ from tlee.models.pickled import read_state
 
 
 def torchvision_weights(name: str, *renames: Rename) -> Callable[[], Mapping[str, Tensor]]:
-    """What fetches torchvision's default weights of a model, once, into torch's cache.
+    """A function that fetches torchvision's default weights of a model, once, into torch's cache.
 
     Args:
         name: torchvision's name of the model.
-        renames: its entries to ours, the first that matches; entries that none matches are left out.
+        renames: from its entries to ours; the first that matches counts, entries without a match are left out.
     """
     return partial(_fetch, name, renames)
 

@@ -1,4 +1,4 @@
-"""Every backbone by name. A new one is a file beside this and a line here."""
+"""Every backbone by name. A new one is a file in this folder and a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporal shift, online: some channels of a frame are those of the frame before.
+"""Online temporal shift: some channels of a frame are those of the frame before.
 
 Source: Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding", 2019, the uni-directional form.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 
 FRACTION = 8  # one channel in so many, as in the paper
-# Takes the name of a shift and what this frame keeps for the next one, gives what the frame before kept.
+# Takes the name of a shift and the channels of this frame, returns those of the frame before.
 Exchange = Callable[[str, Tensor], Tensor]
 
 
@@ -20,7 +20,7 @@ class ShiftedBlock(nn.Module):
     """A residual block of MobileNetV2 whose convolutions see the first channels of the frame before.
 
     Args:
-        block: taken over with its weights and their names.
+        block: whose weights and their names are kept.
     """
 
     def __init__(self, block: InvertedResidual) -> None:
@@ -29,11 +29,11 @@ class ShiftedBlock(nn.Module):
         self.channels = block.out_channels // FRACTION
 
     def kept(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels, H, W): what the next frame will want of this one."""
+        """(N, C, H, W) to (N, channels, H, W): the channels that the next frame takes."""
         return x[:, : self.channels]
 
     def forward(self, x: Tensor, previous: Tensor) -> Tensor:
-        """(N, C, H, W) and what was kept of the frame before, to (N, C, H, W)."""
+        """(N, C, H, W) and the channels of the frame before, to (N, C, H, W)."""
         return x + self.conv(torch.cat([previous, x[:, self.channels :]], 1))
 
 
@@ -45,12 +45,12 @@ def shift_residual_blocks(features: nn.Sequential) -> None:
 
 
 def no_past(name: str, kept: Tensor) -> Tensor:
-    """The exchange of a first frame: nothing came before."""
+    """The exchange of a first frame: zeros."""
     return torch.zeros_like(kept)
 
 
 def clip_past(frames: int) -> Exchange:
-    """The exchange where x holds whole clips, (N * frames, C, H, W): each frame gets what its predecessor kept."""
+    """The exchange for whole clips, (N * frames, C, H, W): each frame gets the channels of the one before."""
 
     def exchange(name: str, kept: Tensor) -> Tensor:
         clips = kept.unflatten(0, (-1, frames))

@@ -1,4 +1,4 @@
-"""What the project knows of one backbone: a record that each backbone's file fills in."""
+"""The record that describes a backbone to the project; each backbone's file fills one in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Rename = tuple[str, str]  # regular expression, replacement
 
 
 def pool_and_flatten(channels: int) -> nn.Sequential:
-    """The usual tail: the mean of each channel is the feature."""
+    """The usual tail: average pooling."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def flatten(channels: int) -> nn.Sequential:
-    """The tail of backbones whose last module pools already."""
+    """The tail of backbones whose last module is a pool."""
     return nn.Sequential(nn.Flatten())
 
 
@@ -26,15 +26,15 @@ class BackboneSpec:
 
     Attributes:
         features: builds the features module, with random weights, for a width multiplier.
-        cuts: number of modules in front of each possible branch; with fewer branches the last cuts count.
-        tail: builds what makes a feature of the last module's map of so many channels.
-        imagenet: gives ImageNet weights by entry of the backbone's state dictionary; None where there are none.
-            May leave out the tail's. Raises UsageError where they cannot be had.
-        published: our entries (`features.…`, `tail.…`) in the published code's names, applied in order, the first
-            that matches; entries that none matches are `baseModel.…`.
-        scalable: whether the width multiplier means anything.
+        cuts: number of modules in front of each possible branch; with fewer branches the last ones are used.
+        tail: builds the layers from the last module's output, of the given number of channels, to the feature.
+        imagenet: returns ImageNet weights by entry of the backbone's state dictionary, possibly without the tail's;
+            None if there are none. Raises UsageError if they cannot be had.
+        published: renames of our entries (`features.…`, `tail.…`) to the published code's; the first that matches
+            counts, entries without a match are `baseModel.…`.
+        scalable: whether it has a width multiplier.
         shifts: whether residual blocks take channels from the frame before, see `shift.py`.
-        size_step: the side of a frame must be a multiple of this.
+        size_step: a frame's side must be a multiple of this.
     """
 
     features: Callable[[float], nn.Sequential]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import nn
 from torchvision.models.vgg import make_layers
 
@@ -17,7 +19,7 @@ def _features(width: float) -> nn.Sequential:
 
 
 def _tail(channels: int) -> nn.Sequential:
-    """The published one: two hidden layers as in VGG-16's own classifier, then 512 numbers (at full width)."""
+    """The published tail: two hidden layers as in VGG-16's own classifier, then 512 numbers (at full width)."""
     hidden = channels * 8
     layers = nn.Sequential(
         nn.Linear(channels * 49, hidden),
@@ -27,11 +29,7 @@ def _tail(channels: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(hidden, channels),
     )
-    tail = nn.Sequential()
-    tail.add_module("pool", nn.AdaptiveAvgPool2d(7))
-    tail.add_module("flatten", nn.Flatten())
-    tail.add_module("layers", layers)
-    return tail
+    return nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(7), flatten=nn.Flatten(), layers=layers))
 
 
 def _scaled(channels: int, width: float) -> int:

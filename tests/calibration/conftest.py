@@ -17,7 +17,7 @@ from tlee.calibration.int8 import calibrate
 from tlee.calibration.int8.collect import sampling_policy
 from tlee.calibration.thresholds import search
 from tlee.data.labelled.listing import Entry, Listing, read_listing
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.export.bundle_writer import amend_bundle
 from tlee.export.exporter import export_bundle
 from tlee.inference import exit_steps
@@ -81,7 +81,7 @@ def copied(bundle_of_all_exits, tmp_path) -> Path:
 @torch.inference_mode()
 def fitted(model: Tlee, listing: Listing) -> Tlee:
     """The model with a classifier that tells these videos' classes apart at every exit, by least squares."""
-    clips = Clips(listing, model.config.frame_spec())
+    clips = ClipDataset(listing, model.config.frame_spec())
     features = model.features(torch.stack([clips[(0, i)].frames for i in range(len(clips))]), range(model.exits))
     x = torch.cat([feature.flatten(0, 1) for feature in features.values()])
     names = [model.config.label_names().index(listing.classes[entry.labels[0]]) for entry in listing.entries]
@@ -97,7 +97,7 @@ def fitted(model: Tlee, listing: Listing) -> Tlee:
 
 def thresholds_amid(bundle: Bundle, listing: Listing) -> dict[str, list[float]]:
     """For each exit the confidence and score that so large a share of its answers stays below."""
-    chain, clips = Chain(bundle, OnnxBackend(bundle, threads=1)), Clips(listing, bundle.frames)
+    chain, clips = Chain(bundle, OnnxBackend(bundle, threads=1)), ClipDataset(listing, bundle.frames)
     policy = sampling_policy(bundle, early_exit=False)
     steps = [s for i in range(len(clips)) for s in exit_steps(chain, clips[(0, i)].frames.numpy(), policy)]
     amid: dict[str, list[float]] = {"first": [], "layer": [], "gate": [], "temperature": [1.0] * bundle.exits}
@@ -122,7 +122,7 @@ def bars(tmp_path_factory) -> list[Path]:
 def bar_clips(bars) -> np.ndarray:
     """(64, 4, 32, 32, 3) uint8: their frames."""
     listing = Listing([Entry(path, (0,)) for path in bars], SMALL["labels"], flips=False, notes=[])
-    clips = Clips(listing, small_model().config.frame_spec())
+    clips = ClipDataset(listing, small_model().config.frame_spec())
     return np.stack([clips[(0, i)].frames.numpy() for i in range(len(clips))])
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.errors import UsageError
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
@@ -35,7 +35,7 @@ def backend(bundle):
 
 @pytest.fixture(scope="module")
 def videos(labelled, bundle):
-    clips = Clips(labelled, bundle.frames)
+    clips = ClipDataset(labelled, bundle.frames)
     return [(entry, clips[(0, i)].frames.numpy()) for i, entry in enumerate(labelled.entries)]
 
 

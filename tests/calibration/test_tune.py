@@ -21,7 +21,7 @@ from tlee.calibration.thresholds.tune import Tuner
 from tlee.calibration.videos import VideoReader, divide
 from tlee.costs import Costs
 from tlee.data.labelled.listing import read_listing
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.errors import SegmentError, UsageError
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import EvaluatedBundle
@@ -82,7 +82,7 @@ def plain_run(tuned):
 
 
 def frames_of(part, bundle):
-    clips = Clips(part, bundle.frames)
+    clips = ClipDataset(part, bundle.frames)
     return [clips[(0, i)].frames.numpy() for i in range(len(clips))]
 
 

@@ -10,7 +10,7 @@ import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
 from tlee.data.labelled.listing import Listing, read_listing
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.export.exporter import export_bundle
 from tlee.inference import exit_steps
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
@@ -39,7 +39,7 @@ def listing(videos) -> Listing:
 @pytest.fixture(scope="session")
 def clips(listing) -> torch.Tensor:
     """(6, 4, 32, 32, 3) uint8: the videos' frames."""
-    frames = Clips(listing, small_model().config.frame_spec())
+    frames = ClipDataset(listing, small_model().config.frame_spec())
     return torch.stack([frames[(0, i)].frames for i in range(len(frames))])
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tlee.data.labelled.listing import Entry, Listing
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.errors import UsageError
 from tlee.evaluation.evaluate import ModeEvaluator, evaluate, fitted
 from tlee.evaluation.evaluated import open_model
@@ -83,7 +83,7 @@ def test_modes_cost_what_they_ran(evaluation, subject):
 
 def test_the_plain_backbone_is_the_mean_over_the_frames(evaluation, subject, listing):
     model = load_checkpoint(subject.path)
-    frames = Clips(listing, subject.spec)[(0, 5)].frames
+    frames = ClipDataset(listing, subject.spec)[(0, 5)].frames
     with torch.inference_mode():
         mean = model.classifier(model.features(frames[None], [2])[2][0]).softmax(1).mean(0)
     assert evaluation.modes[PLAIN].probabilities[5] == pytest.approx(mean.numpy(), abs=1e-5)
@@ -91,7 +91,7 @@ def test_the_plain_backbone_is_the_mean_over_the_frames(evaluation, subject, lis
 
 def test_fixed_exits_reuse_features_of_their_own_exit_only(evaluation, subject, listing):
     model = load_checkpoint(subject.path)
-    frames = Clips(listing, subject.spec)[(0, 2)].frames
+    frames = ClipDataset(listing, subject.spec)[(0, 2)].frames
     with torch.inference_mode():
         z = model.features(frames[None], range(3))
         for b in range(3):  # maximum is the feature reuse here

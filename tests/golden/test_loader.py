@@ -13,7 +13,7 @@ from PIL import Image
 from tlee.bundle import Bundle
 from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import read_listing
-from tlee.data.labelled.loader import Clips
+from tlee.data.labelled.loader import ClipDataset
 from tlee.data.video import open_clip, sampled_indices
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import open_model
@@ -90,11 +90,11 @@ def test_a_bundle_recognises_the_published_frames(bundle, tmp_path):
 
 def test_evaluation_and_training_read_the_same(bundle, listing):
     spec = Bundle.open(bundle).frames
-    evaluated = Clips(listing, spec)[(0, 0)].frames
+    evaluated = ClipDataset(listing, spec)[(0, 0)].frames
     expected = np.stack([by_pillow(index) for index in WANTED]).astype(int)
     assert np.abs(evaluated.numpy() - expected).max() <= 2
     for cache in (False, True):
-        trained = Clips(listing, spec, AugmentConfig(flip=False), cache=cache)
+        trained = ClipDataset(listing, spec, AugmentConfig(flip=False), cache=cache)
         assert all(torch.equal(trained[(epoch, 0)].frames, evaluated) for epoch in range(2))
     with Recognizer.load(bundle, backend="cpu", early_exit=False) as recognizer:
         result = recognizer.recognize(CLIP)
@@ -109,7 +109,7 @@ def test_the_list_says_how_many_pictures_there_are(bundle, listing):
     numbers = GOLDEN["indices_of_other_lengths"]["16"]
     expected = np.stack([by_pillow(numbers[i] - 1) for i in spec.order]).astype(int)
     assert listing.entries[0].frames == 37
-    assert np.abs(Clips(stated, spec)[(0, 0)].frames.numpy() - expected).max() <= 2
+    assert np.abs(ClipDataset(stated, spec)[(0, 0)].frames.numpy() - expected).max() <= 2
 
 
 def test_the_manifest_and_tlee_info_say_which_frames_a_bundle_reads(bundle):

@@ -12,7 +12,7 @@ from helpers.kills import START, command
 
 from tlee import cli
 from tlee.data.labelled.listing import Entry, Listing
-from tlee.data.labelled.loader import Clips, evaluation_batches
+from tlee.data.labelled.loader import ClipDataset, evaluation_batches
 from tlee.errors import UsageError
 from tlee.frames import FrameSpec
 from tlee.models.frame_order import frame_order
@@ -20,21 +20,21 @@ from tlee.models.frame_order import frame_order
 SPEC = FrameSpec(4, frame_order(4), 36, 32)
 
 
-class Dying(Clips):
+class Dying(ClipDataset):
     """Videos whose loader process is killed by the system."""
 
     def __getitem__(self, key):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Failing(Clips):
+class Failing(ClipDataset):
     """Videos that a loader process says something about."""
 
     def __getitem__(self, key):
         raise UsageError("OpenCV", "not installed", "install it")
 
 
-class Large(Clips):
+class Large(ClipDataset):
     """Videos of which no batch can be sent."""
 
     def __getitem__(self, key):
@@ -73,7 +73,7 @@ def test_a_batch_that_cannot_be_sent_is_not_waited_for(listing, capsys, monkeypa
 def test_loader_processes_end_with_the_one_that_started_them(listing, tmp_path):
     read, write = os.pipe()
     if not (parent := os.fork()):
-        batches = iter(evaluation_batches(Clips(listing, FrameSpec(4, frame_order(4), 300, 300)), 1, 1))
+        batches = iter(evaluation_batches(ClipDataset(listing, FrameSpec(4, frame_order(4), 300, 300)), 1, 1))
         next(batches)
         os.kill(os.getpid(), signal.SIGKILL)
     os.close(write)
@@ -87,7 +87,7 @@ def test_batches_need_no_shared_memory(listing, monkeypatch):
 
     monkeypatch.setattr("torch.UntypedStorage._share_fd_cpu_", shared)
     monkeypatch.setattr("torch.UntypedStorage._share_filename_cpu_", shared)
-    (batch,) = evaluation_batches(Clips(listing, SPEC), 3, 1)
+    (batch,) = evaluation_batches(ClipDataset(listing, SPEC), 3, 1)
     assert batch.frames.shape == (3, 4, 32, 32, 3) and batch.entry.tolist() == [0, 1, 2]
 
 

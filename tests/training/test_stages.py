@@ -8,7 +8,7 @@ from conftest import SMALL, small_model
 from torch.nn import functional
 
 from tlee.training.config import StageConfig
-from tlee.training.stages import STAGES, StageModule, branches_loss, exits, fixed_exits
+from tlee.training.stages import STAGES, StageModule, branches_loss, exit_outputs, fixed_exits
 
 ALL = [0, 1, 2]
 
@@ -26,14 +26,14 @@ def loss_of(model, stage, **settings):
 def logits_of(model, chosen):
     """By (frame, exit), z carried through the chosen exits."""
     features = model.features(batch()[0], chosen)
-    return {(s.frame, s.exit): model.classifier(s.z) for s in exits(model, features, chosen)}
+    return {(s.frame, s.exit): model.classifier(s.z) for s in exit_outputs(model, features, chosen)}
 
 
 def test_z_is_carried_from_exit_to_exit():
     model = small_model()
     features = model.features(batch()[0], ALL)
     previous = None
-    for state in exits(model, features, ALL):
+    for state in exit_outputs(model, features, ALL):
         feature = features[state.exit][:, state.frame]
         expected = feature if state.frame == 0 else torch.maximum(feature, previous)
         torch.testing.assert_close(state.z, expected)
@@ -78,7 +78,7 @@ def gate_loss_by_hand(model, b_knob):
     labels = batch()[1]
     features = model.features(batch()[0], ALL)
     losses = []
-    for state in exits(model, features, ALL):
+    for state in exit_outputs(model, features, ALL):
         if state.frame in (1, 2):  # of four: the rule reads the gate in neither the first nor the last
             error = functional.cross_entropy(model.classifier(state.z), labels, reduction="none")
             target = (error <= b_knob * math.exp(state.frame / (3 + state.exit))).float()

@@ -16,7 +16,8 @@ from tlee.models.published import published_names
 from tlee.training import cli
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
-from tlee.training.train import Trainer, fitting_batch, initialise, learning_rate
+from tlee.training.starting_weights import initialise
+from tlee.training.train import Trainer, fitting_batch, learning_rate
 
 
 def run_into(folder, content, arguments=()):

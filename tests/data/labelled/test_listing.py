@@ -14,7 +14,7 @@ from conftest import write_clip
 from tlee.data.labelled.listing import FORMATS, Entry, Listing, read_listing, split_listing
 from tlee.data.video import open_clip
 from tlee.errors import InputError, UsageError
-from tlee.models.published_config import CLASSES
+from tlee.models.published_schema import CLASSES
 
 NAMES = {"ApplyEyeMakeup": 0, "Archery": 1, "BabyCrawling": 2}
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc"

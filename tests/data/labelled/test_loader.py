@@ -9,7 +9,7 @@ from conftest import small_model, write_clip
 
 from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import Entry, Listing, read_listing
-from tlee.data.labelled.loader import READABLE, Clips, Shuffled, evaluation_batches, training_batches
+from tlee.data.labelled.loader import READABLE, ClipDataset, ShuffledSampler, evaluation_batches, training_batches
 from tlee.data.video import open_clip, read_frames
 from tlee.frames import sample_indices
 
@@ -29,7 +29,7 @@ def damaged(listing, tmp_path):
 
 
 def test_clips_are_read_as_the_device_reads_them(listing):
-    clips = Clips(listing, SPEC)
+    clips = ClipDataset(listing, SPEC)
     entry = listing.entries[4]
     with open_clip(str(entry.path)) as clip:
         expected = torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, SPEC)])
@@ -41,12 +41,13 @@ def test_clips_are_read_as_the_device_reads_them(listing):
 
 def test_without_any_variation_training_sees_what_evaluation_sees(listing):
     for index in range(len(listing.entries)):
-        assert torch.equal(Clips(listing, SPEC, PLAIN)[(3, index)].frames, Clips(listing, SPEC)[(0, index)].frames)
+        trained, evaluated = ClipDataset(listing, SPEC, PLAIN)[(3, index)], ClipDataset(listing, SPEC)[(0, index)]
+        assert torch.equal(trained.frames, evaluated.frames)
 
 
 def test_several_labels_share_a_target(listing):
     several = replace(listing, entries=[replace(listing.entries[0], labels=(0, 2))])
-    assert Clips(several, SPEC)[(0, 0)].targets.tolist() == [0.5, 0, 0.5]
+    assert ClipDataset(several, SPEC)[(0, 0)].targets.tolist() == [0.5, 0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_several_labels_share_a_target(listing):
     ids=["jitter", "flip", "crop", "colour"],
 )
 def test_variation_differs_by_epoch_and_is_fixed_by_the_seed(listing, augment):
-    one, same, other = (Clips(listing, SPEC, augment, seed) for seed in (0, 0, 1))
+    one, same, other = (ClipDataset(listing, SPEC, augment, seed) for seed in (0, 0, 1))
     torch.rand(3)  # the state of the process does not matter
     views = [one[(epoch, 2)].frames for epoch in range(8)]
     assert all(torch.equal(view, same[(epoch, 2)].frames) for epoch, view in enumerate(views))
@@ -69,7 +70,7 @@ def test_variation_differs_by_epoch_and_is_fixed_by_the_seed(listing, augment):
 
 
 def test_varying_a_clip_leaves_the_random_numbers_of_the_process_alone(listing):
-    clips = Clips(listing, SPEC, AugmentConfig(colour=0.3, crop=(0.3, 1), flip=True))
+    clips = ClipDataset(listing, SPEC, AugmentConfig(colour=0.3, crop=(0.3, 1), flip=True))
     torch.manual_seed(0)
     expected = torch.rand(5)
     torch.manual_seed(0)
@@ -86,14 +87,14 @@ def test_jittered_frames_come_from_their_own_part_of_the_video():
 @pytest.mark.parametrize("cache", [False, True])
 def test_with_published_sampling_training_sees_the_frames_of_evaluation_unless_jitter_is_asked_for(listing, cache):
     spec = SPEC._replace(sampling="published", interpolation="bilinear")
-    seen = Clips(listing, spec)[(0, 2)].frames
+    seen = ClipDataset(listing, spec)[(0, 2)].frames
     with open_clip(str(listing.entries[2].path)) as clip:
         assert torch.equal(seen, torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, spec)]))
-    assert not torch.equal(seen, Clips(listing, SPEC)[(0, 2)].frames)
-    unsaid, asked = (Clips(listing, spec, AugmentConfig(jitter=jitter), cache=cache) for jitter in (None, True))
+    assert not torch.equal(seen, ClipDataset(listing, SPEC)[(0, 2)].frames)
+    unsaid, asked = (ClipDataset(listing, spec, AugmentConfig(jitter=jitter), cache=cache) for jitter in (None, True))
     assert all(torch.equal(unsaid[(epoch, 2)].frames, seen) for epoch in range(3))
     assert any(not torch.equal(asked[(epoch, 2)].frames, seen) for epoch in range(3))
-    assert Clips(listing, SPEC, AugmentConfig()).jitters and not Clips(listing, SPEC).jitters
+    assert ClipDataset(listing, SPEC, AugmentConfig()).jitters and not ClipDataset(listing, SPEC).jitters
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -105,24 +106,24 @@ def test_published_sampling_goes_by_the_frames_that_the_list_states(listing, cac
         expected = torch.stack(
             [torch.from_numpy(f) for f in read_frames(clip, spec, [[0, 1, 3, 3][i] for i in spec.order])]
         )
-    assert torch.equal(Clips(stated, spec, cache=cache)[(0, 0)].frames, expected)
+    assert torch.equal(ClipDataset(stated, spec, cache=cache)[(0, 0)].frames, expected)
 
 
 def test_a_random_crop_is_resized_as_the_model_says(listing):
     augment = AugmentConfig(jitter=False, crop=(0.3, 0.9))
-    area, bilinear = (Clips(listing, SPEC._replace(interpolation=kind), augment) for kind in ("area", "bilinear"))
+    area, bilinear = (ClipDataset(listing, SPEC._replace(interpolation=kind), augment) for kind in ("area", "bilinear"))
     one, other = area[(0, 1)].frames.float(), bilinear[(0, 1)].frames.float()
     assert not torch.equal(one, other) and float((one - other).abs().mean()) < 8  # the same region
 
 
 def test_a_flip_mirrors_whole_clips_and_only_where_the_data_set_allows_it(listing):
-    straight = Clips(listing, SPEC)[(0, 0)].frames
+    straight = ClipDataset(listing, SPEC)[(0, 0)].frames
     mirrored = straight.flip(2)
-    allowed = Clips(replace(listing, flips=True), SPEC, PLAIN)
+    allowed = ClipDataset(replace(listing, flips=True), SPEC, PLAIN)
     views = [allowed[(epoch, 0)].frames for epoch in range(12)]
     assert {torch.equal(view, mirrored) for view in views} == {True, False}
     assert all(torch.equal(view, mirrored) or torch.equal(view, straight) for view in views)
-    refused = Clips(listing, SPEC, PLAIN)
+    refused = ClipDataset(listing, SPEC, PLAIN)
     assert all(torch.equal(refused[(epoch, 0)].frames, straight) for epoch in range(12))
 
 
@@ -137,16 +138,16 @@ def test_crop_and_colour_are_the_same_for_all_frames_of_a_clip(tmp_path):
 
     for i in range(6):
         cv2.imwrite(str(folder / f"{i}.png"), picture)
-    clips = Clips(read_listing("folders", tmp_path), SPEC, AugmentConfig(crop=(0.2, 0.6), colour=0.4, flip=True))
+    clips = ClipDataset(read_listing("folders", tmp_path), SPEC, AugmentConfig(crop=(0.2, 0.6), colour=0.4, flip=True))
     frames = clips[(1, 0)].frames
     assert frames.shape == (4, 32, 32, 3) and frames.dtype == torch.uint8
     assert all(torch.equal(frames[0], frame) for frame in frames)
-    assert not torch.equal(frames[0], Clips(read_listing("folders", tmp_path), SPEC)[(0, 0)].frames[0])
+    assert not torch.equal(frames[0], ClipDataset(read_listing("folders", tmp_path), SPEC)[(0, 0)].frames[0])
 
 
 def test_single_frames_are_frames_of_the_clip(listing):
-    whole = Clips(listing, SPEC, PLAIN)[(0, 1)].frames
-    single = Clips(listing, SPEC, PLAIN).single()
+    whole = ClipDataset(listing, SPEC, PLAIN)[(0, 1)].frames
+    single = ClipDataset(listing, SPEC, PLAIN).single_frames()
     drawn = [single[(epoch, 1)].frames for epoch in range(12)]
     assert all(frames.shape == (1, 32, 32, 3) for frames in drawn)
     found = {next(t for t in range(4) if torch.equal(frames[0], whole[t])) for frames in drawn}
@@ -155,14 +156,14 @@ def test_single_frames_are_frames_of_the_clip(listing):
 
 def test_kept_frames_are_the_decoded_ones(listing):
     augment = AugmentConfig(jitter=True, colour=0.2)
-    fresh, kept = Clips(listing, SPEC, augment), Clips(listing, SPEC, augment, cache=True)
+    fresh, kept = ClipDataset(listing, SPEC, augment), ClipDataset(listing, SPEC, augment, cache=True)
     for epoch in range(4):
-        for clips in ((fresh, kept), (fresh.single(), kept.single())):
+        for clips in ((fresh, kept), (fresh.single_frames(), kept.single_frames())):
             assert torch.equal(*(c[(epoch, 2)].frames for c in clips))
 
 
 def test_in_training_the_next_clip_stands_in_for_one_that_cannot_be_read(damaged):
-    clips = Clips(damaged, SPEC, PLAIN)
+    clips = ClipDataset(damaged, SPEC, PLAIN)
     stand_in = clips[(0, 0)]
     assert int(stand_in.unreadable) == 0 and torch.equal(stand_in.frames, clips[(0, 1)].frames)
     assert torch.equal(stand_in.targets, clips[(0, 1)].targets)
@@ -172,22 +173,22 @@ def test_in_training_the_next_clip_stands_in_for_one_that_cannot_be_read(damaged
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_in_evaluation_a_clip_that_cannot_be_read_has_no_target(damaged, workers):
-    (batch,) = evaluation_batches(Clips(damaged, SPEC), 16, workers)
+    (batch,) = evaluation_batches(ClipDataset(damaged, SPEC), 16, workers)
     assert batch.entry.tolist() == list(range(10)) and batch.unreadable.tolist() == [0] + [READABLE] * 9
     assert batch.targets.sum(1).tolist() == [0] + [1] * 9 and not batch.frames[0].any()
 
 
 def test_a_set_without_a_readable_clip_does_not_hang():
     listing = Listing([Entry(Path("none.mp4"), (0,)), Entry(Path("nothing.mp4"), (1,))], ["a", "b"], False, [])
-    batch = Clips(listing, SPEC, PLAIN)[(0, 1)]
+    batch = ClipDataset(listing, SPEC, PLAIN)[(0, 1)]
     assert int(batch.unreadable) == 1 and not batch.targets.any()
 
 
 def test_processes_together_take_what_one_takes():
-    alone = Shuffled(23, 8, 2, seed=5, rank=0, world=1)
-    pair = [Shuffled(23, 8, 2, seed=5, rank=rank, world=2) for rank in (0, 1)]
+    alone = ShuffledSampler(23, 8, 2, seed=5, rank=0, world=1)
+    pair = [ShuffledSampler(23, 8, 2, seed=5, rank=rank, world=2) for rank in (0, 1)]
     for order in (alone, *pair):
-        order.begin(3, 0)
+        order.seek(3, 0)
     parts = [sorted(a + b) for a, b in zip(*pair)]
     assert parts == [sorted(part) for part in alone] and len(parts) == len(alone) == 4
     assert all(len(part) == 2 for order in pair for part in order)
@@ -195,22 +196,22 @@ def test_processes_together_take_what_one_takes():
 
 
 def test_an_epoch_can_be_taken_up_at_any_step():
-    order = Shuffled(40, 8, 2, seed=0, rank=0, world=1)
-    order.begin(1, 0)
+    order = ShuffledSampler(40, 8, 2, seed=0, rank=0, world=1)
+    order.seek(1, 0)
     whole = list(order)
-    order.begin(1, 3)
+    order.seek(1, 3)
     assert list(order) == whole[6:] and len(order) == 4
-    order.begin(2, 0)
+    order.seek(2, 0)
     assert [i for part in order for _, i in part] != [i for part in whole for _, i in part]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_workers(listing, workers):
-    clips = Clips(listing, SPEC, AugmentConfig(jitter=True, colour=0.3))
-    order = Shuffled(9, 4, 1, seed=0, rank=0, world=1)
+    clips = ClipDataset(listing, SPEC, AugmentConfig(jitter=True, colour=0.3))
+    order = ShuffledSampler(9, 4, 1, seed=0, rank=0, world=1)
     batches = training_batches(clips, order, workers)
     for epoch in range(2):
-        order.begin(epoch, 0)
+        order.seek(epoch, 0)
         for batch, keys in zip(batches, list(order), strict=True):
             assert batch.entry.tolist() == [index for _, index in keys]
             assert torch.equal(batch.frames, torch.stack([clips[key].frames for key in keys]))
