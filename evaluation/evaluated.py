@@ -17,6 +17,7 @@ from tlee.bundle import Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
+from tlee.evaluation.report import PARTS
 from tlee.export.exporter import load_model
 from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256_of
@@ -27,8 +28,6 @@ from tlee.models.config import Config
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import Thresholds
 from tlee.runtime.onnx_backend import OnnxBackend
-
-PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
 
 
 class EvaluatedModel(ABC):

@@ -23,13 +23,19 @@ shares, frames and exits counted from 0 in processing order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from tlee.bundle import Bundle
+from tlee.errors import InputError
 from tlee.evaluation.results import Evaluation
+from tlee.files import sha256
+from tlee.manifest import MANIFEST
 from tlee.reports.metrics import DIGITS
 
 FORMAT = 1
+PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
 
 
 def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -45,8 +51,24 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
         "data": data,
         "classes": evaluation.classes,
         **evaluation.summary(),
-        "unreadable": [{"path": str(p), "problem": e.problem} for p, e in evaluation.unreadable.items()],
+        "unreadable": left_out(evaluation.unreadable),
     }
+
+
+def about_bundle(bundle: Bundle) -> dict[str, Any]:
+    """The facts of a bundle for a report: name, path, SHA-256 of its manifest, parts of its model, frames (T)."""
+    return {
+        "name": bundle.name,
+        "path": bundle.path,
+        "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
+        **{part: bundle.manifest["model"][part] for part in PARTS},
+        "frames": bundle.frames.length,
+    }
+
+
+def left_out(unreadable: Mapping[Path, InputError]) -> list[dict[str, str]]:
+    """Path and problem of videos that could not be read."""
+    return [{"path": str(path), "problem": error.problem} for path, error in unreadable.items()]
 
 
 def video_lines(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

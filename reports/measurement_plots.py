@@ -147,8 +147,8 @@ def graphs(report: Report) -> Figure:
 @drawn
 def decisions(report: Report) -> Figure:
     """Time of each decision, from the answer before it."""
-    exits = report["bundle"]["exits"]
-    rows = {plots.exit_name(row["exit"], exits): row["latency"] for row in report["decisions"]}
+    count = report["bundle"]["exits"]
+    rows = {plots.exit_name(row["exit"], count): row["latency"] for row in report["decisions"]}
     return _timings(rows, "ms per decision")
 
 

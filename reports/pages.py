@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tlee.reports import tables
-from tlee.reports.plots import exit_name
 
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -23,7 +22,7 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters |= {
     function.__name__: function
-    for function in (tables.figures, tables.percent, tables.quantity, tables.thresholds_text, exit_name)
+    for function in (tables.figures, tables.percent, tables.quantity, tables.thresholds_text)
 }
 
 

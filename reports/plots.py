@@ -100,7 +100,7 @@ def drawn(plot: Callable[[Report], Figure]) -> Callable[[Report], Markup]:
 
 def standalone(svg: str) -> str:
     """A drawn plot as a file of its own, on white."""
-    return svg.replace('<svg style="', '<svg style="color: #1c1e21; --line: #c9ced6; background: #fff; ', 1)
+    return str(svg).replace('<svg style="', '<svg style="color: #1c1e21; --line: #c9ced6; background: #fff; ', 1)
 
 
 def figure(height: float) -> tuple[Figure, Axes]:

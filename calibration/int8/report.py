@@ -24,19 +24,16 @@ What is changed is described at `tlee.calibration.int8.compare.ComparedAnswers.c
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tlee.bundle import Bundle
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
 from tlee.calibration.videos import VideoReader
-from tlee.files import sha256
-from tlee.manifest import MANIFEST
+from tlee.evaluation.report import about_bundle, left_out
 from tlee.modes import EARLY, NONE
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
-PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
 
 
 def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, data: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +46,12 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
     compared = {m: {v: calibration.compared(v, m) for v in (FP32, INT8, PLAN)} for m in (EARLY, NONE)}
     return {
         "format": FORMAT,
-        "subject": _subject(bundle, settings.point),
+        "subject": {
+            **about_bundle(bundle),
+            "order": bundle.frames.order,
+            "point": settings.point,
+            "thresholds": bundle.thresholds(settings.point).as_dict(),
+        },
         "data": data,
         "calibration": {
             **{key: getattr(settings, key) for key in ("method", "samples", "seed", "early_exit")},
@@ -69,7 +71,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "forms": compared,
         },
         "segments": _segments(bundle, calibration),
-        "unreadable": [{"path": str(p), "problem": e.problem} for p, e in reader.unreadable.items()],
+        "unreadable": left_out(reader.unreadable),
         "repeated": sorted(map(str, reader.repeated)),
     }
 
@@ -85,19 +87,6 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "tuning_videos": report["tuning"]["videos"],
         "held_out_videos": report["held_out"]["videos"],
         "measured": {variant: {key: found[key] for key in SHORT} for variant, found in with_exits.items()},
-    }
-
-
-def _subject(bundle: Bundle, point: str | None) -> dict[str, Any]:
-    return {
-        "path": bundle.path,
-        "sha256": sha256((Path(bundle.path) / MANIFEST).read_bytes()),
-        "name": bundle.name,
-        **{part: bundle.manifest["model"][part] for part in PARTS},
-        "frames": bundle.frames.length,
-        "order": bundle.frames.order,
-        "point": point,
-        "thresholds": bundle.thresholds(point).as_dict(),
     }
 
 

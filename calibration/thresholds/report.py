@@ -24,7 +24,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,8 @@ from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
+from tlee.evaluation.report import about_bundle, left_out
 from tlee.export.bundle_writer import amend_bundle
-from tlee.files import sha256
-from tlee.manifest import MANIFEST
 from tlee.reports.metrics import exit_histogram, rounded, share_of
 from tlee.runtime import Result
 
@@ -51,21 +49,13 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
     full_cost = metric.costs.full(tuner.frames)
     return {
         "format": FORMAT,
-        "subject": {
-            "name": bundle.name,
-            "path": bundle.path,
-            "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
-            "precision": tuner.precision,
-            "frames": tuner.frames,
-            "exits": tuner.exits,
-            **{key: bundle.manifest["model"][key] for key in ("backbone", "branch", "frm", "gate", "classes")},
-        },
+        "subject": {**about_bundle(bundle), "precision": tuner.precision, "exits": tuner.exits},
         "metric": {"unit": metric.unit, "device": metric.device, "full": full_cost},
         "data": {
             **traced.data,
             "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries)},
             "repeated": sorted(map(str, tuner.reader.repeated)),
-            "unreadable": [{"path": str(p), "problem": e.problem} for p, e in tuner.reader.unreadable.items()],
+            "unreadable": left_out(tuner.reader.unreadable),
         },
         "temperature": {
             "values": traced.temperature.tolist(),

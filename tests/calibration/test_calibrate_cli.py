@@ -6,13 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import onnx
 import pytest
 from conftest import write_clip
 from helpers import tensorrt_rtx
+from helpers.html_elements import Elements
 
 from tlee import cli
 from tlee.activations import Activations, difference
@@ -178,20 +178,9 @@ def test_the_report_says_what_was_measured_where(calibrated):
 
 
 def test_the_page_needs_nothing_else(calibrated):
-    class Elements(HTMLParser):
-        names: list = []
-        given: list = []
-
-        def handle_starttag(self, tag, attrs):
-            self.names.append(tag)
-            self.given += [value for name, value in attrs if name == "id"]
-            fetched = [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
-            assert all(value.startswith("#") for value in fetched)
-
     page = (calibrated[0].parent / "report" / "index.html").read_text()
-    elements = Elements()
-    elements.feed(page)
-    assert elements.names.count("svg") == 3 and not {"script", "link", "iframe"} & set(elements.names)
+    elements = Elements(page)
+    assert elements.names.count("svg") == 3 and elements.fetched() == []
     assert "on the tuning videos, by which the plan was chosen" in " ".join(page.split())
 
 

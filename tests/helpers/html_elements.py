@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+
+FETCHING = {"script", "link", "iframe", "img", "object", "base"}
 
 
 class Elements(HTMLParser):
@@ -21,3 +24,15 @@ class Elements(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+
+    def fetched(self) -> list[str]:
+        """What makes a page fetch something: elements, attributes and styles, but for what the page itself holds."""
+        found = [name for name in self.names if name in FETCHING]
+        for name, value in self.attributes:
+            named = name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
+            if named and not (value or "").startswith(("#", "data:image/png;base64,")):
+                found.append(f"{name}={value}")
+            found += [place for place in re.findall(r"url\(([^)]*)\)", value or "") if not place.startswith("#")]
+            if "http" in (value or "") and not name.startswith("xmlns"):
+                found.append(f"{name}={value}")
+        return found
