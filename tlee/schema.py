@@ -7,8 +7,19 @@ bundle does.
 import re
 from typing import Any, Dict, Iterator, Optional, Tuple
 
-TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
-SIZES = {dict: ("Properties", "entries"), list: ("Items", "items"), str: ("Length", "characters")}
+TYPES: Dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+SIZES: Dict[type, Tuple[str, str]] = {
+    dict: ("Properties", "entries"),
+    list: ("Items", "items"),
+    str: ("Length", "characters"),
+}
 KEYWORDS = {"$ref", "type", "const", "enum", "required", "properties", "additionalProperties", "propertyNames", "items"}
 KEYWORDS |= {"minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength", "pattern"}
 KEYWORDS |= {"minimum", "maximum", "$schema", "title", "description", "definitions"}

@@ -1,7 +1,7 @@
 """Of two commands that write one place the second ends at its start, before it has worked."""
 
 import pytest
-from helpers.kills import claimed_elsewhere
+from helpers.kills import locked_elsewhere
 
 from tlee import cli
 from tlee.calibration.int8.cli import command as calibrate
@@ -27,7 +27,7 @@ def test_the_second_one_is_refused(
         monkeypatch.setattr(f"tlee.{module}.OnnxBackend", None)  # no work
     places = {"bundle": bundle_of_all_exits, "videos": labelled_videos, "checkpoint": small_checkpoint}
     place = tmp_path / "other" if "{other}" in options else bundle_of_all_exits
-    with claimed_elsewhere(place):
+    with locked_elsewhere(place):
         status = cli.run(program, command, options.format(**places, other=tmp_path / "other").split())
     said = "another command is writing it; wait until that has ended, or choose another name"
     assert (status, capsys.readouterr().err) == (2, f"{program}: {place}: {said}\n")

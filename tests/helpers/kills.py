@@ -117,7 +117,7 @@ def works(command: Sequence[str], places: Sequence[Path]) -> None:
 
 
 @contextlib.contextmanager
-def claimed_elsewhere(place: Path) -> Iterator[None]:
+def locked_elsewhere(place: Path) -> Iterator[None]:
     """While another process writes a folder."""
     code = "import sys, tlee.locks as l\nwith l.write_lock(sys.argv[1], folder=True): print(flush=True); input()"
     with subprocess.Popen(

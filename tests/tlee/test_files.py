@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files appear whole or not at all."""
 
 import contextlib
 import errno
@@ -11,7 +11,6 @@ import sys
 import pytest
 
 from tlee.errors import UsageError
-from tlee.export.folders import atomic_folder
 from tlee.files import append_lines, atomic_write, write_json
 from tlee.locks import write_lock
 from tlee.reading import read_json
@@ -80,26 +79,6 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, name):
         pass
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ValueError), atomic_folder(str(tmp_path / "a")) as folder:
-        open(os.path.join(folder, "x"), "w").close()
-        raise ValueError
-    assert os.listdir(tmp_path) == []
-    with atomic_folder(str(tmp_path / "a")) as folder:
-        open(os.path.join(folder, "x"), "w").close()
-    assert os.listdir(tmp_path / "a") == ["x"] and os.listdir(tmp_path) == ["a"]
-
-
-def test_a_folder_gives_way_only_when_told(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "old").write_text("")
-    with pytest.raises(UsageError, match="exists already"), atomic_folder(str(tmp_path / "a")):
-        pass
-    with atomic_folder(str(tmp_path / "a"), replace=True) as folder:
-        open(os.path.join(folder, "new"), "w").close()
-    assert os.listdir(tmp_path / "a") == ["new"] and os.listdir(tmp_path) == ["a"]
-
-
 def left(folder):
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
 
@@ -112,14 +91,6 @@ def test_a_link_is_followed_and_stays(tmp_path):
             stream.write(text)
         assert (tmp_path / "a.txt").is_symlink() and (tmp_path / "elsewhere" / "b.txt").read_text() == text
     assert not left(tmp_path) and not left(tmp_path / "elsewhere")
-
-
-def test_a_folder_through_a_link_is_replaced_where_it_is(tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "link").symlink_to("there")
-    with atomic_folder(str(tmp_path / "link"), replace=True) as folder:
-        open(os.path.join(folder, "new"), "w").close()
-    assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "there") == ["new"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o755])
@@ -136,12 +107,9 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
     try:
         with atomic_write(str(tmp_path / "a.txt")):
             pass
-        with atomic_folder(str(tmp_path / "b")):
-            pass
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
-    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
 
 
 def test_devices_and_pipes_are_written_to(tmp_path):
@@ -213,10 +181,9 @@ def elsewhere(code, *arguments):
     return process
 
 
-CLAIM = """
+WRITER = """
 import sys
 from tlee.locks import write_lock
-from tlee.export.folders import atomic_folder
 from tlee.files import atomic_write, append_lines
 with {}(sys.argv[1]) as stream:
     {}
@@ -225,11 +192,11 @@ with {}(sys.argv[1]) as stream:
 """
 
 
-@pytest.mark.parametrize("kind", ["atomic_write", "append_lines", "atomic_folder"])
+@pytest.mark.parametrize("kind", ["atomic_write", "append_lines"])
 def test_the_second_writer_is_refused_and_nothing_is_left_of_the_first(tmp_path, kind):
     place = tmp_path / "a"
-    other = elsewhere(CLAIM.format(kind, "pass" if kind == "atomic_folder" else "stream.write('{\"half')"), place)
-    opened = {"atomic_write": atomic_write, "append_lines": append_lines, "atomic_folder": atomic_folder}[kind]
+    other = elsewhere(WRITER.format(kind, "stream.write('{\"half')"), place)
+    opened = {"atomic_write": atomic_write, "append_lines": append_lines}[kind]
     try:
         with pytest.raises(UsageError, match="a: another command is writing it; wait until"), opened(str(place)):
             pytest.fail("two writers")
@@ -252,16 +219,13 @@ def test_only_what_is_left_of_the_same_name_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "a.txt"])
 
 
-def test_a_claim_says_before_the_work_what_is_in_the_way(tmp_path):
+def test_a_lock_says_before_the_work_what_is_in_the_way(tmp_path):
     (tmp_path / "folder").mkdir()
     for place, said in ((tmp_path / "none" / "a", "No such file"), (tmp_path / "folder", "Is a directory")):
         with pytest.raises(UsageError, match=f"cannot be written .{said}"), write_lock(str(place)):
-            pytest.fail("claimed")
-    with (
-        write_lock(str(tmp_path / "a.txt")),
-        write_lock(str(tmp_path / "a.txt")),
-        atomic_write(str(tmp_path / "a.txt")),
-    ):
+            pytest.fail("locked")
+    place = str(tmp_path / "a.txt")
+    with write_lock(place), write_lock(place), atomic_write(place):
         pass  # nested
     with write_lock("/dev/null"):
         pass

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import lines, same_models
-from helpers.kills import claimed_elsewhere
+from helpers.kills import locked_elsewhere
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -134,7 +134,7 @@ def test_a_state_that_makes_no_sense_is_refused(arguments, finished, change, sai
 
 
 def test_two_trainings_do_not_share_a_folder(arguments, tmp_path):
-    with claimed_elsewhere(tmp_path / "run"), pytest.raises(UsageError, match="run: another command is writing it"):
+    with locked_elsewhere(tmp_path / "run"), pytest.raises(UsageError, match="run: another command is writing it"):
         cli.command(arguments("run"))
     assert not list(tmp_path.iterdir())
 
