@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import Entry, Listing
-from tlee.data.video import PictureFolder, VideoFile, cv2_module, open_clip, sampled_indices
+from tlee.data.video import Clip, cv2_module, open_clip, sampled_indices
 from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 
@@ -195,7 +195,7 @@ class ClipDataset(Dataset):
         return cache[index]
 
     def _decode(
-        self, clip: VideoFile | PictureFolder, wanted: list[int], region: tuple[slice, slice] | None = None
+        self, clip: Clip, wanted: list[int], region: tuple[slice, slice] | None = None
     ) -> dict[int, np.ndarray]:
         """Prepared frames by index: the centre, or a region of the picture."""
         spec, indices = self.spec, sorted(set(wanted))  # decoding forwards is cheapest
