@@ -12,18 +12,17 @@ from tlee.bundle import Bundle
 from tlee.frames import FrameSpec
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.backends import BackendHandle
 from tlee.runtime.chain import chain_of
 from tlee.runtime.clips import clip_request
 
 FRAME = "frame"  # decoding, preparing and uploading one frame
-NEVER = 2.0  # a threshold that no confidence and no score reaches
 
 
 def no_stop(frames: int, exits: int) -> ExitPolicy:
     """Every frame goes through every exit, and none is taken."""
-    return ExitPolicy(frames, Thresholds.of(exits, NEVER, NEVER, NEVER))
+    return ExitPolicy(frames, Thresholds.never(exits))
 
 
 class MeasuredGraph:
@@ -60,23 +59,15 @@ def measured_graphs(bundle: Bundle, opened: BackendHandle, videos: Sequence[Vide
     return found
 
 
-class _Watched:
-    """A backend that keeps what its graphs were run on last."""
+class _LastInputs(ForwardingBackend):
+    """Keeps the inputs of each graph's last run."""
 
-    def __init__(self, backend: Backend, calls: Dict[str, Tuple[Any, ...]]) -> None:
-        self._backend, self._calls = backend, calls
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def __enter__(self) -> Any:
-        return self._backend.__enter__()
-
-    def __exit__(self, *what: Any) -> None:
-        self._backend.__exit__(*what)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.inputs: Dict[str, Tuple[Any, ...]] = {}
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> List[Any]:
-        self._calls[graph] = inputs
+        self.inputs[graph] = inputs
         return self._backend.run(graph, *inputs, rows=rows)
 
 
@@ -87,12 +78,11 @@ def _frames(video: Video, spec: FrameSpec) -> Iterator[np.ndarray]:
 
 def _last_inputs(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
     """What each graph reads at its last call when every frame goes through every exit."""
-    calls: Dict[str, Tuple[Any, ...]] = {}
-    backend: Any = _Watched(opened.backend, calls)
+    backend = _LastInputs(opened.backend)
     chain = chain_of(bundle, backend, opened.exit_graphs, speculate=False)
     for _ in exit_steps(chain, frames, no_stop(bundle.frames.length, bundle.exits)):
         pass
-    return calls
+    return backend.inputs
 
 
 def _graph_run(backend: Backend, name: str, inputs: Tuple[Any, ...]) -> Callable[[], float]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlee import cli
+from tlee.bundle import Bundle
+from tlee.evaluation.arguments import listing_of
+
+if TYPE_CHECKING:  # torch takes seconds
+    from tlee.calibration.videos import Parts, VideoReader
 
 
 def add_part_arguments(parser: argparse.ArgumentParser) -> None:
-    """How the videos of `--data` are parted."""
+    """How the videos of `--data` are divided."""
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--held-out", metavar="PATH", help="report on these videos, instead of a share of --data")
     held_out.add_argument(
@@ -18,13 +23,22 @@ def add_part_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=cli.natural, default=0, metavar="N", help="of all that is drawn (%(default)s)")
 
 
+def parts_of(program: str, options: argparse.Namespace, bundle: Bundle) -> Parts:
+    """The videos that the arguments name, divided. Raises UsageError, see `divide` and `listing_of`."""
+    from tlee.calibration.videos import divide
+
+    listing = listing_of(program, options, options.data)
+    held_out = listing_of(program, options, options.held_out) if options.held_out else None
+    return divide(listing, held_out, bundle.labels, bundle.path, options.share, options.seed)
+
+
 def data_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Where the videos come from, plain values for a report."""
-    kept = {key: getattr(options, key) for key in ("format", "split", "held_out", "seed")}
-    return {"source": options.data, "share": None if options.held_out else options.share, **kept}
+    """The source of the videos, plain values for a report."""
+    own = {key: getattr(options, key) for key in ("format", "split", "held_out", "seed")}
+    return {"source": options.data, "share": None if options.held_out else options.share, **own}
 
 
-def report_odd(program: str, reader: Any) -> None:
+def report_left_out(program: str, reader: VideoReader) -> None:
     """A line for each video that could not be read, and one for those that are in both parts."""
     for error in reader.unreadable.values():
         cli.report(program, error)

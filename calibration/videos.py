@@ -1,4 +1,4 @@
-"""The videos that calibration reads: one part to choose by, another to report on, and never the same in both."""
+"""The videos that calibration reads: one part for choosing, another for reporting, and none in both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of acc
 GIVE_MORE = "give more videos (--data), or another --share"
 
 
+Videos = Iterator[tuple[Entry, np.ndarray]]  # with their frames, (T, H, W, 3) uint8
+
+
 class Parts(NamedTuple):
-    """Videos in two parts that share none."""
+    """Two disjoint sets of videos."""
 
     tuning: Listing  # for choosing
     held_out: Listing  # for reporting alone
@@ -32,20 +35,18 @@ def divide(
     """Part the videos, each class in the same proportion.
 
     Args:
-        held_out: what to report on, instead of a share of `listing`.
+        held_out: videos to report on, instead of a share of `listing`.
         labels, path: of the bundle that they are for.
-        share: of the videos to hold out.
-        seed: draws which.
+        share: of the videos to hold out, drawn by `seed`.
 
     Raises:
         UsageError: a video is in both, a part has too few videos or lacks a class, or the classes do not fit.
     """
     listing = fitted(listing, labels, path)
-    parts = (
-        Parts(*split_listing(listing, share, seed))
-        if held_out is None
-        else Parts(listing, fitted(held_out, labels, path))
-    )
+    if held_out is None:
+        parts = Parts(*split_listing(listing, share, seed))
+    else:
+        parts = Parts(listing, fitted(held_out, labels, path))
     paths = {entry.path.resolve() for entry in parts.tuning.entries}
     twice = [entry.path for entry in parts.held_out.entries if entry.path.resolve() in paths]
     if twice:
@@ -56,11 +57,7 @@ def divide(
 
 
 def check_part(name: str, entries: Sequence[Entry], labels: list[str]) -> None:
-    """Whether a part can say anything.
-
-    Raises:
-        UsageError: too few videos, or none of a class.
-    """
+    """Raises UsageError: too few videos, or none of a class."""
     present = {label for entry in entries for label in entry.labels}
     missing = [label for i, label in enumerate(labels) if i not in present]
     if len(entries) < MIN_VIDEOS:
@@ -72,7 +69,7 @@ def check_part(name: str, entries: Sequence[Entry], labels: list[str]) -> None:
 class VideoReader:
     """Reads the parts, as often as wanted, the tuning part first.
 
-    A held-out video whose frames are those of a tuning video, under whatever name, is left out.
+    Held-out videos with the same frames as a tuning video are left out, whatever their names.
 
     Args:
         spec: the frames to read.
@@ -89,13 +86,13 @@ class VideoReader:
         self._spec, self._workers = spec, workers
         self._tuning: set[bytes] = set()
 
-    def tuning(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
-        """Each readable video and its frames, (T, H, W, 3) uint8."""
+    def tuning(self, listing: Listing, task: str) -> Videos:
+        """Each readable video and its frames."""
         for entry, frames in self._read(listing, task):
             self._tuning.add(_digest(frames))
             yield entry, frames
 
-    def held_out(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
+    def held_out(self, listing: Listing, task: str) -> Videos:
         """The same, without those that were read for tuning."""
         for entry, frames in self._read(listing, task):
             if _digest(frames) in self._tuning:
@@ -103,10 +100,10 @@ class VideoReader:
             else:
                 yield entry, frames
 
-    def _read(self, listing: Listing, task: str) -> Iterator[tuple[Entry, np.ndarray]]:
-        clips = ClipDataset(listing, self._spec)
-        for numbers, frames in readable_batches(clips, self.unreadable, workers=self._workers, task=task):
-            yield from zip((listing.entries[i] for i in numbers), frames.numpy())
+    def _read(self, listing: Listing, task: str) -> Videos:
+        batches = readable_batches(ClipDataset(listing, self._spec), self.unreadable, workers=self._workers, task=task)
+        for entries, frames in batches:
+            yield from zip(entries, frames.numpy())
 
 
 def _digest(frames: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Arguments that the commands which read labelled videos share."""
+"""Arguments that commands on labelled videos share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, needed: bool = True) -> None:
-    """Which videos, who decodes and computes, where the report goes."""
+    """Videos, processes and threads, and the report."""
     parser.add_argument("--data", required=needed, metavar="PATH", help="list of videos, or a folder per class")
     parser.add_argument("--format", choices=FORMATS, default="folders", help="what the list is (%(default)s)")
     parser.add_argument("--root", metavar="DIR", help="where the list's paths start (the list's own folder)")
@@ -29,7 +29,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, needed: bool = True) -> 
 
 
 def listing_of(program: str, options: argparse.Namespace, source: str) -> Listing:
-    """The videos that the arguments name, read from `source`; what is odd about them is reported.
+    """The list of videos that the arguments describe, read from `source`; its oddities are reported.
 
     Raises:
         UsageError: as `read_listing`.
@@ -38,3 +38,10 @@ def listing_of(program: str, options: argparse.Namespace, source: str) -> Listin
     for note in listing.notes:
         cli.report(program, f"{source}: {note}")
     return listing
+
+
+def show_written(*paths: str, report: str | None) -> None:
+    """Say which files were written, the report's page among them if there is a report."""
+    pages = [os.path.join(report, "index.html")] if report else []
+    if paths or pages:
+        cli.show("written: " + ", ".join([*paths, *pages]))

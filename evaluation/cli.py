@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
 from tlee.errors import UsageError
-from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.evaluation.arguments import add_data_arguments, listing_of, show_written
 from tlee.frames import sample_indices
+
+if TYPE_CHECKING:
+    from tlee.evaluation.evaluated import EvaluatedModel
 
 PROGRAM = "tlee-eval"
 
@@ -34,22 +37,21 @@ def command(arguments: list[str] | None) -> int:
     if options.limit and options.limit < total:
         listing = replace(listing, entries=[listing.entries[i] for i in sample_indices(total, options.limit)])
     with report_folder(options.output, options.replace) as folder:
-        subject = _subject(options)
-        evaluation = evaluate(subject, listing, options.batch, options.workers)
+        model = _model(options)
+        evaluation = evaluate(model, listing, options.batch, options.workers)
         for error in evaluation.unreadable.values():
             cli.report(PROGRAM, error)
         data = {"source": options.data, "format": options.format, "split": options.split, "videos": total}
-        report = report_of(evaluation, subject.about(), data)
+        report = report_of(evaluation, model.about(), data)
         cli.show(*_lines(report))
         if folder:
             write_report(folder, report, page(report), {"videos.jsonl": video_lines(evaluation)})
-    if options.output:
-        cli.show(f"written: {os.path.join(options.output, 'index.html')}")
+    show_written(report=options.output)
     return cli.INPUT_FAILED if evaluation.unreadable else cli.OK
 
 
 def _take_published_videos(options: argparse.Namespace) -> None:
-    """Let a published configuration say which videos, where the arguments do not. Raises UsageError: it does not."""
+    """Take the list of videos from a published configuration. Raises UsageError: it names none."""
     from tlee.models.config import read_yaml
     from tlee.models.published_config import as_published
     from tlee.training.published import listed_videos
@@ -63,7 +65,7 @@ def _take_published_videos(options: argparse.Namespace) -> None:
     options.root, options.labels = options.root or videos["root"], options.labels or videos["labels"]
 
 
-def _subject(options: argparse.Namespace) -> Any:
+def _model(options: argparse.Namespace) -> EvaluatedModel:
     from tlee.evaluation.evaluated import open_model
     from tlee.models.published_config import load_model_config, warn
 
@@ -86,7 +88,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Measure accuracy and computation on labelled videos, with early exits and in other modes beside.",
+        description="Measure accuracy and computation on labelled videos, with early exits and in other modes.",
         epilog="Exit status: 0 all videos evaluated, 1 some could not be read, 2 wrong use or unreadable model.",
     )
     parser.add_argument(

@@ -1,16 +1,16 @@
-"""Every mode's answer and every fixed exit's, video by video."""
+"""The answer of every mode and of every fixed exit to each of a list of videos."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from scipy.special import softmax
 
-from tlee.costs import frame_ends
-from tlee.data.labelled.listing import Listing
+from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.labelled.loader import ClipDataset, readable_batches
 from tlee.errors import InputError, SegmentError, UsageError
 from tlee.evaluation.evaluated import EvaluatedModel, are_names
@@ -19,14 +19,16 @@ from tlee.inference import NOT_A_NUMBER, Stages, Step, exit_steps
 from tlee.modes import MODES, NONE, PLAIN, fixed_exits, policies
 from tlee.policy import ExitPolicy
 
+Video = TypeVar("Video")
+Given = TypeVar("Given")
 OTHER_MODEL = "give the videos it was trained for, or the model that was trained for these"
 
 
-def evaluate(subject: EvaluatedModel, listing: Listing, batch: int = 8, workers: int = 0) -> Evaluation:
-    """Let a subject answer all videos of a listing in all modes.
+def evaluate(model: EvaluatedModel, listing: Listing, batch: int = 8, workers: int = 0) -> Evaluation:
+    """Let a model answer all videos of a listing in all modes.
 
     Args:
-        listing: labelled videos; its classes must fit the subject's, see `fitted`.
+        listing: labelled videos; its classes must fit the model's, see `fitted`.
         batch: videos whose frames are held at once.
         workers: processes that decode; 0 for this one.
 
@@ -35,41 +37,51 @@ def evaluate(subject: EvaluatedModel, listing: Listing, batch: int = 8, workers:
 
     Example:
         listing = read_listing("folders", "digits/test")
-        evaluation = evaluate(open_subject("digits.tlee"), listing)
+        evaluation = evaluate(open_model("digits.tlee"), listing)
         evaluation.modes["early exits"].predicted    # (N,) class numbers
     """
-    listing = fitted(listing, subject.labels, subject.path)
-    clips, contest = ClipDataset(listing, subject.spec), ModeEvaluator(subject)
-    answered: dict[int, tuple[dict[str, Answer], np.ndarray]] = {}
+    listing = fitted(listing, model.labels, model.path)
+    clips, modes = ClipDataset(listing, model.spec), ModeEvaluator(model)
     unreadable: dict[Path, InputError] = {}
-    for entries, frames in readable_batches(clips, unreadable, batch, workers):
-        for video, (stages, own) in zip(entries, subject.clips(frames)):
-            try:
-                answered[video] = contest.answer(stages, own)
-            except SegmentError as error:
-                path = listing.entries[video].path
-                unreadable[path] = InputError(path, error.problem, error.remedy)
+    batches = readable_batches(clips, unreadable, batch, workers)
+    videos = (video for entries, frames in batches for video in zip(entries, model.clips(frames)))
+    answered = list(answer_each(videos, lambda entry, video: modes.answer(*video), unreadable))
     if not answered:
         first = next(iter(unreadable.values()))
-        raise UsageError(subject.path, f"none of {len(clips)} videos gave an answer", f"the first: {first}")
-    length, exits = subject.spec.length, len(subject.costs.exits)
+        raise UsageError(model.path, f"none of {len(clips)} videos gave an answer", f"the first: {first}")
+    length, exits = model.spec.length, len(model.costs.exits)
     return Evaluation(
         classes=listing.classes,
-        entries=[listing.entries[video] for video in answered],
+        entries=[entry for entry, _ in answered],
         unreadable=unreadable,
-        modes={mode: Answers.of([answers[mode] for answers, _ in answered.values()], length) for mode in MODES},
-        fixed=np.stack([fixed for _, fixed in answered.values()]),
-        fixed_macs=np.array([[subject.costs.fixed(t + 1, b) for b in range(exits)] for t in range(length)]),
+        modes={mode: Answers.of([answers[mode] for _, (answers, _) in answered], length) for mode in MODES},
+        fixed=np.stack([fixed for _, (_, fixed) in answered]),
+        fixed_macs=np.array([[model.costs.fixed(t + 1, b) for b in range(exits)] for t in range(length)]),
     )
 
 
-class ModeEvaluator:
-    """All modes on one video after the other."""
+def answer_each(
+    videos: Iterable[tuple[Entry, Video]],
+    answer: Callable[[Entry, Video], Given],
+    unreadable: dict[Path, InputError],
+) -> Iterator[tuple[Entry, Given]]:
+    """What `answer` gives for each video. A video for which a value is not a number counts as unreadable."""
+    for entry, video in videos:
+        try:
+            given = answer(entry, video)
+        except (SegmentError, InputError) as error:
+            unreadable[entry.path] = InputError(entry.path, error.problem, error.remedy)
+        else:
+            yield entry, given
 
-    def __init__(self, subject: EvaluatedModel) -> None:
-        self._subject = subject
-        self._policies = policies(subject.gate, subject.spec.length, subject.thresholds)
-        self._fixed = fixed_exits(subject.spec.length, subject.thresholds)
+
+class ModeEvaluator:
+    """Answers one video after the other in all modes."""
+
+    def __init__(self, model: EvaluatedModel) -> None:
+        self._model = model
+        self._policies = policies(model.gate, model.spec.length, model.thresholds)
+        self._fixed = fixed_exits(model.spec.length, model.thresholds)
 
     def answer(self, stages: Stages, frames: Iterable[Any]) -> tuple[dict[str, Answer], np.ndarray]:
         """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1).
@@ -80,45 +92,35 @@ class ModeEvaluator:
         Raises:
             SegmentError: something computed is not a number.
         """
-        walks = {mode: self._walk(stages, frames, policy) for mode, policy in self._policies.items()}
-        fixed = [self._walk(stages, frames, policy) for policy in self._fixed]
-        walks[NONE] = fixed[-1]
-        answers = {mode: self._answer(*walked) for mode, walked in walks.items()}
+        runs = {mode: self._run(stages, frames, policy) for mode, policy in self._policies.items()}
+        fixed = [self._run(stages, frames, policy) for policy in self._fixed]
+        runs[NONE] = fixed[-1]
+        answers = {mode: Answer.of(steps, own[-1], self._model.costs) for mode, (steps, own) in runs.items()}
         answers[PLAIN] = self._plain(stages, frames)
         return answers, np.stack([probabilities.argmax(1) for _, probabilities in fixed], 1)
 
-    def _walk(self, stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> tuple[list[Step], np.ndarray]:
+    def _run(self, stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> tuple[list[Step], np.ndarray]:
         """The steps, and the class probabilities of each."""
         steps, logits = [], []
         for step in exit_steps(stages, frames, policy):
             steps.append(step)
             # Now: the next steps use the same buffers.
-            logits.append(self._subject.logits(step.values) / policy.thresholds.temperature[step.exit])
-        return steps, softmax(np.stack(logits))
-
-    def _answer(self, steps: list[Step], probabilities: np.ndarray) -> Answer:
-        layers = tuple(steps[i].exit for i in frame_ends(steps))
-        return Answer(probabilities[-1], steps[-1].frame, steps[-1].exit, layers, self._subject.costs.spent(steps))
+            logits.append(self._model.logits(step.values) / policy.thresholds.temperature[step.exit])
+        return steps, softmax(np.stack(logits).astype(np.float64), -1)
 
     def _plain(self, stages: Stages, frames: Iterable[Any]) -> Answer:
         """The backbone alone, frame by frame."""
-        subject, tail, logits = self._subject, len(self._fixed) - 1, []
+        model, tail, logits = self._model, len(self._fixed) - 1, []
         stages.begin()
         for frame in frames:
             x = stages.load(frame)
             for b in range(tail + 1):
                 x = stages.split(b, x)
-            logits.append(subject.logits(stages.exit(tail, x, None, frame=0, gated=False)))
-        mean = softmax(np.stack(logits)).mean(0)
+            logits.append(model.logits(stages.exit(tail, x, None, frame=0, gated=False)))
+        mean = softmax(np.stack(logits).astype(np.float64), -1).mean(0)
         if not np.isfinite(mean).all():
             raise SegmentError("segment head", NOT_A_NUMBER.format("mean", len(logits) - 1, tail), "check the input")
-        return Answer(mean, len(logits) - 1, tail, (tail,) * len(logits), subject.costs.plain(len(logits)))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities along the last axis."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+        return Answer(mean, len(logits) - 1, tail, (tail,) * len(logits), model.costs.plain(len(logits)))
 
 
 def fitted(listing: Listing, own: list[str], path: str | Path) -> Listing:

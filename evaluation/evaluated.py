@@ -1,4 +1,4 @@
-"""What can be evaluated, a checkpoint or a bundle: both are stages that the exit rule walks through."""
+"""Models that can be evaluated: a checkpoint or a bundle, each as stages that the exit rule runs."""
 
 from __future__ import annotations
 
@@ -31,25 +31,22 @@ from tlee.runtime.onnx_backend import OnnxBackend
 
 
 class EvaluatedModel(ABC):
-    """A model that answers videos, and what it is.
+    """A model that answers videos, and facts about it.
 
     Attributes:
         path, kind: where it came from; "checkpoint" or "bundle".
         sha256: of the checkpoint, or of the bundle's manifest, which holds those of its files.
         model: its name and parts, plain values.
-        spec, labels, gate, thresholds, costs: as everywhere in tlee.
     """
 
+    path: str | Path
     kind: str
+    sha256: str
     spec: FrameSpec
     labels: list[str]
     thresholds: Thresholds
     costs: Costs
     model: dict[str, Any]
-
-    def __init__(self, path: str | Path, content: str | Path) -> None:
-        self.path = path
-        self.sha256 = sha256_of(str(content))
 
     @property
     def gate(self) -> str:
@@ -71,8 +68,8 @@ class EvaluatedModel(ABC):
 
     @abstractmethod
     def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
-        """Stages for each clip of (N, T, H, W, 3) uint8, and the frames they take. Ask for the next one when the walks
-        through one are over."""
+        """Stages for each clip of (N, T, H, W, 3) uint8, and the frames they take. They serve any number of runs, until
+        the next clip is asked for."""
 
     @abstractmethod
     def logits(self, values: ExitValues) -> np.ndarray:
@@ -81,9 +78,9 @@ class EvaluatedModel(ABC):
 
 class EvaluatedCheckpoint(EvaluatedModel):
     """A checkpoint in PyTorch. All features of a batch are computed at once, on the GPU if there is one; what follows
-    them, feature reuse, classifier and gate, runs for each walk.
+    them (feature reuse, classifier and gate) is computed anew in each run.
 
-    With a temporal shift, features depend on where earlier frames left, so there every walk computes its own.
+    With a temporal shift, features depend on where earlier frames left, so there every run computes its own.
 
     Args:
         config: of a published checkpoint.
@@ -96,13 +93,13 @@ class EvaluatedCheckpoint(EvaluatedModel):
 
     def __init__(self, path: str | Path, config: Config | None = None) -> None:
         self._model = load_model(path, config)
-        super().__init__(path, path)
+        self.path, self.sha256 = path, sha256_of(str(path))
         config = self._model.config
         self.model = _facts(config.name, config.model.model_dump())
         self.spec, self.labels, self.thresholds = config.frame_spec(), config.label_names(), config.thresholds()
         self.costs = Costs({segment.name: count_macs(segment) for segment in segment_modules(self._model)})
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # Walks go step by step, a few small layers each, faster on the CPU: those stay there.
+        # The exits stay on the CPU, which is faster at a few small layers, step by step.
         self._backbone = copy.deepcopy(self._model).to(self._device) if self._device.type != "cpu" else self._model
 
     @torch.inference_mode()
@@ -122,7 +119,7 @@ class EvaluatedCheckpoint(EvaluatedModel):
 
 
 class Recorded(TorchStages):
-    """The exits of one clip whose features are known already. Frames are numbers, and so is what splits hand on.
+    """The exits of one clip whose features are known already. Frames, and the outputs of splits, are frame numbers.
 
     Args:
         model: in eval mode, on the CPU.
@@ -144,8 +141,7 @@ class Recorded(TorchStages):
 
 
 class EvaluatedBundle(EvaluatedModel):
-    """A bundle in the runtime that devices use, on ONNX Runtime. Each clip's features are computed once, what follows
-    them anew for each walk; with a temporal shift everything is.
+    """A bundle in the runtime that devices use, on ONNX Runtime; see `tlee.evaluation.replay`.
 
     Args:
         point: a named operating point, instead of the exit rule's own thresholds.
@@ -167,10 +163,10 @@ class EvaluatedBundle(EvaluatedModel):
         precision: str = "fp32",
     ) -> None:
         bundle = Bundle.open(os.fspath(path))
-        super().__init__(path, Path(path) / MANIFEST)
+        self.path, self.sha256 = path, sha256_of(os.path.join(path, MANIFEST))
         self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point, "precision": precision}
         self.spec, self.labels, self.thresholds = bundle.frames, bundle.labels, bundle.thresholds(point)
-        self.costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
+        self.costs = Costs.of_bundle(bundle)
         self._chain = replaying_chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
 
     def clips(self, frames: Tensor) -> Iterator[tuple[Stages, Iterable[Any]]]:
@@ -189,17 +185,10 @@ def open_model(
     shared_pool: bool = False,
     precision: str = "fp32",
 ) -> EvaluatedModel:
-    """A folder as a bundle, anything else as a checkpoint.
-
-    Args:
-        config: of a published checkpoint.
-        point, precision: of a bundle.
-        threads: CPU threads, None for all cores.
+    """A folder as an `EvaluatedBundle`, anything else as an `EvaluatedCheckpoint`; arguments and errors as theirs.
 
     Raises:
-        UsageError: a configuration for a bundle, an operating point or precision for a checkpoint, or as the two
-            subjects.
-        CheckpointError, BundleError: the file or folder is none.
+        UsageError: a configuration for a bundle, an operating point or precision for a checkpoint.
     """
     if os.path.isdir(path):
         if config:

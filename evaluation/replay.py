@@ -1,4 +1,4 @@
-"""Many walks through one clip: a bundle's chain that computes each frame's features once.
+"""Many runs of the exit rule through one clip: a bundle's chain that computes each frame's features once.
 
 The values are those of the plain chain: the same segments ran on the same inputs, only not again.
 """
@@ -10,39 +10,39 @@ from typing import Any
 import numpy as np
 
 from tlee.bundle import Bundle
+from tlee.runtime.backend import Backend
 from tlee.runtime.chain import Chain
 
 
 class RepeatingChain(Chain):
-    """The plain chain: everything is computed anew for each walk."""
+    """The plain chain: every run computes everything anew."""
 
     def frames_of(self, clip: np.ndarray) -> Any:
-        """What to walk through, for a clip (T, H, W, 3); until the next clip is given."""
+        """The frames to run through for a clip (T, H, W, 3), until the next clip is given."""
         return clip
 
     def first_state(self) -> list[list[Any]]:
-        """That of a video's first frame."""
+        """The splits' state before a video's first frame."""
         return list(self._zeros)
 
     def state(self) -> list[list[Any]]:
-        """A copy of what the splits hand from frame to frame; nothing for most backbones."""
+        """A copy of the splits' state; empty for most backbones."""
         return [[self.kept(value) for value in values] for values in self._state]
 
     def resume(self, state: list[list[Any]]) -> None:
-        """Go on from a copied state."""
+        """Continue from a copied state."""
         self._state = list(state)
 
 
 class ReplayingChain(RepeatingChain):
-    """A chain whose frames are numbers, and so is what splits hand on; features are kept for the clip's next walks."""
+    """Frames, and the outputs of splits, are frame numbers; features are kept for further runs through the clip."""
 
-    _kept: dict[int, list[Any]]  # by frame, the feature of each exit
-
+    _features_of_frame: dict[int, list[Any]]  # of each exit
     _clip: np.ndarray | None = None
 
     def frames_of(self, clip: np.ndarray) -> Any:
         if clip is not self._clip:
-            self._clip, self._kept = clip, {}
+            self._clip, self._features_of_frame = clip, {}
         return range(len(clip))
 
     def load(self, frame: Any) -> Any:
@@ -52,12 +52,12 @@ class ReplayingChain(RepeatingChain):
         return x
 
     def feature(self, index: int, x: Any) -> Any:
-        if x not in self._kept:
+        if x not in self._features_of_frame:
             assert self._clip is not None
-            self._kept[x] = self._features_of(self._clip[x])
-        return self._kept[x][index]
+            self._features_of_frame[x] = self._compute(self._clip[x])
+        return self._features_of_frame[x][index]
 
-    def _features_of(self, frame: np.ndarray) -> list[Any]:
+    def _compute(self, frame: np.ndarray) -> list[Any]:
         x, features = super().load(frame), []
         for b in range(len(self._splits)):
             x = super().split(b, x)
@@ -65,8 +65,8 @@ class ReplayingChain(RepeatingChain):
         return features
 
 
-def replaying_chain(bundle: Bundle, backend: Any) -> RepeatingChain:
-    """The chain for many walks. With a temporal shift, features depend on where earlier frames left: there every walk
+def replaying_chain(bundle: Bundle, backend: Backend) -> RepeatingChain:
+    """The chain for many runs. With a temporal shift, features depend on where earlier frames left: there every run
     computes its own."""
     shifts = any(segment.state for segment in bundle.segments.values())
     return (RepeatingChain if shifts else ReplayingChain)(bundle, backend)

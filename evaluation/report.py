@@ -56,7 +56,7 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
 
 
 def about_bundle(bundle: Bundle) -> dict[str, Any]:
-    """What reports say of a bundle: name, path, SHA-256 of its manifest, parts of its model, frames (T)."""
+    """The facts of a bundle for a report: name, path, SHA-256 of its manifest, parts of its model, frames (T)."""
     return {
         "name": bundle.name,
         "path": bundle.path,

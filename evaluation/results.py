@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlee.costs import Costs, frame_ends
 from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
+from tlee.inference import Step
 from tlee.modes import EARLY, NONE
 from tlee.reports.metrics import (
     confusion,
@@ -27,8 +29,7 @@ from tlee.reports.metrics import (
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One video's answer in one mode.
 
     Attributes:
@@ -43,6 +44,12 @@ class Answer:
     exit: int
     layers: tuple[int, ...]
     macs: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], probabilities: np.ndarray, costs: Costs) -> Answer:
+        """The answer of a video's steps, the last of which gave these probabilities."""
+        layers = tuple(steps[i].exit for i in frame_ends(steps))
+        return cls(probabilities, steps[-1].frame, steps[-1].exit, layers, costs.spent(steps))
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A subject's answers on labelled videos.
+    """A model's answers to labelled videos.
 
     Attributes:
         classes: K names.
@@ -95,7 +102,7 @@ class Evaluation:
         fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
 
     Example:
-        evaluation = evaluate(open_subject("digits.tlee"), listing)
+        evaluation = evaluate(open_model("digits.tlee"), listing)
         evaluation.summary()["modes"]["early exits"]["top1"]                       # 0.962
         hard = [i for i, entry in enumerate(evaluation.entries) if "hard" in entry.path.stem]
         evaluation.select(hard).summary()["modes"]["early exits"]["mean_frames"]   # 4.03
@@ -152,17 +159,14 @@ class Evaluation:
         first = np.array([entry.labels[0] for entry in self.entries])
         early = self.modes[EARLY]
         right = {mode: correct(self.modes[mode].predicted, targets) for mode in (EARLY, NONE)}
-        rows = []
-        for number in np.unique(first):
-            mine = first == number
-            rows.append(
-                {
-                    "class": self.classes[number],
-                    "videos": int(mine.sum()),
-                    "top1": rounded(right[EARLY][mine].mean()),
-                    "top1_no_exit": rounded(right[NONE][mine].mean()),
-                    "mean_frames": rounded(early.frame[mine].mean() + 1),
-                    "share_of_macs": rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
-                }
-            )
-        return rows
+        return [
+            {
+                "class": self.classes[number],
+                "videos": int(mine.sum()),
+                "top1": rounded(right[EARLY][mine].mean()),
+                "top1_no_exit": rounded(right[NONE][mine].mean()),
+                "mean_frames": rounded(early.frame[mine].mean() + 1),
+                "share_of_macs": rounded(early.macs[mine].mean() / self.fixed_macs[-1, -1]),
+            }
+            for number, mine in ((number, first == number) for number in np.unique(first))
+        ]

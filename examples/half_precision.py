@@ -16,14 +16,15 @@ from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from tlee import cli
 from tlee.bundle import Bundle
-from tlee.calibration.int8.measure import ExitState, measure
-from tlee.calibration.int8.plan import Chains
+from tlee.calibration.int8.compare import Configuration, answer_videos
+from tlee.calibration.int8.plan import PlannedChains
 from tlee.calibration.videos import VideoReader
 from tlee.data.labelled.listing import read_listing
 from tlee.evaluation.evaluate import fitted
 from tlee.export.half import in_half
 from tlee.policy import exit_policy
 from tlee.runtime import onnx_session
+from tlee.runtime.onnx_backend import OnnxBackend
 
 
 def rounded(model: ModelProto) -> ModelProto:
@@ -53,18 +54,18 @@ def main(path: str, videos: str) -> None:
     bundle = Bundle.open(path)
     graphs = {name: onnx.load_from_string(bundle.read(name)) for name in bundle.segments}
     halves = {name: rounded(in_half(name, graph)).SerializeToString() for name, graph in graphs.items()}
-    chains, parts = Chains(bundle, halves, 1), ("head", "gate", "frm")
-    in_fp32 = {"nothing": list(halves), "all": [], "all but head, gate and frm": list(parts)}
-    in_fp32.update({f"{part} alone": [name for name in halves if name != part] for part in parts})
+    chains, parts = PlannedChains(bundle, OnnxBackend(bundle, 1), halves, 1), ("head", "gate", "frm")
+    excluded = {"nothing": list(halves), "all": [], "all but head, gate and frm": list(parts)}
+    excluded.update({f"{part} alone": [name for name in halves if name != part] for part in parts})
     gate, frames = bundle.manifest["model"]["gate"], bundle.frames.length
-    states = {
-        name: ExitState(chains.keeping(segments), exit_policy(gate, frames, bundle.thresholds()))
-        for name, segments in in_fp32.items()
+    configurations = {
+        name: Configuration(chains.excluding(names), exit_policy(gate, frames, bundle.thresholds()))
+        for name, names in excluded.items()
     }
     reader, listing = VideoReader(bundle.frames), fitted(read_listing("folders", videos), bundle.labels, path)
-    found = measure(bundle, states, "test", reader.tuning(listing, "measuring"), reader.unreadable)
+    found = answer_videos(bundle, configurations, "test", reader.tuning(listing, "measuring"), reader.unreadable)
     rows = [["in fp16", "accuracy", "same label", "same exit"]]
-    for name in in_fp32:
+    for name in excluded:
         compared = found.compare(name, "nothing")
         rows.append([name, *(f"{compared[key]:.1%}" for key in ("top1", "label_agreement", "exit_agreement"))])
     print("\n".join(cli.table(rows, "lrrr")))

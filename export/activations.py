@@ -1,5 +1,4 @@
-"""Records what every segment and fused exit is given in a few real steps, and what it makes of it in float32, for
-`tlee.activations` on the device."""
+"""Records inputs and outputs of every segment and fused exit in a few real steps; see `tlee.activations`."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import numpy as np
 from tlee.activations import FOLDER, OF_EXITS, Activations, difference
 from tlee.bundle import Bundle
 from tlee.export.bundle_writer import BundleWriter
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_session import open_session, run_session
 
@@ -20,30 +19,29 @@ SAMPLES = 4
 Values = dict[str, np.ndarray]
 
 
-class _Tap(Backend):
-    """A backend that keeps what the last run of each segment was given and gave."""
+class _LastRuns(ForwardingBackend):
+    """Keeps inputs and outputs of each segment's last run."""
 
-    def __init__(self, bundle: Bundle, backend: Any) -> None:
-        self._bundle, self._backend = bundle, backend
-        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        super().__init__(backend)
+        self._bundle = bundle
         self.last: dict[str, Values] = {}
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
         outputs = self._backend.run(graph, *inputs, rows=rows)
         names = self._bundle.segments[graph]
         values = zip((*names.inputs, *names.outputs), (*inputs, *outputs))
-        self.last[graph] = {name: self._backend.array(value) for name, value in values}
+        self.last[graph] = {name: self.array(value) for name, value in values}
         return outputs
 
 
 def sampled_frames(length: int) -> list[int]:
-    """The frame of each clip at which it is sampled: the first two, which differ in what is reused, the middle one and
-    the last."""
+    """The sampled frame of each clip: the first two, which differ in feature reuse, the middle one and the last."""
     return [min(t, length - 1) for t in (0, 1, length // 2, length - 1)]
 
 
-def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Any) -> Values:
-    """Run `SAMPLES` clips through the chain in float32, each up to the frame at which it is sampled, no exit taken.
+def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Backend) -> Values:
+    """Run `SAMPLES` clips through the chain in float32, each up to its sampled frame, no exit taken.
 
     Args:
         clips: (T, H, W, 3) uint8.
@@ -52,7 +50,7 @@ def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Any) -> Values:
     Returns:
         Each value by the name of its file, float32, samples first.
     """
-    tap = _Tap(bundle, backend)
+    tap = _LastRuns(bundle, backend)
     chain = Chain(bundle, tap)
     samples = [_sample(bundle, chain, tap, clip, t) for t, clip in zip(sampled_frames(bundle.frames.length), clips)]
     return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -65,7 +63,7 @@ def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[s
         source: what the clips were.
 
     Returns:
-        What the manifest says of them.
+        Their entry in the manifest.
     """
     writer.remove(FOLDER)
     for name, array in values.items():
@@ -75,16 +73,16 @@ def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[s
     return {"samples": SAMPLES, "source": source}
 
 
-def deviation(activations: Activations, name: str, form: bytes, threads: int | None = None) -> float:
-    """The largest `tlee.activations.difference` of a form's outputs from the recorded ones."""
-    session, largest = open_session(form, threads), 0.0
+def deviation(activations: Activations, name: str, model: bytes, threads: int | None = None) -> float:
+    """The largest `tlee.activations.difference` between the outputs of a graph's variant and the recorded ones."""
+    session, largest = open_session(model, threads), 0.0
     for inputs, outputs in activations.of(name):
         found = run_session(session, name, list(outputs), inputs)
         largest = max(largest, *(difference(key, outputs[key], got) for key, got in zip(outputs, found)))
     return largest
 
 
-def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int) -> Values:
+def _sample(bundle: Bundle, chain: Chain, tap: _LastRuns, clip: np.ndarray, last: int) -> Values:
     """All values of one frame, its splits' and its exits'."""
     chain.begin()
     previous = tap.value(np.zeros((1, bundle.manifest["model"]["feature_size"]), np.float32))
@@ -100,8 +98,8 @@ def _sample(bundle: Bundle, chain: Chain, tap: _Tap, clip: np.ndarray, last: int
     return found
 
 
-def _exit(bundle: Bundle, tap: _Tap, index: int) -> Values:
-    """What the segments of an exit gave, just now; z is what the head was given, whether or not there was an FRM."""
+def _exit(bundle: Bundle, tap: _LastRuns, index: int) -> Values:
+    """The values of an exit that has just run; z is the head's input, whether or not there was an FRM."""
     own = f"branch{index}" if index < bundle.exits - 1 else "tail"
     values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]
     return {name: value for name, value in values.items() if name in OF_EXITS}

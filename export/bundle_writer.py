@@ -39,7 +39,7 @@ class BundleWriter:
         self.files[name] = {"size": len(content), "sha256": sha256(content)}
 
     def draft(self, manifest: dict[str, Any]) -> Bundle:
-        """The bundle with what it holds so far, unchecked: to be run for what the manifest is to record of it."""
+        """The bundle so far, unchecked: to run it for measurements that the manifest will record."""
         return Bundle(self.folder, {**manifest, "format": FORMAT, "files": self.files})
 
     def finish(self, manifest: dict[str, Any]) -> None:

@@ -20,12 +20,12 @@ from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
 from tlee.export.bundle_writer import BundleWriter, write_bundle
 from tlee.export.fused_exits import compose
-from tlee.export.half import halves
+from tlee.export.half import in_half
 from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256_of
-from tlee.manifest import exit_costs, fused_exit_segments
+from tlee.manifest import FP32_ONLY, exit_costs, fused_exit_segments
 from tlee.models.checkpoint import load_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee
@@ -78,19 +78,19 @@ def export_bundle(
         UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
             into a variant, or a layer computes for one video only.
     """
-    start = time.perf_counter()
-    segments = segment_modules(model)
+    start, parts = time.perf_counter(), segment_modules(model)
     with write_bundle(str(path), replace) as writer:
-        graphs = {s.name: to_onnx(s) for s in tqdm(segments, desc="segments", leave=False, disable=None)}
-        fused_exits = _fused_exits(model, graphs)
+        graphs = {s.name: to_onnx(s) for s in tqdm(parts, desc="segments", leave=False, disable=None)}
+        composed = fused_exit_segments(model.config.model.branches, graphs)
+        fused_exits = {name: compose(name, names, graphs) for name, names in composed.items()}
         for name, graph in {**graphs, **fused_exits}.items():
             check_operators(name, graph, target)
-        entries = {s.name: _add_segment(writer, s, graphs[s.name]) for s in segments}
-        manifest = _manifest(model, entries, checkpoint, target)
+        segments = {s.name: _add_segment(writer, s, graphs[s.name]) for s in parts}
+        manifest = _manifest(model, segments, checkpoint, target)
         manifest["fused_exits"] = {
-            name: _add_fused_exit(writer, model, entries, graph) for name, graph in fused_exits.items()
+            name: _add_fused_exit(writer, composed[name], segments, graph) for name, graph in fused_exits.items()
         }
-        manifest["variants"] = {precision: _add_halves(writer, model, graphs) for precision in variants}
+        manifest["variants"] = {precision: _add_halves(writer, composed, graphs) for precision in variants}
         bundle = writer.draft(manifest)
         backend = OnnxBackend(bundle)
         recorded = record(bundle, synthetic_clips(bundle.frames), backend)
@@ -114,30 +114,24 @@ def _add_segment(writer: BundleWriter, segment: SegmentModule, graph: onnx.Model
     }
 
 
-def _fused_exits(model: Tlee, graphs: Graphs) -> Graphs:
-    composed = fused_exit_segments(model.config.model.branches, graphs)
-    return {name: compose(name, parts, graphs) for name, parts in composed.items()}
-
-
 def _add_fused_exit(
-    writer: BundleWriter, model: Tlee, segments: dict[str, dict[str, Any]], fused: onnx.ModelProto
+    writer: BundleWriter, names: Sequence[str], segments: dict[str, dict[str, Any]], graph: onnx.ModelProto
 ) -> dict[str, Any]:
-    name = fused.graph.name
-    parts = fused_exit_segments(model.config.model.branches, segments)[name]
-    sides = {"inputs": fused.graph.input, "outputs": fused.graph.output}
+    sides = {"inputs": graph.graph.input, "outputs": graph.graph.output}
     return {
-        "file": _add(writer, f"fused_exits/{name}.onnx", fused),
-        "segments": parts,
+        "file": _add(writer, f"fused_exits/{graph.graph.name}.onnx", graph),
+        "segments": names,
         **{side: _values([v.name for v in values], [_shape(v) for v in values]) for side, values in sides.items()},
-        **{key: sum(segments[part][key] for part in parts) for key in ADDED},
-        "nodes": len(fused.graph.node),
+        **{key: sum(segments[name][key] for name in names) for key in ADDED},
+        "nodes": len(graph.graph.node),
     }
 
 
-def _add_halves(writer: BundleWriter, model: Tlee, graphs: Graphs) -> dict[str, Any]:
+def _add_halves(writer: BundleWriter, composed: dict[str, list[str]], graphs: Graphs) -> dict[str, Any]:
     """The fp16 variant: all graphs but `FP32_ONLY`, and the fused exits with those in float32."""
-    segments = halves(graphs)
-    halved = {**segments, **_fused_exits(model, {**graphs, **segments})}
+    halved = {name: in_half(name, graph) for name, graph in graphs.items() if name not in FP32_ONLY}
+    mixed = {**graphs, **halved}
+    halved.update({name: compose(name, names, mixed) for name, names in composed.items()})
     entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", graph)} for name, graph in halved.items()}
     made = {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
     return {"graphs": entries, "excluded": [], "made": made}
@@ -157,32 +151,23 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str | Path, target: str) -> dict[str, Any]:
-    config, spec = model.config, model.config.frame_spec()
+    config, parts, spec = model.config, model.config.model, model.config.frame_spec()
+    own = ("backbone", "branches", "branch", "frm", "gate", "heads", "classes")
     return {
         "model": {
             "name": config.name,
-            "backbone": config.model.backbone,
+            **{key: getattr(parts, key) for key in own},
             "cuts": list(model.backbone.cuts),
-            "branches": config.model.branches,
-            "branch": config.model.branch,
-            "frm": config.model.frm,
-            "gate": config.model.gate,
-            "heads": config.model.heads,
             "feature_size": model.feature_size,
-            "classes": config.model.classes,
             "labels": config.label_names(),
         },
         "frames": {
             "count": spec.length,
-            "order": spec.order,
-            "resize": spec.resize,
-            "crop": spec.crop,
-            "sampling": spec.sampling,
-            "interpolation": spec.interpolation,
+            **{key: getattr(spec, key) for key in ("order", "resize", "crop", "sampling", "interpolation")},
             "colour": "RGB",
         },
         "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},
-        "exits": exit_costs(config.model.branches, segments),
+        "exits": exit_costs(parts.branches, segments),
         "segments": segments,
         "provenance": {
             "checkpoint": Path(checkpoint).name,

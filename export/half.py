@@ -1,10 +1,9 @@
-"""Forms in half precision, for TensorRT releases that read the precision from the ONNX alone (11, RTX)."""
+"""Graphs in half precision, for TensorRT releases that read the precision from the ONNX alone (11, RTX)."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -13,7 +12,6 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tlee.errors import UsageError
-from tlee.manifest import FP32_ONLY
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 
@@ -32,11 +30,6 @@ def in_half(segment: str, model: ModelProto) -> ModelProto:
     ONNXModel(half).topological_sort()  # it puts the casts of inputs last
     onnx.checker.check_model(half, full_check=True)
     return half
-
-
-def halves(graphs: Mapping[str, ModelProto]) -> dict[str, ModelProto]:
-    """Of all segments but the delicate ones. Raises UsageError as `in_half` does."""
-    return {name: in_half(name, graph) for name, graph in graphs.items() if name not in FP32_ONLY}
 
 
 def _check_range(segment: str, tensor: TensorProto) -> None:

@@ -1,5 +1,5 @@
-"""Heads of which each frame has its own (FrameExit's) as segments: all frames' weights stacked, and `position`, the
-frame's place in processing order, picks. So a segment or fused exit serves every frame, and a weight is stored once."""
+"""Heads with weights per frame (FrameExit's) as segments: the weights of all frames are stacked, and `position`, the
+frame's place in processing order, selects. So one segment or fused exit serves every frame."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn.utils import fusion
 
 
 class FrameLinear(nn.Module):
-    """A linear layer of each frame.
+    """A linear layer per frame.
 
     Args:
-        layers: of each frame one with weight (out, in), or that of a 1x1 convolution, and bias (out,).
+        layers: one per frame, with weight (out, in) or that of a 1x1 convolution, and bias (out,).
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
@@ -45,7 +45,7 @@ class FrameClassifier(nn.Module):
 class FrameGate(nn.Module):
     """The gates of all frames, their batch norms folded into the convolutions, which on features are linear layers.
 
-    The first frame has none; there, where nobody reads the score, that of the second answers.
+    The first frame has none; the second's stands in there, where the score is not read.
     """
 
     def __init__(self, gates: nn.ModuleList) -> None:

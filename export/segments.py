@@ -23,9 +23,9 @@ from tlee.models.model import Tlee
 
 OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
 NEXT = "_next"  # behind the name of a state: its value for the next frame
-# What an engine does without a kernel of its own: other views of a map, and joining maps, which their makers do.
+# Operators for which an engine needs no kernel: other views of a map, and joining maps.
 VIEWS = frozenset(["Concat", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"])
-# What an engine computes on the way out of the layer before.
+# Operators that an engine fuses into the layer before.
 POINTWISE = frozenset(
     ["Add", "BatchNormalization", "Clip", "Div", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Max", "Min", "Mul"]
     + ["Neg", "PRelu", "Pow", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh"]
@@ -53,7 +53,7 @@ class SegmentModule:
         return tuple(torch.zeros(shape) for shape in self.shapes)
 
     def state(self) -> dict[str, str]:
-        """Inputs that the output named beside them replaces in the next frame; none for most segments."""
+        """Inputs that are the previous frame's outputs, with the names of these; none for most segments."""
         return {name: name + NEXT for name in self.inputs if name + NEXT in self.outputs}
 
     def output_shapes(self) -> list[tuple[int, ...]]:
@@ -64,8 +64,7 @@ class SegmentModule:
 
 
 class Head(nn.Module):
-    """Classifier and confidence, the largest class probability at a temperature: exits share the classifier, but are
-    calibrated each for itself."""
+    """Classifier and confidence, the largest class probability at the temperature of the exit."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class Head(nn.Module):
 
 
 class GateScore(nn.Module):
-    """The gate with its logit made a probability."""
+    """The gate's probability."""
 
     def __init__(self, gate: nn.Module) -> None:
         super().__init__()
@@ -88,11 +87,11 @@ class GateScore(nn.Module):
 
 
 class Split(nn.Module):
-    """A split with what its temporal shifts hand from frame to frame as plain inputs and outputs behind x.
+    """A split with the states of its temporal shifts as further inputs and outputs.
 
     Args:
         modules: of the split, by their number in the backbone.
-        states: names of what is handed on, in order.
+        states: names of the states, in order.
         normalise: in front, for the first split.
     """
 
@@ -133,19 +132,18 @@ def segment_modules(model: Tlee) -> list[SegmentModule]:
 
 
 def _heads(model: Tlee, feature: tuple[int, ...]) -> list[SegmentModule]:
-    """Head and, if there is one, gate. `position` is an input of those of which each frame has its own."""
+    """Head and, if there is one, gate. Those with weights per frame have the input `position`."""
     classifier, gate = model.classifier, model.gate
     position: tuple[str, ...] = ()
     if isinstance(classifier, nn.ModuleList):
         classifier, position = FrameClassifier(classifier), ("position",)
     if isinstance(gate, nn.ModuleList):
         gate = FrameGate(gate)
-    one = (1, 1)
-    inputs = ("z", "temperature", *position)
-    shapes = (feature, one, *(one for _ in position))
+    positions = ((1, 1),) * len(position)
+    inputs, shapes = ("z", "temperature", *position), (feature, (1, 1), *positions)
     parts = [SegmentModule("head", Head(classifier), inputs, shapes, ("logits", "confidence"))]
     if gate:
-        inputs, shapes = ("z", "previous", *position), (feature, feature, *(one for _ in position))
+        inputs, shapes = ("z", "previous", *position), (feature, feature, *positions)
         parts.append(SegmentModule("gate", GateScore(gate), inputs, shapes, ("score",)))
     return parts
 
@@ -240,7 +238,7 @@ def count_parameters(segment: SegmentModule) -> int:
 
 
 def count_traffic(model: onnx.ModelProto) -> dict[str, int]:
-    """What a graph costs beside arithmetic, for one video; what counts is defined in docs/bundle.md.
+    """Launches and memory traffic of a graph for one video, as defined in docs/bundle.md.
 
     Returns:
         `layers` that a fused engine launches; `elements`, numbers in the feature maps that these write.

@@ -1,8 +1,4 @@
-"""Does a bundle answer as the model it was made from?
-
-Runs the whole exit rule through the very runtime that devices use (the one place where an earlier part of the
-project imports a later one: verifying with other code than what runs would verify the wrong thing).
-"""
+"""Does a bundle answer as the model it was made from? Runs the whole exit rule through the runtime of devices."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from tlee.export.batch import SHARED
 from tlee.frames import FrameSpec
 from tlee.inference import Step, exit_steps
 from tlee.models.model import Tlee, TorchStages
-from tlee.policy import ExitPolicy, Thresholds, exit_policy
+from tlee.policy import NEVER, ExitPolicy, Thresholds, exit_policy
 from tlee.runtime import Recognizer, TraceStep
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
@@ -32,7 +28,6 @@ CLIPS = 4
 # numbers themselves: softmax sees nothing else, and in an untrained classifier they are what large sums leave over.
 TOLERANCE = 1e-4
 Sample = tuple[Values, Values]  # inputs and outputs
-NEVER = 2.0  # a confidence threshold that nothing crosses
 
 
 def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
@@ -65,30 +60,21 @@ def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, objec
 
 
 def verify_batches(bundle: Bundle) -> None:
-    """Whether every graph in float32, given the recorded samples all at once, answers as it did to each of them.
-
-    Raises:
-        VerificationError: it does not.
-    """
+    """Raises VerificationError: a graph in float32 answers a batch of recorded samples otherwise than each alone."""
     activations = Activations(bundle)
     for name in (*bundle.segments, *bundle.fused_exits):
         session = open_session(bundle.read(name), batch=None)
-        for samples in _alike(activations.of(name)):
-            found = _difference_at_once(session, samples)
+        batches: dict[bytes, list[Sample]] = defaultdict(list)  # samples of the same temperature can be one batch
+        for inputs, outputs in activations.of(name):
+            batches[b"".join(inputs[key].tobytes() for key in SHARED if key in inputs)].append((inputs, outputs))
+        for samples in batches.values():
+            found = _difference_in_batch(session, samples)
             if not found <= TOLERANCE:
                 problem = f"given {len(samples)} videos at once, {name} differs by {found:.1e} from one by one"
                 raise _failed(bundle, problem)
 
 
-def _alike(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
-    """Samples that can be given at once: those with the same temperature."""
-    found: dict[bytes, list[Sample]] = defaultdict(list)
-    for inputs, outputs in samples:
-        found[b"".join(inputs[name].tobytes() for name in SHARED if name in inputs)].append((inputs, outputs))
-    yield from found.values()
-
-
-def _difference_at_once(session: Any, samples: list[Sample]) -> float:
+def _difference_in_batch(session: Any, samples: list[Sample]) -> float:
     """The largest of any output and sample; infinite where there is not an answer to each."""
     first, expected = samples[0]
     stacked = {name: np.concatenate([inputs[name] for inputs, _ in samples]) for name in first}
@@ -118,10 +104,10 @@ def synthetic_clips(spec: FrameSpec, count: int = CLIPS) -> Iterator[np.ndarray]
 
 
 def _runs(stages: TorchStages, clip: np.ndarray, bundle: Bundle) -> Iterator[tuple[ExitPolicy, list[Step]]]:
-    """Policies with PyTorch's steps: no exit taken, the plain backbone, the bundle's own thresholds, and two that lie
-    amid what the clip gives."""
+    """Policies with PyTorch's steps: no exit taken, the plain backbone, the bundle's own thresholds, and thresholds
+    amid the clip's own confidences and scores."""
     count, exits = bundle.frames.length, bundle.exits
-    never = ExitPolicy(count, Thresholds.of(exits, NEVER, NEVER, NEVER))
+    never = ExitPolicy(count, Thresholds.never(exits))
     free = list(exit_steps(stages, clip, never))
     yield never, free
     layer = _amid([step.values.confidence for step in free])
@@ -146,11 +132,10 @@ def _amid(values: list[float]) -> float:
 
 def _undecided(steps: list[Step], policy: ExitPolicy) -> bool:
     """Whether a value lies so close to its threshold that rounding may decide."""
-    for step in steps:
-        thresholds = [(step.values.confidence, t[step.exit]) for t in policy.thresholds[:2]]
-        if step.values.score is not None:
-            thresholds.append((step.values.score, policy.thresholds.gate[step.exit]))
-        if any(abs(value - threshold) <= TOLERANCE for value, threshold in thresholds):
+    first, layer, gate, _ = policy.thresholds
+    for _, b, values, _ in steps:
+        pairs = ((values.confidence, first[b]), (values.confidence, layer[b]), (values.score, gate[b]))
+        if any(value is not None and abs(value - threshold) <= TOLERANCE for value, threshold in pairs):
             return True
     return False
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tlee.errors import UsageError
-from tlee.files import atomic_folder, atomic_write, write_json
+from tlee.files import atomic_write, write_json
+from tlee.reports.atomic_folder import atomic_folder
 
 JSON, PAGE = "report.json", "index.html"
 

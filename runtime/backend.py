@@ -122,3 +122,19 @@ class Backend:
 
     def close(self) -> None:
         """Release everything, outside of `with`. It cannot be used afterwards."""
+
+
+class ForwardingBackend(Backend):
+    """Forwards everything that a subclass does not override to another backend: for watching or replacing runs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        for name, inherited in vars(Backend).items():
+            if not name.startswith("_") and getattr(type(self), name) is inherited:
+                setattr(self, name, getattr(backend, name))
+
+    def __enter__(self) -> Backend:
+        return self._backend.__enter__()
+
+    def __exit__(self, *what: Any) -> None:
+        self._backend.__exit__(*what)

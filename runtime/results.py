@@ -68,7 +68,7 @@ class Reporter:
 
     def __init__(self, bundle: Bundle) -> None:
         self._labels = bundle.labels
-        self._costs = Costs({name: segment.macs for name, segment in bundle.segments.items()})
+        self._costs = Costs.of_bundle(bundle)
         self._full_macs = self._costs.full(bundle.frames.length)
         self._length = bundle.frames.length
 

@@ -1,4 +1,4 @@
-"""What a video costs: multiply-accumulates of the segments that ran for it, or their time or energy on a device.
+"""Cost of a video: multiply-accumulates of the segments that ran for it, or their time or energy on a device.
 
 Convolutions and linear layers count, as everywhere in tlee. The FRM counts at every exit, that of the first frame
 included, where there is nothing to reuse yet: so every frame to the tail is the same number for every video.
@@ -6,6 +6,7 @@ included, where there is nothing to reuse yet: so every frame to the tail is the
 
 from typing import Any, List, Mapping, Sequence
 
+from tlee.bundle import Bundle
 from tlee.inference import Step
 
 
@@ -13,8 +14,8 @@ class Costs:
     """Adds up multiply-accumulates, milliseconds or millijoules.
 
     Args:
-        macs: of each segment, by its name in a bundle, or of each split and each exit as one graph; under `frame`,
-            where there is one, what a frame costs beside these (decoding and preparing it).
+        macs: of each segment, by its name in a bundle, or of each split and each fused exit; `frame`, if given, is the
+            cost of decoding and preparing a frame.
 
     Attributes:
         splits: of each split alone.
@@ -41,12 +42,17 @@ class Costs:
             features = [f"branch{b}" for b in range(count - 1)] + ["tail"]
             self.exits += [macs[name] + macs.get("neck", 0) + self.frm + macs["head"] for name in features]
 
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> "Costs":
+        """The multiply-accumulates of a bundle's segments."""
+        return cls({name: segment.macs for name, segment in bundle.segments.items()})
+
     def full(self, frames: int) -> Any:
-        """Every frame to the tail, no branch and no gate: what a share of the computation is a share of."""
+        """Every frame to the tail, no branch and no gate: the full computation that shares refer to."""
         return self.fixed(frames, len(self.exits) - 1)
 
     def fixed(self, frames: int, exit: int) -> Any:
-        """So many frames, each to exit `exit` and no other."""
+        """`frames` frames that leave at `exit`, no other exit evaluated."""
         return frames * (sum(self.splits[: exit + 1]) + self.exits[exit])
 
     def plain(self, frames: int) -> Any:

@@ -10,13 +10,13 @@ from tlee.errors import SegmentError
 from tlee.policy import Action, Decision, ExitPolicy
 
 NOT_A_NUMBER = "the {} at frame {}, exit {} is not a number"
-NOT_A_SHARE = "the {} at frame {}, exit {} is {:g}, not between 0 and 1"
+NOT_A_PROBABILITY = "the {} at frame {}, exit {} is {:g}, not between 0 and 1"
 ROUNDING = 1e-3  # beyond 0 and 1, in half precision
 
 
 class ExitValues(NamedTuple):
-    """What one exit computed. `z` and `logits` stay wherever the stages keep their values; they hold until the next
-    exit has answered, no longer."""
+    """The results of one exit. `z` and `logits` stay wherever the stages keep their values; they are valid until the
+    next exit has answered."""
 
     z: Any  # (1, D), after the FRM
     logits: Any  # (1, K)
@@ -25,7 +25,7 @@ class ExitValues(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One evaluated exit: where, what it computed, and what the policy made of it."""
+    """One evaluated exit: where, its values, and the policy's decision."""
 
     frame: int  # position in processing order
     exit: int  # 0 .. B-1 a branch, B the tail
@@ -34,10 +34,10 @@ class Step(NamedTuple):
 
 
 class Stages:
-    """A model, as the exit rule sees it: splits and exits over values of a kind of its own."""
+    """A model as the exit rule sees it: splits and exits, on values of the model's own type."""
 
     def begin(self) -> None:
-        """A new video: forget what splits kept of the last one's frames."""
+        """A new video: reset the state that splits keep from frame to frame."""
 
     def load(self, frame: Any) -> Any:
         """Turn a frame, (H, W, 3) RGB 0-255, into the first split's input."""
@@ -62,8 +62,8 @@ class Stages:
 
 
 class ExitState:
-    """Where one video is on its way through the exit rule, and what comes next. It runs nothing: `exit_steps` does, for
-    one video, and `tlee.runtime.batch` for several at once.
+    """The progress of one video through the exit rule, and what comes next. It runs nothing: `exit_steps` does for one
+    video, and `tlee.runtime.batch` for several at once.
 
     Attributes:
         frame, exit: the split to run next, `exit` of frame `frame`; 0 asks for a new frame.
@@ -94,17 +94,17 @@ class ExitState:
         return self.policy.thresholds.temperature[self.exit]
 
     def go_on(self) -> None:
-        """To the next split of the same frame."""
+        """Proceed to the next split of the same frame."""
         self.exit += 1
 
     def answer(self, values: ExitValues) -> Step:
-        """Take in what the exit computed, decide, and move on.
+        """Decide on an exit's values and advance accordingly.
 
         Raises:
             SegmentError: its confidence or score is NaN, or not between 0 and 1.
         """
         t, b = self.frame, self.exit
-        check_shares(values, t, b)
+        check_probabilities(values, t, b)
         decision = self.policy.decide(t, b, values.confidence, values.score)
         self.previous = values.z
         if decision.action is Action.VIDEO_DONE:
@@ -119,8 +119,8 @@ class ExitState:
 def exit_steps(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Iterator[Step]:
     """Yield one `Step` per evaluated exit; the last one answers for the video.
 
-    A split may hand values of its own from frame to frame (temporal shift); a frame that leaves early leaves those
-    of the deeper splits as they were.
+    A split may keep a state from frame to frame (temporal shift); a frame that leaves early does not change that of the
+    deeper splits.
 
     Args:
         frames: (H, W, 3) RGB 0-255 each, in processing order, taken one at a time, so a lazy iterable decodes only what
@@ -144,13 +144,13 @@ def exit_steps(stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> Ite
             return
 
 
-def check_shares(values: ExitValues, t: int, b: int) -> None:
-    """Hold confidence and score of frame `t` and exit `b` to be probabilities. Raises SegmentError."""
+def check_probabilities(values: ExitValues, t: int, b: int) -> None:
+    """Raises SegmentError: confidence or score of frame `t` and exit `b` is not a probability."""
     for name, value in (("confidence", values.confidence), ("gate score", values.score)):
         if value is not None and not -ROUNDING <= value <= 1 + ROUNDING:
-            problem = NOT_A_SHARE if math.isfinite(value) else NOT_A_NUMBER
+            problem = NOT_A_PROBABILITY if math.isfinite(value) else NOT_A_NUMBER
             raise SegmentError(
-                "segment {}".format("head" if name == "confidence" else "gate"),
+                f"segment {'head' if name == 'confidence' else 'gate'}",
                 problem.format(name, t, b, value),
                 "check the input for damage and export the bundle again from a sound checkpoint",
             )

@@ -1,4 +1,4 @@
-"""The ways of answering that are compared, and the policy behind each."""
+"""The modes that are compared, and their policies."""
 
 from typing import Dict, List
 
@@ -22,7 +22,7 @@ MODES = {
 
 
 def policies(gate: str, frames: int, thresholds: Thresholds) -> Dict[str, ExitPolicy]:
-    """The policies of the modes that can leave early."""
+    """The policies of all modes with early exits."""
     tail = len(thresholds.layer) - 1
     return {
         EARLY: exit_policy(gate, frames, thresholds),
@@ -33,5 +33,5 @@ def policies(gate: str, frames: int, thresholds: Thresholds) -> Dict[str, ExitPo
 
 
 def fixed_exits(frames: int, thresholds: Thresholds) -> List[ExitPolicy]:
-    """For each exit the policy of leaving every frame there and evaluating no other. That of the tail is NONE."""
+    """For each exit the policy under which all frames leave there, no other exit evaluated; the tail's is NONE."""
     return [ExitPolicy(frames, thresholds, frame_exit=False, only=b) for b in range(len(thresholds.layer))]

@@ -1,16 +1,18 @@
 """The exit policy: when a frame leaves the backbone and when a video stops.
 
-The one implementation of the rule. It knows numbers only: no tensors, no model, no clock.
+The one implementation of the rule, for one video and (`decide_arrays`) for many settings at once. It knows numbers
+only: no tensors, no model, no clock.
 Source: the inference procedure of the published TLEE code.
 """
 
 import enum
 import math
 import random
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from tlee.errors import UsageError
 
+NEVER = 2.0  # a threshold that no probability reaches
 Threshold = Union[float, Sequence[float]]
 
 
@@ -35,7 +37,7 @@ class Reason(enum.Enum):
 
 
 class Decision(NamedTuple):
-    """What the rule makes of one exit's answer, and why."""
+    """The rule's answer to one exit's values, and the reason."""
 
     action: Action
     reason: Reason
@@ -45,7 +47,7 @@ GO_ON = Decision(Action.CONTINUE, Reason.NONE)
 
 
 class Thresholds(NamedTuple):
-    """What the exit rule compares with, per exit, branches first, the tail last.
+    """The thresholds of the exit rule, per exit, branches first, the tail last.
 
     Attributes:
         first: a video stops in its first frame when the confidence is above.
@@ -78,6 +80,11 @@ class Thresholds(NamedTuple):
         if min(thresholds.temperature) <= 0:
             raise UsageError("temperature", f"{thresholds.temperature} is not above 0", "give positive numbers")
         return thresholds
+
+    @classmethod
+    def never(cls, exits: int, temperature: Threshold = 1.0) -> "Thresholds":
+        """Thresholds under which every exit of every frame is evaluated."""
+        return cls.of(exits, NEVER, NEVER, NEVER, temperature)
 
     def as_dict(self) -> Dict[str, List[float]]:
         """Plain values, as the manifest has them."""
@@ -154,13 +161,31 @@ class ExitPolicy:
         return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if exit in (self.only, self.exits - 1) else GO_ON
 
 
-class RandomExit(ExitPolicy):
-    """The ablation baseline, gate `random`: before the last frame every exit stops the video, and if not, ends the
-    frame, each with probability one half. Reads no confidence and no gate.
+def decide_arrays(
+    frame: int, frames: int, exit: int, exits: int, confidence: Any, score: Any, first: Any, layer: Any, gate: Any
+) -> Tuple[Any, Any]:
+    """`ExitPolicy.decide` for many answers or many thresholds at once, with all exits in use.
 
     Args:
-        seed: every video draws for itself, so the same seed gives the same sequence of videos the same exits, also
-            when several are recognised at once.
+        frame, frames, exit, exits: which frame of how many, and which exit of how many.
+        confidence, score: of the exit's answer; a score is NaN where it was not read.
+        first, layer, gate: thresholds of this exit. All five are numbers or NumPy arrays that broadcast.
+
+    Returns:
+        Whether the video is done, and whether the frame is.
+    """
+    gated = (frame > 0) & (score >= gate)
+    video_done = (frame == frames - 1) | ((frame == 0) & (confidence > first)) | gated
+    return video_done, video_done | (confidence > layer) | (exit == exits - 1)
+
+
+class RandomExit(ExitPolicy):
+    """The ablation baseline, gate `random`: before the last frame every exit stops the video, or else ends the frame,
+    each with probability one half. Reads no confidence and no gate.
+
+    Args:
+        seed: of one generator per video, so the same sequence of videos takes the same exits, also when several are
+            recognised at once.
     """
 
     def __init__(self, frames: int, thresholds: Thresholds, seed: float = 0) -> None:

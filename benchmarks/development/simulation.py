@@ -18,15 +18,15 @@ def command(arguments: Optional[List[str]]) -> None:
     # imported here: numba may not be installed
     import numpy as np
 
-    from tlee.calibration.thresholds.policies import drawn_odds, from_odds
+    from tlee.calibration.thresholds.policies import draw_log_odds, from_log_odds
     from tlee.calibration.thresholds.simulate import simulate
     from tlee.calibration.thresholds.trace_file import load_trace
 
     traced = load_trace(options.trace)
     videos = np.arange(options.videos) % len(traced.trace.root)
     trace, exits = traced.trace.select(videos), len(traced.temperature)
-    odds = drawn_odds(np.random.default_rng(0), options.policies, exits)
-    policies, costs = from_odds(odds, traced.temperature), np.ones((traced.frames, exits))
+    log_odds = draw_log_odds(np.random.default_rng(0), options.policies, exits)
+    policies, costs = from_log_odds(log_odds, traced.temperature), np.ones((traced.frames, exits))
     simulate(trace, policies.select([0]), costs)  # compiles
     seconds = []
     for _ in range(options.runs):

@@ -1,1 +1,1 @@
-"""INT8 forms of segments, and the plan of which to use: from what segments are given, measured on other videos."""
+"""INT8 graphs of segments, and the plan which of them to use, measured on other videos."""

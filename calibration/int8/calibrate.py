@@ -1,7 +1,7 @@
-"""INT8 for a bundle: forms of its segments and fused exits with Q/DQ pairs, calibration caches, a plan, and what they
-change.
+"""INT8 for a bundle: graphs of its segments and fused exits with Q/DQ pairs, calibration caches, a plan, and how they
+change its answers.
 
-Ranges and plan come from the tuning videos alone, what is reported about them from the held-out ones alone.
+Ranges and plan come from the tuning videos alone, the reported measurements from the held-out ones alone.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,27 +19,28 @@ from tqdm import tqdm
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
-from tlee.calibration.int8.collect import Recorder, Samples, collect, sampling_policy
-from tlee.calibration.int8.fused_exits import FusedExitVariant, cache_of, clips_to_record, fused_exit_variants
-from tlee.calibration.int8.measure import Answered, Measured, measure
-from tlee.calibration.int8.plan import Chains, Comparison, Kept, Plan, Targets, find_plan
+from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
+from tlee.calibration.int8.compare import ComparedAnswers, Comparison, Configuration, answer_videos
+from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
+from tlee.calibration.int8.plan import Excluded, Plan, PlannedChains, Targets, find_plan
 from tlee.calibration.int8.qdq import misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
-from tlee.calibration.videos import Parts, VideoReader, check_part
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, BundleError, UsageError
-from tlee.export.activations import add_activations, deviation, record
+from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
+from tlee.errors import BundleError, writing
+from tlee.export.activations import SAMPLES, add_activations, deviation, record
 from tlee.export.bundle_writer import amend_bundle
 from tlee.locks import remove, temporary_folder, write_lock
 from tlee.manifest import FP32_ONLY
+from tlee.modes import EARLY, NONE
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 from tlee.runtime.onnx_session import import_onnxruntime
 
-FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has a form, what the plan says
-WITH, WITHOUT = "early exits", "no exit"
-FORMS, CACHES = "variants/int8", "calibration/int8"
+FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has an INT8 graph, what the plan says
+GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
 RECORDED = "tuning videos"
+Plans = Mapping[str, Collection[str]]  # by name the excluded segments
 
 
 @dataclass(frozen=True)
@@ -65,82 +66,79 @@ class Settings:
     threads: int | None = None
 
 
-class Form(NamedTuple):
-    """A segment in INT8."""
-
-    model: bytes  # ONNX with Q/DQ pairs
-    ranges: dict[str, float]  # largest magnitude by tensor
-    given: int  # sets of inputs that the tuning videos gave it
-    samples: int  # how many sets were looked at
-    filled: int  # of the samples, how many are of when no exit is taken
-
-
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrating gave.
+    """The result of a calibration.
 
     Attributes:
-        without: segments that have no form, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN.
-        fused exits: forms of fused exits, with what the plan and DELICATE keep in float32.
+        graphs: INT8 graphs of segments.
+        without: segments that have none, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN.
+        fused_exits: INT8 graphs of fused exits, with what the plan excludes and FP32_ONLY in float32.
         activations: of some of the tuning videos, for the bundle.
-        plan: found on the tuning videos, of which there were so many.
-        held_out: under "FORM, EXITS" the answers of FP32, INT8 and, where that is something else, PLAN, WITH exits and
-            WITHOUT.
+        plan: found on the tuning videos.
+        tuning_videos: how many these were.
+        held_out: under "VARIANT, MODE" the answers of FP32, INT8 and, where it excludes something, PLAN, with EARLY
+            exits and with NONE.
     """
 
     settings: Settings
-    forms: dict[str, Form]
+    graphs: dict[str, Int8Graph]
     without: dict[str, str]
-    fused_exits: dict[str, FusedExitVariant]
+    fused_exits: dict[str, Int8Graph]
     activations: dict[str, np.ndarray]
     plan: Plan
     tuning_videos: int
-    held_out: Measured
+    held_out: ComparedAnswers
 
-    def compared(self, form: str, exits: str) -> Comparison:
-        """FP32, INT8 or PLAN beside FP32 with the same exits, on the held-out videos."""
-        if form == PLAN and not self.plan.kept:
-            form = INT8
-        return self.held_out.compare(f"{form}, {exits}", f"{FP32}, {exits}")
+    def compared(self, variant: str, mode: str) -> Comparison:
+        """FP32, INT8 or PLAN against FP32 in the same mode, on the held-out videos."""
+        if variant == PLAN and not self.plan.excluded:
+            variant = INT8
+        return self.held_out.compare(f"{variant}, {mode}", f"{FP32}, {mode}")
 
 
 def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings) -> Calibration:
-    """Make the INT8 forms of a bundle, choose a plan, and measure both. Nothing is written into the bundle.
+    """Make the INT8 graphs of a bundle, choose a plan, and measure both. Nothing is written into the bundle.
 
     Args:
         reader: afterwards names the videos that could not be read or gave no answer.
 
     Raises:
         UsageError: no such operating point, or too few videos.
-        BundleError: a form is not what TensorRT takes.
+        BundleError: TensorRT would not take an INT8 graph.
         SegmentError: a value inside a segment is not finite.
     """
-    forms, without = _make_forms(bundle, parts, reader, settings)
-    chains = Chains(bundle, {name: form.model for name, form in forms.items()}, settings.threads)
+    fp32 = OnnxBackend(bundle, settings.threads)
+    graphs, without = _segment_graphs(bundle, fp32, parts, reader, settings)
+    chains = PlannedChains(bundle, fp32, {name: graph.model for name, graph in graphs.items()}, settings.threads)
+    gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
 
-    def walks(plans: Mapping[str, Sequence[str] | Kept], exits: str) -> dict[str, Answered]:
-        return {name: Answered(chains.keeping(kept), _policy(bundle, settings, exits)) for name, kept in plans.items()}
+    def answers(
+        plans: Mapping[str, Collection[str]], modes: Sequence[str], part: str, videos: Videos
+    ) -> ComparedAnswers:
+        configurations = {}
+        for mode in modes:
+            for name, excluded in plans.items():
+                policy = exit_policy(gate, bundle.frames.length, thresholds, mode == EARLY)
+                configurations[f"{name}, {mode}"] = Configuration(chains.excluding(excluded), policy)
+        return answer_videos(bundle, configurations, part, videos, reader.unreadable)
 
-    def compared(plans: Sequence[Kept]) -> dict[Kept, Comparison]:
-        names = {str(sorted(kept)): kept for kept in plans}
-        ways = walks({FP32: list(forms), **names}, WITH)
-        found = measure(bundle, ways, "tuning", reader.tuning(parts.tuning, "choosing"), reader.unreadable)
-        return {kept: found.compare(name, FP32) for name, kept in names.items()}
+    def compare(plans: Sequence[Excluded]) -> dict[Excluded, Comparison]:
+        named = {str(sorted(excluded)): excluded for excluded in plans}
+        found = answers({FP32: graphs, **named}, [EARLY], "tuning", reader.tuning(parts.tuning, "choosing"))
+        return {excluded: found.compare(f"{name}, {EARLY}", f"{FP32}, {EARLY}") for name, excluded in named.items()}
 
-    activations = record(bundle, clips_to_record(parts, reader), OnnxBackend(bundle, settings.threads))
-    plan = find_plan(list(forms), compared, settings.targets)
-    plans: dict[str, list[str]] = {FP32: list(forms), INT8: []}
-    if plan.kept:
-        plans[PLAN] = plan.kept
-    ways = {f"{name}, {exits}": w for exits in (WITH, WITHOUT) for name, w in walks(plans, exits).items()}
-    held_out = measure(bundle, ways, "held-out", reader.held_out(parts.held_out, "reporting"), reader.unreadable)
+    activations = record(bundle, _clips_to_record(parts, reader), fp32)
+    plan = find_plan(list(graphs), compare, settings.targets)
+    plans: Plans = {FP32: graphs, INT8: (), **({PLAN: plan.excluded} if plan.excluded else {})}
+    held_out = answers(plans, [EARLY, NONE], "held-out", reader.held_out(parts.held_out, "reporting"))
     tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
-    fused_exits = fused_exit_variants(bundle, forms, plan.kept)
-    return Calibration(settings, forms, without, fused_exits, activations, plan, tuning_videos, held_out)
+    fused_exits = fused_exit_graphs(bundle, graphs, plan.excluded)
+    return Calibration(settings, graphs, without, fused_exits, activations, plan, tuning_videos, held_out)
 
 
 def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
-    """Write forms, caches, plan and activations into the bundle, in place of those it may have.
+    """Write graphs, caches, plan and activations into the bundle, in place of those it may have.
 
     Args:
         about: how they were made, for the manifest.
@@ -149,87 +147,93 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
         BundleError: the bundle is no longer the one that was opened.
         UsageError: it cannot be written.
     """
+    graphs = {**calibration.graphs, **calibration.fused_exits}
+    entries: dict[str, dict[str, Any]] = {
+        name: {"file": f"{GRAPHS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"} for name in graphs
+    }
     with amend_bundle(bundle) as writer:
-        writer.remove(FORMS)
+        writer.remove(GRAPHS)
         writer.remove(CACHES)
-        entries: dict[str, dict[str, Any]] = {}
-        forms: dict[str, Form | FusedExitVariant] = {**calibration.forms, **calibration.fused_exits}
-        for name, form in forms.items():
-            entries[name] = {"file": f"{FORMS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"}
-            writer.add(entries[name]["file"], form.model)
-            writer.add(entries[name]["cache"], cache_of(form.ranges))
-        int8 = {"graphs": entries, "excluded": calibration.plan.kept, "made": about}
+        for name, graph in graphs.items():
+            writer.add(entries[name]["file"], graph.model)
+            writer.add(entries[name]["cache"], cache_of(graph.ranges))
+        int8 = {"graphs": entries, "excluded": calibration.plan.excluded, "made": about}
         recorded = add_activations(writer, calibration.activations, RECORDED)
         variants = {**bundle.manifest["variants"], "int8": int8}
         manifest = {**bundle.manifest, "variants": variants, "activations": recorded}
         activations = Activations(writer.draft(manifest))
-        for name, form in forms.items():
-            entries[name]["deviation"] = deviation(activations, name, form.model, calibration.settings.threads)
+        for name, graph in graphs.items():
+            entries[name]["deviation"] = deviation(activations, name, graph.model, calibration.settings.threads)
         writer.finish(manifest)
 
 
-def _make_forms(
-    bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings
-) -> tuple[dict[str, Form], dict[str, str]]:
+def _segment_graphs(
+    bundle: Bundle, fp32: OnnxBackend, parts: Parts, reader: VideoReader, settings: Settings
+) -> tuple[dict[str, Int8Graph], dict[str, str]]:
     without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
     without.update({name: STAYS_FP32 for name in FP32_ONLY if name in bundle.segments})
     weighted = [name for name in bundle.segments if name not in without]
     with _folder_beside(bundle.path) as folder:
-        samples, given = _samples(bundle, weighted, parts, reader, settings, folder)
+        samples, given = _samples(bundle, fp32, weighted, parts, reader, settings, folder)
         without.update({name: NEVER_RUN for name in weighted if not samples[name]})
-        progress = tqdm([name for name in weighted if samples[name]], desc="ranges", disable=None, leave=False)
-        return {name: _make_form(bundle, name, samples[name], given[name], settings) for name in progress}, without
+        names = tqdm([name for name in weighted if samples[name]], desc="ranges", disable=None, leave=False)
+        return {name: _segment_graph(bundle, name, samples[name], given[name], settings) for name in names}, without
 
 
 def _samples(
-    bundle: Bundle, names: Sequence[str], parts: Parts, reader: VideoReader, settings: Settings, folder: str
+    bundle: Bundle,
+    fp32: OnnxBackend,
+    names: Sequence[str],
+    parts: Parts,
+    reader: VideoReader,
+    settings: Settings,
+    folder: str,
 ) -> tuple[dict[str, Samples], Counter[str]]:
-    """Of each segment what the tuning videos give it, filled up with what they give it when no exit is taken; and how
-    much of the former there was.
+    """Inputs of each segment on the tuning videos with the settings' exits, topped up with inputs without exits; and
+    how many of the former there were.
 
     A handful of inputs would do for the few videos that get deep, and ruin the answers of every other operating point.
     """
-    backend = OnnxBackend(bundle, settings.threads)
 
-    def record(wanted: dict[str, int], early_exit: bool, task: str) -> Recorder:
-        recorder = Recorder(bundle, backend, os.path.join(folder, task), wanted, settings.seed)
+    def sampled(wanted: dict[str, int], early_exit: bool, task: str) -> SampleRecorder:
+        recorder = SampleRecorder(bundle, fp32, os.path.join(folder, task), wanted, settings.seed)
         policy, videos = sampling_policy(bundle, settings.point, early_exit), reader.tuning(parts.tuning, task)
         check_part("tuning", collect(bundle, recorder, videos, policy, reader.unreadable), bundle.labels)
         return recorder
 
-    first = record(dict.fromkeys(names, settings.samples), settings.early_exit, "sampling")
+    first = sampled(dict.fromkeys(names, settings.samples), settings.early_exit, "sampling")
     samples = {name: first.samples(name) for name in names}
     missing = {name: settings.samples - len(samples[name]) for name in names if len(samples[name]) < settings.samples}
     if missing and settings.early_exit:
-        rest = record(missing, False, "sampling without exits")
+        rest = sampled(missing, False, "sampling without exits")
         samples.update({name: samples[name] + rest.samples(name) for name in missing})
     return samples, first.given
 
 
-def _make_form(bundle: Bundle, name: str, samples: Samples, given: int, settings: Settings) -> Form:
+def _segment_graph(bundle: Bundle, name: str, samples: Samples, given: int, settings: Settings) -> Int8Graph:
     model = bundle.read(name)
     ranges = tensor_ranges(model, samples, settings.method)
-    form = quantised(model, ranges)
-    problems = ["nothing in it was quantised"] if form is None else misplaced(form)
-    if form is None or problems:
+    graph = quantised(model, ranges)
+    problems = ["nothing in it was quantised"] if graph is None else misplaced(graph)
+    if graph is None or problems:
         remedy = "its layers stand in an order that is not known here; report it with the model's configuration"
         raise BundleError(f"segment {name}", problems[0], remedy)
-    return Form(form, ranges, given, len(samples), max(0, len(samples) - given))
+    return Int8Graph(graph, ranges, given, len(samples))
 
 
-def _policy(bundle: Bundle, settings: Settings, exits: str) -> Any:
-    gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
-    return exit_policy(gate, bundle.frames.length, thresholds, exits == WITH)
+def _clips_to_record(parts: Parts, reader: VideoReader) -> Iterator[np.ndarray]:
+    """The frames of `SAMPLES` readable tuning videos, spread over their list."""
+    entries = [entry for entry in parts.tuning.entries if entry.path not in reader.unreadable]
+    chosen = [entries[len(entries) * i // SAMPLES] for i in range(SAMPLES)]
+    return (frames for _, frames in reader.tuning(replace(parts.tuning, entries=chosen), "recording"))
 
 
 @contextlib.contextmanager
 def _folder_beside(path: str) -> Iterator[str]:
     """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
     with write_lock(path, folder=True) as place:
-        try:
+        with writing(path):
             folder = temporary_folder(place)
-        except OSError as error:
-            raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         try:
             yield folder
         finally:
@@ -237,5 +241,5 @@ def _folder_beside(path: str) -> Iterator[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of what makes and measures the forms."""
+    """Of the libraries that make and run the graphs."""
     return {"onnx": onnx.__version__, "onnxruntime": import_onnxruntime().__version__}

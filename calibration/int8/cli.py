@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from tlee import cli
 from tlee.bundle import Bundle
-from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
-from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.calibration.arguments import add_part_arguments, data_of, parts_of, report_left_out
+from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
 
 PROGRAM = "tlee-calibrate"
@@ -28,14 +27,12 @@ def _calibrate(options: argparse.Namespace) -> int:
     from tlee.calibration.int8.calibrate import Settings, calibrate, store
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of
-    from tlee.calibration.videos import VideoReader, divide
+    from tlee.calibration.videos import VideoReader
     from tlee.reports.folder import report_folder, write_report
     from tlee.reports.int8_page import page
 
     bundle = Bundle.open(options.bundle)
-    listing = listing_of(PROGRAM, options, options.data)
-    held_out = listing_of(PROGRAM, options, options.held_out) if options.held_out else None
-    parts = divide(listing, held_out, bundle.labels, bundle.path, options.share, options.seed)
+    parts = parts_of(PROGRAM, options, bundle)
     settings = Settings(
         **{name: getattr(options, name) for name in ("method", "samples", "seed", "point", "threads")},
         early_exit=not options.no_early_exit,
@@ -48,24 +45,21 @@ def _calibrate(options: argparse.Namespace) -> int:
         if folder:
             write_report(folder, report, page(report))
         store(bundle, calibration, manifest_entry(report))
-        report_odd(PROGRAM, reader)
+        report_left_out(PROGRAM, reader)
         cli.show(*_lines(report))
-    cli.show(
-        f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else "")
-    )
+    show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
     from tlee.reports.int8_page import agreement_rows, excluded_text, target_text
 
-    head, *rows = agreement_rows(report)
     videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
-    lines = [f"{report['subject']['name']}: {videos}", *cli.table([head, *rows], "l" + 8 * "r")]
+    lines = [f"{report['subject']['name']}: {videos}", *cli.table(agreement_rows(report), "l" + 8 * "r")]
     lines.append(f"kept in higher precision: {excluded_text(report)}")
-    filled = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
-    if filled:
-        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(filled)}")
+    topped_up = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
+    if topped_up:
+        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(topped_up)}")
     if not report["plan"]["holds"]:
         lines.append(f"the plan misses its targets on the held-out videos: {target_text(report)}")
     return lines
@@ -74,8 +68,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Make INT8 forms of a bundle's segments and fused exits, keep out of INT8 what is too sensitive, "
-        "and measure what changes. The forms are written into the bundle, and four frames of the videos with them.",
+        description="Make INT8 graphs of a bundle's segments and fused exits, exclude what is too sensitive, and "
+        "measure what changes. The graphs are written into the bundle, and four frames of the videos with them.",
         epilog="Exit status: 0 all videos were used, 1 some could not be read, 2 wrong use or unreadable bundle; then "
         "nothing was written.",
     )

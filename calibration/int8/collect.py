@@ -1,8 +1,7 @@
-"""What each segment is given while the chain answers videos: a bounded sample of its inputs, kept on disk."""
+"""Samples of each segment's inputs while the chain answers videos: of bounded number, kept on disk."""
 
 from __future__ import annotations
 
-import io
 import os
 import random
 from collections import Counter
@@ -14,19 +13,18 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.data.labelled.listing import Entry
-from tlee.errors import CANNOT_WRITE, InputError, SegmentError, UsageError
+from tlee.errors import InputError, writing
+from tlee.evaluation.evaluate import answer_each
 from tlee.inference import exit_steps
 from tlee.policy import ExitPolicy, Thresholds, exit_policy
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 
-NEVER = 2.0  # a threshold that no confidence and no score reaches
 
+class Samples(Sequence[dict[str, np.ndarray]]):
+    """Sets of inputs by name, float32, read from their files on access."""
 
-class Samples(Sequence):
-    """Sets of inputs by name, float32, read from their files when they are asked for."""
-
-    def __init__(self, files: Sequence[dict[str, str]]) -> None:
+    def __init__(self, files: Sequence[str]) -> None:
         self._files = files
 
     def __len__(self) -> int:
@@ -38,13 +36,14 @@ class Samples(Sequence):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Samples(self._files[index])
-        return {name: np.load(file) for name, file in self._files[index].items()}
+        with np.load(self._files[index]) as arrays:
+            return dict(arrays)
 
 
-class Recorder(Backend):
-    """A backend that passes everything on to another one, and keeps a sample of what each segment is given.
+class SampleRecorder(ForwardingBackend):
+    """Keeps a sample of the inputs of each segment.
 
-    Every set of inputs that a segment is given is in its sample with the same probability. Source: Vitter, "Random
+    Every set of inputs of a segment is in its sample with the same probability. Source: Vitter, "Random
     sampling with a reservoir", 1985, algorithm R.
 
     Args:
@@ -61,12 +60,12 @@ class Recorder(Backend):
         UsageError: there is no room for the samples.
     """
 
-    def __init__(self, bundle: Bundle, backend: Any, folder: str, sizes: Mapping[str, int], seed: int = 0) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, folder: str, sizes: Mapping[str, int], seed: int = 0) -> None:
+        super().__init__(backend)
         self.given: Counter[str] = Counter()
         self._inputs = {name: segment.inputs for name, segment in bundle.segments.items()}
-        self._backend, self._folder, self._sizes = backend, folder, dict(sizes)
+        self._folder, self._sizes = folder, dict(sizes)
         self._random = random.Random(seed)
-        self.value, self.array = backend.value, backend.array  # type: ignore[method-assign]
         os.makedirs(folder, exist_ok=True)
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
@@ -75,25 +74,21 @@ class Recorder(Backend):
         if place >= size:
             place = self._random.randrange(self.given[graph])
         if place < size:
-            self._keep(self._files(graph, place), inputs)
+            self._write(graph, place, inputs)
         return self._backend.run(graph, *inputs, rows=rows)
 
     def samples(self, segment: str) -> Samples:
-        """What is kept of a segment's inputs by now."""
-        kept = min(self._sizes.get(segment, 0), self.given[segment])
-        return Samples([self._files(segment, place) for place in range(kept)])
+        """The sample of a segment's inputs so far."""
+        count = min(self._sizes.get(segment, 0), self.given[segment])
+        return Samples([self._file(segment, place) for place in range(count)])
 
-    def _files(self, segment: str, place: int) -> dict[str, str]:
-        return {n: os.path.join(self._folder, f"{segment}.{place}.{n}.npy") for n in self._inputs[segment]}
+    def _file(self, segment: str, place: int) -> str:
+        return os.path.join(self._folder, f"{segment}.{place}.npz")
 
-    def _keep(self, files: dict[str, str], values: Sequence[Any]) -> None:
-        try:
-            for file, value in zip(files.values(), values):
-                content = io.BytesIO()  # by itself NumPy does not say why it cannot write
-                np.save(content, self._backend.array(value))
-                Path(file).write_bytes(content.getvalue())
-        except OSError as error:
-            raise UsageError(self._folder, CANNOT_WRITE.format(error.strerror), "make room for the samples") from None
+    def _write(self, segment: str, place: int, values: Sequence[Any]) -> None:
+        arrays: dict[str, Any] = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
+        with writing(self._folder, "make room for the samples"):
+            np.savez(self._file(segment, place), **arrays)
 
 
 def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool = True) -> ExitPolicy:
@@ -108,32 +103,30 @@ def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool =
     """
     thresholds, frames = bundle.thresholds(point), bundle.frames.length
     if not early_exit:
-        return ExitPolicy(frames, Thresholds.of(bundle.exits, NEVER, NEVER, NEVER, thresholds.temperature))
+        return ExitPolicy(frames, Thresholds.never(bundle.exits, thresholds.temperature))
     return exit_policy(bundle.manifest["model"]["gate"], frames, thresholds)
 
 
 def collect(
     bundle: Bundle,
-    recorder: Recorder,
+    recorder: SampleRecorder,
     videos: Iterable[tuple[Entry, np.ndarray]],
     policy: ExitPolicy,
-    failed: dict[Path, InputError],
+    unreadable: dict[Path, InputError],
 ) -> list[Entry]:
     """Let a bundle's chain answer videos on a recorder.
 
     Args:
         videos: entries with their frames, (T, H, W, 3).
-        failed: where videos go for which a segment computes something that is not a number.
+        unreadable: receives videos for which a segment computes something that is not a number.
 
     Returns:
         The others.
     """
-    chain, answered = Chain(bundle, recorder), []
-    for entry, frames in videos:
-        try:
-            for _ in exit_steps(chain, frames, policy):
-                pass
-            answered.append(entry)
-        except SegmentError as error:
-            failed[entry.path] = InputError(entry.path, error.problem, error.remedy)
-    return answered
+    chain = Chain(bundle, recorder)
+
+    def run(entry: Entry, frames: np.ndarray) -> None:
+        for _ in exit_steps(chain, frames, policy):
+            pass
+
+    return [entry for entry, _ in answer_each(videos, run, unreadable)]

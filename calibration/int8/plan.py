@@ -1,4 +1,4 @@
-"""Which segments run in INT8: sensitivity segment by segment, and a plan that keeps as few as possible out of it."""
+"""Which segments run in INT8: sensitivity segment by segment, and a plan that excludes as few as possible."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlee.bundle import Bundle
-from tlee.runtime.backend import Backend
+from tlee.calibration.int8.compare import Comparison
+from tlee.runtime.backend import Backend, ForwardingBackend
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
-Kept = frozenset[str]  # segments that stay in higher precision; all others that have a form run in INT8
-Comparison = dict[str, Any]  # see `tlee.calibration.int8.measure.Measured.compare`
+Excluded = frozenset[str]  # segments that stay in higher precision; all others that have an INT8 graph run in INT8
 
 
-class FormedBundle(Bundle):
-    """A bundle, some of whose segments are read in forms that it does not hold (yet)."""
+class _WithGraphs(Bundle):
+    """A bundle some of whose segments are read as graphs that it does not hold (yet)."""
 
-    def __init__(self, bundle: Bundle, forms: Mapping[str, bytes]) -> None:
+    def __init__(self, bundle: Bundle, graphs: Mapping[str, bytes]) -> None:
         super().__init__(bundle.path, bundle.manifest)
-        self._forms = forms
+        self._graphs = graphs
 
     def read(self, segment: str, precision: str = "fp32") -> bytes:
-        return self._forms[segment] if segment in self._forms else super().read(segment, precision)
+        return self._graphs[segment] if segment in self._graphs else super().read(segment, precision)
 
 
-class PlannedBackend(Backend):
+class PlannedBackend(ForwardingBackend):
     """Runs some segments on one backend, the others on another; both must take each other's values."""
 
-    def __init__(self, fp32: Any, int8: Any, names: Collection[str]) -> None:
-        self._fp32, self._int8, self._names = fp32, int8, frozenset(names)
-        self.value, self.array = fp32.value, fp32.array  # type: ignore[method-assign]
+    def __init__(self, fp32: Backend, int8: Backend, names: Collection[str]) -> None:
+        super().__init__(fp32)
+        self._int8, self._names = int8, frozenset(names)
 
     def run(self, graph: str, *inputs: Any, rows: int = 1) -> list[Any]:
-        return (self._int8 if graph in self._names else self._fp32).run(graph, *inputs, rows=rows)
+        return (self._int8 if graph in self._names else self._backend).run(graph, *inputs, rows=rows)
 
 
-class Chains:
-    """Chains of a bundle by what they keep in float32.
+class PlannedChains:
+    """Chains of a bundle with some segments in INT8.
 
     Args:
-        forms: INT8 forms of segments.
+        fp32: runs the bundle's segments in float32.
+        graphs: INT8 graphs of segments.
         threads: None for the number of cores this process may use.
     """
 
-    def __init__(self, bundle: Bundle, forms: Mapping[str, bytes], threads: int | None = None) -> None:
-        self._bundle, self._forms = bundle, frozenset(forms)
-        self._fp32 = OnnxBackend(bundle, threads)
-        self._int8 = OnnxBackend(FormedBundle(bundle, forms), threads)
+    def __init__(self, bundle: Bundle, fp32: Backend, graphs: Mapping[str, bytes], threads: int | None = None) -> None:
+        self._bundle, self._fp32, self._names = bundle, fp32, frozenset(graphs)
+        self._int8 = OnnxBackend(_WithGraphs(bundle, graphs), threads)
 
-    def keeping(self, kept: Collection[str]) -> Chain:
-        return Chain(self._bundle, PlannedBackend(self._fp32, self._int8, self._forms - frozenset(kept)))
+    def excluding(self, excluded: Collection[str]) -> Chain:
+        """The chain with all segments in INT8 that have an INT8 graph, but these."""
+        return Chain(self._bundle, PlannedBackend(self._fp32, self._int8, self._names.difference(excluded)))
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a plan has to hold."""
+    """What a plan must achieve."""
 
     agreement: float = 0.99  # the least share of videos with float32's label, 0 to 1
     drop: float = 0.005  # the largest loss of accuracy against float32, 0 to 1
@@ -68,56 +69,56 @@ class Targets:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which segments stay out of INT8, and what was measured to say so.
+    """Which segments stay out of INT8, and the measurements that led to it.
 
     Attributes:
-        kept: segments out of INT8, the most sensitive first.
-        whole: what INT8 in all segments changes.
-        alone: what INT8 in one segment alone changes, the most sensitive first.
-        planned: what the plan changes; None where it keeps all segments.
+        excluded: segments out of INT8, the most sensitive first.
+        whole: the change with all segments in INT8.
+        alone: the change with one segment alone in INT8, the most sensitive first.
+        planned: the change with this plan; None where it excludes all segments.
     """
 
-    kept: list[str]
+    excluded: list[str]
     whole: Comparison
     alone: dict[str, Comparison]
     planned: Comparison | None
 
 
 def find_plan(
-    forms: Sequence[str], measure: Callable[[Sequence[Kept]], Mapping[Kept, Comparison]], targets: Targets
+    names: Sequence[str], compare: Callable[[Sequence[Excluded]], Mapping[Excluded, Comparison]], targets: Targets
 ) -> Plan:
-    """Keep as few segments out of INT8 as the targets allow.
+    """Exclude as few segments from INT8 as the targets allow.
 
-    Segments are kept in the order of their sensitivity (label agreement, then distance of the probabilities, when they
-    alone are in INT8) until the targets hold; then each is taken back into INT8 where that still holds. So none of the
-    kept ones can be taken back, but not all subsets were tried: another plan may keep fewer.
+    Segments are excluded in the order of their sensitivity (label agreement, then distance of the probabilities, when
+    they alone are in INT8) until the targets hold; then each is taken back into INT8 where that still holds. So none of
+    the excluded ones can be taken back, but not all subsets were tried: another plan may exclude fewer.
 
     Args:
-        forms: segments that have an INT8 form.
-        measure: compares plans, each given by what it keeps, with float32. All plans of a call share one pass over the
-            videos.
+        names: segments that have an INT8 graph.
+        compare: compares plans, each given by what it excludes, with float32. All plans of a call share one pass over
+            the videos.
     """
-    found: dict[Kept, Comparison] = {}
+    found: dict[Excluded, Comparison] = {}
 
-    def look_at(plans: Iterable[Kept]) -> None:
-        new = [kept for kept in dict.fromkeys(plans) if kept not in found]
-        found.update(measure(new) if new else {})
+    def look_at(plans: Iterable[Excluded]) -> None:
+        new = [plan for plan in dict.fromkeys(plans) if plan not in found]
+        found.update(compare(new) if new else {})
 
-    everything, nothing = frozenset(forms), frozenset[str]()
-    look_at([nothing, *(everything - {name} for name in forms)])
-    alone = {name: found[everything - {name}] for name in forms}
-    order = sorted(forms, key=lambda name: (alone[name]["label_agreement"], -alone[name]["total_variation"]))
-    kept = nothing
+    everything, nothing = frozenset(names), frozenset[str]()
+    look_at([nothing, *(everything - {name} for name in names)])
+    alone = {name: found[everything - {name}] for name in names}
+    order = sorted(names, key=lambda name: (alone[name]["label_agreement"], -alone[name]["total_variation"]))
+    excluded = nothing
     if not targets.hold(found[nothing]):
         nested = [frozenset(order[:count]) for count in range(1, len(order))]
         look_at(nested)
-        kept = next((plan for plan in nested if targets.hold(found[plan])), everything)
-    while kept:
-        fewer = [kept - {name} for name in reversed(order) if name in kept]  # the least sensitive back first
+        excluded = next((plan for plan in nested if targets.hold(found[plan])), everything)
+    while excluded:
+        fewer = [excluded - {name} for name in reversed(order) if name in excluded]  # the least sensitive back first
         look_at(fewer)
         smaller = next((plan for plan in fewer if targets.hold(found[plan])), None)
         if smaller is None:
             break
-        kept = smaller
+        excluded = smaller
     ordered = {name: alone[name] for name in order}
-    return Plan([name for name in order if name in kept], found[nothing], ordered, found.get(kept))
+    return Plan([name for name in order if name in excluded], found[nothing], ordered, found.get(excluded))

@@ -19,7 +19,7 @@ Q, DQ = "QuantizeLinear", "DequantizeLinear"
 
 
 def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
-    """The explicit INT8 form of an ONNX model, for TensorRT 8.0 and later; None where no operation has weights.
+    """An ONNX model with explicit INT8 quantisation, for TensorRT 8.0 and later; None where no operation has weights.
 
     Every convolution and linear layer with constant weights reads its input and its weights through a pair of
     QuantizeLinear and DequantizeLinear: int8, symmetric, the input per tensor, the weights, still stored in float32,
@@ -54,7 +54,7 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            "AddQDQPairToWeight": True,  # the form of NVIDIA's own tools; every release since 8.0 takes it
+            "AddQDQPairToWeight": True,  # as NVIDIA's own tools do; every release since 8.0 takes it
             "OpTypesToExcludeOutputQuantization": WEIGHTED,
         },
     )
@@ -74,7 +74,7 @@ def misplaced(model: bytes) -> list[str]:
 
 
 class _Graph:
-    """A graph by what gives and takes its tensors."""
+    """A graph with the producers and users of its tensors."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.nodes = list(graph.node)
@@ -118,7 +118,7 @@ class _Graph:
         return producer is not None and self.is_weighted(producer)
 
     def _depth(self) -> dict[str, int]:
-        """How many weighted operations lie behind each tensor, on the longest way."""
+        """How many weighted operations lie behind each tensor, on the longest path."""
         depth: dict[str, int] = defaultdict(int)
         for node in self.nodes:
             behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)

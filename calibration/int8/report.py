@@ -19,7 +19,7 @@ In `report.json` numbers are from 0 to 1 where they are shares, frames and exits
     unreadable             path and problem of each video that was left out
     repeated               held-out videos left out because their frames are those of a tuning video
 
-What is changed is described at `tlee.calibration.int8.measure.Measured.compare`.
+What is changed is described at `tlee.calibration.int8.compare.ComparedAnswers.compare`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from __future__ import annotations
 from typing import Any
 
 from tlee.bundle import Bundle
-from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, WITH, WITHOUT, Calibration, versions
+from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
 from tlee.calibration.videos import VideoReader
 from tlee.evaluation.report import about_bundle, left_out
+from tlee.modes import EARLY, NONE
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
@@ -42,7 +43,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
         data: where the videos came from.
     """
     settings, plan, held_out = calibration.settings, calibration.plan, calibration.held_out
-    forms = {e: {f: calibration.compared(f, e) for f in (FP32, INT8, PLAN)} for e in (WITH, WITHOUT)}
+    compared = {m: {v: calibration.compared(v, m) for v in (FP32, INT8, PLAN)} for m in (EARLY, NONE)}
     return {
         "format": FORMAT,
         "subject": {
@@ -63,11 +64,11 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "alone": plan.alone,
             "planned": plan.planned,
         },
-        "plan": {"kept": plan.kept, "holds": settings.targets.hold(forms[WITH][PLAN])},
+        "plan": {"kept": plan.excluded, "holds": settings.targets.hold(compared[EARLY][PLAN])},
         "held_out": {
             "videos": len(held_out.entries),
             "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
-            "forms": forms,
+            "forms": compared,
         },
         "segments": _segments(bundle, calibration),
         "unreadable": left_out(reader.unreadable),
@@ -76,8 +77,8 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
 
 
 def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
-    """The part of a report that the bundle's manifest carries: how its forms were made, what they change."""
-    with_exits = report["held_out"]["forms"][WITH]
+    """The part of a report that the bundle's manifest carries: how its INT8 graphs were made, what they change."""
+    with_exits = report["held_out"]["forms"][EARLY]
     return {
         **report["calibration"],
         "point": report["subject"]["point"],
@@ -85,17 +86,17 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "targets": report["targets"],
         "tuning_videos": report["tuning"]["videos"],
         "held_out_videos": report["held_out"]["videos"],
-        "measured": {form: {key: found[key] for key in SHORT} for form, found in with_exits.items()},
+        "measured": {variant: {key: found[key] for key in SHORT} for variant, found in with_exits.items()},
     }
 
 
 def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, Any]]:
     segments: dict[str, dict[str, Any]] = {}
     for name in bundle.segments:
-        form = calibration.forms.get(name)
-        if form is None:
+        graph = calibration.graphs.get(name)
+        if graph is None:
             segments[name] = {"form": calibration.without[name]}
         else:
-            kept = ("given", "samples", "filled", "ranges")
-            segments[name] = {"form": True, **{key: getattr(form, key) for key in kept}}
+            counts = {key: getattr(graph, key) for key in ("given", "samples", "filled", "ranges")}
+            segments[name] = {"form": True, **counts}
     return segments

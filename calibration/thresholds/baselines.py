@@ -1,23 +1,22 @@
-"""What a tuned front has to beat: the published rule with one threshold for all exits, random exit, fixed exits."""
+"""Baselines for a tuned front: the published rule with one threshold for all exits, random exit, fixed exits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 
-from tlee.calibration.thresholds.policies import NEVER, Policies
+from tlee.calibration.thresholds.policies import Policies
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.costs import Costs
 from tlee.evaluation.replay import RepeatingChain
-from tlee.inference import exit_steps
+from tlee.inference import Step, exit_steps
 from tlee.modes import fixed_exits
-from tlee.policy import RandomExit, Thresholds
+from tlee.policy import NEVER, RandomExit, Thresholds
 
 GATE = 0.5  # published
-ODDS = (-2.0, 11.0)  # log-odds that thresholds span
+LOG_ODDS = (-2.0, 11.0)  # log-odds that thresholds span
 
 
 def published_rule(exits: int) -> Policies:
@@ -28,7 +27,7 @@ def published_rule(exits: int) -> Policies:
 
 
 def shared_rule(exits: int) -> Policies:
-    """The same with a threshold of the gate's own, which the published code does not vary."""
+    """The same with a variable threshold for the gate, which is fixed in the published code."""
     settings = _settings(16)
     gates = [gate for gate in settings if gate >= GATE / 2]
     return Policies.of([Thresholds.of(exits, *kinds) for kinds in product(settings, settings, gates)])
@@ -36,12 +35,12 @@ def shared_rule(exits: int) -> Policies:
 
 def _settings(count: int) -> list[float]:
     """Probabilities evenly spread in log-odds, and NEVER."""
-    return [*(1 / (1 + np.exp(-np.linspace(*ODDS, count - 1)))).tolist(), NEVER]
+    return [*(1 / (1 + np.exp(-np.linspace(*LOG_ODDS, count - 1)))).tolist(), NEVER]
 
 
 @dataclass
 class Baselines:
-    """Random and fixed exits, video after video.
+    """Random and fixed exits on one video after the other.
 
     Attributes:
         fixed: per video (T, E) bool: right after so many frames, each of which left at this exit and no other.
@@ -56,18 +55,18 @@ class Baselines:
     random: list[tuple[bool, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        none = Thresholds.of(self.exits, NEVER, NEVER, NEVER)
+        none = Thresholds.never(self.exits)
         self._fixed, self._random = fixed_exits(self.frames, none), RandomExit(self.frames, none)
 
     def add(self, clip: np.ndarray, labels: tuple[int, ...]) -> None:
-        """Let them answer a video, (T, H, W, 3). Raises SegmentError: something computed is not a number."""
+        """Answer a video, (T, H, W, 3). Raises SegmentError: something computed is not a number."""
         frames = self.chain.frames_of(clip)
         predicted = [[self._predicted(s) for s in exit_steps(self.chain, frames, policy)] for policy in self._fixed]
         steps = [(step, self._predicted(step)) for step in exit_steps(self.chain, frames, self._random)]
         self.fixed.append(np.isin(np.array(predicted).T, labels))
         self.random.append((steps[-1][1] in labels, self.costs.spent([step for step, _ in steps])))
 
-    def _predicted(self, step: Any) -> int:
+    def _predicted(self, step: Step) -> int:
         return int(self.chain.array(step.values.logits)[0].argmax())
 
     @property
@@ -86,14 +85,14 @@ class Baselines:
 
 
 def margins(accuracy: np.ndarray, cost: np.ndarray, front: Outcomes, full: tuple[float, float]) -> np.ndarray:
-    """How many points of accuracy the front is above each rival at the rival's cost; below where negative, and -inf
-    where the rival is cheaper than all of the front.
+    """Points of accuracy by which the front is above each baseline at the baseline's cost; -inf where the baseline is
+    cheaper than all of the front.
 
-    The front ends in no exit. Between two of its points lies a straight line: taking them by turns, from video to
-    video, gives any accuracy and cost between.
+    The front ends in no exit. It is linear between its points, since alternating two of them from video to video gives
+    any accuracy and cost between.
 
     Args:
-        accuracy, cost: of the rivals.
+        accuracy, cost: of the baselines.
         full: accuracy and cost of no exit.
 
     Example:

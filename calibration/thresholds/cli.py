@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
-from tlee.calibration.arguments import add_part_arguments, data_of, report_odd
+from tlee.calibration.arguments import add_part_arguments, data_of, parts_of, report_left_out
 from tlee.errors import UsageError
-from tlee.evaluation.arguments import add_data_arguments, listing_of
+from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
+
+if TYPE_CHECKING:
+    from tlee.calibration.thresholds.trace_file import TraceFile
+    from tlee.calibration.thresholds.tune import Tuner
 
 PROGRAM = "tlee-tune"
 
@@ -22,9 +25,9 @@ def command(arguments: list[str] | None) -> int:
     options = parser.parse_args(arguments)
     if (options.data is None) == (options.trace is None):
         raise UsageError("videos", "named neither or twice", "give --data, or the --trace of an earlier run")
-    kept = [name for name in ("held_out", "share", "seed") if getattr(options, name) != parser.get_default(name)]
-    if options.trace is not None and kept:
-        problem = f"--{kept[0].replace('_', '-')} given with --trace, which has its own"
+    given = [name for name in ("held_out", "share", "seed") if getattr(options, name) != parser.get_default(name)]
+    if options.trace is not None and given:
+        problem = f"--{given[0].replace('_', '-')} given with --trace, which has its own"
         raise UsageError("videos", problem, "leave it out, or record again with --data")
     if options.max_ms is not None and options.max_mj is not None:
         raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
@@ -54,30 +57,24 @@ def _tune(options: argparse.Namespace) -> int:
         tuner = Tuner(bundle, reader, options.precision, options.threads)
         traced = _traced(options, bundle, tuner)
         tuning = tuner.tune(traced, metric, target, traced.data["seed"])
-        report_odd(PROGRAM, reader)
+        report_left_out(PROGRAM, reader)
         report = report_of(tuner, tuning, metric)
         if folder:
             write_report(folder, report, page(report))
             save_trace(folder / "trace.npz", traced)
         store(bundle, report)
         cli.show(*_lines(report))
-    cli.show(
-        f"written: {options.bundle}" + (f", {os.path.join(options.output, 'index.html')}" if options.output else "")
-    )
+    show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 
 
-def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Any) -> Any:
+def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Tuner) -> TraceFile:
     """An earlier trace, or one that is recorded now."""
     from tlee.calibration.thresholds.trace_file import load_trace
-    from tlee.calibration.videos import divide
 
     if options.trace is not None:
         return load_trace(options.trace)
-    listing = listing_of(PROGRAM, options, options.data)
-    held_out = listing_of(PROGRAM, options, options.held_out) if options.held_out else None
-    parts = divide(listing, held_out, bundle.labels, bundle.path, options.share, options.seed)
-    return tuner.record(parts, options.seed, data_of(options))
+    return tuner.record(parts_of(PROGRAM, options, bundle), options.seed, data_of(options))
 
 
 def _lines(report: dict[str, Any]) -> list[str]:

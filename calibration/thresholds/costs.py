@@ -1,4 +1,4 @@
-"""What the front weighs accuracy against: multiply-accumulates, or a device's milliseconds or millijoules."""
+"""The cost that the front weighs accuracy against: multiply-accumulates, or a device's milliseconds or millijoules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 
 class GraphProfile(Section):
-    """One run of a segment or fused exit, means; and what it computes, to tell whose profile it is."""
+    """Mean costs of one run of a segment or fused exit; `macs` to tell which model's it is."""
 
     milliseconds: float = Field(gt=0, le=1e9)
     millijoules: float | None = Field(None, gt=0, le=1e12)
@@ -29,10 +29,9 @@ class GraphProfile(Section):
 
 
 class Profile(Section):
-    """What `tlee-bench` measured on a device, see `tlee.benchmarks.profile`.
+    """A device's measurements by `tlee-bench`, see `tlee.benchmarks.profile`.
 
     Attributes:
-        device: its name.
         graphs: of the chain that ran there, by name in the bundle; `frame` is decoding, preparing and uploading one.
     """
 
@@ -42,7 +41,7 @@ class Profile(Section):
 
 
 class Metric(NamedTuple):
-    """What a video costs, and in which unit."""
+    """How to compute the cost of a video, and its unit."""
 
     unit: str  # MACS, MILLISECONDS or MILLIJOULES
     costs: Costs
@@ -61,21 +60,18 @@ def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
     """
     if profile is None:
         if unit is not None:
-            raise UsageError(
-                f"a target in {unit}", "needs costs of the device", "give its tlee-bench profile (--profile)"
-            )
-        return Metric(MACS, Costs({name: segment.macs for name, segment in bundle.segments.items()}), None)
+            remedy = "give its tlee-bench profile (--profile)"
+            raise UsageError(f"a target in {unit}", "needs costs of the device", remedy)
+        return Metric(MACS, Costs.of_bundle(bundle), None)
     content = read_json(profile, remedy=MEASURE)
     if not isinstance(content, dict):
         raise UsageError(profile, "not a profile of tlee-bench", MEASURE)
     read, key = validated(profile, content, Profile), "millijoules" if unit == MILLIJOULES else "milliseconds"
-    names = bundle.chain(FUSED if "exit0" in read.graphs else SEPARATE)
-    others = [
-        name for name in names if name in read.graphs and read.graphs[name].macs not in (None, bundle.graph(name).macs)
-    ]
-    if others:
-        raise UsageError(profile, f"is of another model, its {others[0]} differs", "measure this bundle on the device")
-    costs = {name: getattr(read.graphs[name], key) for name in (*names, "frame") if name in read.graphs}
+    graphs, names = read.graphs, bundle.chain(FUSED if "exit0" in read.graphs else SEPARATE)
+    for name in names:
+        if name in graphs and graphs[name].macs not in (None, bundle.graph(name).macs):
+            raise UsageError(profile, f"is of another model, its {name} differs", "measure this bundle on the device")
+    costs = {name: getattr(graphs[name], key) for name in (*names, "frame") if name in graphs}
     missing = [name for name in (*names, *costs) if costs.get(name) is None]
     if missing:
         raise UsageError(profile, f"has no {key} of {missing[0]}", "measure this bundle on the device again")

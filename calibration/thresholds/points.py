@@ -1,4 +1,4 @@
-"""Operating points: which of the front's policies carry a name."""
+"""Operating points: named policies of the front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET = "target"
 
 @dataclass(frozen=True)
 class Target:
-    """What a user asks for; None where they do not.
+    """A user's limits; None for no limit.
 
     Attributes:
         max_drop: points of accuracy that may be lost against every frame to the tail.
@@ -25,11 +25,6 @@ class Target:
     max_drop: float | None = None
     min_accuracy: float | None = None
     max_cost: float | None = None
-
-    @property
-    def asked(self) -> bool:
-        """Whether there is any."""
-        return self != Target()
 
     def choose(self, accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str) -> int:
         """The cheapest point that is accurate enough; where only the cost is limited, the most accurate one.
@@ -57,7 +52,7 @@ class Target:
 
 
 def named_points(accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str, target: Target) -> dict[str, int]:
-    """For each operating point's name its place on the front.
+    """The place on the front of each operating point, by name.
 
     `accurate`, `balanced` and `fast` are the cheapest that lose no more than DROPS against every frame to the tail; the
     most accurate one where the front does not come so near. Arguments and errors: see `Target.choose`.
@@ -66,4 +61,4 @@ def named_points(accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str,
     for name, drop in DROPS.items():
         good = np.flatnonzero(100 * accuracy >= 100 * full - drop - 1e-9)
         chosen[name] = int(good[cost[good].argmin()] if len(good) else accuracy.argmax())
-    return {**chosen, TARGET: target.choose(accuracy, cost, full, unit)} if target.asked else chosen
+    return {**chosen, TARGET: target.choose(accuracy, cost, full, unit)} if target != Target() else chosen

@@ -1,4 +1,4 @@
-"""Many settings of the exit rule at once, as arrays."""
+"""Many settings of the exit rule as arrays."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from tlee.policy import Thresholds
+from tlee.policy import NEVER, Thresholds
 
-NEVER = 2.0  # a threshold that no probability crosses
 CERTAIN = 12.0  # log-odds from which a threshold is NEVER: beyond, float32 confidences are mostly rounding
-# Log-odds among which policies are drawn: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
+# Spans of log-odds for drawn policies: from 2 %, which confidences of many classes may not exceed, to 99.99 %.
 FIRST, LAYER, GATE = (-4.0, 9.0), (-4.0, 9.0), (-4.0, 6.0)
 
 
@@ -42,25 +41,25 @@ class Policies:
         return cls(*(np.array(values, np.float64) for values in zip(*several)))
 
 
-def from_odds(odds: np.ndarray, temperature: np.ndarray) -> Policies:
+def from_log_odds(log_odds: np.ndarray, temperature: np.ndarray) -> Policies:
     """Policies from log-odds.
 
     Args:
-        odds: (P, 3, E) of the thresholds for first, layer and gate.
+        log_odds: (P, 3, E) of the thresholds for first, layer and gate.
         temperature: (E,) of all of them.
     """
-    values = np.where(odds < CERTAIN, np.round(1 / (1 + np.exp(-odds)), 7), NEVER)
-    return Policies(values[:, 0], values[:, 1], values[:, 2], np.tile(temperature, (len(odds), 1)))
+    values = np.where(log_odds < CERTAIN, np.round(1 / (1 + np.exp(-log_odds)), 7), NEVER)
+    return Policies(values[:, 0], values[:, 1], values[:, 2], np.tile(temperature, (len(log_odds), 1)))
 
 
-def drawn_odds(rng: np.random.Generator, count: int, exits: int) -> np.ndarray:
-    """(count, 3, exits) log-odds of thresholds of all kinds: alike for all exits but for some noise, some never met."""
+def draw_log_odds(rng: np.random.Generator, count: int, exits: int) -> np.ndarray:
+    """(count, 3, exits) log-odds of random thresholds: similar for all exits of a policy, a few of them NEVER."""
     centres = np.stack([rng.uniform(*span, count) for span in (FIRST, LAYER, GATE)], 1)
-    odds = centres[:, :, None] + rng.normal(size=(count, 3, exits))
-    return np.where(rng.random(odds.shape) < 0.05, CERTAIN, odds)
+    log_odds = centres[:, :, None] + rng.normal(size=(count, 3, exits))
+    return np.where(rng.random(log_odds.shape) < 0.05, CERTAIN, log_odds)
 
 
 def uniform(exits: int) -> Policies:
-    """For each exit the policy under which every frame of every video leaves there."""
+    """For each exit the policy that lets every frame leave there."""
     never, ones = np.full((exits, exits), NEVER), np.ones((exits, exits))
     return Policies(never, np.where(np.eye(exits, dtype=bool), -1.0, NEVER), never, ones)

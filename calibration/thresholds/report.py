@@ -10,14 +10,14 @@
                       and problem of each
     temperature       values (B + 1); error_tuning, error_held_out: calibration error before and after (2 x B + 1)
     simulation        states (per video); guessed_mean, guessed_max: share of videos in which a policy of the front
-                      passes a state that is guessed; accuracy_error, cost_error (relative): largest difference between
+                      passes an unrecorded state; accuracy_error, cost_error (relative): largest difference between
                       what the search believed and what really running the front's policies gave, on the tuning videos;
                       within_bound: whether no accuracy was further off than its policy's share of guessed videos
     front             a list by rising cost: thresholds; tuning, held_out, simulated (each top1, cost; there guessed)
     full              top1 of every frame to the tail: tuning, held_out
-    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `measured`, and exit_histogram
-                      (videos by frame and exit, T x B + 1); run_error: difference of top1 and mean_frames between the
-                      plain runtime, which held_out is of, and the front's values
+    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `point_measurements`, and
+                      exit_histogram (videos by frame and exit, T x B + 1); run_error: difference of top1 and
+                      mean_frames between the plain runtime, which held_out is of, and the front's values
     baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
@@ -64,7 +64,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         },
         "simulation": _simulation(tuning),
         "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
-        "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.rivals.full)},
+        "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
         "baselines": _baselines(tuning, full_cost),
     }
@@ -88,8 +88,8 @@ def store(bundle: Bundle, report: dict[str, Any]) -> None:
         writer.finish({**bundle.manifest, "exit_rule": {**rule, "operating_points": {**others, **found}}})
 
 
-def measured(results: list[Result], entries: list[Entry], metric: Metric, cost: float) -> dict[str, Any]:
-    """What the plain runtime did on held-out videos, for the manifest's operating point.
+def point_measurements(results: list[Result], entries: list[Entry], metric: Metric, cost: float) -> dict[str, Any]:
+    """Measurements of an operating point in the plain runtime on held-out videos.
 
     Returns:
         videos, top1, top1_interval (95 %, Wilson), mean_macs, share_of_macs, mean_frames, cost (in the metric's unit),
@@ -112,11 +112,11 @@ def _simulation(tuning: Tuning) -> dict[str, Any]:
     simulated, run = tuning.simulated, tuning.run
     return {
         "states": rounded(len(tuning.traced.trace.child) / len(tuning.traced.trace.root)),
-        "guessed_mean": rounded(simulated.guessed.mean()),
-        "guessed_max": rounded(simulated.guessed.max()),
+        "guessed_mean": rounded(simulated.unrecorded.mean()),
+        "guessed_max": rounded(simulated.unrecorded.max()),
         "accuracy_error": rounded(np.abs(simulated.accuracy - run.accuracy).max()),
         "cost_error": rounded(np.abs(simulated.cost / run.cost - 1).max()),
-        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.guessed + 1e-9).all()),
+        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.unrecorded + 1e-9).all()),
     }
 
 
@@ -126,7 +126,7 @@ def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
 
     return {
         "thresholds": tuning.front.thresholds(i).as_dict(),
-        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.guessed[i])},
+        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.unrecorded[i])},
         "tuning": of(tuning.run),
         "held_out": of(tuning.held_out.front),
     }
@@ -135,7 +135,7 @@ def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
 def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str, Any]:
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
-    found = measured(results, held.entries, metric, held.front.cost[place])
+    found = point_measurements(results, held.entries, metric, held.front.cost[place])
     ends = [r.exit_frame for r in results], [r.exit_layer for r in results]
     return {
         "front": place,
@@ -154,11 +154,11 @@ def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     baselines = {
         "published rule": (held.published.accuracy, held.published.cost),
         "one threshold of each kind": (held.shared.accuracy, held.shared.cost),
-        **held.rivals.points(),
+        **held.baselines.points(),
     }
     found = {}
     for name, (accuracy, cost) in baselines.items():
-        margin = margins(accuracy, cost, held.front, (held.rivals.full, full_cost))
+        margin = margins(accuracy, cost, held.front, (held.baselines.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
             "dominated": rounded((margin >= -1e-9).mean()),

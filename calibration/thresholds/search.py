@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from tlee.calibration.thresholds.policies import CERTAIN, Policies, drawn_odds, from_odds
+from tlee.calibration.thresholds.policies import CERTAIN, Policies, draw_log_odds, from_log_odds
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.trace import Recording
 
@@ -68,17 +68,17 @@ def search_front(simulation: Simulation, temperature: np.ndarray, seed: int = 0)
     log-odds by steps that become finer.
     """
     rng, exits = np.random.default_rng(seed), len(temperature)
-    odds = drawn_odds(rng, START, exits)
-    outcomes = simulation(from_odds(odds, temperature))
+    log_odds = draw_log_odds(rng, START, exits)
+    outcomes = simulation(from_log_odds(log_odds, temperature))
     for generation in range(GENERATIONS):
         keep = pareto(outcomes.accuracy, outcomes.cost)
-        odds, outcomes = odds[keep], Outcomes(*(values[keep] for values in outcomes))
-        children = _offspring(rng, odds, step=1.5 * 0.9**generation)
-        born = simulation(from_odds(children, temperature))
-        odds = np.concatenate([odds, children])
+        log_odds, outcomes = log_odds[keep], Outcomes(*(values[keep] for values in outcomes))
+        children = _offspring(rng, log_odds, step=1.5 * 0.9**generation)
+        born = simulation(from_log_odds(children, temperature))
+        log_odds = np.concatenate([log_odds, children])
         outcomes = Outcomes(*(np.concatenate(pair) for pair in zip(outcomes, born)))
     keep = _thinned(pareto(outcomes.accuracy, outcomes.cost), outcomes)
-    return from_odds(odds[keep], temperature), Outcomes(*(values[keep] for values in outcomes))
+    return from_log_odds(log_odds[keep], temperature), Outcomes(*(values[keep] for values in outcomes))
 
 
 def _offspring(rng: np.random.Generator, front: np.ndarray, step: float) -> np.ndarray:

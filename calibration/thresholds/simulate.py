@@ -1,4 +1,4 @@
-"""Many policies on recorded videos: what they would answer and cost, following the exit rule state by state."""
+"""Simulates many policies on recorded videos: the exit rule, state by state, without the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 from tlee.calibration.thresholds.policies import Policies
 from tlee.calibration.thresholds.trace import Trace
 from tlee.costs import Costs
+from tlee.policy import decide_arrays
 
+_decide = numba.njit(decide_arrays)
 BLOCK = 256  # policies that go through a video together: its tree stays in the processor's cache
 
 
@@ -20,18 +22,18 @@ class Outcomes(NamedTuple):
     """Means over the videos, each (P,) float64.
 
     accuracy: share of videos answered rightly. cost: per video. frames: used per video.
-    guessed: share of videos somewhere on whose way the trace only guesses. Neither accuracy nor any other share can be
-    further off than this.
+    unrecorded: share of videos that pass through a state for which the trace has only a stand-in. Neither accuracy nor
+    any other share can be further off than this.
     """
 
     accuracy: np.ndarray
     cost: np.ndarray
     frames: np.ndarray
-    guessed: np.ndarray
+    unrecorded: np.ndarray
 
 
 def simulate(trace: Trace, policies: Policies, costs: np.ndarray) -> Outcomes:
-    """What the policies do on the trace's videos.
+    """Outcomes of the policies on the trace's videos.
 
     Args:
         policies: with the temperatures that the trace's confidences were taken at.
@@ -49,40 +51,33 @@ def simulate(trace: Trace, policies: Policies, costs: np.ndarray) -> Outcomes:
 
 
 def frame_costs(costs: Costs, frames: int) -> np.ndarray:
-    """(T, E): what a frame costs that leaves at an exit, all exits before evaluated too, and the gate at each in all
-    frames but the first and the last."""
+    """(T, E): the cost of a frame that leaves at an exit, with all exits before it, and the gate at each in all frames
+    but the first and the last."""
     exits = np.cumsum(costs.splits) + np.cumsum(costs.exits)
     scores = costs.gate * np.arange(1, len(exits) + 1)
     return np.stack([exits + scores * (0 < t < frames - 1) for t in range(frames)]).astype(np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)  # not cached: numba would not notice a changed rule, which is in another file
 def _simulate(root, child, known, confidence, score, right, costs, first, layer, gate):
-    """The exit rule of tlee/policy.py. Returns (4, P): sums of what `Outcomes` has means of."""
+    """(4, P): sums over the videos of the fields of `Outcomes`."""
     frames, exits = costs.shape
     sums = np.zeros((4, len(first)))
     for v in range(len(root)):
         for p in range(len(first)):
-            state, guessed = root[v], False
+            state, unrecorded = root[v], False
             for t in range(frames):
-                stop, b = False, 0
-                while True:
-                    sure = confidence[state, b]
-                    if t == frames - 1:
-                        stop = True
-                    elif t == 0:
-                        stop = sure > first[p, b]
-                    else:
-                        stop = score[state, b] >= gate[p, b]
-                    if stop or sure > layer[p, b] or b == exits - 1:
-                        break
+                b, frame_done = -1, False
+                while not frame_done:
                     b += 1
+                    answer, thresholds = (confidence[state, b], score[state, b]), (first[p, b], layer[p, b], gate[p, b])
+                    video_done, frame_done = _decide(t, frames, b, exits, *answer, *thresholds)
                 sums[1, p] += costs[t, b]
-                if stop:
+                if video_done:
                     sums[0, p] += right[state, b]
                     sums[2, p] += t + 1
-                    sums[3, p] += guessed
+                    sums[3, p] += unrecorded
                     break
-                guessed = guessed or not known[state, b]
+                unrecorded = unrecorded or not known[state, b]
                 state = child[state, b]
     return sums

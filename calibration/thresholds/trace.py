@@ -1,9 +1,9 @@
-"""What the exit rule reads on videos, whatever its thresholds: for each video a tree of the states it can be in.
+"""All that the exit rule may read on a video, whatever its thresholds: a tree of the states that it can be in.
 
-What an exit sees depends on where earlier frames left, since features are reused. So a *state* is a frame together with
-the exits that all frames before it left at, and the exit where it leaves itself leads on to the next state. There are
-(B + 1)^t of them in frame t; recorded are those that some of many reference policies reach. Where a simulated policy
-goes where none of these went, the tree leads to the most similar state, and says that this was a guess.
+An exit's answer depends on where earlier frames left, since features are reused. So a *state* is a frame together with
+the exits that all frames before it left at, and the exit where it leaves itself leads to the next state. There are
+(B + 1)^t states in frame t; recorded are those that some of many reference policies reach. Where a simulated policy
+goes where none of these went, the most similar state stands in, marked as not `known`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import numpy as np
 from tlee.calibration.thresholds.policies import Policies, uniform
 from tlee.errors import CANNOT_WRITE, SegmentError, UsageError
 from tlee.evaluation.replay import RepeatingChain
-from tlee.inference import NOT_A_NUMBER, check_shares
+from tlee.inference import NOT_A_NUMBER, check_probabilities
+from tlee.policy import decide_arrays
+from tlee.reports.metrics import targets_of
 
 CHUNK = 10_000  # states whose logits are in memory at once
 
@@ -32,7 +34,7 @@ class Trace:
     Attributes:
         root: (N,) int32, each video's state in its first frame.
         child: (S, E) int32, the state of the next frame when this one leaves at an exit; 0 in a video's last frame.
-        known: (S, E) bool, whether that state was recorded, and is no guess.
+        known: (S, E) bool, whether that state was recorded, and is no stand-in.
         confidence: (S, E) float32, at the exits' temperatures.
         score: (S, E) float32 of the gate, NaN where the rule does not read it.
         right: (S, E) bool, whether the class named is the video's.
@@ -46,12 +48,12 @@ class Trace:
     right: np.ndarray
 
     def select(self, videos: np.ndarray | Sequence[int]) -> Trace:
-        """The trees of some videos. States are shared, not copied."""
+        """The trees of some videos; states are shared."""
         return Trace(self.root[videos], *(getattr(self, f.name) for f in fields(self)[1:]))
 
 
 class Recording:
-    """Trees as they are recorded, with all logits, so that temperatures can be fitted afterwards.
+    """Recorded trees with all logits, so that temperatures can be fitted afterwards.
 
     Args:
         frames, exits, classes: of the model (T, E, K).
@@ -68,7 +70,7 @@ class Recording:
         self._labels: list[tuple[int, ...]] = []
         self._parts: list[tuple[np.ndarray, ...]] = []  # of each video child, known, score
         self._count = 0
-        # Logits: too many for memory where classes are. Closed with the recording.
+        # Of logits: with many classes too many for memory. Closed with the recording.
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
 
     def __len__(self) -> int:
@@ -79,12 +81,11 @@ class Recording:
         """Add a video and the classes it has. Raises UsageError: the disk for temporary files is full."""
         self._roots.append(self._count)
         self._labels.append(labels)
-        self._keep(np.stack(tree.logits).astype(np.float32).tobytes())
+        self._write(np.stack(tree.logits).astype(np.float32).tobytes())
         self._count += len(tree.logits)
-        arrays = (np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32))
-        self._parts.append(arrays)
+        self._parts.append((np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32)))
 
-    def _keep(self, content: bytes) -> None:
+    def _write(self, content: bytes) -> None:
         problem = os.strerror(errno.ENOSPC)
         try:
             if self._file.write(content) == len(content):
@@ -100,10 +101,11 @@ class Recording:
 
     def labels(self) -> np.ndarray:
         """(S, K) bool: the classes of each state's video."""
-        own = np.zeros((len(self._roots), self._shape[1]), bool)
-        for row, labels in zip(own, self._labels):
-            row[list(labels)] = True
-        return np.repeat(own, np.diff([*self._roots, self._count]), 0)
+        return self._of_states(targets_of(self._labels, self._shape[1]))
+
+    def _of_states(self, values: Any) -> np.ndarray:
+        """For each state the value of its video."""
+        return np.repeat(values, np.diff([*self._roots, self._count]), 0)
 
     def trace(self, temperature: np.ndarray) -> Trace:
         """The trees, confidences at (E,) temperatures."""
@@ -112,7 +114,7 @@ class Recording:
         predicted = np.concatenate([part.argmax(2) for part in parts])
         sure = np.concatenate([confidences(part, temperature).astype(np.float32) for part in parts])
         child, known, score = (np.concatenate(parts) for parts in zip(*self._parts))
-        first = np.repeat(self._roots, np.diff([*self._roots, self._count]))[:, None]
+        first = self._of_states(self._roots)[:, None]
         return Trace(
             np.array(self._roots, np.int32),
             (child + first * (child > 0)).astype(np.int32),
@@ -138,14 +140,14 @@ def record(chain: RepeatingChain, clip: np.ndarray, references: Policies, frames
 
     Args:
         clip: (T, H, W, 3).
-        references: policies whose walks through the video are recorded in full, and are no guesses then.
+        references: policies whose runs through the video are recorded in full.
 
     Raises:
         SegmentError: a logit is not a number, or a score not between 0 and 1.
     """
     recorder = _Recorder(chain, clip, Policies.joined([uniform(exits), references]), frames, exits)
     recorder.grow(0, (None, chain.first_state()), np.arange(len(recorder.policies)))
-    recorder.guess(0, 0)
+    recorder.fill(0, 0)
     return recorder.tree
 
 
@@ -157,26 +159,25 @@ class _Recorder:
         self._uniform: dict[tuple[int, int], int] = {}  # by frame and exit, the state where all left there so far
 
     def grow(self, t: int, before: tuple[Any, Any], members: np.ndarray) -> int:
-        """Record a state and all that the policies `members`, which reach it, go on to. Returns its number."""
+        """Record a state and all those that the policies `members`, which reach it, lead to. Returns its number."""
         state, afters = self._visit(t, before)
         self._uniform.update({(t, int(m)): state for m in members if m < self.exits})
         if t == self.frames - 1:
             return state
         tree, policies = self.tree, self.policies
         for b in range(self.exits):
-            confidence = confidences(tree.logits[state][b], policies.temperature[members, b])
-            stops = (
-                confidence > policies.first[members, b] if t == 0 else tree.score[state][b] >= policies.gate[members, b]
-            )
-            leaves = ~stops & ((confidence > policies.layer[members, b]) | (b == self.exits - 1))
-            if leaves.any():
-                tree.child[state][b] = self.grow(t + 1, afters[b], members[leaves])
+            first, layer, gate, temperature = (values[members, b] for values in vars(policies).values())
+            confidence = confidences(tree.logits[state][b], temperature)
+            answer = confidence, tree.score[state][b]
+            video_done, frame_done = decide_arrays(t, self.frames, b, self.exits, *answer, first, layer, gate)
+            if (frame_done & ~video_done).any():
+                tree.child[state][b] = self.grow(t + 1, afters[b], members[frame_done & ~video_done])
                 tree.known[state][b] = True
-            members = members[~stops & ~leaves]
+            members = members[~frame_done]
         return state
 
     def _visit(self, t: int, before: tuple[Any, Any]) -> tuple[int, list[tuple[Any, Any]]]:
-        """Evaluate all exits of a frame; z and the splits' state behind each."""
+        """Evaluate all exits of a frame; returns the state's number, and z and the splits' state behind each exit."""
         chain, tree, (previous, state) = self.chain, self.tree, before
         chain.resume(state)
         logits, scores, afters = [], [], []
@@ -186,7 +187,7 @@ class _Recorder:
             values = chain.exit(b, x, previous, frame=t, gated=0 < t < self.frames - 1)
             logits.append(chain.array(values.logits)[0])
             scores.append(np.nan if values.score is None else values.score)
-            check_shares(values, t, b)
+            check_probabilities(values, t, b)
             if not np.isfinite(logits[b]).all():
                 raise SegmentError("segment head", NOT_A_NUMBER.format("confidence", t, b), "check the input")
             previous = chain.kept(values.z)
@@ -197,15 +198,15 @@ class _Recorder:
         tree.known.append([False] * self.exits)
         return len(tree.logits) - 1, afters
 
-    def guess(self, state: int, t: int) -> None:
-        """Lead on from exits where no policy left: to what follows the nearest exit where one did, else to where all
-        frames left at this exit."""
+    def fill(self, state: int, t: int) -> None:
+        """Stand-ins for the children of exits where no policy left: the child of the nearest exit where one did, else
+        the state where all frames left at this exit."""
         if t == self.frames - 1:
             return
         child = self.tree.child[state]
         recorded = [b for b in range(self.exits) if self.tree.known[state][b]]
         for b in recorded:
-            self.guess(child[b], t + 1)
+            self.fill(child[b], t + 1)
         for b in set(range(self.exits)) - set(recorded):
             nearest = min(recorded, key=lambda other: (abs(other - b), -other), default=None)
             child[b] = self._uniform[t + 1, b] if nearest is None else child[nearest]

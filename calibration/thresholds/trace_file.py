@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ FORMAT = 2
 RECORD_AGAIN = "record again: tlee-tune with --data"
 LIMIT = 512 * MB  # of the file, and of its arrays: a state of three exits has 42 bytes
 MEMBERS = 20
+PLAIN = ("model", "precision", "frames", "data")  # fields that are kept as JSON
 DTYPES = {"root": np.int32, "child": np.int32, "known": np.bool_, "confidence": np.float32, "score": np.float32}
 DTYPES["right"] = np.bool_
 
@@ -58,16 +58,16 @@ class TraceFile:
 
 
 def fingerprint(bundle: Bundle, precision: str) -> str:
-    """What a trace depends on: the segments in use, the frames and the classes."""
+    """A hash of all that a trace depends on: the segments in use, the frames and the classes."""
     files = {name: bundle.manifest["files"][bundle.file_of(name, precision)]["sha256"] for name in bundle.segments}
-    kept = {"segments": files, **{key: bundle.manifest[key] for key in ("model", "frames")}}
-    return sha256(json.dumps(kept, sort_keys=True).encode())
+    relevant = {"segments": files, **{key: bundle.manifest[key] for key in ("model", "frames")}}
+    return sha256(json.dumps(relevant, sort_keys=True).encode())
 
 
 def save_trace(path: str | Path, content: TraceFile) -> None:
     """Write a trace: NumPy's npz, with a hash over its arrays. Raises UsageError where it cannot be written."""
     arrays = {**vars(content.trace), "temperature": content.temperature, "calibration_error": content.calibration_error}
-    head: dict[str, Any] = {key: getattr(content, key) for key in ("model", "precision", "frames", "data")}
+    head: dict[str, Any] = {key: getattr(content, key) for key in PLAIN}
     head["videos"] = [[[str(e.path), e.labels, e.frames] for e in part.entries] for part in content.videos]
     head |= {"format": FORMAT, "classes": content.videos.tuning.classes, "sha256": _hash(arrays)}
     with atomic_write(str(path), "wb") as stream:
@@ -95,50 +95,32 @@ def load_trace(path: str | Path) -> TraceFile:
     try:
         _check_head(head)
         _check_arrays(arrays, len(head["videos"][0]))
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise UsageError(path, "damaged: what it holds is no trace", RECORD_AGAIN) from None
     listings = [
         Listing([Entry(Path(n), tuple(ls), count) for n, ls, count in part], head["classes"], flips=False, notes=[])
         for part in head["videos"]
     ]
     trace = Trace(**{f.name: arrays[f.name] for f in fields(Trace)})
-    return TraceFile(
-        head["model"],
-        head["precision"],
-        head["frames"],
-        trace,
-        arrays["temperature"],
-        arrays["calibration_error"],
-        Parts(*listings),
-        head["data"],
-    )
+    plain = {key: head[key] for key in PLAIN}
+    fitted: dict[str, Any] = {key: arrays[key] for key in ("temperature", "calibration_error")}
+    return TraceFile(trace=trace, videos=Parts(*listings), **plain, **fitted)
 
 
 def _arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an archive that may claim anything: none is made before its size is that of its content."""
+    """The arrays of an archive that may claim anything, but gets no more memory than `LIMIT`."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         if len(members) > MEMBERS or sum(member.file_size for member in members) > LIMIT:
             raise ValueError
-        contents = [
-            archive.open(member).read(member.file_size) for member in members
-        ]  # no more, whatever it inflates to
-        return {member.filename.removesuffix(".npy"): _array(content) for member, content in zip(members, contents)}
-
-
-def _array(content: bytes) -> np.ndarray:
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise ValueError
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+        # Never more than the size that a member claims, whatever it inflates to.
+        streams = {member.filename: io.BytesIO(archive.read(member)) for member in members}
+    read = np.lib.format.read_array
+    return {name.removesuffix(".npy"): read(stream, allow_pickle=False) for name, stream in streams.items()}
 
 
 def _check_head(head: dict[str, Any]) -> None:
-    """Whether all is there and of its kind. Raises AssertionError, KeyError, TypeError or ValueError: it is not."""
+    """Raises KeyError, TypeError or ValueError: something is missing or of another kind."""
     data, classes, parts = head["data"], head["classes"], head["videos"]
     _expect(_are(str, (head["model"], head["precision"], data["source"], data["format"], data["split"])))
     _expect(_is_count(data["seed"]) and _is_count(head["frames"], 1, MAX_FRAMES))
@@ -151,7 +133,7 @@ def _check_head(head: dict[str, Any]) -> None:
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], videos: int) -> None:
-    """Whether the arrays are those of `Trace`, with states that are there. Raises as `_check_head`."""
+    """Raises as `_check_head`: the arrays are not those of a `Trace`, or name states that are not there."""
     states, exits = arrays["child"].shape
     for name, dtype in DTYPES.items():
         _expect(arrays[name].dtype == dtype and (name == "root" or arrays[name].shape == (states, exits)))

@@ -1,14 +1,14 @@
-"""Thresholds for a bundle: recorded once, searched in simulation, chosen from really run policies, verified on others.
+"""Thresholds for a bundle: recorded once, searched in simulation, chosen by real runs, verified on other videos.
 
-1. The tuning videos are recorded, and temperatures fitted to what was recorded.
+1. The tuning videos are recorded, and temperatures fitted to the recording.
 2. The Pareto front is searched in simulation.
-3. The front's policies run through the tuning videos for real; the operating points are chosen from what they did.
+3. The front's policies run through the tuning videos for real; operating points are chosen from these outcomes.
 4. Everything that is reported runs through the held-out videos; the operating points through the plain runtime too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,15 @@ from tlee.bundle import Bundle
 from tlee.calibration.thresholds.baselines import Baselines, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import Target, named_points
-from tlee.calibration.thresholds.policies import Policies, drawn_odds, from_odds
+from tlee.calibration.thresholds.policies import Policies, draw_log_odds, from_log_odds
 from tlee.calibration.thresholds.search import calibration_errors, fit_temperatures, search_front
 from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Recording, record
 from tlee.calibration.thresholds.trace_file import TraceFile, fingerprint
-from tlee.calibration.videos import Parts, VideoReader, check_part
+from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
 from tlee.data.labelled.listing import Entry
-from tlee.errors import InputError, SegmentError, UsageError
+from tlee.errors import UsageError
+from tlee.evaluation.evaluate import answer_each
 from tlee.evaluation.replay import replaying_chain
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer, Result
@@ -33,17 +34,17 @@ from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
 REFERENCES = 640  # policies drawn to decide which states of a video are recorded
-Videos = Iterable[tuple[Entry, np.ndarray]]
+RECORD_AGAIN = "record again with --data"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What tuning found.
+    """The result of a tuning.
 
     Attributes:
         traced: the trace that was searched.
         front: policies, by rising cost.
-        simulated, run: what the search believed that they do on the tuning videos, and what they did.
+        simulated, run: their outcomes on the tuning videos, as the search saw them and as they really are.
         full: accuracy of every frame to the tail there.
         points: operating points: by name, the place on the front.
         held_out: everything on the other videos.
@@ -60,14 +61,14 @@ class Tuning:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What was measured on videos that had no part in any choice.
+    """Measurements on videos that had no part in any choice.
 
     Attributes:
         entries: the videos.
-        front: what the front's policies did.
-        published, shared: and rules with fewer thresholds at every setting, see `baselines.py`.
-        rivals: and random and fixed exits.
-        results: what the plain runtime answered at each operating point, a result per video.
+        front: outcomes of the front's policies.
+        published, shared: and of rules with fewer thresholds at every setting, see `baselines.py`.
+        baselines: random and fixed exits.
+        results: of the plain runtime at each operating point, a result per video.
         calibration_error: (2, E) without temperatures and with.
     """
 
@@ -75,7 +76,7 @@ class HeldOut:
     front: Outcomes
     published: Outcomes
     shared: Outcomes
-    rivals: Baselines
+    baselines: Baselines
     results: dict[str, list[Result]]
     calibration_error: np.ndarray
 
@@ -84,13 +85,13 @@ class Tuner:
     """Tunes one bundle.
 
     Args:
-        bundle: with a gate that is no random draw.
+        bundle: with a gate other than `random`.
         precision: of its segments.
         reader: reads the videos.
         threads: CPU threads, None for all cores.
 
     Raises:
-        UsageError: a gate that draws, or no variant in this precision.
+        UsageError: a random gate, or no variant in this precision.
     """
 
     def __init__(self, bundle: Bundle, reader: VideoReader, precision: str, threads: int | None = None) -> None:
@@ -103,23 +104,14 @@ class Tuner:
 
     def record(self, videos: Parts, seed: int, data: dict[str, Any]) -> TraceFile:
         """Step 1. Raises UsageError: too few videos can be read, or none of a class."""
-        drawn = drawn_odds(np.random.default_rng(seed), REFERENCES, self.exits)
-        references = from_odds(drawn, np.ones(self.exits))
-        recording, entries = self._record(self.reader.tuning(videos.tuning, "recording"), references)
+        log_odds, ones = draw_log_odds(np.random.default_rng(seed), REFERENCES, self.exits), np.ones(self.exits)
+        tuning = self.reader.tuning(videos.tuning, "recording")
+        recording, entries = self._record(tuning, from_log_odds(log_odds, ones))
         check_part("tuning", entries, self.bundle.labels)
         temperature = fit_temperatures(recording, seed)
-        errors = [calibration_errors(recording, t) for t in (np.ones(self.exits), temperature)]
-        model = fingerprint(self.bundle, self.precision)
-        return TraceFile(
-            model,
-            self.precision,
-            self.frames,
-            recording.trace(temperature),
-            temperature,
-            np.array(errors),
-            videos,
-            data,
-        )
+        errors = np.array([calibration_errors(recording, t) for t in (ones, temperature)])
+        model, trace = fingerprint(self.bundle, self.precision), recording.trace(temperature)
+        return TraceFile(model, self.precision, self.frames, trace, temperature, errors, videos, data)
 
     def tune(self, traced: TraceFile, metric: Metric, target: Target, seed: int) -> Tuning:
         """Steps 2 to 4.
@@ -130,65 +122,63 @@ class Tuner:
         sizes = traced.frames, traced.trace.child.shape[1], len(traced.videos.tuning.classes)
         own = self.frames, self.exits, self.classes
         if traced.model != fingerprint(self.bundle, self.precision) or sizes != own:
-            raise UsageError(self.bundle.path, "the trace was recorded of another model", "record again with --data")
+            raise UsageError(self.bundle.path, "the trace was recorded of another model", RECORD_AGAIN)
         table = frame_costs(metric.costs, self.frames)
         front, simulated = search_front(lambda p: simulate(traced.trace, p, table), traced.temperature, seed)
-        rivals = Baselines(self._chain, self.frames, self.exits, metric.costs)
-        videos = self.reader.tuning(traced.videos.tuning, "running")
-        again, _ = self._record(videos, front, lambda entry, clip: rivals.add(clip, entry.labels))
+        baselines = Baselines(self._chain, self.frames, self.exits, metric.costs)
+        again, _ = self._record(self.reader.tuning(traced.videos.tuning, "running"), front, baselines.add)
         if len(again) != len(traced.trace.root):
             problem = f"holds {len(traced.trace.root)} videos, of which {len(again)} can be read now"
-            raise UsageError("trace", problem, "record again with --data")
+            raise UsageError("trace", problem, RECORD_AGAIN)
         run = simulate(again.trace(traced.temperature), front, table)
-        points = named_points(run.accuracy, run.cost, rivals.full, metric.unit, target)
+        points = named_points(run.accuracy, run.cost, baselines.full, metric.unit, target)
         held_out = self._verify(traced, metric, front, points)
-        return Tuning(traced, front, simulated, run, rivals.full, points, held_out)
+        return Tuning(traced, front, simulated, run, baselines.full, points, held_out)
 
     def _verify(self, traced: TraceFile, metric: Metric, front: Policies, points: dict[str, int]) -> HeldOut:
-        table = frame_costs(metric.costs, self.frames)
+        table, ones = frame_costs(metric.costs, self.frames), np.ones(self.exits)
         published, shared = published_rule(self.exits), shared_rule(self.exits)
-        rivals = Baselines(self._chain, self.frames, self.exits, metric.costs)
+        baselines = Baselines(self._chain, self.frames, self.exits, metric.costs)
         results: dict[str, list[Result]] = {name: [] for name in points}
-        plain = {
+        recognizers = {
             name: Recognizer(
                 self.bundle, Chain(self.bundle, self._backend), ExitPolicy(self.frames, front.thresholds(i))
             )
             for name, i in points.items()
         }
 
-        def beside(entry: Entry, clip: np.ndarray) -> None:
-            rivals.add(clip, entry.labels)
-            for name, recognizer in plain.items():
+        def also(clip: np.ndarray, labels: tuple[int, ...]) -> None:
+            baselines.add(clip, labels)
+            for name, recognizer in recognizers.items():
                 results[name].append(recognizer.recognize(clip))
 
         videos = self.reader.held_out(traced.videos.held_out, "verifying")
-        recording, entries = self._record(videos, Policies.joined([front, published, shared]), beside)
+        recording, entries = self._record(videos, Policies.joined([front, published, shared]), also)
         check_part("held-out", entries, self.bundle.labels)
-        ones = np.ones(self.exits)
-        uncalibrated = recording.trace(ones)
+        calibrated, uncalibrated = recording.trace(traced.temperature), recording.trace(ones)
         return HeldOut(
             entries,
-            simulate(recording.trace(traced.temperature), front, table),
+            simulate(calibrated, front, table),
             simulate(uncalibrated, published, table),
             simulate(uncalibrated, shared, table),
-            rivals,
+            baselines,
             results,
             np.array([calibration_errors(recording, t) for t in (ones, traced.temperature)]),
         )
 
     def _record(
-        self, videos: Videos, references: Policies, beside: Callable[[Entry, np.ndarray], None] | None = None
+        self,
+        videos: Videos,
+        references: Policies,
+        also: Callable[[np.ndarray, tuple[int, ...]], None] | None = None,
     ) -> tuple[Recording, list[Entry]]:
-        """Record videos; `beside` runs on each as well. A video that gives no numbers counts as unreadable."""
-        recording, entries = Recording(self.frames, self.exits, self.classes), []
-        for entry, clip in videos:
-            try:
-                tree = record(self._chain, clip, references, self.frames, self.exits)
-                if beside:
-                    beside(entry, clip)
-            except (SegmentError, InputError) as error:
-                self.reader.unreadable[entry.path] = InputError(entry.path, error.problem, error.remedy)
-                continue
+        """Record videos; `also` is called with each clip and its labels."""
+        recording = Recording(self.frames, self.exits, self.classes)
+
+        def add(entry: Entry, clip: np.ndarray) -> None:
+            tree = record(self._chain, clip, references, self.frames, self.exits)
+            if also:
+                also(clip, entry.labels)
             recording.add(tree, entry.labels)
-            entries.append(entry)
-        return recording, entries
+
+        return recording, [entry for entry, _ in answer_each(videos, add, self.reader.unreadable)]

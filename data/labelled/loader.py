@@ -22,7 +22,7 @@ from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from tlee.data.labelled.augmentation import AugmentConfig
-from tlee.data.labelled.listing import Listing
+from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.video import Clip, cv2_module, open_clip, sampled_indices
 from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
@@ -270,8 +270,8 @@ def _collate(items: list[Batch]) -> Batch:
 
 def readable_batches(
     clips: ClipDataset, unreadable: dict[Path, InputError], batch: int = 8, workers: int = 0, task: str = "videos"
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Every readable video in the listing's order: numbers of entries, and their frames, (n, T, H, W, 3) uint8.
+) -> Iterator[tuple[list[Entry], Tensor]]:
+    """Every readable video in the listing's order: entries, and their frames, (n, T, H, W, 3) uint8.
     The others are added to `unreadable`. Shows progress on a terminal.
 
     Args:
@@ -284,7 +284,7 @@ def readable_batches(
             readable = (targets > 0).any(1)
             for i in entry[~readable].tolist():
                 unreadable[clips.listing.entries[i].path] = clips.problem(i)
-            yield entry[readable].tolist(), frames[readable]
+            yield [clips.listing.entries[i] for i in entry[readable].tolist()], frames[readable]
             progress.update(len(entry))
 
 

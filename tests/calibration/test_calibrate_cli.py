@@ -322,10 +322,10 @@ def a_form_that_tensorrt_would_not_take(copied, videos, tmp_path, monkeypatch):
 
 
 def no_room(copied, videos, tmp_path, monkeypatch):
-    def full(file, array):
+    def full(file, **arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(collect.np, "save", full)
+    monkeypatch.setattr(collect.np, "savez", full)
     return copied, "--data", videos, "-o", tmp_path / "report"
 
 
@@ -357,14 +357,14 @@ def test_what_cannot_be_done_is_one_line_and_nothing_is_written(
 
 
 def test_a_bundle_that_changes_meanwhile_is_left_alone(tlee_calibrate, copied, labelled_videos, tmp_path, monkeypatch):
-    measure, changed = int8.measure, {}
+    answer, changed = int8.answer_videos, {}
 
     def and_change(*arguments):
         nobody_goes_on(copied)
         changed.update(contents(copied))
-        return measure(*arguments)
+        return answer(*arguments)
 
-    monkeypatch.setattr(int8, "measure", and_change)
+    monkeypatch.setattr(int8, "answer_videos", and_change)
     status, out, err = tlee_calibrate(copied, "--data", labelled_videos, "-o", tmp_path / "report", *LOOSE)
     assert status == 2 and out == "" and err.count("\n") == 1
     assert "changed since it was opened; start again, nothing was written" in err

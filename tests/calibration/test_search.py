@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlee.calibration.thresholds import search
-from tlee.calibration.thresholds.policies import CERTAIN, drawn_odds, from_odds
+from tlee.calibration.thresholds.policies import CERTAIN, draw_log_odds, from_log_odds
 from tlee.calibration.thresholds.search import calibration_errors, fit_temperatures, pareto, search_front
 from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Recording, Trace, Tree
@@ -82,9 +82,9 @@ def trace():
     """Videos that become clearer with every frame and in the tail; how sure an exit is says how often it is right."""
     rng, states, shape = np.random.default_rng(1), [1, 2, 4, 8], (300, 15, 2)
     ease = rng.normal(0, 1.5, (300, 1, 1)) + np.repeat(np.arange(4), states)[:, None] * 0.6 + [0, 0.8]
-    odds = ease + rng.normal(0, 0.7, shape)
-    confidence = (1 / (1 + np.exp(-odds))).astype(np.float32)
-    right = rng.random(shape) < 1 / (1 + np.exp(-odds))
+    log_odds = ease + rng.normal(0, 0.7, shape)
+    confidence = (1 / (1 + np.exp(-log_odds))).astype(np.float32)
+    right = rng.random(shape) < 1 / (1 + np.exp(-log_odds))
     score = (1 / (1 + np.exp(-ease + rng.normal(1, 0.7, shape)))).astype(np.float32)
     child = np.zeros((15, 2), np.int32)
     child[:7] = np.arange(1, 15).reshape(7, 2)
@@ -112,7 +112,7 @@ def test_the_front_rises(trace, front):
 
 
 def test_no_large_drawing_of_policies_is_better_anywhere(trace, front):
-    drawn = from_odds(drawn_odds(np.random.default_rng(9), 150_000, 2), ONES)
+    drawn = from_log_odds(draw_log_odds(np.random.default_rng(9), 150_000, 2), ONES)
     rival, (_, outcomes) = simulate(trace, drawn, COSTS), front
     for cost in np.quantile(outcomes.cost, [0.05, 0.2, 0.4, 0.6, 0.8, 1]):
         best, ours = (o.accuracy[o.cost <= cost + 1e-9].max() for o in (rival, outcomes))

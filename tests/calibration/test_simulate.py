@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tlee.calibration.thresholds.policies import NEVER, Policies, drawn_odds, from_odds, uniform
+from tlee.calibration.thresholds.policies import Policies, draw_log_odds, from_log_odds, uniform
 from tlee.calibration.thresholds.simulate import BLOCK, frame_costs, simulate
 from tlee.calibration.thresholds.trace import Trace
 from tlee.costs import Costs
 from tlee.inference import ExitValues, Step
-from tlee.policy import Action, ExitPolicy
+from tlee.policy import NEVER, Action, ExitPolicy
 
 EIGHTHS = np.arange(9) / 8  # exact in float32, so that thresholds are met exactly
 COSTS = Costs({"split0": 1000, "split1": 300, "split2": 200, "branch0": 50, "branch1": 40, "tail": 30, "head": 7})
@@ -93,7 +93,7 @@ def test_at_the_threshold(first, layer, gate, frames, cost):
     policies = Policies(*(np.full((1, 3), value) for value in (first, layer, gate, 1.0)))
     found = simulate(trace, policies, frame_costs(COSTS, 3))
     assert found.frames == frames and (cost is None or found.cost == cost)
-    assert found.accuracy == 1 and found.guessed == 0
+    assert found.accuracy == 1 and found.unrecorded == 0
 
 
 def test_many_policies_keep_their_order():
@@ -114,7 +114,7 @@ def test_what_a_frame_costs():
 
 
 def test_drawn_policies_are_probabilities_or_never():
-    policies = from_odds(drawn_odds(np.random.default_rng(0), 500, 3), np.array([0.5, 1.0, 2.0]))
+    policies = from_log_odds(draw_log_odds(np.random.default_rng(0), 500, 3), np.array([0.5, 1.0, 2.0]))
     for values in (policies.first, policies.layer, policies.gate):
         assert ((values > 0) & ((values < 1) | (values == NEVER))).all()
         assert 0.01 < (values == NEVER).mean() < 0.2

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from tlee.calibration.thresholds.policies import NEVER, Policies, uniform
+from tlee.calibration.thresholds.policies import Policies, uniform
 from tlee.calibration.thresholds.simulate import frame_costs, simulate
 from tlee.calibration.thresholds.trace import Recording, confidences, record
 from tlee.costs import Costs
 from tlee.errors import SegmentError
 from tlee.evaluation.replay import RepeatingChain, ReplayingChain, replaying_chain
 from tlee.inference import exit_steps
-from tlee.policy import ExitPolicy
+from tlee.policy import NEVER, ExitPolicy
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 

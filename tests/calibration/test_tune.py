@@ -15,7 +15,6 @@ from tlee.calibration.thresholds import search, tune
 from tlee.calibration.thresholds.baselines import Baselines, margins, published_rule, shared_rule
 from tlee.calibration.thresholds.costs import metric_of
 from tlee.calibration.thresholds.points import Target, named_points
-from tlee.calibration.thresholds.policies import NEVER
 from tlee.calibration.thresholds.report import report_of, store
 from tlee.calibration.thresholds.simulate import Outcomes
 from tlee.calibration.thresholds.tune import Tuner
@@ -31,7 +30,7 @@ from tlee.export.bundle_writer import amend_bundle
 from tlee.inference import exit_steps
 from tlee.info import describe
 from tlee.modes import RANDOM
-from tlee.policy import ExitPolicy, Thresholds
+from tlee.policy import NEVER, ExitPolicy, Thresholds
 from tlee.reports.thresholds_page import baseline_rows, point_rows, simulation_text
 from tlee.runtime import Recognizer
 from tlee.runtime.chain import Chain
@@ -104,13 +103,13 @@ def test_what_the_front_did_is_what_the_plain_chain_does(run):
         for i in places:
             wanted = walked(run.bundle, part, ExitPolicy(4, tuning.front.thresholds(i)))
             assert [values[i] for values in outcomes[:3]] == pytest.approx(wanted, abs=1e-9)
-        assert not outcomes.guessed.any()
+        assert not outcomes.unrecorded.any()
 
 
 def test_what_fewer_thresholds_did_is_what_the_plain_chain_does(plain_run):
     held = plain_run.tuning.held_out
     for outcomes, rule in ((held.published, published_rule(3)), (held.shared, shared_rule(3))):
-        assert len(outcomes.cost) == len(rule) and not outcomes.guessed.any()
+        assert len(outcomes.cost) == len(rule) and not outcomes.unrecorded.any()
         for i in np.linspace(0, len(rule) - 1, 5).astype(int) - [0, 3, 3, 3, 0]:
             wanted = walked(plain_run.bundle, plain_run.parts.held_out, ExitPolicy(4, rule.thresholds(i)))
             assert [values[i] for values in outcomes[:3]] == pytest.approx(wanted, abs=1e-9)
@@ -129,7 +128,7 @@ def test_operating_points_do_in_the_plain_runtime_what_the_front_says(run):
 
 def test_the_front_is_where_the_search_believed_it(run):
     tuning = run.tuning
-    assert (abs(tuning.run.accuracy - tuning.simulated.accuracy) <= tuning.simulated.guessed + 1e-12).all()
+    assert (abs(tuning.run.accuracy - tuning.simulated.accuracy) <= tuning.simulated.unrecorded + 1e-12).all()
     assert run.report["simulation"]["within_bound"]
     assert len(tuning.front) > 5 and (np.diff(tuning.simulated.cost) > 0).all()
     assert (np.diff(tuning.simulated.accuracy) > 0).all()
@@ -143,8 +142,8 @@ def test_with_few_states_recorded_guesses_stay_within_their_bound(lively_bundle,
     monkeypatch.setattr(tune, "named_points", lambda *arguments: asked.append(arguments) or named_points(*arguments))
     run = Run(lively_bundle(), listing)
     simulated, real = run.tuning.simulated, run.tuning.run
-    assert simulated.guessed.any() and not real.guessed.any()
-    assert (abs(real.accuracy - simulated.accuracy) <= simulated.guessed + 1e-12).all()
+    assert simulated.unrecorded.any() and not real.unrecorded.any()
+    assert (abs(real.accuracy - simulated.accuracy) <= simulated.unrecorded + 1e-12).all()
     assert abs(real.cost - simulated.cost).any() or abs(real.accuracy - simulated.accuracy).any()
     assert asked[0][0] is real.accuracy and asked[0][1] is real.cost  # what was run, not what was believed
     assert run.report["simulation"]["guessed_max"] > 0 and run.report["simulation"]["within_bound"]
@@ -237,7 +236,7 @@ def test_the_report_counts_what_was_measured(plain_run):
         assert low < numbers["top1"] < high
     counts = {"tuning": len(plain_run.parts.tuning.entries), "held_out": len(held.entries)}
     assert report["data"] == {**DATA, "videos": counts, "repeated": [], "unreadable": []}
-    assert report["full"]["held_out"] == pytest.approx(held.rivals.full, abs=1e-6)
+    assert report["full"]["held_out"] == pytest.approx(held.baselines.full, abs=1e-6)
     assert len(point_rows(report)) == len(report["points"]) + 2 and len(baseline_rows(report)) == 5
 
 
@@ -307,20 +306,20 @@ def contest(request, lively_bundle, listing):
     bundle = lively_bundle(**request.param)
     subject = EvaluatedBundle(bundle.path, threads=1)
     evaluation = evaluate(subject, listing)
-    rivals = Baselines(replaying_chain(bundle, OnnxBackend(bundle, threads=1)), 4, 3, subject.costs)
+    baselines = Baselines(replaying_chain(bundle, OnnxBackend(bundle, threads=1)), 4, 3, subject.costs)
     for entry, clip in zip(evaluation.entries, frames_of(listing, bundle)):
-        rivals.add(clip, entry.labels)
-    return rivals, evaluation
+        baselines.add(clip, entry.labels)
+    return baselines, evaluation
 
 
 def test_rivals_answer_as_in_an_evaluation(contest):
-    rivals, evaluation = contest
+    baselines, evaluation = contest
     labels = [entry.labels[0] for entry in evaluation.entries]
-    assert (np.array(rivals.fixed) == (evaluation.fixed == np.array(labels)[:, None, None])).all()
+    assert (np.array(baselines.fixed) == (evaluation.fixed == np.array(labels)[:, None, None])).all()
     random = evaluation.modes[RANDOM]
-    assert rivals.random == list(zip((random.predicted == labels).tolist(), random.macs.tolist()))
-    assert rivals.full == evaluation.summary()["modes"]["no exit"]["top1"]
-    points = rivals.points()
+    assert baselines.random == list(zip((random.predicted == labels).tolist(), random.macs.tolist()))
+    assert baselines.full == evaluation.summary()["modes"]["no exit"]["top1"]
+    points = baselines.points()
     assert points["fixed exits"][1].tolist() == evaluation.fixed_macs.ravel().tolist()
     assert points["fixed exits"][0] == pytest.approx(np.ravel(evaluation.summary()["fixed_exits"]["top1"]), abs=1e-6)
     assert points["random exit"] == (pytest.approx(np.mean(random.predicted == labels)), random.macs.mean())
@@ -328,8 +327,8 @@ def test_rivals_answer_as_in_an_evaluation(contest):
 
 def test_a_video_that_fails_counts_for_no_rival(plain_run, bar_clips, monkeypatch):
     chain = replaying_chain(plain_run.bundle, OnnxBackend(plain_run.bundle, threads=1))
-    rivals = Baselines(chain, 4, 3, plain_run.metric.costs)
-    rivals.add(bar_clips[0], (0,))
+    baselines = Baselines(chain, 4, 3, plain_run.metric.costs)
+    baselines.add(bar_clips[0], (0,))
     answer, walks = chain.begin, []
 
     def begin():
@@ -340,8 +339,8 @@ def test_a_video_that_fails_counts_for_no_rival(plain_run, bar_clips, monkeypatc
 
     monkeypatch.setattr(chain, "begin", begin)
     with pytest.raises(SegmentError):
-        rivals.add(bar_clips[1], (0,))
-    assert len(rivals.fixed) == len(rivals.random) == 1
+        baselines.add(bar_clips[1], (0,))
+    assert len(baselines.fixed) == len(baselines.random) == 1
 
 
 FRONT = Outcomes(np.array([0.5, 0.9, 0.8]), np.array([10.0, 40.0, 20.0]), np.zeros(3), np.zeros(3))

@@ -1,11 +1,10 @@
-"""INT8 forms of a bundle without videos: ranges are those of its recorded activations."""
+"""INT8 graphs of a bundle without videos: ranges are those of its recorded activations."""
 
 from __future__ import annotations
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
-from tlee.calibration.int8.calibrate import Form
-from tlee.calibration.int8.fused_exits import cache_of, fused_exit_variants
+from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
 from tlee.calibration.int8.qdq import quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.activations import deviation
@@ -13,23 +12,23 @@ from tlee.export.bundle_writer import amend_bundle
 from tlee.manifest import FP32_ONLY
 
 
-def add_int8(bundle: Bundle, kept: tuple[str, ...] = ()) -> Bundle:
-    """Write forms, caches and deviations of segments and fused exits into the bundle, as tlee-calibrate does."""
+def add_int8(bundle: Bundle, excluded: tuple[str, ...] = ()) -> Bundle:
+    """Write graphs, caches and deviations of segments and fused exits into the bundle, as tlee-calibrate does."""
     activations = Activations(bundle)
-    forms = {}
+    graphs = {}
     for name, segment in bundle.segments.items():
         if segment.macs and name not in FP32_ONLY:
             model, samples = bundle.read(name), [inputs for inputs, _ in activations.of(name)]
             ranges = tensor_ranges(model, samples, "minmax")
-            forms[name] = Form(quantised(model, ranges), ranges, len(samples), len(samples), 0)
-    made = {**forms, **fused_exit_variants(bundle, forms, kept)}
+            graphs[name] = Int8Graph(quantised(model, ranges), ranges, len(samples), len(samples))
+    made = {**graphs, **fused_exit_graphs(bundle, graphs, excluded)}
     with amend_bundle(bundle) as writer:
         entries = {}
-        for name, form in made.items():
+        for name, graph in made.items():
             entries[name] = {"file": f"variants/int8/{name}.onnx", "cache": f"calibration/int8/{name}.cache"}
-            writer.add(entries[name]["file"], form.model)
-            writer.add(entries[name]["cache"], cache_of(form.ranges))
-            entries[name]["deviation"] = deviation(activations, name, form.model)
-        int8 = {"graphs": entries, "excluded": list(kept), "made": {}}
+            writer.add(entries[name]["file"], graph.model)
+            writer.add(entries[name]["cache"], cache_of(graph.ranges))
+            entries[name]["deviation"] = deviation(activations, name, graph.model)
+        int8 = {"graphs": entries, "excluded": list(excluded), "made": {}}
         writer.finish({**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
     return Bundle.open(bundle.path)

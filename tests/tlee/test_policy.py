@@ -5,7 +5,7 @@ import pytest
 
 from tlee.errors import SegmentError, UsageError
 from tlee.inference import ExitValues, Stages, exit_steps
-from tlee.policy import GO_ON, Action, ExitPolicy, RandomExit, Reason, Thresholds, exit_policy
+from tlee.policy import GO_ON, Action, ExitPolicy, RandomExit, Reason, Thresholds, decide_arrays, exit_policy
 
 POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
 
@@ -26,6 +26,20 @@ POLICY = ExitPolicy(4, Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]))
 )
 def test_an_exit_decides(frame, exit, confidence, score, action, reason):
     assert POLICY.decide(frame, exit, confidence, score) == (action, reason)
+
+
+@pytest.mark.parametrize(("frames", "exits"), [(1, 1), (1, 3), (2, 3), (5, 1), (5, 4)])
+def test_the_rule_on_arrays_is_the_rule(frames, exits):
+    rng, count = np.random.default_rng(frames * exits), 200
+    values = rng.choice([*np.arange(9) / 8, 2.0], (4, count))  # ties are frequent
+    score = np.where(rng.random(count) < 0.2, np.nan, rng.choice(np.arange(9) / 8, count))
+    for t in range(frames):
+        for b in range(exits):
+            video_done, frame_done = decide_arrays(t, frames, b, exits, values[0], score, *values[1:])
+            for i, (confidence, first, layer, gate) in enumerate(values.T.tolist()):
+                policy = ExitPolicy(frames, Thresholds.of(exits, first, layer, gate))
+                action = policy.decide(t, b, confidence, None if np.isnan(score[i]) else float(score[i])).action
+                assert (video_done[i], frame_done[i]) == (action is Action.VIDEO_DONE, action is not Action.CONTINUE)
 
 
 def test_the_gate_is_read_between_first_and_last_frame_only():
