@@ -13,7 +13,7 @@ Block = Dict[str, Any]  # `start`, `end` (of `time.perf_counter`), `milliseconds
 def rotated(turns: Sequence[Turn], round: int) -> List[Turn]:
     """The order of a round: nothing always comes after the same other.
 
-    Example:
+    Examples:
         >>> [rotated("abc", i) for i in range(4)]
         [['a', 'b', 'c'], ['c', 'a', 'b'], ['b', 'c', 'a'], ['a', 'c', 'b']]
     """

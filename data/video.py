@@ -56,7 +56,7 @@ class Clip:
 class VideoFile(Clip):
     """A video file.
 
-    Example:
+    Examples:
         >>> with VideoFile("examples/clips/digit0_easy_00010.mp4") as clip:
         ...     middle = clip.frame(clip.frame_count // 2)
         >>> middle.shape, middle.dtype  # height, width, RGB

@@ -86,7 +86,7 @@ def layers(inspected: str) -> List[Dict[str, str]]:
 def summary(found: List[Dict[str, str]]) -> str:
     """How many layers compute in which precision.
 
-    Example:
+    Examples:
         >>> summary([{"precision": "fp16"}, {"precision": "fp32"}, {"precision": "fp16"}])
         '2 fp16, 1 fp32'
     """

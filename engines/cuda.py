@@ -41,11 +41,11 @@ class Cuda:
     Attributes:
         stream: handle of the stream.
 
-    Example:
-        with opened_cuda() as cuda:
-            pointer = cuda.allocate(array.nbytes)
-            cuda.upload(pointer, array)
-            cuda.synchronize()
+    Examples:
+        >>> with opened_cuda() as cuda:  # doctest: +SKIP
+        ...     pointer = cuda.allocate(array.nbytes)
+        ...     cuda.upload(pointer, array)
+        ...     cuda.synchronize()
     """
 
     def __init__(self, driver: "Union[_PyCuda, _CudaPython]") -> None:

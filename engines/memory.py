@@ -26,7 +26,7 @@ def available(path: str = MEMINFO) -> int:
 def workspace(free: int) -> int:
     """Bytes of scratch memory to let a layer have, of so many that are free.
 
-    Example:
+    Examples:
         >>> workspace(2600 * MIB) // MIB
         788
     """

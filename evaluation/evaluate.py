@@ -35,7 +35,7 @@ def evaluate(model: EvaluatedModel, listing: Listing, batch: int = 8, workers: i
     Raises:
         UsageError: the classes do not fit, or not one video gave an answer.
 
-    Example:
+    Examples:
         listing = read_listing("folders", "digits/test")
         evaluation = evaluate(open_model("digits.tlee"), listing)
         evaluation.modes["early exits"].predicted    # (N,) class numbers

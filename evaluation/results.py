@@ -101,7 +101,7 @@ class Evaluation:
         fixed: (N, T, B + 1) int64, the class that every fixed exit predicts when each frame leaves there.
         fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
 
-    Example:
+    Examples:
         evaluation = evaluate(open_model("digits.tlee"), listing)
         evaluation.summary()["modes"]["early exits"]["top1"]                       # 0.962
         hard = [i for i, entry in enumerate(evaluation.entries) if "hard" in entry.path.stem]

@@ -168,7 +168,7 @@ class ExitConfig(Section):
 class Config(Section):
     """The configuration stored with a checkpoint's weights.
 
-    Example:
+    Examples:
         >>> config = Config(model=ModelConfig(classes=10), labels=list("0123456789"))
         >>> config.frame_spec().order
         [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
@@ -221,7 +221,7 @@ class Config(Section):
 def own_name(published: str) -> str:
     """Our name for a part of a published configuration; our own names stay as they are.
 
-    Example:
+    Examples:
         >>> own_name("efficientnetb3"), own_name("mp"), own_name("resnet50")
         ('efficientnet_b3', 'max', 'resnet50')
     """

@@ -20,7 +20,7 @@ def frame_order(count: int, kind: str = "coarse") -> list[int]:
     Raises:
         UsageError: another kind.
 
-    Example:
+    Examples:
         >>> frame_order(10)
         [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
         >>> frame_order(5)

@@ -149,7 +149,7 @@ def check_parts(path: str | Path, config: Config) -> Tlee:
 class TorchStages(Stages):
     """Runs a `Tlee` in eval mode stage by stage for the exit rule. Values are tensors of batch 1.
 
-    Example:
+    Examples:
         policy = ExitPolicy(10, model.config.thresholds())
         steps = list(exit_steps(TorchStages(model), clip, policy))   # clip: (10, H, W, 3)
     """

@@ -21,7 +21,7 @@ def gaps(times: Sequence[float], interval: float) -> List[Tuple[float, float]]:
         times: of readings, in order, seconds.
         interval: nominal time between readings, seconds.
 
-    Example:
+    Examples:
         >>> gaps([0.0, 0.5, 2.5, 3.0], 0.5)
         [(0.5, 2.5)]
     """
@@ -49,7 +49,7 @@ def energy(
         None where the readings do not say: fewer than two of them are between `start` and `end`, an end lies outside
         of all by more than an interval, or gaps (see `gaps`) take more than a tenth of the time.
 
-    Example:
+    Examples:
         >>> energy([0.0, 0.5, 1.0], [4.0, 6.0, 4.0], 0.0, 1.0, 0.5)
         5.0
     """

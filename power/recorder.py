@@ -19,7 +19,7 @@ class Recorder:
         start: `time.perf_counter()` at which the measurement began; times in `as_json` are relative to it.
         reason: why there is no source, for people.
 
-    Example:
+    Examples:
         with Recorder(source, start) as recorder:
             run()
         recorder.energy(began, ended)  # 12.3, in joules, or None
@@ -122,7 +122,7 @@ class Recorder:
 def throttled(times: List[float], reasons: List[List[str]]) -> List[str]:
     """Each time that a reason came into force.
 
-    Example:
+    Examples:
         >>> throttled([0.0, 0.5, 1.0], [[], ["power cap"], ["power cap"]])
         ['0.5 s: power cap']
     """

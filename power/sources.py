@@ -24,7 +24,7 @@ def open_source(choice: str = "auto") -> Tuple[Optional[Source], Optional[str]]:
     Raises:
         UsageError: a source was named that does not work here, or that does not exist. "auto" and "none" never raise.
 
-    Example:
+    Examples:
         source, reason = open_source()
         if source is not None:
             print(source.read().watts, "W:", source.total)

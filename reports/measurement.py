@@ -159,7 +159,7 @@ def changes(samples: Json) -> list[Json]:
     A level is another one when it differs by more than 5 % from the last one that counted and the next reading, or the
     end, confirms it: one odd reading is none.
 
-    Example:
+    Examples:
         >>> changes({"time": [0.0, 1.0, 2.0], "clocks": {"GPU": [921, 614, 614]}, "state": {}})
         [{'time': 1.0, 'what': 'GPU clock 921 to 614 MHz'}]
     """

@@ -25,7 +25,7 @@ def rounded(values: Any) -> Any:
 def targets_of(labels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """Class numbers of every video as `targets`.
 
-    Example:
+    Examples:
         >>> targets_of([(0,), (1, 2)], 3).astype(int).tolist()
         [[1, 0, 0], [0, 1, 1]]
     """
@@ -60,7 +60,7 @@ def wilson(share: float, total: int) -> tuple[float, float]:
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
-    Example:
+    Examples:
         >>> [round(bound, 3) for bound in wilson(0.9, 10)]
         [0.596, 0.982]
     """

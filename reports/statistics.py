@@ -170,7 +170,7 @@ def interval(values: Values) -> Interval:
     """The mean of block values in the order of time, at least one, with its 95 % interval of Student's t. One value has
     no interval; from ten on, the interval also allows for neighbours that resemble each other.
 
-    Example:
+    Examples:
         >>> {name: round(value, 2) for name, value in sorted(interval([1.0, 2.0, 3.0]).items())}
         {'high': 4.48, 'low': -0.48, 'value': 2.0}
     """

@@ -12,7 +12,7 @@ Rows = list[list[str]]  # the first is the head
 def figures(value: float | None) -> str:
     """A number with three figures, or all before the point.
 
-    Example:
+    Examples:
         >>> figures(0.0712), figures(5), figures(4321.9), figures(None)
         ('0.0712', '5.00', '4322', '-')
     """
@@ -34,7 +34,7 @@ def interval(bounds: Sequence[float]) -> str:
 def quantity(found: Mapping[str, Any] | None) -> str:
     """A value with its interval, where there is one, on one line.
 
-    Example:
+    Examples:
         >>> quantity({"value": 3.1, "low": 3.0, "high": 3.25})
         '3.10\xa0(3.00\xa0to\xa03.25)'
     """
@@ -49,7 +49,7 @@ def quantity(found: Mapping[str, Any] | None) -> str:
 def cost_unit(full: float, unit: str = "MACs") -> tuple[float, str]:
     """What to divide costs by so that the full computation's is easily read, and the name of what comes out.
 
-    Example:
+    Examples:
         >>> cost_unit(47_479_680)
         (1000000.0, 'MMACs')
     """

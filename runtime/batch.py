@@ -37,7 +37,7 @@ class BatchRecognizer(RecognizerBase):
         backend: for `rows` videos at once; closed with this.
         rows: videos at once, at most.
 
-    Example:
+    Examples:
         >>> clips = ["examples/clips/digit0_easy_00010.mp4", "missing.mp4", "examples/clips/digit9_easy_00029.mp4"]
         >>> with BatchRecognizer.load("build/digits.tlee", 2, backend="cpu") as recognizer:
         ...     for answer in recognizer.recognize(clips):

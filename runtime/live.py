@@ -41,7 +41,7 @@ class LiveSource:
     Raises:
         InputError: it cannot be opened.
 
-    Example:
+    Examples:
         >>> with LiveSource("file://examples/clips/digit0_easy_00010.mp4") as live:
         ...     live.skip_to(3)
         ...     live.rate, live.position
@@ -138,7 +138,7 @@ def is_live(address: str) -> bool:
 def capture_target(address: str) -> Tuple[Any, bool]:
     """What OpenCV opens for an address, and whether through GStreamer.
 
-    Example:
+    Examples:
         >>> capture_target("v4l2:///dev/video0")
         ('/dev/video0', False)
         >>> capture_target("rtsp://camera/1")

@@ -27,7 +27,7 @@ class Recognizer(RecognizerBase):
         policy: when frames leave and videos stop.
         prefetch: see `load`.
 
-    Example:
+    Examples:
         >>> with Recognizer.load("build/digits.tlee", backend="cpu") as recognizer:
         ...     result = recognizer.recognize("examples/clips/digit0_easy_00010.mp4")
         >>> result.label, round(result.confidence, 2)
@@ -111,7 +111,7 @@ class Recognizer(RecognizerBase):
             InputError: the source cannot be opened, or a segment gave NaN.
             UsageError: this is closed.
 
-        Example:
+        Examples:
             >>> with Recognizer.load("build/digits.tlee", backend="cpu") as recognizer:
             ...     for result in recognizer.stream("file://examples/clips/digit0_easy_00010.mp4", seconds=1.0):
             ...         print(result.label, [frame.video_frame for frame in result.frames])

@@ -9,7 +9,7 @@ WEIGHT = 1 / 16.0  # of a new observation: a new scene is learnt within some ten
 class RunningRate:
     """By any key, the exponentially weighted share of times that it happened.
 
-    Example:
+    Examples:
         >>> rate = RunningRate()
         >>> for _ in range(50):
         ...     rate.count("frame 1", True)

@@ -25,7 +25,7 @@ Values = Dict[str, np.ndarray]
 class Activations:
     """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed.
 
-    Example:
+    Examples:
         for inputs, outputs in Activations(bundle).of("exit0"):
             worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
 
@@ -86,7 +86,7 @@ class Activations:
 def exits_of(graph: str, exits: int) -> List[int]:
     """The exits that a segment or fused exit belongs to; for a split, its own index.
 
-    Example:
+    Examples:
         >>> exits_of("branch1", 4), exits_of("exit3", 4), exits_of("tail", 4), exits_of("head", 4)
         ([1], [3], [3], [0, 1, 2, 3])
     """
@@ -102,7 +102,7 @@ def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
     """The difference of a value from the recorded one: for confidence and score the largest absolute one, for all
     others the distance relative to the recorded value's length. Infinite where either is not finite.
 
-    Example:
+    Examples:
         >>> difference("z", np.array([3.0, 4.0]), np.array([3.0, 4.5]))
         0.1
         >>> difference("score", np.array([0.25]), np.array([0.5]))

@@ -58,7 +58,7 @@ class Bundle:
         frames: which frames of a video the model wants.
         segments, fused_exits: the graphs, by name.
 
-    Example:
+    Examples:
         >>> bundle = Bundle.open("build/digits.tlee")
         >>> bundle.frames.length, bundle.exits, bundle.labels[:3]
         (10, 4, ['0', '1', '2'])

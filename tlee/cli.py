@@ -205,7 +205,7 @@ def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
     Args:
         align: one letter per column, `l` or `r`; columns without one are `l`.
 
-    Example:
+    Examples:
         >>> table([["name", "MACs"], ["tail", 12]], "lr")
         ['name  MACs', 'tail    12']
     """
@@ -217,7 +217,7 @@ def table(rows: Sequence[Sequence[Any]], align: str = "") -> List[str]:
 def number(value: float) -> str:
     """With as many digits as a measurement is worth.
 
-    Example:
+    Examples:
         >>> number(0.5), number(12.34), number(1234.5)
         ('0.500', '12.3', '1234')
     """
@@ -233,7 +233,7 @@ def padded(text: str, width: int, align: str = "l") -> str:
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes.
 
-    Example:
+    Examples:
         >>> columns("clip"), columns("動画")
         (4, 4)
     """

@@ -22,7 +22,7 @@ class Costs:
         exits: of each exit without its split: branch or tail with neck, FRM and head.
         frm, gate: 0 where the model has none, and of fused exits, which compute both always.
 
-    Example:
+    Examples:
         >>> costs = Costs({"split0": 70, "split1": 50, "branch0": 8, "tail": 5, "head": 2, "gate": 3})
         >>> costs.full(10)
         1270

@@ -30,7 +30,7 @@ REMEDIES = {
 def printable(text: object) -> str:
     r"""Text of any origin as one line that is safe to print: control characters are escaped.
 
-    Example:
+    Examples:
         >>> printable("a\x1b[2Jb")
         'a\\x1b[2Jb'
     """

@@ -37,7 +37,7 @@ def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = N
         count: frames that are wanted.
         places: where in each part, from 0 up to but without 1; None for the middle of each.
 
-    Example:
+    Examples:
         >>> sample_indices(100, 4)
         [12, 37, 62, 87]
         >>> sample_indices(2, 4)
@@ -58,7 +58,7 @@ def published_numbers(total: int, count: int) -> List[int]:
         total: pictures that the video has, by its list.
         count: numbers that are wanted.
 
-    Example:
+    Examples:
         >>> published_numbers(37, 10)
         [1, 5, 9, 13, 17, 21, 25, 29, 33, 36]
     """

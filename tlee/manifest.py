@@ -71,7 +71,7 @@ def check_manifest(file: str, manifest: Dict[str, Any]) -> None:
 def fused_exit_segments(branches: int, segments: Collection[str]) -> Dict[str, List[str]]:
     """The segments that each fused exit is composed of, in order.
 
-    Example:
+    Examples:
         >>> fused_exit_segments(1, ["split0", "split1", "branch0", "tail", "head", "gate"])["exit1"]
         ['tail', 'head', 'gate']
     """

@@ -71,7 +71,7 @@ class Thresholds(NamedTuple):
         Raises:
             UsageError: a list of the wrong length, a value that is not a finite number, or a temperature not above 0.
 
-        Example:
+        Examples:
             >>> Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]).layer
             [0.5, 0.6, 0.7]
         """
@@ -103,7 +103,7 @@ class ExitPolicy:
     Raises:
         UsageError: there is no exit `only`.
 
-    Example:
+    Examples:
         >>> policy = ExitPolicy(10, Thresholds.of(4, first=0.9, layer=0.7))
         >>> policy.decide(frame=0, exit=0, confidence=0.8).action
         <Action.FRAME_DONE: 'frame done'>

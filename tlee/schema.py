@@ -29,7 +29,7 @@ Schema = Dict[str, Any]
 def problem(value: Any, schema: Schema) -> Optional[str]:
     """What is wrong with a value of JSON, in a few words that name the place; None where nothing is.
 
-    Example:
+    Examples:
         >>> problem({"size": -1}, {"properties": {"size": {"type": "integer", "minimum": 0}}})
         'size is -1, less than 0'
     """

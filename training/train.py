@@ -261,7 +261,7 @@ class Trainer:
 def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:
     """The learning rate of a step of an epoch of `steps` steps; epochs and steps count from 0.
 
-    Example:
+    Examples:
         >>> stage = StageConfig(stage="backbone", epochs=4, learning_rate=0.1, schedule="cosine", warmup=1)
         >>> [round(learning_rate(stage, epoch, 0, 10), 3) for epoch in range(4)]
         [0.01, 0.1, 0.075, 0.025]

@@ -82,7 +82,7 @@ def descriptors() -> int:
 def slope(values: Sequence[float]) -> float:
     """How much they grow from one to the next, robustly.
 
-    Example:
+    Examples:
         >>> slope([float(i // 4) for i in range(100)]), slope([5.0] * 50 + [9.0] * 50)
         (0.25, 0.0)
     """

@@ -30,7 +30,7 @@ def write_cache(scales: dict[str, float], version: str) -> bytes:
     Raises:
         UsageError: a scale that is no positive single, a name that fits on no line, or no version.
 
-    Example:
+    Examples:
         >>> write_cache({"x0": 1 / 127}, "8.2.1")
         b'TRT-8201-EntropyCalibration2\\nx0: 3c010204\\n'
     """

@@ -95,7 +95,7 @@ def margins(accuracy: np.ndarray, cost: np.ndarray, front: Outcomes, full: tuple
         accuracy, cost: of the baselines.
         full: accuracy and cost of no exit.
 
-    Example:
+    Examples:
         >>> front = Outcomes(np.array([0.8, 0.9]), np.array([10.0, 20.0]), np.zeros(2), np.zeros(2))
         >>> margins(np.array([0.8, 0.85, 0.9]), np.array([15.0, 21.0, 9.0]), front, (0.9, 100.0)).round(3).tolist()
         [5.0, 5.0, -inf]

@@ -52,7 +52,7 @@ def calibration_errors(recording: Recording, temperature: np.ndarray) -> np.ndar
 def pareto(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Which points no other beats in one and equals in the other, by rising cost.
 
-    Example:
+    Examples:
         >>> pareto(np.array([0.9, 0.8, 0.9, 0.7]), np.array([5, 2, 4, 3])).tolist()
         [1, 2]
     """

@@ -58,10 +58,10 @@ class Recording:
     Args:
         frames, exits, classes: of the model (T, E, K).
 
-    Example:
-        recording = Recording(10, 4, 10)
-        recording.add(record(chain, frames, references), labels=(3,))
-        trace = recording.trace(temperature=np.ones(4))
+    Examples:
+        >>> recording = Recording(10, 4, 10)
+        >>> recording.add(record(chain, frames, references), labels=(3,))  # doctest: +SKIP
+        >>> trace = recording.trace(temperature=np.ones(4))  # doctest: +SKIP
     """
 
     def __init__(self, frames: int, exits: int, classes: int) -> None:

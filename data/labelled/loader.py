@@ -302,7 +302,7 @@ def start_worker(worker: int) -> None:
 def derived_seed(*numbers: int) -> int:
     """One seed from several numbers.
 
-    Example:
+    Examples:
         >>> derived_seed(0, 1) != derived_seed(1, 0)
         True
     """

@@ -65,7 +65,7 @@ def environment(
         fault: of the builder, see `nvinfer_double.builder`, for example "kill" or "wrong:logits".
         changes: of the device's properties, for example `free=1 << 20` or `milliseconds=5.0`.
 
-    Example:
+    Examples:
         subprocess.run([sys.executable, "-c", "import tensorrt"], env=environment("8.2"), check=True)
     """
     unknown = changes.keys() - DEVICES["nano"].keys()

@@ -78,7 +78,7 @@ def steps(document: str) -> list[Step]:
 def commands(text: str) -> list[tuple[int, str]]:
     """Commands of a block, with the number of their line in it from 0: continued lines are one, comments are off.
 
-    Example:
+    Examples:
         >>> commands("# first\\nmake it   # now\\nrun a \\\\\\n  -b\\n")
         [(1, 'make it'), (2, 'run a -b')]
     """

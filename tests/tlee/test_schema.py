@@ -7,7 +7,7 @@ import pytest
 
 from tlee.schema import KEYWORDS, problem
 
-SCHEMAS = sorted((Path(__file__).parents[2]).glob("[a-z]*/*.schema.json"))
+SCHEMAS = sorted((Path(__file__).parents[2] / "tlee").glob("*.schema.json"))
 
 
 def keywords(schema):
