@@ -36,9 +36,9 @@ def evaluate(model: EvaluatedModel, listing: Listing, batch: int = 8, workers: i
         UsageError: the classes do not fit, or not one video gave an answer.
 
     Examples:
-        listing = read_listing("folders", "digits/test")
-        evaluation = evaluate(open_model("digits.tlee"), listing)
-        evaluation.modes["early exits"].predicted    # (N,) class numbers
+        >>> listing = read_listing("folders", "digits/test")  # doctest: +SKIP
+        >>> evaluation = evaluate(open_model("digits.tlee"), listing)  # doctest: +SKIP
+        >>> evaluation.modes["early exits"].predicted  # doctest: +SKIP
     """
     listing = fitted(listing, model.labels, model.path)
     clips, modes = ClipDataset(listing, model.spec), ModeEvaluator(model)

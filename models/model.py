@@ -150,8 +150,8 @@ class TorchStages(Stages):
     """Runs a `Tlee` in eval mode stage by stage for the exit rule. Values are tensors of batch 1.
 
     Examples:
-        policy = ExitPolicy(10, model.config.thresholds())
-        steps = list(exit_steps(TorchStages(model), clip, policy))   # clip: (10, H, W, 3)
+        >>> policy = ExitPolicy(10, model.config.thresholds())  # doctest: +SKIP
+        >>> steps = list(exit_steps(TorchStages(model), clip, policy))  # doctest: +SKIP
     """
 
     def __init__(self, model: Tlee) -> None:

@@ -20,9 +20,9 @@ class Recorder:
         reason: why there is no source, for people.
 
     Examples:
-        with Recorder(source, start) as recorder:
-            run()
-        recorder.energy(began, ended)  # 12.3, in joules, or None
+        >>> with Recorder(source, start) as recorder:  # doctest: +SKIP
+        ...     run()
+        >>> recorder.energy(began, ended)  # doctest: +SKIP
     """
 
     def __init__(self, source: Optional[Source], start: float, reason: Optional[str] = None) -> None:

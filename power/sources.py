@@ -25,10 +25,10 @@ def open_source(choice: str = "auto") -> Tuple[Optional[Source], Optional[str]]:
         UsageError: a source was named that does not work here, or that does not exist. "auto" and "none" never raise.
 
     Examples:
-        source, reason = open_source()
-        if source is not None:
-            print(source.read().watts, "W:", source.total)
-            source.close()
+        >>> source, reason = open_source()  # doctest: +SKIP
+        >>> if source is not None:  # doctest: +SKIP
+        ...     print(source.read().watts, "W:", source.total)
+        ...     source.close()
     """
     if choice == "none":
         return None, "no power source was asked for"

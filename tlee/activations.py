@@ -26,8 +26,8 @@ class Activations:
     """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed.
 
     Examples:
-        for inputs, outputs in Activations(bundle).of("exit0"):
-            worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
+        >>> for inputs, outputs in Activations(bundle).of("exit0"):  # doctest: +SKIP
+        ...     worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
 
     Raises:
         BundleError: a file is missing, altered, or no array of float32.
