@@ -39,9 +39,8 @@ def _time_cold_start(arguments: Sequence[str]) -> Dict[str, float]:
     if "unreadable" in answer:
         raise InputError(*answer["unreadable"])
     imported, loaded, answered = answer["moments"]
-    spans = {"start": (start, imported), "load": (imported, loaded), "first": (loaded, answered)}
-    spans["total"] = start, answered
-    return {name: 1000 * (after - before) for name, (before, after) in spans.items()}
+    spans = {"start": imported - start, "load": loaded - imported, "first": answered - loaded}
+    return {name: 1000 * seconds for name, seconds in dict(spans, total=answered - start).items()}
 
 
 def command(arguments: Optional[List[str]]) -> None:

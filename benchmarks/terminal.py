@@ -58,11 +58,9 @@ def _others(report: Json) -> List[str]:
         median, _, p99 = _quantiles(np.concatenate(decision["milliseconds"]))
         found.append(f"decision at exit {decision['exit']}: median {median} ms, p99 {p99} ms")
     if cold:
-        start, load, first_video, total = (
-            number(np.mean([one[key] for one in cold])) for key in ("start", "load", "first", "total")
-        )
-        spent = f"start {start}, load {load}, first video {first_video}"
-        found.append(f"cold start: first result after {total} ms ({spent}), mean of {len(cold)}")
+        mean = {key: number(np.mean([start[key] for start in cold])) for key in cold[0]}
+        spent = "start {start}, load {load}, first video {first}".format(**mean)
+        found.append(f"cold start: first result after {mean['total']} ms ({spent}), mean of {len(cold)}")
     if run:
         seconds = run["end"] - run["start"]
         found.append(f"sustained: {len(run['times']) / seconds:.1f} videos/s, {run['name']}, over {seconds:.0f} s")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from tlee.errors import UsageError
 from tlee.power.source import Sample, Source, SourceEnded
@@ -53,7 +53,10 @@ class Nvml(Source):
             self._last = self._energy()
             if self._last is None:
                 pynvml.nvmlDeviceGetPowerUsage(self._device)
-            self._state = self._settings()
+            limit, name = self._query("nvmlDeviceGetPowerManagementLimit"), self._query("nvmlDeviceGetName")
+            self._state = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
+            if limit:
+                self._state["power_limit"] = f"{limit / 1e3:g} W"
         except BaseException as error:
             self.close()
             if isinstance(error, pynvml.NVMLError):
@@ -96,12 +99,6 @@ class Nvml(Source):
             return self._nvml.nvmlDeviceGetHandleByUUID(wanted)
         return self._nvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
 
-    def _settings(self) -> Dict[str, str]:
-        limit = self._query("nvmlDeviceGetPowerManagementLimit")  # milliwatts
-        name = self._query("nvmlDeviceGetName")
-        found = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
-        return dict(found, power_limit=f"{limit / 1e3:g} W") if limit else found
-
     def _power(self) -> Tuple[float, float]:
         """Moment and watts."""
         before, self._last = self._last, self._energy() if self._last else None
@@ -117,8 +114,8 @@ class Nvml(Source):
 
     def _query(self, function: str, *arguments: Any) -> Any:
         """Result of one of the library's functions for the GPU; None where library or GPU do not support it."""
-        query: Optional[Callable] = getattr(self._nvml, function, None)
+        query: Callable[..., Any] = getattr(self._nvml, function, lambda *_: None)
         try:
-            return None if query is None else query(self._device, *arguments)
+            return query(self._device, *arguments)
         except self._nvml.NVMLError:
             return None

@@ -9,16 +9,19 @@ thread, does not count. Exit status: 0 flat and nothing left open, 1 not.
 """
 
 import argparse
+import functools
+import importlib.util
 import itertools
 import os
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from tlee import cli
+from tlee.benchmarks.videos import synthetic_videos
 from tlee.bundle import Bundle
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, InputError, UsageError
+from tlee.errors import InputError, UsageError, writing
 from tlee.files import write_json
 from tlee.runtime.backends import AUTO, BACKENDS
 from tlee.runtime.batch import BatchRecognizer
@@ -29,7 +32,6 @@ PARTS = 5  # of a run
 FLAT = 1.0  # MB per 1000 recognitions
 TURN = 4  # clips for each place of a batch, between one recogniser and the other
 PATIENCE = 2.0  # seconds for files that are closed by other threads
-RANDOM = 3  # clips of random frames, where none are given
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
@@ -63,7 +65,10 @@ def memory_over_runs(recognizers: Sequence[Any], clips: Sequence[Any], runs: int
                 raise answer
             samples[i] = resident(), descriptors()
             i += 1
-        left = _left(before)
+        end = time.monotonic() + PATIENCE
+        while descriptors() > before and time.monotonic() < end:
+            time.sleep(0.01)
+        left = descriptors() - before
     return Measured(samples[:, 0].tolist(), samples[:, 1].astype(int).tolist(), left)
 
 
@@ -86,12 +91,11 @@ def slope(values: Sequence[float]) -> float:
         >>> slope([float(i // 4) for i in range(100)]), slope([5.0] * 50 + [9.0] * 50)
         (0.25, 0.0)
     """
-    return float(np.median([_median_slope(part) for part in np.array_split(np.asarray(values), PARTS)]))
-
-
-def _median_slope(heights: np.ndarray) -> float:
-    i, j = np.triu_indices(len(heights), 1)
-    return float(np.median((heights[j] - heights[i]) / (j - i)))
+    slopes = []
+    for part in np.array_split(np.asarray(values), PARTS):
+        i, j = np.triu_indices(len(part), 1)
+        slopes.append(np.median((part[j] - part[i]) / (j - i)))
+    return float(np.median(slopes))
 
 
 def _answers(recognizers: Sequence[Any], clips: Iterator[Any], count: int, turn: int) -> Iterator[Any]:
@@ -99,13 +103,6 @@ def _answers(recognizers: Sequence[Any], clips: Iterator[Any], count: int, turn:
         recognizer = recognizers[start // turn % 3 == 2]
         some = list(itertools.islice(clips, min(turn, count - start)))
         yield from recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some)
-
-
-def _left(before: int) -> int:
-    end = time.monotonic() + PATIENCE
-    while descriptors() > before and time.monotonic() < end:
-        time.sleep(0.01)
-    return descriptors() - before
 
 
 def _plot(path: str, title: str, measured: Measured) -> None:
@@ -124,44 +121,29 @@ def _plot(path: str, title: str, measured: Measured) -> None:
     files.set_xlabel(f"recognition, after {WARM_UP} to warm up")
     for axes in (memory, files):
         axes.axvspan(counts[0], 0, color="0.93", linewidth=0)
-        axes.spines["top"].set_visible(False)
-        axes.spines["right"].set_visible(False)
         axes.grid(True, axis="y", linewidth=0.5, color="0.85")
         axes.set_axisbelow(True)
-    try:
+    with writing(path):
         canvas.savefig(path, dpi=150, bbox_inches="tight")
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
 
-def _check_plot(path: Optional[str]) -> None:
-    """Before anything is measured."""
-    if path is None:
-        return
+def _check_plot(path: str) -> None:
     if os.path.splitext(path)[1] not in (".svg", ".png"):
         raise UsageError(path, "no kind of plot", "call it FILE.svg or FILE.png")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError("--plot", "matplotlib is not installed", "pip install matplotlib, or leave it out") from None
-
-
-def _random_clips(bundle: Bundle) -> List[np.ndarray]:
-    random, size = np.random.RandomState(0), bundle.frames.crop
-    return [random.randint(0, 256, (bundle.frames.length, size, size, 3)).astype(np.uint8) for _ in range(RANDOM)]
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot", "matplotlib is not installed", "pip install matplotlib, or leave it out")
 
 
 def command(arguments: Optional[List[str]]) -> int:
     options = _parser().parse_args(arguments)
-    _check_plot(options.plot)
+    if options.plot:
+        _check_plot(options.plot)  # before anything is measured
     bundle = Bundle.open(options.bundle)
-    clips: List[Any] = options.clips or _random_clips(bundle)
-    kinds: List[Dict[str, Any]] = [{"early_exit": True}, {"early_exit": False}]
-    common: Dict[str, Any] = {"backend": options.backend, "shared_pool": True}
+    clips: List[Any] = options.clips or [video.clip for video in synthetic_videos(bundle)]
+    load: Any = functools.partial(Recognizer.load, bundle)
     if options.batch > 1:
-        recognizers: List[Any] = [BatchRecognizer.load(bundle, options.batch, **dict(common, **k)) for k in kinds]
-    else:
-        recognizers = [Recognizer.load(bundle, **dict(common, **k)) for k in kinds]
+        load = functools.partial(BatchRecognizer.load, bundle, options.batch)
+    recognizers = [load(backend=options.backend, shared_pool=True, early_exit=early) for early in (True, False)]
     name = recognizers[0].backend
     measured = memory_over_runs(recognizers, clips, options.runs, options.batch)
     for recognizer in recognizers:

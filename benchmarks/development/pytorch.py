@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any, Dict, List, Optional
 
@@ -81,8 +80,7 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     for _ in sys.stdin:
         for _ in range(IN_A_ROW):
             start = time.perf_counter()
-            for step in exit_steps(stages, clip, policy):
-                last = step
+            *_, last = exit_steps(stages, clip, policy)
             spent = 1000 * (time.perf_counter() - start)
         answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
         print(json.dumps(answer), flush=True)
@@ -92,8 +90,7 @@ def time_both(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]
     """Milliseconds of PyTorch and of the runtime, and PyTorch's release."""
     clip = clip_of(bundle.frames.length, bundle.frames.crop)
     thresholds = no_stop(bundle.frames.length, bundle.exits).thresholds
-    ours: List[float] = []
-    theirs: List[float] = []
+    ours, theirs = [], []
     loaded = Recognizer.load(bundle, "cpu", thresholds, threads=threads, shared_pool=True)
     with loaded as recognizer, Eager(checkpoint, threads) as eager:
         for _ in range(WARM_UP + runs):
@@ -119,14 +116,12 @@ def command(arguments: Optional[List[str]]) -> None:
         serve(options.serve, options.threads)
         return
     report = timing.Report("pytorch", "PyTorch / runtime, no exit taken", options, ["onnxruntime"], at_most=False)
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.backbones:
-            path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
-            bundle = Bundle.open(path + ".tlee")
-            theirs, ours, release = time_both(bundle, path + ".safetensors", options.runs, options.threads)
-            report.result["versions"]["torch"] = release
-            parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
-            report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))
+    for name, path in timing.exported(options):
+        bundle = Bundle.open(path + ".tlee")
+        theirs, ours, release = time_both(bundle, path + ".safetensors", options.runs, options.threads)
+        report.result["versions"]["torch"] = release
+        parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
+        report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))
     report.finish()
 
 
