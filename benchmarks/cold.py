@@ -15,10 +15,7 @@ PROGRAM = "cold start"
 def time_cold_starts(bundle: str, video: str, options: Dict[str, Any], runs: int) -> List[Dict[str, float]]:
     """Milliseconds of new processes: `start` is the interpreter and its imports, `load` the bundle and its backend,
     `first` the first video, `total` all of it. Files may still be in the system's cache, as after a restart of the
-    program, not of the device.
-
-    Args:
-        options: of `Recognizer.load`.
+    program, not of the device. `options` are those of `Recognizer.load`.
 
     Raises:
         InputError: the video cannot be read.

@@ -14,21 +14,14 @@ SYNTHETIC = 4  # clips of noise
 
 
 class Video(NamedTuple):
-    """A clip to recognise.
+    """A clip to recognise."""
 
-    Attributes:
-        name: for people.
-        clip: a path, or frames as `Recognizer.recognize` takes them.
-        label: the index of its class, None where that is not known.
-    """
-
-    name: str
-    clip: Any
-    label: Optional[int]
+    name: str  # for people
+    clip: Any  # a path, or frames of noise as `Recognizer.recognize` takes them
+    label: Optional[int]  # the index of its class, None where that is not known
 
     @property
     def synthetic(self) -> bool:
-        """Whether it is frames of noise."""
         return isinstance(self.clip, np.ndarray)
 
 

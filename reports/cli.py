@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="FILE", help="write what each graph costs, for tlee-tune")
     parser.add_argument("--margin", type=_margin, default="3", metavar="PERCENT", help="that count as the same (3)")
     parser.add_argument("--estimate", metavar="BOARD", help=f"of: {', '.join(BOARDS)}")
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the estimate (fp16)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the estimate (fp16)")
     return parser
 
 
