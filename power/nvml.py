@@ -49,7 +49,11 @@ class Nvml(Source):
         except pynvml.NVMLError as error:
             raise UsageError("nvml", f"no NVIDIA driver that can be asked ({error})", DRIVER) from None
         try:
-            self._device = self._find()
+            wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+            if wanted.startswith("GPU-"):
+                self._device = pynvml.nvmlDeviceGetHandleByUUID(wanted)
+            else:
+                self._device = pynvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
             self._last = self._energy()
             if self._last is None:
                 pynvml.nvmlDeviceGetPowerUsage(self._device)
@@ -77,27 +81,16 @@ class Nvml(Source):
         bits = self._query("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:  # its name before release 535 of the driver
             bits = self._query("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
-        return Sample(
-            moment,
-            watts,
-            {"GPU board": watts},
-            {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)},
-            {name: float(clock) for name, clock in clocks.items() if clock is not None},
-            {} if celsius is None else {"GPU": float(celsius)},
-            [reason for bit, reason in REASONS if bits & bit],
-            self._state,
-        )
+        loads = {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)}
+        clocks = {name: float(clock) for name, clock in clocks.items() if clock is not None}
+        temperatures = {} if celsius is None else {"GPU": float(celsius)}
+        throttled = [reason for bit, reason in REASONS if bits & bit]
+        return Sample(moment, watts, {"GPU board": watts}, loads, clocks, temperatures, throttled, self._state)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._nvml.nvmlShutdown()
-
-    def _find(self) -> Any:
-        wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-        if wanted.startswith("GPU-"):
-            return self._nvml.nvmlDeviceGetHandleByUUID(wanted)
-        return self._nvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
 
     def _power(self) -> Tuple[float, float]:
         """Moment and watts."""

@@ -167,16 +167,13 @@ def _mode_rows(pair: Pair, both: Pair, common: set[str]) -> list[Row]:
 
 def _common_runs(mode: Report, videos: Sequence[str], order: dict[str, int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each block the times of the runs of common videos after the warm-up, and which videos these are."""
-    index = np.array([order.get(_base(video), -1) for video in videos], np.int64)
-    first = mode["warm_up"]["runs"]
-    times = statistics.without_first([block["milliseconds"] for block in mode["blocks"]], first)
-    which = statistics.without_first([block["video"] for block in mode["blocks"]], first)
-    blocks = []
-    for block, numbers in zip(times, which):
-        of = index[np.asarray(numbers, np.int64)]
-        if (of >= 0).any():
-            blocks.append((np.maximum(np.asarray(block, np.float64)[of >= 0], RESOLUTION), of[of >= 0]))
-    return blocks
+    index = np.array([order.get(_base(video), -1) for video in videos])
+    kept = (
+        statistics.without_first([block[part] for block in mode["blocks"]], mode["warm_up"]["runs"])
+        for part in ("milliseconds", "video")
+    )
+    blocks = [(np.maximum(times, RESOLUTION), index[np.asarray(which)]) for times, which in zip(*kept)]
+    return [(times[of >= 0], of[of >= 0]) for times, of in blocks if (of >= 0).any()]
 
 
 def _log_quantiles(before: Sequence[Pair], after: Sequence[Pair]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -194,9 +191,10 @@ def _log_quantiles(before: Sequence[Pair], after: Sequence[Pair]) -> dict[str, t
     for blocks in (before, after):
         relative = []
         for times, of in blocks:
-            known = np.array([reference.get(video, np.nan) for video in of])
-            relative.append(((np.log(times) - known)[~np.isnan(known)], of[~np.isnan(known)]))
-        relative = [(times, of) for times, of in relative if len(times)]
+            known = np.isin(of, list(reference))
+            if known.any():
+                usually = [reference[video] for video in of[known]]
+                relative.append((np.log(times[known]) - usually, of[known]))
         medians.append(np.array([statistics.group_medians(times, of)[1].mean() for times, of in relative]))
         tails.append(np.array([np.percentile(times, 90) for times, _ in relative]))
     return {"median": (medians[0], medians[1]), "p90": (tails[0], tails[1])}

@@ -8,22 +8,21 @@ run, and in each part the median slope between any two samples (Theil-Sen): a si
 thread, does not count. Exit status: 0 flat and nothing left open, 1 not.
 """
 
-import argparse
 import functools
 import importlib.util
 import itertools
 import os
 import time
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from tlee import cli
+from tlee.benchmarks.development import timing
 from tlee.benchmarks.videos import synthetic_videos
 from tlee.bundle import Bundle
 from tlee.errors import InputError, UsageError, writing
 from tlee.files import write_json
-from tlee.runtime.backends import AUTO, BACKENDS
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.recognizer import Recognizer
 
@@ -60,11 +59,14 @@ def memory_over_runs(recognizers: Sequence[Any], clips: Sequence[Any], runs: int
     source, i = itertools.cycle(clips), 0
     for count in (WARM_UP, runs):
         before = descriptors()
-        for answer in _answers(recognizers, source, count, turn):
-            if isinstance(answer, InputError):
-                raise answer
-            samples[i] = resident(), descriptors()
-            i += 1
+        for start in range(0, count, turn):
+            recognizer = recognizers[start // turn % 3 == 2]
+            some = list(itertools.islice(source, min(turn, count - start)))
+            for answer in recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some):
+                if isinstance(answer, InputError):
+                    raise answer
+                samples[i] = resident(), descriptors()
+                i += 1
         end = time.monotonic() + PATIENCE
         while descriptors() > before and time.monotonic() < end:
             time.sleep(0.01)
@@ -98,13 +100,6 @@ def slope(values: Sequence[float]) -> float:
     return float(np.median(slopes))
 
 
-def _answers(recognizers: Sequence[Any], clips: Iterator[Any], count: int, turn: int) -> Iterator[Any]:
-    for start in range(0, count, turn):
-        recognizer = recognizers[start // turn % 3 == 2]
-        some = list(itertools.islice(clips, min(turn, count - start)))
-        yield from recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some)
-
-
 def _plot(path: str, title: str, measured: Measured) -> None:
     from matplotlib.figure import Figure
 
@@ -135,7 +130,14 @@ def _check_plot(path: str) -> None:
 
 
 def command(arguments: Optional[List[str]]) -> int:
-    options = _parser().parse_args(arguments)
+    parser = timing.parser("memory", __doc__, 1000, backend=True)
+    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
+    parser.add_argument("clips", nargs="*", metavar="CLIP", help="videos, taken in turn (random frames)")
+    parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
+    parser.add_argument("--plot", metavar="FILE", help="draw all samples: FILE.svg or FILE.png")
+    options = parser.parse_args(arguments)
+    if options.runs < 2 * PARTS:
+        parser.error(f"--runs: {options.runs} show no growth, give at least {2 * PARTS}")
     if options.plot:
         _check_plot(options.plot)  # before anything is measured
     bundle = Bundle.open(options.bundle)
@@ -143,7 +145,8 @@ def command(arguments: Optional[List[str]]) -> int:
     load: Any = functools.partial(Recognizer.load, bundle)
     if options.batch > 1:
         load = functools.partial(BatchRecognizer.load, bundle, options.batch)
-    recognizers = [load(backend=options.backend, shared_pool=True, early_exit=early) for early in (True, False)]
+    common = {"backend": options.backend, "threads": options.threads, "shared_pool": True}
+    recognizers = [load(early_exit=early_exit, **common) for early_exit in (True, False)]
     name = recognizers[0].backend
     measured = memory_over_runs(recognizers, clips, options.runs, options.batch)
     for recognizer in recognizers:
@@ -160,29 +163,10 @@ def command(arguments: Optional[List[str]]) -> int:
     if options.plot:
         _plot(options.plot, title, measured)
     if options.json:
-        said = {"bundle": bundle.name, "backend": name, "batch": options.batch, "runs": options.runs}
-        found = {"first_mb": first, "last_mb": last, "growth_mb_per_1000": measured.growth, "flat": measured.flat}
-        write_json(options.json, dict(said, **dict(found, **measured._asdict())))
+        report = {"bundle": bundle.name, "backend": name, "batch": options.batch, "runs": options.runs}
+        report.update(first_mb=first, last_mb=last, growth_mb_per_1000=measured.growth, flat=measured.flat)
+        write_json(options.json, dict(report, **measured._asdict()))
     return cli.OK if measured.flat else cli.INPUT_FAILED
-
-
-def _runs(text: str) -> int:
-    count = cli.positive(text)
-    if count < 2 * PARTS:  # no slopes
-        raise ValueError
-    return count
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tlee.benchmarks.development.memory", description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    parser.add_argument("clips", nargs="*", metavar="CLIP", help="videos, taken in turn (random frames)")
-    parser.add_argument("--runs", type=_runs, default=1000, help="recognitions after the warm-up (%(default)s)")
-    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
-    parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
-    parser.add_argument("--plot", metavar="FILE", help="draw all samples: FILE.svg or FILE.png")
-    parser.add_argument("--json", metavar="FILE", help="write all samples")
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ wakes threads up and fills caches that the other process has used. For a worksta
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -32,31 +33,23 @@ IN_A_ROW = 2
 TOLERANCE = 1e-3
 
 
-class Eager:
-    """PyTorch in another process, which recognises one clip per line."""
+@contextlib.contextmanager
+def eager(checkpoint: str, threads: Optional[int]) -> Iterator[Callable[[], Dict[str, Any]]]:
+    """PyTorch in another process: a function that returns its answer to the next clip, milliseconds, confidence and the
+    release of PyTorch."""
+    command = [sys.executable, "-m", "tlee.benchmarks.development.pytorch", "--serve", checkpoint]
+    if threads:
+        command += ["--threads", str(threads)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True) as process:
 
-    def __init__(self, checkpoint: str, threads: Optional[int]) -> None:
-        command = [sys.executable, "-m", "tlee.benchmarks.development.pytorch", "--serve", checkpoint]
-        if threads:
-            command += ["--threads", str(threads)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True, bufsize=1
-        )
+        def recognize() -> Dict[str, Any]:
+            print("clip", file=process.stdin, flush=True)
+            line = process.stdout.readline()  # type: ignore
+            if not line:
+                raise UsageError("PyTorch", "its process ended early", "see what it printed above")
+            return dict(json.loads(line))
 
-    def __enter__(self) -> "Eager":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._process.communicate()
-
-    def recognize(self) -> Dict[str, Any]:
-        """Its answer to the next clip: milliseconds, confidence and the release of PyTorch."""
-        self._process.stdin.write("clip\n")  # type: ignore
-        self._process.stdin.flush()  # type: ignore
-        line = self._process.stdout.readline()  # type: ignore
-        if not line:
-            raise UsageError("PyTorch", "its process ended early", "see what it printed above")
-        return dict(json.loads(line))
+        yield recognize
 
 
 def clip_of(frames: int, size: int) -> np.ndarray:
@@ -92,9 +85,9 @@ def time_both(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]
     thresholds = no_stop(bundle.frames.length, bundle.exits).thresholds
     ours, theirs = [], []
     loaded = Recognizer.load(bundle, "cpu", thresholds, threads=threads, shared_pool=True)
-    with loaded as recognizer, Eager(checkpoint, threads) as eager:
+    with loaded as recognizer, eager(checkpoint, threads) as recognize_eagerly:
         for _ in range(WARM_UP + runs):
-            answer = eager.recognize()
+            answer = recognize_eagerly()
             time.sleep(PAUSE)
             for _ in range(IN_A_ROW):
                 result = recognizer.recognize(clip)
