@@ -14,10 +14,15 @@ TIMES = ["median ms", "p90", "p99"]
 
 
 def lines(report: Json) -> List[str]:
-    """What was measured on what, a table of modes, one of graphs, and all else that was measured."""
+    """What was measured on what, a table of modes, one of graphs, and the rest."""
     bundle, place, load, modes = (report[key] for key in ("bundle", "environment", "load", "modes"))
     what = "clips of noise" if load["synthetic"] else "videos"
-    runs = sum(len(block["video"]) for mode in modes for block in mode["blocks"])
+    runs, rows = 0, [["mode", "frames", *TIMES, "videos/s", "mJ"]]
+    for name, blocks in [(mode["name"], mode["blocks"]) for mode in modes]:
+        videos, frames = sum(len(block["video"]) for block in blocks), sum(block["frames"] for block in blocks)
+        rate = videos / sum(block["end"] - block["start"] for block in blocks)
+        rows.append([name, f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)])
+        runs += videos
     counts = f"modes: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; runs, all of them counted: {runs}"
     found = [
         f"{bundle['name']} ({bundle['backbone']}), {bundle['exits']} exits, {place['exit_graphs']}",
@@ -25,7 +30,7 @@ def lines(report: Json) -> List[str]:
         f"{what}: {len(load['videos'])}; {counts}",
         _power(report["power"]),
         "",
-        *cli.table([["mode", "frames", *TIMES, "videos/s", "mJ"], *map(_mode, modes)], "lrrrrrr"),
+        *cli.table(rows, "lrrrrrr"),
         "",
     ]
     if report["graphs"]:
@@ -39,13 +44,6 @@ def _power(power: Json) -> str:
         return f"power: not measured ({power['reason']})"
     idle = power["idle"] and f"{power['idle']['watts']:.2f} W at rest"
     return "; ".join(filter(None, (f"power: {power['source']}, {power['total']}", idle, power["reason"])))
-
-
-def _mode(mode: Json) -> List[str]:
-    blocks = mode["blocks"]
-    videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
-    rate = videos / sum(b["end"] - b["start"] for b in blocks)
-    return [mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)]
 
 
 def _others(report: Json) -> List[str]:

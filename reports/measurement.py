@@ -191,21 +191,17 @@ def _faults(content: Json) -> Iterator[str]:
         problem = "has another type or is out of range" if error.rule == "anyOf" else error.message.partition(" ")[2]
         yield f"{'.'.join(error.path[1:])} {problem}"
         return
-    videos = len(content["load"]["videos"])
+    videos, bundle, samples = len(content["load"]["videos"]), content["bundle"], content["power"]["samples"]
+    lengths = [("load.labels", content["load"]["labels"], "videos", videos)]
     spans = {f"graphs.{g}": graph["blocks"] for g, graph in enumerate(content["graphs"])}
-    if len(content["load"]["labels"]) != videos:
-        yield "load.labels is not as long as videos"
     for m, mode in enumerate(content["modes"]):
         spans[f"modes.{m}"] = mode["blocks"]
-        if len(mode["results"]) != videos:
-            yield f"modes.{m}.results is not as long as load.videos"
-        for result in mode["results"]:
-            exits = 1 if mode["mode"] == PLAIN else content["bundle"]["exits"]
-            if len(result["exits"]) > content["bundle"]["frames"] or max(result["exits"]) >= exits:
-                yield f"modes.{m}.results has frames or exits that the bundle does not have"
+        lengths.append((f"modes.{m}.results", mode["results"], "load.videos", videos))
+        exits = 1 if mode["mode"] == PLAIN else bundle["exits"]
+        if any(len(one["exits"]) > bundle["frames"] or max(one["exits"]) >= exits for one in mode["results"]):
+            yield f"modes.{m}.results has frames or exits that the bundle does not have"
         for b, block in enumerate(mode["blocks"]):
-            if len(block["video"]) != len(block["milliseconds"]):
-                yield f"modes.{m}.blocks.{b}.video is not as long as milliseconds"
+            lengths.append((f"modes.{m}.blocks.{b}.video", block["video"], "milliseconds", len(block["milliseconds"])))
             if not all(video < videos for video in block["video"]):
                 yield f"modes.{m}.blocks.{b}.video holds other numbers than indices of load.videos"
     if content["sustained"]:
@@ -213,10 +209,8 @@ def _faults(content: Json) -> Iterator[str]:
     for name, blocks in spans.items():
         if not all(block["end"] - block["start"] > 1e-9 for block in blocks):
             yield f"{name} has a block that ends before it starts"
-    samples = content["power"]["samples"]
     columns = {"watts": samples["watts"]}
     for group in ("rails", "loads", "clocks", "temperatures", "state"):
         columns.update({f"{group}.{name}": values for name, values in samples[group].items()})
-    for name, values in columns.items():
-        if len(values) != len(samples["time"]):
-            yield f"power.samples.{name} is not as long as time"
+    lengths += [(f"power.samples.{name}", values, "time", len(samples["time"])) for name, values in columns.items()]
+    yield from (f"{name} is not as long as {other}" for name, values, other, count in lengths if len(values) != count)

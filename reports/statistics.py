@@ -235,10 +235,7 @@ def _ranks(count: float, share: float) -> tuple[float | None, float | None]:
     # distribution, here of a number of runs that is not whole.
     outermost = special.betainc([count, 1], [1, count], 1 - share)  # of the ranks 1 and `count`
     ranks = np.minimum(special.bdtrik([tail, 1 - tail], count, share) + 1, count)
-    return (
-        None if outermost[0] > tail else float(ranks[0]),
-        None if outermost[1] < 1 - tail else float(ranks[1]),
-    )
+    return (None if outermost[0] > tail else float(ranks[0]), None if outermost[1] < 1 - tail else float(ranks[1]))
 
 
 def student(chance: float, freedom: float) -> float:

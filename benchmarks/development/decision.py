@@ -90,16 +90,12 @@ def _proxy_cost() -> float:
     clock, nothing = Clock(), SimpleNamespace(run_with_iobinding=lambda binding: None, io_binding=None)
     timed = TimedSession(nothing, clock)
 
-    def seconds(run: Any) -> float:
-        start = now()
-        for _ in range(SEVERAL):
-            run(None)
-        return now() - start
-
     costs = []
     for _ in range(21):
-        clock.seconds = 0.0
-        costs.append((seconds(timed.run_with_iobinding) - clock.seconds) / SEVERAL)
+        clock.seconds, start = 0.0, now()
+        for _ in range(SEVERAL):
+            timed.run_with_iobinding(None)
+        costs.append((now() - start - clock.seconds) / SEVERAL)
     return statistics.median(costs)
 
 
