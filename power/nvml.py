@@ -57,7 +57,8 @@ class Nvml(Source):
             self._last = self._energy()
             if self._last is None:
                 pynvml.nvmlDeviceGetPowerUsage(self._device)
-            limit, name = self._query("nvmlDeviceGetPowerManagementLimit"), self._query("nvmlDeviceGetName")
+            limit = self._query("nvmlDeviceGetPowerManagementLimit")  # milliwatts
+            name = self._query("nvmlDeviceGetName")
             self._state = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
             if limit:
                 self._state["power_limit"] = f"{limit / 1e3:g} W"
