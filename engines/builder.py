@@ -11,26 +11,18 @@ from tlee.engines import process
 from tlee.engines.check import tolerance
 from tlee.engines.memory import MIB, RESERVE, available, workspace
 from tlee.engines.planning import BuildOptions, EngineSpec, Machine, plan
-from tlee.engines.store import OTHER_FOLDER, READY, UNCHECKED, WAIT, EngineStore, FileRecord, stores
-from tlee.engines.worker import ENGINE, TIMING
+from tlee.engines.store import OTHER_FOLDER, READY, UNCHECKED, WAIT, EngineStore, stores
 from tlee.errors import BundleError, EngineError, UsageError
 from tlee.locks import BUSY, write_lock
 
 
 class Result(NamedTuple):
-    """How a build of one engine ended.
-
-    Attributes:
-        spec: the engine that was to be built.
-        state: see `tlee.engines.store.EngineStore.state`; None if there is no engine.
-        new: built just now.
-        failed: something went wrong, and was reported.
-    """
+    """How a build of one engine ended."""
 
     spec: EngineSpec
-    state: Optional[str]
-    new: bool = False
-    failed: bool = False
+    state: Optional[str]  # see `tlee.engines.store.EngineStore.state`; None if there is no engine
+    new: bool  # built just now
+    failed: bool  # and the reason was reported
 
 
 def find_machine(target: str) -> Machine:
@@ -80,11 +72,10 @@ class Builder:
 
     def build(self, options: BuildOptions) -> List[Result]:
         """Build what is missing. An engine that cannot be built is reported, and the others are still built. If none
-        failed, these are the ones that the bundle runs on from now on.
+        failed, the bundle runs on these from now on.
 
         Raises:
-            UsageError: see `tlee.engines.planning.plan`; or the folder cannot be written, or another command writes it,
-                or the bundle that it is in.
+            UsageError: as `tlee.engines.planning.plan`; or the folder cannot be written, or another command writes it.
             BundleError: the bundle is damaged, or was changed meanwhile.
         """
         specs = plan(self._bundle, self.machine, options)
@@ -100,12 +91,12 @@ class Builder:
                     " see docs/troubleshooting.md"
                 )
             progress = Progress(missing)
-            results = [self._result(spec, spec in missing, folder, progress) for spec in specs]
+            results = [self._build_and_check(spec, spec in missing, folder, progress) for spec in specs]
             if not any(result.failed for result in results):
                 self.store.activate(self._bundle.name, [spec.file for spec in specs])
             return results
 
-    def _result(self, spec: EngineSpec, missing: bool, folder: str, progress: "Progress") -> Result:
+    def _build_and_check(self, spec: EngineSpec, missing: bool, folder: str, progress: "Progress") -> Result:
         built = failed = False
         try:
             if missing:
@@ -113,7 +104,7 @@ class Builder:
                     self._build(spec, folder, on_tick)
                 built = True
             if self._state(spec) == UNCHECKED and self.machine.gpu is not None:
-                with progress.checking(spec) as on_tick:
+                with progress.line(lambda: f"checking {spec.graph}") as on_tick:
                     self._check(spec, folder, on_tick)
         except EngineError as error:
             about = "" if error.subject == spec.graph else spec.graph + ": "
@@ -122,14 +113,15 @@ class Builder:
         return Result(spec, self._state(spec), built, failed)
 
     def _build(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
-        size = self._size or workspace(self._free())
+        size, timing = self._size or workspace(self._free()), None
+        try:
+            timing = self.store.timing()
+        except EngineError as error:
+            self._report(str(error))
         request = dict(self._request(spec), source=spec.source, cache=spec.cache, settings=spec.settings._asdict())
-        request.update(workspace=size, timing=self._timing())
-        built = process.run("build", folder, request, on_tick)
-        timing = os.path.join(folder, TIMING)
+        built = process.run("build", folder, dict(request, workspace=size, timing=timing), on_tick)
         entry = {"identity": spec.identity, "bundle": self._bundle.name, "workspace": size, "seconds": built["seconds"]}
-        kept = timing if os.path.exists(timing) else None
-        self.store.put(spec.file, os.path.join(folder, ENGINE), kept, entry, self.machine._asdict())
+        self.store.put(spec.file, folder, entry, self.machine._asdict())
 
     def _check(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
         request = dict(self._request(spec), engine=self.store.recorded(spec.file), batch=spec.settings.batch)
@@ -158,13 +150,6 @@ class Builder:
         """Bytes of memory that a build can have."""
         return available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
 
-    def _timing(self) -> Optional[FileRecord]:
-        try:
-            return self.store.timing()
-        except EngineError as error:
-            self._report(str(error))
-            return None
-
     def _report_unfit(self, specs: List[EngineSpec]) -> None:
         """Say which engines are there and will not be used, and why."""
         if self.store.distrust:
@@ -180,11 +165,10 @@ class Builder:
                     state = self._state(spec)
                     if state not in (READY, UNCHECKED):
                         self._report(f"{self.store.path(file)}: {state}; built again")
-                elif entry["bundle"] == self._bundle.name and all(
-                    found.get(key) == wanted[key] for key in ("graph", "precision")
-                ):
-                    changed = ", ".join(key for key in sorted(wanted) if found.get(key) != wanted[key])
-                    self._report(f"{self.store.path(file)}: built with another {changed}; not used")
+                elif entry["bundle"] == self._bundle.name:
+                    changed = [key for key in sorted(wanted) if found.get(key) != wanted[key]]
+                    if not {"graph", "precision"} & set(changed):
+                        self._report(f"{self.store.path(file)}: built with another {', '.join(changed)}; not used")
 
 
 class Progress:
@@ -211,16 +195,13 @@ class Progress:
             head = f"building {number} of {self._count}: {spec.graph} in {spec.precision}"
             return f"{head}, {_minutes(elapsed)} so far{left}"
 
-        with self._line(text) as on_tick:
+        with self.line(text) as on_tick:
             yield on_tick
         self._spent += time.time() - start
         self._nodes += self._left.pop(0)
 
-    def checking(self, spec: EngineSpec) -> "contextlib.AbstractContextManager[Callable[[], None]]":
-        return self._line(lambda: f"checking {spec.graph}")
-
     @contextlib.contextmanager
-    def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
+    def line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
         self._status.show(text())
         try:
             yield lambda: self._status.show(text())

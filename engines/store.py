@@ -24,6 +24,7 @@ from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 2
 RECORD, TIMING, TEMPORARY, SUFFIX = "engines.json", "timing.cache", ".building-", ".engine"
+ENGINE = "engine"  # just built, in a temporary folder
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
 FOREIGN = "of another machine or user, or damaged"
 OTHER_FOLDER = "choose a folder that you may write to and that has room, with --engine-dir"
@@ -66,10 +67,7 @@ class FileRecord(NamedTuple):
 
 
 class EngineStore:
-    """The engines of one device.
-
-    Args:
-        folder: it need not exist.
+    """The engines of one device, in a folder that need not exist.
 
     Attributes:
         entries: what is recorded of each engine, by file name: `identity` (see `tlee.engines.planning.EngineSpec`),
@@ -181,8 +179,7 @@ class EngineStore:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[str]:
-        """As `locked`, with a temporary folder to build in. A record that is not believed gives way to a new one.
-        Raises UsageError, also where there can be no key to sign with."""
+        """As `locked`, with a temporary folder to build in. Raises UsageError also where there can be no key."""
         with self.locked():
             self._own_key()  # without one there is nothing to build for
             with _as_usage(self.folder):
@@ -192,20 +189,22 @@ class EngineStore:
             finally:
                 remove(folder)
 
-    def put(self, file: str, built: str, timing: Optional[str], entry: Dict[str, Any], machine: Dict[str, Any]) -> None:
-        """Take a built engine in.
-
-        Args:
-            built, timing: where the files are now; on the same file system.
-            entry: what is to be recorded, without size and SHA-256.
-        """
+    def put(self, file: str, folder: str, entry: Dict[str, Any], machine: Dict[str, Any]) -> None:
+        """Take in what was built in the temporary folder: ENGINE and perhaps TIMING. `entry` is what is to be recorded,
+        without size and SHA-256."""
         self.machine = machine
-        self.entries[file] = dict(entry, check=None, layers=None, **_described(built))
-        self._take(built, file)
-        if timing:
-            self._timing = _described(timing)
-            self._take(timing, TIMING)
+        self.entries[file] = dict(entry, check=None, layers=None, **self._take(folder, ENGINE, file))
+        if os.path.exists(os.path.join(folder, TIMING)):
+            self._timing = self._take(folder, TIMING, TIMING)
         self._write_record()
+
+    def _take(self, folder: str, built: str, name: str) -> Dict[str, Any]:
+        source = os.path.join(folder, built)
+        described = {"bytes": os.path.getsize(source), "sha256": sha256_of(source)}
+        self._make_way(name)
+        with _as_usage(self.path(name)):
+            os.replace(source, self.path(name))
+        return described
 
     def record_check(self, file: str, check: Dict[str, Any], layers: List[Dict[str, str]]) -> None:
         """Record how an engine's outputs differ, and what its layers compute in."""
@@ -218,7 +217,7 @@ class EngineStore:
         self._write_record()
 
     def remove(self, file: str) -> None:
-        """Remove an engine and its entry; a bundle that runs on it has none any more."""
+        """Remove an engine and its entry; a bundle that runs on it has no engines any more."""
         self.entries.pop(file, None)
         self.active = {bundle: files for bundle, files in self.active.items() if file not in files}
         self._write_record()
@@ -233,13 +232,8 @@ class EngineStore:
     def _make_way(self, name: str) -> None:
         """Remove what is not a plain file: it is never written through."""
         path = self.path(name)
-        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+        if os.path.islink(path) or os.path.exists(path) and not os.path.isfile(path):
             self.remove_unrecorded(name)
-
-    def _take(self, built: str, name: str) -> None:
-        self._make_way(name)
-        with _as_usage(self.path(name)):
-            os.replace(built, self.path(name))
 
     def _write_record(self) -> None:
         record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
@@ -260,17 +254,13 @@ class EngineStore:
 
 def stores(folder: str) -> Iterator[EngineStore]:
     """Those of all devices, in the folder that `--engine-dir` names."""
-    for device in devices(folder):
-        yield EngineStore(os.path.join(folder, device))
+    return (EngineStore(os.path.join(folder, device)) for device in devices(folder))
 
 
 def devices(folder: str) -> List[str]:
     """Names of all devices that have engines there, or a record of some."""
-    return [
-        device
-        for device in _names(folder)
-        if any(name == RECORD or name.endswith(SUFFIX) for name in _names(os.path.join(folder, device)))
-    ]
+    found = {device: _names(os.path.join(folder, device)) for device in _names(folder)}
+    return [device for device, names in found.items() if any(n == RECORD or n.endswith(SUFFIX) for n in names)]
 
 
 def _names(folder: str) -> List[str]:
@@ -281,10 +271,6 @@ def _names(folder: str) -> List[str]:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
             raise
         return []
-
-
-def _described(file: str) -> Dict[str, Any]:
-    return {"bytes": os.path.getsize(file), "sha256": sha256_of(file)}
 
 
 @contextlib.contextmanager
