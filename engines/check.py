@@ -1,6 +1,6 @@
 """Whether an engine computes what its ONNX does, run on the bundle's recorded activations; and in what precision.
 
-The engine inspector's JSON is not specified and differs from release to release, so types are looked for by their names.
+The engine inspector's JSON is not specified and differs between releases, so types are looked for by their names.
 """
 
 import json

@@ -34,11 +34,8 @@ def key_file() -> str:
 
 
 def find_key() -> Optional[bytes]:
-    """The key; None where there is none yet. A link to it is followed.
-
-    Raises:
-        UsageError: it cannot be read, or is none that others could not know.
-    """
+    """The key; None where there is none yet. A link to it is followed. Raises UsageError where it cannot be read, or
+    others could know it."""
     path = key_file()
     if not os.path.lexists(path):
         return None
@@ -56,11 +53,8 @@ def find_key() -> Optional[bytes]:
 
 
 def own_key(engine_dir: str) -> bytes:
-    """The key, which is made if there is none. Of two first builds at once, one makes it and both have the same.
-
-    Raises:
-        UsageError: as `find_key`; or it cannot be written, or lies among the engines, with which it would be handed on.
-    """
+    """The key, which is made if there is none. Of two first builds at once, one makes it and both have the same. Raises
+    UsageError as `find_key`; or it cannot be written, or lies among the engines, with which it would be handed on."""
     path = key_file()
     if os.path.realpath(path).startswith(os.path.realpath(engine_dir) + os.sep):
         raise UsageError(path, "the key of engines, and among them: who gets these could sign others", REMEDY)

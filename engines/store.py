@@ -129,27 +129,25 @@ class EngineStore:
 
     def recorded(self, file: str) -> FileRecord:
         """The recorded content of an engine."""
-        return self._file(file, self.entries[file])
+        entry = self.entries[file]
+        return FileRecord(self.path(file), entry["bytes"], entry["sha256"])
 
     def read(self, file: str) -> bytes:
         """The content of an engine that is READY. Raises EngineError where it is not."""
-        check = self.entries[file]["check"] if file in self.entries else None
-        if check is None or not check["passed"]:
-            state = self.state(file) if file in self.entries else MISSING
-            raise EngineError(self.path(file), state, BUILD_AGAIN)
+        if file not in self.entries:
+            raise EngineError(self.path(file), MISSING, BUILD_AGAIN)
+        if not (self.entries[file]["check"] or {}).get("passed"):
+            raise EngineError(self.path(file), self.state(file), BUILD_AGAIN)
         return self.recorded(file).read()
 
     def timing(self) -> Optional[FileRecord]:
         """The timing cache, if there is one. Raises EngineError where it is not what was recorded."""
         if self._timing is None:
             return None
-        recorded = self._file(TIMING, self._timing)
+        recorded = FileRecord(self.path(TIMING), self._timing["bytes"], self._timing["sha256"])
         if not recorded.matches():
             raise EngineError(recorded.path, "altered or truncated", "not used, layers are timed again")
         return recorded
-
-    def _file(self, name: str, entry: Dict[str, Any]) -> FileRecord:
-        return FileRecord(self.path(name), entry["bytes"], entry["sha256"])
 
     def unrecorded(self) -> List[str]:
         """Files that look like a store's and that no record names, or none that is believed."""
