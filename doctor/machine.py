@@ -127,7 +127,8 @@ def run_all(
     # In the root folder, with this process's own path: nothing in the folder where a user happens to be is imported.
     paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
     paths += [os.path.abspath(path) for path in sys.path]
-    values = dict(environment, PYTHONPATH=os.pathsep.join(paths), ORT_DISABLE_TELEMETRY="1", PYTHONIOENCODING="utf-8")
+    values = dict(environment, PYTHONPATH=os.pathsep.join(paths), PYTHONIOENCODING="utf-8")
+    values["ORT_DISABLE_TELEMETRY"] = "1"  # see tlee.runtime.onnx_session.import_onnxruntime
     end, found = time.monotonic() + patience, {}
     with contextlib.ExitStack() as opened:
         started = []

@@ -87,7 +87,6 @@ def _is_missing(error: Exception, name: str) -> bool:
 
 
 def main() -> None:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see tlee.runtime.onnx_session.import_onnxruntime
     probes: Dict[str, Callable[..., Found]] = {
         probe.__name__: probe for probe in (cv2, onnxruntime, tensorrt, cuda, engines)
     }

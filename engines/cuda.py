@@ -62,12 +62,12 @@ class Cuda:
         return self._driver.gpu()
 
     def allocate(self, size: int) -> int:
-        """The address of so many bytes of device memory, freed by `release`."""
+        """The address of `size` bytes of device memory, freed by `release`."""
         with self._limited(size):
             return self._driver.allocate(max(size, 1))
 
     def lock(self, size: int, mapped: bool) -> Locked:
-        """So many bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
+        """`size` bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
         with self._limited(size):
             return self._driver.lock(max(size, 1), mapped)
 

@@ -26,18 +26,15 @@ class Settings(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A serialised engine, in TensorRT's own memory, and the timing cache, if the release has one."""
-
-    engine: Any
-    timing: Optional[Any]
+    engine: Any  # serialised, in TensorRT's own memory
+    timing: Optional[Any]  # the timing cache, if the release has one
 
 
 class Binding(NamedTuple):
-    """An input or output of an engine, always float32. In engines for several videos its shape begins with -1, except
-    for inputs that all videos share."""
+    """An input or output of an engine, always float32."""
 
     name: str
-    shape: Tuple[int, ...]
+    shape: Tuple[int, ...]  # begins with -1 in engines for several videos, except for inputs that all videos share
     is_input: bool
 
 
@@ -60,8 +57,6 @@ class TensorRT:
         self._log = _log(module)
         self._runtime: Any = None
 
-    # -- the machine
-
     def fast(self) -> Dict[str, bool]:
         """Whether the GPU computes faster in a precision than in float32."""
         builder = self.trt.Builder(self._log)
@@ -69,8 +64,6 @@ class TensorRT:
 
     def dla_cores(self) -> int:
         return self.trt.Builder(self._log).num_DLA_cores
-
-    # -- ONNX to engine
 
     def build(self, onnx: bytes, settings: Settings) -> Built:
         """Parse and build. Raises EngineError, with TensorRT's own words, where it cannot."""
@@ -181,8 +174,6 @@ class TensorRT:
             config.set_timing_cache(cache, ignore_mismatch=False)
         return cache
 
-    # -- engine to answers
-
     def deserialize(self, content: bytes) -> Any:
         """An engine from its file's content, which must be our own: TensorRT runs the code in it. Raises EngineError
         where it was built by another release or for another device."""
@@ -203,7 +194,7 @@ class TensorRT:
         return engine.device_memory_size_v2
 
     def context(self, engine: "trt.ICudaEngine", scratch: int, size: int) -> Any:
-        """An execution context that uses device memory at the address `scratch`, of so many bytes."""
+        """An execution context that uses `size` bytes of device memory at the address `scratch`."""
         context = engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         context.set_device_memory(scratch, size)
         return context
@@ -252,8 +243,8 @@ def _log(trt: Any) -> Any:
 
 
 def _with_helpers(layers: List[Any], prefixes: Sequence[str]) -> List[Any]:
-    """The layers whose names begin so, and those that the parser puts around them (broadcasts, constants), whose names
-    do not tell where they belong: what they handed on in half precision would be lost for all that follows."""
+    """The layers whose names have these prefixes, and those that the parser puts around them (broadcasts, constants),
+    whose names do not tell where they belong: what these rounded to half precision would stay rounded."""
     chosen = added = [layer for layer in layers if layer.name.startswith(tuple(prefixes))]
     while added:
         touched = {tensor for layer in added for tensor in _tensors(layer)}

@@ -96,8 +96,8 @@ def plan(bundle: Bundle, machine: Machine, options: BuildOptions) -> List[Engine
 
 
 def _spec(bundle: Bundle, machine: Machine, options: BuildOptions, name: str) -> EngineSpec:
-    precision = _precision(bundle, machine, options, name)
-    int8, flags = precision == "int8", not machine.typed
+    precision, flags = _precision(bundle, machine, options, name), not machine.typed
+    int8 = precision == "int8"
     implicit = int8 and options.int8_from == CACHES
     if implicit and not machine.calibrates:
         remedy = "leave --int8-from out: it takes the Q/DQ graphs"

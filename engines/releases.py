@@ -102,12 +102,11 @@ def load(target: str) -> TensorRT:
         version = str(module.__version__)  # type stubs alone look like a module without contents
     except (ImportError, AttributeError):
         raise UsageError(name, "not installed", INSTALL[target]) from None
-    numbers = tuple(map(int, re.findall(r"[0-9]+", version)[:2]))
-    fitting = [interface for since, interface in known if since <= numbers]
-    if not fitting:
-        problem = "release {}, the oldest that is supported is {}.{}".format(version, *known[0][0])
+    numbers, (major, minor) = tuple(map(int, re.findall(r"[0-9]+", version)[:2])), known[0][0]
+    if numbers < (major, minor):
+        problem = f"release {version}, the oldest that is supported is {major}.{minor}"
         raise UsageError(name, problem, "on a Jetson Nano, install JetPack 4.6.1 or later")
-    interface = fitting[-1]
+    interface = [interface for since, interface in known if since <= numbers][-1]
     if interface is None:
         problem = f"release {version}, supported are 8.2 to 8.6, and 10.1 and later"
         raise UsageError(name, problem, "install one of these")

@@ -28,7 +28,6 @@ ENGINE = "engine"  # just built, in a temporary folder
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
 FOREIGN = "of another machine or user, or damaged"
 OTHER_FOLDER = "choose a folder that you may write to and that has room, with --engine-dir"
-BUILDING, WAIT = "another tlee-build is at work here", "wait until it is done"
 BUILD_AGAIN = "build it again with tlee-build"
 HEAD = '{{"signature": "{}",\n'  # of a record; what follows is signed
 HEAD_SIZE = len(HEAD.format("0" * 64))
@@ -157,18 +156,12 @@ class EngineStore:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Around changes: no other process changes this folder meanwhile, the record is read anew, and what killed
-        builds left is removed. Raises UsageError where the folder cannot be written or another process has locked it.
-        """
+        builds left is removed. Raises UsageError where the folder cannot be written or another process writes it."""
         if os.path.islink(self.folder):
             raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
-        with contextlib.ExitStack() as held:
-            try:
-                with _as_usage(self.folder):
-                    os.makedirs(self.folder, exist_ok=True)
-                    held.enter_context(write_lock(self.folder, folder=True))
-            except UsageError as error:
-                said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, OTHER_FOLDER)
-                raise UsageError(self.folder, *said) from None
+        with _as_usage(self.folder):
+            os.makedirs(self.folder, exist_ok=True)
+        with folder_lock(self.folder, "another tlee-build is at work here"):
             self._load()
             for name in _names(self.folder):
                 if name.startswith(TEMPORARY):
@@ -269,6 +262,19 @@ def _names(folder: str) -> List[str]:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
             raise
         return []
+
+
+@contextlib.contextmanager
+def folder_lock(path: str, busy: str) -> Iterator[None]:
+    """As `write_lock` of a folder, with remedies for engines; `busy` is the problem where another process writes it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(write_lock(path, folder=True))
+        except UsageError as error:
+            is_busy = error.problem == BUSY
+            problem, remedy = (busy, "wait until it is done") if is_busy else (error.problem, OTHER_FOLDER)
+            raise UsageError(path, problem, remedy) from None
+        yield
 
 
 @contextlib.contextmanager

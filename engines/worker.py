@@ -92,7 +92,7 @@ ACTIONS = {"describe": describe, "build": build, "check": check}
 
 
 def main() -> None:
-    # Whoever started this may be killed: an orphan would go on taking the board's memory for minutes.
+    # The process that started this may be killed: an orphan would go on taking the board's memory for minutes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     action, folder, parent = sys.argv[1:]
     if os.getppid() != int(parent):  # killed before that was asked for
