@@ -10,7 +10,7 @@ import os
 import time
 from typing import Optional
 
-from tlee.errors import CANNOT_WRITE, UsageError
+from tlee.errors import UsageError, writing
 from tlee.locks import BUSY, PATIENCE, remove, temporary_file, write_lock
 from tlee.reading import read_bytes
 
@@ -61,9 +61,8 @@ def own_key(engine_dir: str) -> bytes:
     deadline = time.monotonic() + PATIENCE
     while not os.path.exists(path):
         try:
-            _make(path)
-        except OSError as error:
-            raise UsageError(path, CANNOT_WRITE.format(error.strerror), REMEDY) from None
+            with writing(path):
+                _make(path)
         except UsageError as error:
             if error.problem != BUSY or time.monotonic() > deadline:
                 raise UsageError(path, error.problem, REMEDY) from None

@@ -17,7 +17,7 @@ import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.engines.key import find_key, own_key, signature
-from tlee.errors import CANNOT_WRITE, EngineError, UsageError
+from tlee.errors import EngineError, UsageError, writing
 from tlee.files import atomic_write, sha256, sha256_of, sha256_of_stream
 from tlee.locks import BUSY, remove, write_lock
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
@@ -159,7 +159,7 @@ class EngineStore:
         builds left is removed. Raises UsageError where the folder cannot be written or another process writes it."""
         if os.path.islink(self.folder):
             raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
-        with _as_usage(self.folder):
+        with writing(self.folder, OTHER_FOLDER):
             os.makedirs(self.folder, exist_ok=True)
         with folder_lock(self.folder, "another tlee-build is at work here"):
             self._load()
@@ -173,7 +173,7 @@ class EngineStore:
         """As `locked`, with a temporary folder to build in. Raises UsageError also where there can be no key."""
         with self.locked():
             self._own_key()  # without one there is nothing to build for
-            with _as_usage(self.folder):
+            with writing(self.folder, OTHER_FOLDER):
                 folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
             try:
                 yield folder
@@ -193,7 +193,7 @@ class EngineStore:
         source = os.path.join(folder, built)
         described = {"bytes": os.path.getsize(source), "sha256": sha256_of(source)}
         self._make_way(name)
-        with _as_usage(self.path(name)):
+        with writing(self.path(name), OTHER_FOLDER):
             os.replace(source, self.path(name))
         return described
 
@@ -275,11 +275,3 @@ def folder_lock(path: str, busy: str) -> Iterator[None]:
             problem, remedy = (busy, "wait until it is done") if is_busy else (error.problem, OTHER_FOLDER)
             raise UsageError(path, problem, remedy) from None
         yield
-
-
-@contextlib.contextmanager
-def _as_usage(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), OTHER_FOLDER) from None
