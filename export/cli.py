@@ -46,8 +46,7 @@ def command(arguments: list[str] | None) -> None:
 
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
     from tlee.data.labelled.class_names import read_class_names
-    from tlee.export.exporter import export_bundle, load_model
-    from tlee.export.plain import plain
+    from tlee.export.exporter import export_bundle, load_model, plain
     from tlee.models.published_config import load_model_config, warn
 
     config = None
