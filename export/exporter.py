@@ -70,6 +70,28 @@ def plain(model: Tlee) -> Tlee:
     return bare.eval()
 
 
+def in_half(segment: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A segment that computes in half precision, for TensorRT releases that read the precision from the ONNX alone (11,
+    RTX); its inputs and outputs still in float32.
+
+    Raises:
+        UsageError: a weight is beyond half precision's range; names segment and tensor.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = np.abs(onnx.numpy_helper.to_array(tensor))
+        if not (values <= LARGEST_HALF).all():
+            problem = f"{tensor.name} holds {values.max():g}, half precision ends at {LARGEST_HALF:g}"
+            remedy = "export without --variants fp16, or train with weight decay until weights are smaller"
+            raise UsageError(f"segment {segment}", problem, remedy)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        half = convert_float_to_float16(model, keep_io_types=True)
+    ONNXModel(half).topological_sort()  # it puts the casts of inputs last
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
 def export_bundle(
     model: Tlee,
     path: str | Path,
@@ -146,39 +168,18 @@ def _add_fused_exit(
     }
 
 
-def in_half(segment: str, model: onnx.ModelProto) -> onnx.ModelProto:
-    """A segment that computes in half precision, for TensorRT releases that read the precision from the ONNX alone (11,
-    RTX); its inputs and outputs still in float32.
-
-    Raises:
-        UsageError: a weight is beyond half precision's range; names segment and tensor.
-    """
-    for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = np.abs(onnx.numpy_helper.to_array(tensor))
-        if not (values <= LARGEST_HALF).all():
-            problem = f"{tensor.name} holds {values.max():g}, half precision ends at {LARGEST_HALF:g}"
-            remedy = "export without --variants fp16, or train with weight decay until weights are smaller"
-            raise UsageError(f"segment {segment}", problem, remedy)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints
-        half = convert_float_to_float16(model, keep_io_types=True)
-    ONNXModel(half).topological_sort()  # it puts the casts of inputs last
-    onnx.checker.check_model(half, full_check=True)
-    return half
-
-
 def _add_halves(writer: BundleWriter, composed: dict[str, list[str]], graphs: Graphs) -> dict[str, Any]:
     """The fp16 variant: all graphs but `FP32_ONLY`, and the fused exits with those in float32."""
     halved = {name: in_half(name, graph) for name, graph in graphs.items() if name not in FP32_ONLY}
     mixed = {**graphs, **halved}
     halved.update({name: compose(name, names, mixed) for name, names in composed.items()})
-    files = {n: writer.add(f"variants/fp16/{n}.onnx", graph.SerializeToString()) for n, graph in halved.items()}
-    versions = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
     return {
-        "graphs": {name: {"file": file} for name, file in files.items()},
+        "graphs": {
+            name: {"file": writer.add(f"variants/fp16/{name}.onnx", graph.SerializeToString())}
+            for name, graph in halved.items()
+        },
         "excluded": [],
-        "made": {"versions": versions},
+        "made": {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}},
     }
 
 

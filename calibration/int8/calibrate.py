@@ -34,7 +34,6 @@ from tlee.runtime.onnx_backend import OnnxBackend
 FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has an INT8 graph, what the plan says
 GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
-RECORDED = "tuning videos"
 Plans = Mapping[str, Collection[str]]  # by name the excluded segments
 
 
@@ -123,7 +122,7 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
             file, cache = f"{GRAPHS}/{name}.onnx", f"{CACHES}/{name}.cache"
             entries[name] = {"file": writer.add(file, graph.model), "cache": writer.add(cache, graph.cache())}
         int8 = {"graphs": entries, "excluded": calibration.plan.excluded, "made": about}
-        recorded = add_activations(writer, calibration.activations, RECORDED)
+        recorded = add_activations(writer, calibration.activations, "tuning videos")
         variants = {**bundle.manifest["variants"], "int8": int8}
         manifest = {**bundle.manifest, "variants": variants, "activations": recorded}
         activations = Activations(writer.draft(manifest))

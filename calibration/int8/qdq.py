@@ -88,8 +88,7 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
 def misplaced(model: bytes) -> list[str]:
     """Where the pairs of a quantised model break the rules of `quantised`, a sentence each; empty where nowhere."""
     graph = _Graph(onnx.load_from_string(model).graph)
-    rules = (_wrong_numbers, _wrong_inputs, _wrong_skips, _needless_pairs)
-    return [sentence for rule in rules for sentence in rule(graph)]
+    return [*_wrong_numbers(graph), *_wrong_inputs(graph), *_wrong_skips(graph), *_needless_pairs(graph)]
 
 
 def fused_exit_graphs(

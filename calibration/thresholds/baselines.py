@@ -78,12 +78,8 @@ def margins(accuracy: np.ndarray, cost: np.ndarray, front: Outcomes, full: tuple
     """Points of accuracy by which the front is above each baseline at the baseline's cost; -inf where the baseline is
     cheaper than all of the front.
 
-    The front ends in no exit. It is linear between its points, since alternating two of them from video to video gives
-    any accuracy and cost between.
-
-    Args:
-        accuracy, cost: of the baselines.
-        full: accuracy and cost of no exit.
+    The front ends in no exit, of accuracy and cost `full`. It is linear between its points, since alternating
+    two of them from video to video gives any accuracy and cost between.
 
     Examples:
         >>> front = Outcomes(np.array([0.8, 0.9]), np.array([10.0, 20.0]), np.zeros(2), np.zeros(2))

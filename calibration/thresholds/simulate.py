@@ -29,12 +29,7 @@ class Outcomes(NamedTuple):
 
 
 def simulate(trace: Trace, policies: Policies, costs: np.ndarray) -> Outcomes:
-    """Outcomes of the policies on the trace's videos.
-
-    Args:
-        policies: with the temperatures that the trace's confidences were taken at.
-        costs: (T, E), see `frame_costs`.
-    """
+    """Outcomes on the trace's videos of policies with its confidences' temperatures; `costs` as of `frame_costs`."""
     tree = (trace.root, trace.child, trace.known, trace.confidence, trace.score, trace.right)
 
     def run(start: int) -> np.ndarray:

@@ -44,8 +44,7 @@ class Trace:
 
 
 class Recording:
-    """Recorded trees with all logits, so that temperatures can be fitted afterwards; of a model with E exits and K
-    classes."""
+    """Recorded trees with all logits, so that temperatures can be fitted afterwards."""
 
     def __init__(self, exits: int, classes: int) -> None:
         self._shape = exits, classes
@@ -62,10 +61,6 @@ class Recording:
 
     def add(self, tree: Tree, labels: tuple[int, ...]) -> None:
         """Add a video and the classes it has. Raises UsageError: the disk for temporary files is full."""
-        self._roots.append(self._count)
-        self._labels.append(labels)
-        self._count += len(tree.logits)
-        self._parts.append((np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32)))
         content = np.stack(tree.logits).astype(np.float32).tobytes()
         try:
             if self._file.write(content) < len(content):
@@ -73,6 +68,10 @@ class Recording:
         except OSError as error:
             remedy = "make room there, or set TMPDIR to a folder that has some"
             raise UsageError(tempfile.gettempdir(), CANNOT_WRITE.format(error.strerror), remedy) from None
+        self._roots.append(self._count)
+        self._labels.append(labels)
+        self._count += len(tree.logits)
+        self._parts.append((np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32)))
 
     def logits(self) -> np.ndarray:
         """(S, E, K) float32, on disk."""
