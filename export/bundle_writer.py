@@ -23,7 +23,7 @@ class BundleWriter:
         self.files: dict[str, dict[str, Any]] = {}
 
     def remove(self, folder: str) -> None:
-        """Take the files of one folder out of the bundle; nothing where there are none."""
+        """Remove a folder's files from the bundle, if there are any."""
         shutil.rmtree(os.path.join(self.folder, folder), ignore_errors=True)
         self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
 
@@ -67,8 +67,8 @@ def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
 
 @contextlib.contextmanager
 def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
-    """Add to a bundle, or change its manifest: the amended one takes its place in one step when the block ends, or
-    nothing changes. What a device built is kept.
+    """Add to a bundle, or change its manifest: the amended bundle replaces it in one step when the block ends, or
+    nothing changes. What a device has built is kept.
 
     Raises:
         BundleError: the bundle is no longer the one that was opened.

@@ -104,15 +104,15 @@ def export_bundle(
     """Write a model as a bundle, or nothing.
 
     Args:
-        path: the bundle's folder, by custom `NAME.tlee`.
+        path: the bundle's folder, by convention `NAME.tlee`.
         checkpoint: where the model came from; its hash goes into the provenance.
         verified: compare the bundle with the model before it appears.
-        replace: whether a bundle that is there already gives way.
+        replace: whether an existing bundle may be replaced.
         target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
         variants: precisions of `tlee.export.targets.VARIANTS` to write as well as float32.
 
     Raises:
-        VerificationError: the bundle does not answer as the model.
+        VerificationError: the bundle does not answer as the model does.
         UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
             into a variant, or a layer computes for one video only.
     """

@@ -1,6 +1,6 @@
 """Fused exits: all that one exit computes as one graph, so that a device needs one call for it.
 
-Composed from the segments' own graphs, in whatever precision these are; a fused exit stores no weight twice.
+Composed from the segments' own graphs, in the precision of these; a fused exit stores no weight twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def compose(name: str, parts: Sequence[str], graphs: Mapping[str, ModelProto]) -
             nodes[-1].input[:] = [names[part].get(name, name) for name in node.input]  # an input left out has no name
             nodes[-1].output[:] = [names[part].get(name, name) for name in node.output]
         if part == "frm":
-            # Where takes one side as it is: what the FRM makes of a first frame's `previous` never matters.
+            # Where copies one side: what the FRM computes from a first frame's `previous` never matters.
             nodes.append(helper.make_node("Greater", ["position", HALF], ["frm/chosen"], "frm/choose_greater"))
             sides = [names[part]["z"], names[part]["feature"]]
             nodes.append(helper.make_node("Where", ["frm/chosen", *sides], ["z"], "frm/choose_where"))

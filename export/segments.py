@@ -124,7 +124,7 @@ def segment_modules(model: Tlee) -> list[SegmentModule]:
         inputs, shapes = ("z", "previous", *position), (joined, joined, *positions)
         parts.append(SegmentModule("gate", GateScore(gate), inputs, shapes, ("score",)))
     for part in parts:
-        part.module.eval()  # a new Sequential starts in training mode, whatever its parts were
+        part.module.eval()  # a new Sequential starts in training mode, even when its parts do not
     return parts
 
 
@@ -193,7 +193,7 @@ def _enter_in_blocks(graph: onnx.GraphProto) -> None:
 def free_batch(segment: str, model: onnx.ModelProto) -> None:
     """Call the first dimension of all inputs but `SHARED` and of all outputs `BATCH`, in place.
 
-    The nodes stay as they are: none that our models consist of says how many videos there are.
+    Nodes stay as they are: none in our models depends on the number of videos.
 
     Raises:
         UsageError: a node does, such as a Reshape to a constant shape; names segment, node and operator.
@@ -205,7 +205,7 @@ def free_batch(segment: str, model: onnx.ModelProto) -> None:
             _first(value).dim_param = BATCH
     for value in graph.output:
         _first(value).Clear()
-    # By what ONNX's shape inference knows, each node that is given the batch has to hand it on.
+    # Every node that reads a batch has to give a batch, as far as ONNX's shape inference knows.
     inferred = onnx.shape_inference.infer_shapes(model).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     free = {value.name for value in values if _first(value).dim_param == BATCH}

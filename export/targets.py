@@ -1,4 +1,4 @@
-"""Whether a device takes a segment: its TensorRT's operators, by JetPack, and what `tlee.graphs` lets into a bundle."""
+"""Whether a device accepts a segment: its TensorRT's operators, by JetPack, and what `tlee.graphs` admits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tlee.graphs import GraphError, check_graph
 
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}
-DEFAULT_TARGET = "jetpack4"  # what it takes, all take
-VARIANTS = ("fp16",)  # precisions that a target may want beside float32 and that can be made without videos
+DEFAULT_TARGET = "jetpack4"  # what it accepts, all others accept
+VARIANTS = ("fp16",)  # precisions besides float32 that can be made without videos
 MAX_OPSET = {"8.2": 13, "8.5": 17}
-# By release, what its parser takes, with types.
+# By release, the operators that its parser accepts, with their types.
 OPERATORS: dict[str, dict[str, list[str]]] = json.loads(
     Path(__file__).with_name("tensorrt_operators.json").read_text(encoding="utf-8")
 )

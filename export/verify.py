@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 
 
 def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
-    """Compare every step of several clips at several thresholds, and what every graph gives to several videos at once.
+    """Compare every step of several clips at several thresholds, and every graph's outputs for a batch of videos.
 
     Returns:
         Numbers of clips, runs and steps compared, and the largest difference, for the manifest.
@@ -56,7 +56,7 @@ def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, objec
 
 
 def verify_batches(bundle: Bundle) -> None:
-    """Raises VerificationError: a graph in float32 answers a batch of recorded samples otherwise than each alone."""
+    """Raises VerificationError: a float32 graph gives a batch of recorded samples other outputs than each alone."""
     activations = Activations(bundle)
     for name in (*bundle.segments, *bundle.fused_exits):
         session = open_session(bundle.read(name), batch=None)

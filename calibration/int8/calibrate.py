@@ -31,7 +31,7 @@ from tlee.modes import EARLY, NONE
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
 
-FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has an INT8 graph, what the plan says
+FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, all that has an INT8 graph, what the plan leaves
 GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
 Plans = Mapping[str, Collection[str]]  # by name the excluded segments

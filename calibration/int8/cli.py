@@ -22,7 +22,7 @@ def command(arguments: list[str] | None) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
+    # Imported late: torch takes seconds, which --help, wrong arguments and unreadable bundles need not wait for.
     from tlee.calibration.int8.calibrate import Settings, calibrate, store
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of

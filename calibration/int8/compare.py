@@ -51,7 +51,7 @@ class ComparedAnswers:
         """One configuration against another, as plain values; shares from 0 to 1.
 
         Returns:
-            top1, top1_interval; `lost` and `gained`, videos that only the reference or only this one names rightly,
+            top1, top1_interval; `lost` and `gained`, videos that only the reference or only this one names correctly,
             top1_drop; label_agreement and exit_agreement (same frame and layer) with the reference, each with its
             _interval; total_variation, the mean distance between the class probabilities of both; mean_frames,
             share_of_macs, exit_histogram (T x B + 1). Intervals: 95 %, Wilson.

@@ -80,8 +80,8 @@ def find_plan(
     they alone are in INT8) until the targets hold; then each is taken back into INT8 where that still holds. So none of
     the excluded ones can be taken back, but not all subsets were tried: another plan may exclude fewer.
 
-    `compare` gets plans of the segments `names`, each as what it excludes, and compares them with float32, all in one
-    pass over the videos.
+    `names` are segments that have an INT8 graph. `compare` compares plans, each given by what it excludes, with
+    float32, all in one pass over the videos.
     """
     found: dict[Excluded, Comparison] = {}
 

@@ -32,7 +32,7 @@ def command(arguments: list[str] | None) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
+    # Imported late: torch takes seconds, which --help, wrong arguments and unreadable bundles need not wait for.
     from tlee.calibration.thresholds.costs import MILLIJOULES, MILLISECONDS, metric_of
     from tlee.calibration.thresholds.points import Target
     from tlee.calibration.thresholds.report import report_of, store

@@ -1,4 +1,4 @@
-"""The report of a tuning, plain values; beside it stands `trace.npz`, to tune again from.
+"""The report of a tuning, plain values; `trace.npz` next to it is for tuning again.
 
 `report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
 

@@ -21,7 +21,7 @@ BLOCK = 256  # policies that go through a video together: its tree stays in the 
 class Outcomes(NamedTuple):
     """Means over the videos, each (P,) float64."""
 
-    accuracy: np.ndarray  # share of videos answered rightly
+    accuracy: np.ndarray  # share of videos answered correctly
     cost: np.ndarray
     frames: np.ndarray  # that are used
     # Share of videos that pass through a state for which the trace has only a stand-in: no other share is further off.

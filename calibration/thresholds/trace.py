@@ -1,4 +1,4 @@
-"""All that the exit rule may read on a video, whatever its thresholds: a tree of the states that it can be in.
+"""All that the exit rule may read in a video under any thresholds: a tree of the states that it can be in.
 
 An exit's answer depends on where earlier frames left, since features are reused. So a *state* is a frame together with
 the exits that all frames before it left at, and the exit where it leaves itself leads to the next state. There are

@@ -102,7 +102,7 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
         members = archive.infolist()
         if len(members) > MEMBERS or sum(member.file_size for member in members) > LIMIT:
             raise ValueError
-        # Never more than the size that a member claims, whatever it inflates to.
+        # Never reads more than the size that a member claims.
         streams = {member.filename: io.BytesIO(archive.read(member)) for member in members}
     read = np.lib.format.read_array
     return {name.removesuffix(".npy"): read(stream, allow_pickle=False) for name, stream in streams.items()}
