@@ -17,8 +17,6 @@ from tlee.frames import FrameSpec
 
 MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of accuracy
 GIVE_MORE = "give more videos (--data), or another --share"
-
-
 Videos = Iterator[tuple[Entry, np.ndarray]]  # with their frames, (T, H, W, 3) uint8
 
 
@@ -67,22 +65,14 @@ def check_part(name: str, entries: Sequence[Entry], labels: list[str]) -> None:
 
 
 class VideoReader:
-    """Reads the parts, as often as wanted, the tuning part first.
+    """Reads the parts, as often as wanted, the tuning part first; `workers` processes decode, 0 for this one.
 
     Held-out videos with the same frames as a tuning video are left out, whatever their names.
-
-    Args:
-        spec: the frames to read.
-        workers: processes that decode; 0 for this one.
-
-    Attributes:
-        unreadable: videos that could not be read, and why.
-        repeated: held-out videos that were left out.
     """
 
     def __init__(self, spec: FrameSpec, workers: int = 0) -> None:
-        self.unreadable: dict[Path, InputError] = {}
-        self.repeated: set[Path] = set()
+        self.unreadable: dict[Path, InputError] = {}  # and why
+        self.repeated: set[Path] = set()  # held-out videos that were left out
         self._spec, self._workers = spec, workers
         self._tuning: set[bytes] = set()
 

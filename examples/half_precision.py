@@ -21,7 +21,7 @@ from tlee.calibration.int8.plan import PlannedChains
 from tlee.calibration.videos import VideoReader
 from tlee.data.labelled.listing import read_listing
 from tlee.evaluation.evaluate import fitted
-from tlee.export.half import in_half
+from tlee.export.exporter import in_half
 from tlee.policy import exit_policy
 from tlee.runtime import onnx_session
 from tlee.runtime.onnx_backend import OnnxBackend

@@ -41,15 +41,8 @@ def sampled_frames(length: int) -> list[int]:
 
 
 def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Backend) -> Values:
-    """Run `SAMPLES` clips through the chain in float32, each up to its sampled frame, no exit taken.
-
-    Args:
-        clips: (T, H, W, 3) uint8.
-        backend: runs them.
-
-    Returns:
-        Each value by the name of its file, float32, samples first.
-    """
+    """Run `SAMPLES` clips, (T, H, W, 3) uint8, through the chain, each up to its sampled frame, no exit taken. Returns
+    each value by the name of its file, float32, samples first."""
     tap = _LastRuns(bundle, backend)
     chain = Chain(bundle, tap)
     samples = [_sample(bundle, chain, tap, clip, t) for t, clip in zip(sampled_frames(bundle.frames.length), clips)]
@@ -57,14 +50,8 @@ def record(bundle: Bundle, clips: Iterable[np.ndarray], backend: Backend) -> Val
 
 
 def add_activations(writer: BundleWriter, values: Values, source: str) -> dict[str, object]:
-    """Put recorded values into a bundle in place of those it may have.
-
-    Args:
-        source: what the clips were.
-
-    Returns:
-        Their entry in the manifest.
-    """
+    """Put recorded values of clips from `source` into a bundle, in place of any earlier ones. Returns their entry in
+    the manifest."""
     writer.remove(FOLDER)
     for name, array in values.items():
         stream = io.BytesIO()
@@ -83,7 +70,7 @@ def deviation(activations: Activations, name: str, model: bytes, threads: int | 
 
 
 def _sample(bundle: Bundle, chain: Chain, tap: _LastRuns, clip: np.ndarray, last: int) -> Values:
-    """All values of one frame, its splits' and its exits'."""
+    """All values of one frame."""
     chain.begin()
     previous = tap.value(np.zeros((1, bundle.manifest["model"]["feature_size"]), np.float32))
     for t in range(last + 1):
@@ -92,14 +79,10 @@ def _sample(bundle: Bundle, chain: Chain, tap: _LastRuns, clip: np.ndarray, last
             x = chain.split(b, x)
             before = tap.array(previous)
             previous = chain.exit(b, x, previous, frame=t, gated=True, temperature=temperature).z
+            own = f"branch{b}" if b < bundle.exits - 1 else "tail"
+            # z is the head's input, whether or not there was an FRM.
+            values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]
             found.update(tap.last[f"split{b}"])
-            found.update({f"{name}.{b}": value for name, value in _exit(bundle, tap, b).items()})
+            found.update({f"{name}.{b}": value for name, value in values.items() if name in OF_EXITS})
             found.update({f"previous.{b}": before, f"position.{b}": np.full((1, 1), t, np.float32)})
     return found
-
-
-def _exit(bundle: Bundle, tap: _LastRuns, index: int) -> Values:
-    """The values of an exit that has just run; z is the head's input, whether or not there was an FRM."""
-    own = f"branch{index}" if index < bundle.exits - 1 else "tail"
-    values = tap.last[own] | tap.last.get("neck", {}) | tap.last.get("gate", {}) | tap.last["head"]
-    return {name: value for name, value in values.items() if name in OF_EXITS}

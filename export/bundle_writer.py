@@ -23,12 +23,12 @@ class BundleWriter:
         self.files: dict[str, dict[str, Any]] = {}
 
     def remove(self, folder: str) -> None:
-        """Take the files of one folder out of the bundle; nothing where there are none."""
+        """Remove a folder's files from the bundle, if there are any."""
         shutil.rmtree(os.path.join(self.folder, folder), ignore_errors=True)
         self.files = {name: entry for name, entry in self.files.items() if not name.startswith(folder + "/")}
 
-    def add(self, name: str, content: bytes) -> None:
-        """Put a file into the bundle under the relative path `name`. Raises UsageError where it cannot be written."""
+    def add(self, name: str, content: bytes) -> str:
+        """Put a file into the bundle under the relative path `name`, which is returned. Raises UsageError."""
         path = os.path.join(self.folder, name)
         with writing(path, "make room"):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -37,6 +37,7 @@ class BundleWriter:
             with open(path, "wb") as stream:
                 stream.write(content)
         self.files[name] = {"size": len(content), "sha256": sha256(content)}
+        return name
 
     def draft(self, manifest: dict[str, Any]) -> Bundle:
         """The bundle so far, unchecked: to run it for measurements that the manifest will record."""
@@ -44,14 +45,10 @@ class BundleWriter:
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest (all but `format` and `files`, which are known here) and check the result by opening it.
-
-        Raises:
-            BundleError: the manifest is not a valid one.
-            UsageError: it cannot be written.
-        """
-        manifest = {**manifest, "format": FORMAT, "files": self.files}
-        check_manifest(os.path.join(self.folder, MANIFEST), manifest)
-        write_json(os.path.join(self.folder, MANIFEST), manifest)
+        Raises BundleError where the manifest is not a valid one."""
+        path, manifest = os.path.join(self.folder, MANIFEST), self.draft(manifest).manifest
+        check_manifest(path, manifest)
+        write_json(path, manifest)
         Bundle.open(self.folder).release()
 
 
@@ -70,8 +67,8 @@ def write_bundle(path: str, replace: bool = False) -> Iterator[BundleWriter]:
 
 @contextlib.contextmanager
 def amend_bundle(bundle: Bundle) -> Iterator[BundleWriter]:
-    """Add to a bundle, or change its manifest: the amended one takes its place in one step when the block ends, or
-    nothing changes. What a device built is kept.
+    """Add to a bundle, or change its manifest: the amended bundle replaces it in one step when the block ends, or
+    nothing changes. What a device has built is kept.
 
     Raises:
         BundleError: the bundle is no longer the one that was opened.

@@ -12,7 +12,7 @@ PROGRAM = "tlee-export"
 
 
 def command(arguments: list[str] | None) -> None:
-    # Here, since onnx may not be installed: reported by whoever runs this.
+    # Imported late: onnx may not be installed, which `cli.main` reports.
     from tlee.export.targets import DEFAULT_TARGET, TARGETS, VARIANTS
 
     parser = argparse.ArgumentParser(
@@ -44,10 +44,9 @@ def command(arguments: list[str] | None) -> None:
     parser.add_argument("--no-verify", action="store_true", help="do not compare the bundle with PyTorch")
     options = parser.parse_args(arguments)
 
-    # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    # Imported late: torch takes seconds, which --help and wrong arguments need not wait for.
     from tlee.data.labelled.class_names import read_class_names
-    from tlee.export.exporter import export_bundle, load_model
-    from tlee.export.plain import plain
+    from tlee.export.exporter import export_bundle, load_model, plain
     from tlee.models.published_config import load_model_config, warn
 
     config = None

@@ -3,15 +3,20 @@ bundle appears."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnxruntime.quantization.onnx_model import ONNXModel
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
 import tlee
@@ -20,19 +25,19 @@ from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
 from tlee.export.bundle_writer import BundleWriter, write_bundle
 from tlee.export.fused_exits import compose
-from tlee.export.half import in_half
-from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, segment_modules, to_onnx
+from tlee.export.segments import NEXT, SegmentModule, count_macs, count_traffic, segment_modules, to_onnx
 from tlee.export.targets import DEFAULT_TARGET, check_operators
 from tlee.export.verify import synthetic_clips, verify
 from tlee.files import sha256_of
 from tlee.manifest import FP32_ONLY, exit_costs, fused_exit_segments
 from tlee.models.checkpoint import load_checkpoint
-from tlee.models.config import Config
+from tlee.models.config import Config, ExitConfig
 from tlee.models.model import Tlee
 from tlee.models.published import load_published
 from tlee.runtime.onnx_backend import OnnxBackend
 
 SYNTHETIC = "synthetic clips"
+LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
 ADDED = ("macs", "parameters", "elements", "layers")  # of a fused exit: those of its segments together
 Graphs = dict[str, onnx.ModelProto]
 
@@ -45,13 +50,46 @@ def load_model(checkpoint: str | Path, config: Config | None = None) -> Tlee:
         CheckpointError: the file is no checkpoint or of another model.
     """
     ours = Path(checkpoint).suffix == ".safetensors"
-    if ours and config:
+    if config and ours:
         raise UsageError(checkpoint, "carries its configuration itself", "leave --config out")
-    if ours:
-        return load_checkpoint(checkpoint)
-    if config is None and Path(checkpoint).exists():
+    if config:
+        return load_published(checkpoint, config)
+    if not ours and Path(checkpoint).exists():
         raise UsageError(checkpoint, "a checkpoint without a configuration", "name its configuration with --config")
-    return load_checkpoint(checkpoint) if config is None else load_published(checkpoint, config)
+    return load_checkpoint(checkpoint)
+
+
+def plain(model: Tlee) -> Tlee:
+    """A model of the same weights without branches, feature reuse and gate, to compare early exits with: every frame
+    runs through one uncut backbone to the classifier."""
+    parts = {"branches": 0, "cuts": None, "frm": "none", "gate": "none"}
+    whole = {"name": f"{model.config.name}-plain", "exits": ExitConfig()}
+    config = model.config.model_copy(update={**whole, "model": model.config.model.model_copy(update=parts)})
+    bare, weights = Tlee(config), model.state_dict()
+    bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
+    return bare.eval()
+
+
+def in_half(segment: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A segment that computes in half precision, for TensorRT releases that read the precision from the ONNX alone (11,
+    RTX); its inputs and outputs still in float32.
+
+    Raises:
+        UsageError: a weight is beyond half precision's range; names segment and tensor.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = np.abs(onnx.numpy_helper.to_array(tensor))
+        if not (values <= LARGEST_HALF).all():
+            problem = f"{tensor.name} holds {values.max():g}, half precision ends at {LARGEST_HALF:g}"
+            remedy = "export without --variants fp16, or train with weight decay until weights are smaller"
+            raise UsageError(f"segment {segment}", problem, remedy)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        half = convert_float_to_float16(model, keep_io_types=True)
+    ONNXModel(half).topological_sort()  # it puts the casts of inputs last
+    onnx.checker.check_model(half, full_check=True)
+    return half
 
 
 def export_bundle(
@@ -66,15 +104,15 @@ def export_bundle(
     """Write a model as a bundle, or nothing.
 
     Args:
-        path: the bundle's folder, by custom `NAME.tlee`.
+        path: the bundle's folder, by convention `NAME.tlee`.
         checkpoint: where the model came from; its hash goes into the provenance.
         verified: compare the bundle with the model before it appears.
-        replace: whether a bundle that is there already gives way.
+        replace: whether an existing bundle may be replaced.
         target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
         variants: precisions of `tlee.export.targets.VARIANTS` to write as well as float32.
 
     Raises:
-        VerificationError: the bundle does not answer as the model.
+        VerificationError: the bundle does not answer as the model does.
         UsageError: the folder exists or cannot be written, the target does not take a segment, or a weight does not fit
             into a variant, or a layer computes for one video only.
     """
@@ -102,26 +140,29 @@ def export_bundle(
 
 
 def _add_segment(writer: BundleWriter, segment: SegmentModule, graph: onnx.ModelProto) -> dict[str, Any]:
+    # Inputs that are the previous frame's outputs.
+    state = {name: name + NEXT for name in segment.inputs if name + NEXT in segment.outputs}
     return {
-        "file": _add(writer, f"segments/{segment.name}.onnx", graph),
-        "inputs": _values(segment.inputs, segment.shapes),
-        "outputs": _values(segment.outputs, segment.output_shapes()),
+        "file": writer.add(f"segments/{segment.name}.onnx", graph.SerializeToString()),
+        "inputs": _values(graph.graph.input),
+        "outputs": _values(graph.graph.output),
         "macs": count_macs(segment),
-        "parameters": count_parameters(segment),
+        # Batch norm counts although export folds it into convolutions.
+        "parameters": sum(parameter.numel() for parameter in segment.module.parameters()),
         **count_traffic(graph),
         "nodes": len(graph.graph.node),
-        **({"state": segment.state()} if segment.state() else {}),
+        **({"state": state} if state else {}),
     }
 
 
 def _add_fused_exit(
     writer: BundleWriter, names: Sequence[str], segments: dict[str, dict[str, Any]], graph: onnx.ModelProto
 ) -> dict[str, Any]:
-    sides = {"inputs": graph.graph.input, "outputs": graph.graph.output}
     return {
-        "file": _add(writer, f"fused_exits/{graph.graph.name}.onnx", graph),
+        "file": writer.add(f"fused_exits/{graph.graph.name}.onnx", graph.SerializeToString()),
         "segments": names,
-        **{side: _values([v.name for v in values], [_shape(v) for v in values]) for side, values in sides.items()},
+        "inputs": _values(graph.graph.input),
+        "outputs": _values(graph.graph.output),
         **{key: sum(segments[name][key] for name in names) for key in ADDED},
         "nodes": len(graph.graph.node),
     }
@@ -132,22 +173,20 @@ def _add_halves(writer: BundleWriter, composed: dict[str, list[str]], graphs: Gr
     halved = {name: in_half(name, graph) for name, graph in graphs.items() if name not in FP32_ONLY}
     mixed = {**graphs, **halved}
     halved.update({name: compose(name, names, mixed) for name, names in composed.items()})
-    entries = {name: {"file": _add(writer, f"variants/fp16/{name}.onnx", graph)} for name, graph in halved.items()}
-    made = {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
-    return {"graphs": entries, "excluded": [], "made": made}
+    return {
+        "graphs": {
+            name: {"file": writer.add(f"variants/fp16/{name}.onnx", graph.SerializeToString())}
+            for name, graph in halved.items()
+        },
+        "excluded": [],
+        "made": {"versions": {name: metadata.version(name) for name in ("onnx", "onnxruntime")}},
+    }
 
 
-def _add(writer: BundleWriter, file: str, graph: onnx.ModelProto) -> str:
-    writer.add(file, graph.SerializeToString())
-    return file
-
-
-def _values(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> list[dict[str, object]]:
-    return [{"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in zip(names, shapes)]
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    return tuple(dimension.dim_value or 1 for dimension in value.type.tensor_type.shape.dim)  # of one video
+def _values(values: Iterable[onnx.ValueInfoProto]) -> list[dict[str, object]]:
+    """Names and shapes for one video."""
+    shapes = {v.name: [dimension.dim_value or 1 for dimension in v.type.tensor_type.shape.dim] for v in values}
+    return [{"name": name, "shape": shape, "dtype": "float32"} for name, shape in shapes.items()]
 
 
 def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str | Path, target: str) -> dict[str, Any]:

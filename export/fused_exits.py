@@ -1,11 +1,11 @@
 """Fused exits: all that one exit computes as one graph, so that a device needs one call for it.
 
-Composed from the segments' own graphs, in whatever precision these are; a fused exit stores no weight twice.
+Composed from the segments' own graphs, in the precision of these; a fused exit stores no weight twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -25,18 +25,31 @@ def compose(name: str, parts: Sequence[str], graphs: Mapping[str, ModelProto]) -
     is its result, but in a video's first frame, where `position` is 0, the feature itself.
 
     Args:
-        name: of the fused exit.
-        parts: its segments, as `tlee.bundle.fused_exit_segments` gives them.
+        parts: its segments, as `tlee.manifest.fused_exit_segments` gives them.
         graphs: of at least these segments, all of one opset and IR version.
     """
     own = {part: graphs[part].graph for part in parts}
     names = value_names(own)
-    nodes = [node for part in parts for node in _nodes(part, own[part], names[part])]
-    constants = [tensor for part in parts for tensor in _constants(own[part], names[part])]
+    nodes, constants, values = [], [], {}
+    for part, graph in own.items():
+        for i, node in enumerate(graph.node):
+            nodes.append(NodeProto())
+            nodes[-1].CopyFrom(node)
+            nodes[-1].name = f"{part}/{node.name or f'{node.op_type}_{i}'}"
+            nodes[-1].input[:] = [names[part].get(name, name) for name in node.input]  # an input left out has no name
+            nodes[-1].output[:] = [names[part].get(name, name) for name in node.output]
+        if part == "frm":
+            # Where copies one side: what the FRM computes from a first frame's `previous` never matters.
+            nodes.append(helper.make_node("Greater", ["position", HALF], ["frm/chosen"], "frm/choose_greater"))
+            sides = [names[part]["z"], names[part]["feature"]]
+            nodes.append(helper.make_node("Where", ["frm/chosen", *sides], ["z"], "frm/choose_where"))
+        for tensor in graph.initializer:
+            constants.append(TensorProto())
+            constants[-1].CopyFrom(tensor)
+            constants[-1].name = names[part][tensor.name]
+        values.update({value.name: value for value in (*graph.input, *graph.output)})
     if "frm" in parts:
         constants.append(numpy_helper.from_array(np.array(0.5, np.float32), HALF))
-    values = {value.name: value for graph in own.values() for value in (*graph.input, *graph.output)}
-    if "frm" in parts:
         values[POSITION.name] = POSITION
     graph = helper.make_graph(
         nodes,
@@ -71,25 +84,3 @@ def value_names(graphs: Mapping[str, GraphProto]) -> dict[str, dict[str, str]]:
         names[part].update({value.name: value.name for value in (*graph.input, *graph.output)})
         names[part].update(between.get(part, {}))
     return names
-
-
-def _nodes(part: str, graph: GraphProto, names: Mapping[str, str]) -> Iterator[NodeProto]:
-    for i, node in enumerate(graph.node):
-        renamed = NodeProto()
-        renamed.CopyFrom(node)
-        renamed.name = f"{part}/{node.name or f'{node.op_type}_{i}'}"
-        renamed.input[:] = [names.get(name, name) for name in node.input]  # an input left out has no name
-        renamed.output[:] = [names.get(name, name) for name in node.output]
-        yield renamed
-    if part == "frm":
-        # Where takes one side as it is: what the FRM makes of a first frame's `previous` never matters.
-        yield helper.make_node("Greater", ["position", HALF], ["frm/chosen"], "frm/choose_greater")
-        yield helper.make_node("Where", ["frm/chosen", names["z"], names["feature"]], ["z"], "frm/choose_where")
-
-
-def _constants(graph: GraphProto, names: Mapping[str, str]) -> Iterator[TensorProto]:
-    for tensor in graph.initializer:
-        renamed = TensorProto()
-        renamed.CopyFrom(tensor)
-        renamed.name = names[tensor.name]
-        yield renamed

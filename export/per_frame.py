@@ -39,7 +39,7 @@ class FrameClassifier(nn.Module):
 
     def forward(self, z: Tensor, position: Tensor) -> Tensor:
         """(N, D) and (N, 1) to (N, K)."""
-        return self.linear(z, _frame(position))
+        return self.linear(z, position.squeeze(1).int())
 
 
 class FrameGate(nn.Module):
@@ -57,7 +57,7 @@ class FrameGate(nn.Module):
 
     def forward(self, z: Tensor, previous: Tensor, position: Tensor) -> Tensor:
         """Two (N, D) and (N, 1) to the logits, (N, 1); the sign as in `tlee.models.gates.FrameExitGate`."""
-        frame = _frame(position)
+        frame = position.squeeze(1).int()
         pair = [self.narrow(self.wide(x, frame).relu(), frame).relu() for x in (z, previous)]
         return -self.decide(torch.cat(pair, dim=1), frame)
 
@@ -65,7 +65,3 @@ class FrameGate(nn.Module):
 def _folded(reduction: Any, layer: int) -> nn.Conv2d:
     """A convolution of a gate with the batch norm behind it."""
     return fusion.fuse_conv_bn_eval(reduction[layer], reduction[layer + 1])
-
-
-def _frame(position: Tensor) -> Tensor:
-    return position.squeeze(1).int()

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import onnx
 import onnxslim
 import torch
-from onnx import numpy_helper
+from onnx import TensorShapeProto, ValueInfoProto, numpy_helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlee.export.batch import free_batch
+from tlee.bundle import BATCH
+from tlee.errors import UsageError
 from tlee.export.per_frame import FrameClassifier, FrameGate
 from tlee.models.backbones.backbone import run_modules
 from tlee.models.model import Tlee
 
+SHARED = ("temperature",)  # inputs that are one for all videos
 OPSET = 13  # the newest that TensorRT 8.2 (JetPack 4.6) parses
 NEXT = "_next"  # behind the name of a state: its value for the next frame
 # Operators for which an engine needs no kernel: other views of a map, and joining maps.
@@ -34,33 +36,17 @@ POINTWISE = frozenset(
 
 @dataclass(frozen=True)
 class SegmentModule:
-    """A segment before it becomes ONNX.
-
-    Attributes:
-        module: in eval mode.
-        inputs, outputs: names of its values, in order.
-        shapes: of its inputs.
-    """
+    """A segment before it becomes ONNX."""
 
     name: str
-    module: nn.Module
-    inputs: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    outputs: tuple[str, ...]
+    module: nn.Module  # in eval mode
+    inputs: tuple[str, ...]  # names
+    shapes: tuple[tuple[int, ...], ...]  # of the inputs
+    outputs: tuple[str, ...]  # names
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs of the right shapes."""
         return tuple(torch.zeros(shape) for shape in self.shapes)
-
-    def state(self) -> dict[str, str]:
-        """Inputs that are the previous frame's outputs, with the names of these; none for most segments."""
-        return {name: name + NEXT for name in self.inputs if name + NEXT in self.outputs}
-
-    def output_shapes(self) -> list[tuple[int, ...]]:
-        """For `example`, in the order of `outputs`."""
-        with torch.inference_mode():
-            results = self.module(*self.example())
-        return [tuple(r.shape) for r in (results if isinstance(results, tuple) else (results,))]
 
 
 class Head(nn.Module):
@@ -87,13 +73,8 @@ class GateScore(nn.Module):
 
 
 class Split(nn.Module):
-    """A split with the states of its temporal shifts as further inputs and outputs.
-
-    Args:
-        modules: of the split, by their number in the backbone.
-        states: names of the states, in order.
-        normalise: in front, for the first split.
-    """
+    """A split, its modules by their number in the backbone, with the named states of its temporal shifts as further
+    inputs and outputs; the first one has `normalise` in front."""
 
     def __init__(self, modules: dict[int, nn.Module], states: Sequence[str], normalise: nn.Module) -> None:
         super().__init__()
@@ -113,53 +94,38 @@ class Split(nn.Module):
 
 def segment_modules(model: Tlee) -> list[SegmentModule]:
     """All segments of a model, in the order a frame meets them."""
-    backbone = model.backbone
+    backbone, size = model.backbone, model.config.model.input_size
     maps = [(1, *shape) for shape in backbone.shapes]
     raw, joined = (1, backbone.feature_size), (1, model.feature_size)
-    parts = [_split(model, b) for b in range(model.exits)]
+    parts = []
+    for b, states in enumerate(backbone.state_shapes):
+        source, shape = (f"x{b - 1}", maps[b - 1]) if b else ("frame", (1, size, size, 3))
+        split = Split(backbone.split_modules(b), list(states), nn.Identity() if b else model.normalise)
+        shapes = (shape, *((1, *own) for own in states.values()))
+        outputs = (f"x{b}", *(name + NEXT for name in states))
+        parts.append(SegmentModule(f"split{b}", split, (source, *states), shapes, outputs))
     for b, branch in enumerate(model.branches):
         parts.append(SegmentModule(f"branch{b}", branch, (f"x{b}",), (maps[b],), ("feature",)))
     parts.append(SegmentModule("tail", backbone.tail, (f"x{model.exits - 1}",), (maps[-1],), ("feature",)))
     if model.config.model.neck:  # stored once, though every exit has it
         parts.append(SegmentModule("neck", model.neck, ("feature",), (raw,), ("projection",)))
-    pair = (joined, joined)
     if model.config.model.frm != "none":
-        parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), pair, ("z",)))
-    parts += _heads(model, joined)
-    for part in parts:
-        part.module.eval()  # a new Sequential starts in training mode, whatever its parts were
-    return parts
-
-
-def _heads(model: Tlee, feature: tuple[int, ...]) -> list[SegmentModule]:
-    """Head and, if there is one, gate. Those with weights per frame have the input `position`."""
+        parts.append(SegmentModule("frm", model.frm, ("feature", "previous"), (joined, joined), ("z",)))
     classifier, gate = model.classifier, model.gate
-    position: tuple[str, ...] = ()
+    position: tuple[str, ...] = ()  # an input of heads with weights per frame
     if isinstance(classifier, nn.ModuleList):
         classifier, position = FrameClassifier(classifier), ("position",)
     if isinstance(gate, nn.ModuleList):
         gate = FrameGate(gate)
     positions = ((1, 1),) * len(position)
-    inputs, shapes = ("z", "temperature", *position), (feature, (1, 1), *positions)
-    parts = [SegmentModule("head", Head(classifier), inputs, shapes, ("logits", "confidence"))]
+    inputs, shapes = ("z", "temperature", *position), (joined, (1, 1), *positions)
+    parts.append(SegmentModule("head", Head(classifier), inputs, shapes, ("logits", "confidence")))
     if gate:
-        inputs, shapes = ("z", "previous", *position), (feature, feature, *positions)
+        inputs, shapes = ("z", "previous", *position), (joined, joined, *positions)
         parts.append(SegmentModule("gate", GateScore(gate), inputs, shapes, ("score",)))
+    for part in parts:
+        part.module.eval()  # a new Sequential starts in training mode, even when its parts do not
     return parts
-
-
-def _split(model: Tlee, index: int) -> SegmentModule:
-    backbone, size = model.backbone, model.config.model.input_size
-    states = backbone.state_shapes[index]
-    before: nn.Module = model.normalise if index == 0 else nn.Identity()
-    source = (f"x{index - 1}", (1, *backbone.shapes[index - 1])) if index else ("frame", (1, size, size, 3))
-    return SegmentModule(
-        f"split{index}",
-        Split(backbone.split_modules(index), list(states), before),
-        (source[0], *states),
-        (source[1], *((1, *shape) for shape in states.values())),
-        (f"x{index}", *(name + NEXT for name in states)),
-    )
 
 
 def to_onnx(segment: SegmentModule) -> onnx.ModelProto:
@@ -224,17 +190,44 @@ def _enter_in_blocks(graph: onnx.GraphProto) -> None:
     graph.node.insert(0, pool)
 
 
+def free_batch(segment: str, model: onnx.ModelProto) -> None:
+    """Call the first dimension of all inputs but `SHARED` and of all outputs `BATCH`, in place.
+
+    Nodes stay as they are: none in our models depends on the number of videos.
+
+    Raises:
+        UsageError: a node does, such as a Reshape to a constant shape; names segment, node and operator.
+    """
+    graph = model.graph
+    graph.ClearField("value_info")  # shapes for one video
+    for value in graph.input:
+        if value.name not in SHARED:
+            _first(value).dim_param = BATCH
+    for value in graph.output:
+        _first(value).Clear()
+    # Every node that reads a batch has to give a batch, as far as ONNX's shape inference knows.
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    free = {value.name for value in values if _first(value).dim_param == BATCH}
+    for node in inferred.node:
+        if free.intersection(node.input) and not free.issuperset(node.output):
+            problem = f"node '{node.name or node.output[0]}' is a {node.op_type} that computes for one video only"
+            raise UsageError(f"segment {segment}", problem, "write that layer without a constant number of videos")
+    for value in graph.output:
+        _first(value).dim_param = BATCH
+
+
+def _first(value: ValueInfoProto) -> TensorShapeProto.Dimension:
+    dimensions = value.type.tensor_type.shape.dim
+    return dimensions[0] if dimensions else TensorShapeProto.Dimension()
+
+
 def count_macs(segment: SegmentModule) -> int:
     """Multiply-accumulates of the segment's convolutions and linear layers, as torch counts them."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         segment.module(*segment.example())
     return counter.get_total_flops() // 2
-
-
-def count_parameters(segment: SegmentModule) -> int:
-    """Learnt numbers in the segment; batch norm counts although export folds it into convolutions."""
-    return sum(p.numel() for p in segment.module.parameters())
 
 
 def count_traffic(model: onnx.ModelProto) -> dict[str, int]:
@@ -244,9 +237,14 @@ def count_traffic(model: onnx.ModelProto) -> dict[str, int]:
         `layers` that a fused engine launches; `elements`, numbers in the feature maps that these write.
     """
     graph = onnx.shape_inference.infer_shapes(model).graph
-    sizes = _map_sizes(graph)
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
+    # Numbers in each value that depends on the input, for one video; shapes and weights have none.
+    weights, sizes = {tensor.name for tensor in graph.initializer}, {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if kind.elem_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) and value.name not in weights:
+            sizes[value.name] = math.prod(dimension.dim_value or 1 for dimension in kind.shape.dim)
     made: set[str] = set()  # maps that a layer writes
     layers = elements = 0
     for node in graph.node:
@@ -258,13 +256,3 @@ def count_traffic(model: onnx.ModelProto) -> dict[str, int]:
             layers, elements = layers + 1, elements + sizes[output]
         made.add(output)
     return {"layers": layers, "elements": elements}
-
-
-def _map_sizes(graph: onnx.GraphProto) -> dict[str, int]:
-    """Numbers in each value that depends on the input, for one video; shapes and weights have none."""
-    weights, sizes = {tensor.name for tensor in graph.initializer}, {}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.elem_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) and value.name not in weights:
-            sizes[value.name] = math.prod(dimension.dim_value or 1 for dimension in kind.shape.dim)
-    return sizes

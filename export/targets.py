@@ -1,7 +1,4 @@
-"""Whether a device takes a segment: its TensorRT's operators, by JetPack, and what `tlee.graphs` lets into a bundle.
-
-`tensorrt_operators.json` lists what each release's parser takes, with types.
-"""
+"""Whether a device accepts a segment: its TensorRT's operators, by JetPack, and what `tlee.graphs` admits."""
 
 from __future__ import annotations
 
@@ -16,9 +13,13 @@ from tlee.graphs import GraphError, check_graph
 
 # The newest list there is holds for later releases too: their parsers take all of it and more.
 TARGETS = {"jetpack4": "8.2", "jetpack5": "8.5", "jetpack6": "8.5", "workstation": "8.5"}
-DEFAULT_TARGET = "jetpack4"  # what it takes, all take
-VARIANTS = ("fp16",)  # precisions that a target may want beside float32 and that can be made without videos
+DEFAULT_TARGET = "jetpack4"  # what it accepts, all others accept
+VARIANTS = ("fp16",)  # precisions besides float32 that can be made without videos
 MAX_OPSET = {"8.2": 13, "8.5": 17}
+# By release, the operators that its parser accepts, with their types.
+OPERATORS: dict[str, dict[str, list[str]]] = json.loads(
+    Path(__file__).with_name("tensorrt_operators.json").read_text(encoding="utf-8")
+)
 # TensorRT reads 64-bit integers as 32-bit ones.
 TYPES: dict[int, str] = {
     TensorProto.FLOAT: "FP32",
@@ -36,7 +37,7 @@ REMEDIES = {
     "Resize": "give it fixed scales",
 }
 REPLACE = "replace that layer of the model"
-OTHER_REMEDY = f"{REPLACE}, or export for a newer JetPack with --target"
+NEWER = "export for a newer JetPack with --target"
 
 
 def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
@@ -51,18 +52,19 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
             of the inputs; names segment, node and operator.
     """
     subject = f"{'fused exit' if name.startswith('exit') else 'segment'} {name}"
-    release = TARGETS[target]
-    operators = _operators(release)
+    release, operators = TARGETS[target], OPERATORS[TARGETS[target]]
     opset = max(entry.version for entry in model.opset_import if entry.domain == "")
     if opset > MAX_OPSET[release]:
         problem = f"opset {opset}, TensorRT {release} ({target}) reads up to {MAX_OPSET[release]}"
-        raise UsageError(subject, problem, "export for a newer JetPack with --target")
-    types = _value_types(model)
+        raise UsageError(subject, problem, NEWER)
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
     for node in model.graph.node:
         where = f"node '{node.name or node.output[0]}' is a {node.op_type}"
         if node.domain or node.op_type not in operators:
             problem = f"{where}, which TensorRT {release} ({target}) does not have"
-            raise UsageError(subject, problem, REMEDIES.get(node.op_type, OTHER_REMEDY))
+            raise UsageError(subject, problem, REMEDIES.get(node.op_type, f"{REPLACE}, or {NEWER}"))
         typed = node.input[0] if node.op_type in COMPARISONS else node.output[0]
         found = TYPES.get(types.get(typed, TensorProto.FLOAT), "another type")
         if found not in operators[node.op_type]:
@@ -72,13 +74,3 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
         check_graph(model.SerializeToString())
     except GraphError as error:
         raise UsageError(subject, error, REPLACE) from None
-
-
-def _operators(release: str) -> dict[str, list[str]]:
-    return json.loads((Path(__file__).parent / "tensorrt_operators.json").read_text(encoding="utf-8"))[release]
-
-
-def _value_types(model: onnx.ModelProto) -> dict[str, int]:
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: value.type.tensor_type.elem_type for value in values}

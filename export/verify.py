@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tlee.activations import Activations, Values, difference
 from tlee.bundle import Bundle
 from tlee.errors import VerificationError
-from tlee.export.batch import SHARED
+from tlee.export.segments import SHARED
 from tlee.frames import FrameSpec
 from tlee.inference import Step, exit_steps
 from tlee.models.model import Tlee, TorchStages
@@ -27,14 +27,10 @@ CLIPS = 4
 # Of confidences and gate scores; of z relative to its largest value; of logits too, but where all are below 1 of the
 # numbers themselves: softmax sees nothing else, and in an untrained classifier they are what large sums leave over.
 TOLERANCE = 1e-4
-Sample = tuple[Values, Values]  # inputs and outputs
 
 
 def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, object]:
-    """Compare every step of several clips at several thresholds, and what every graph gives to several videos at once.
-
-    Args:
-        backend: runs the bundle.
+    """Compare every step of several clips at several thresholds, and every graph's outputs for a batch of videos.
 
     Returns:
         Numbers of clips, runs and steps compared, and the largest difference, for the manifest.
@@ -49,7 +45,7 @@ def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, objec
     clips = synthetic_clips(bundle.frames)
     for clip in tqdm(clips, desc="verifying", total=CLIPS, leave=False, disable=None):
         for policy, expected in _runs(stages, clip, bundle):
-            if _undecided(expected, policy):
+            if _is_undecided(expected, policy):
                 continue
             recognizer.policy = policy
             result = recognizer.recognize(clip, trace=True)
@@ -60,11 +56,12 @@ def verify(model: Tlee, bundle: Bundle, backend: OnnxBackend) -> dict[str, objec
 
 
 def verify_batches(bundle: Bundle) -> None:
-    """Raises VerificationError: a graph in float32 answers a batch of recorded samples otherwise than each alone."""
+    """Raises VerificationError: a float32 graph gives a batch of recorded samples other outputs than each alone."""
     activations = Activations(bundle)
     for name in (*bundle.segments, *bundle.fused_exits):
         session = open_session(bundle.read(name), batch=None)
-        batches: dict[bytes, list[Sample]] = defaultdict(list)  # samples of the same temperature can be one batch
+        # Inputs and outputs; samples of the same temperature can be one batch.
+        batches: dict[bytes, list[tuple[Values, Values]]] = defaultdict(list)
         for inputs, outputs in activations.of(name):
             batches[b"".join(inputs[key].tobytes() for key in SHARED if key in inputs)].append((inputs, outputs))
         for samples in batches.values():
@@ -74,7 +71,7 @@ def verify_batches(bundle: Bundle) -> None:
                 raise _failed(bundle, problem)
 
 
-def _difference_in_batch(session: Any, samples: list[Sample]) -> float:
+def _difference_in_batch(session: Any, samples: list[tuple[Values, Values]]) -> float:
     """The largest of any output and sample; infinite where there is not an answer to each."""
     first, expected = samples[0]
     stacked = {name: np.concatenate([inputs[name] for inputs, _ in samples]) for name in first}
@@ -82,9 +79,9 @@ def _difference_in_batch(session: Any, samples: list[Sample]) -> float:
     try:
         found = dict(zip(expected, session.run(list(expected), stacked)))
     except Exception:  # ONNX Runtime raises classes of its own that have no public base
-        return float("inf")
+        return np.inf
     if any(len(values) != len(samples) for values in found.values()):
-        return float("inf")
+        return np.inf
     pairs = [(name, want, found[name][i]) for i, (_, wanted) in enumerate(samples) for name, want in wanted.items()]
     return max(difference(name, want, got) for name, want, got in pairs)
 
@@ -130,14 +127,13 @@ def _amid(values: list[float]) -> float:
     return max(gaps)[1] if gaps else 0.5
 
 
-def _undecided(steps: list[Step], policy: ExitPolicy) -> bool:
+def _is_undecided(steps: list[Step], policy: ExitPolicy) -> bool:
     """Whether a value lies so close to its threshold that rounding may decide."""
     first, layer, gate, _ = policy.thresholds
+    pairs = []
     for _, b, values, _ in steps:
-        pairs = ((values.confidence, first[b]), (values.confidence, layer[b]), (values.score, gate[b]))
-        if any(value is not None and abs(value - threshold) <= TOLERANCE for value, threshold in pairs):
-            return True
-    return False
+        pairs += [(values.confidence, first[b]), (values.confidence, layer[b]), (values.score, gate[b])]
+    return any(value is not None and abs(value - threshold) <= TOLERANCE for value, threshold in pairs)
 
 
 def _compare(bundle: Bundle, expected: list[Step], traced: list[TraceStep]) -> float:

@@ -17,8 +17,7 @@ from tlee.calibration.thresholds import cli as tune_cli
 from tlee.calibration.thresholds import search
 from tlee.errors import UsageError
 from tlee.evaluation import cli as eval_cli
-from tlee.export.exporter import export_bundle
-from tlee.export.plain import plain
+from tlee.export.exporter import export_bundle, plain
 from tlee.info import describe
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.runtime import Recognizer

@@ -12,7 +12,8 @@ the caches that TensorRT itself writes.
 
 import math
 import re
-import struct
+
+import numpy as np
 
 from tlee.calibration_cache import cache_lines, damaged, header_of
 from tlee.errors import UsageError
@@ -21,11 +22,7 @@ _DIGITS = re.compile(r"[0-9a-fA-F]{8}")
 
 
 def write_cache(scales: dict[str, float], version: str) -> bytes:
-    """A cache for one release of TensorRT.
-
-    Args:
-        scales: of each tensor by its name, in the order to write.
-        version: of TensorRT, as its `__version__` says it.
+    """A cache for one release of TensorRT, its `__version__`, from the scales of tensors in the order to write.
 
     Raises:
         UsageError: a scale that is no positive single, a name that fits on no line, or no version.
@@ -38,7 +35,11 @@ def write_cache(scales: dict[str, float], version: str) -> bytes:
     for name, scale in scales.items():
         if not name or "\n" in name:
             raise UsageError("calibration cache", f"no line holds a tensor named {name!r}", "rename the tensor")
-        lines.append(f"{name}: {_digits(name, scale)}")
+        with np.errstate(over="ignore"):
+            single = np.array(scale, ">f4")
+        if not 0 < single < math.inf:
+            raise UsageError(f"tensor {name}", f"its scale {scale!r} is no positive single", "calibrate again")
+        lines.append(f"{name}: {single.tobytes().hex()}")
     return "".join(line + "\n" for line in lines).encode("utf-8")
 
 
@@ -52,23 +53,8 @@ def read_cache(content: bytes) -> tuple[str, dict[str, float]]:
     scales: dict[str, float] = {}
     for number, line in enumerate(lines, 2):
         name, _, digits = line.rpartition(": ")  # names hold colons and spaces themselves
-        scale = struct.unpack(">f", bytes.fromhex(digits))[0] if _DIGITS.fullmatch(digits) else math.nan
-        if not name or name in scales or not _is_scale(scale):
+        scale = float(np.frombuffer(bytes.fromhex(digits), ">f4")[0]) if _DIGITS.fullmatch(digits) else 0.0
+        if not name or name in scales or not 0 < scale < math.inf:
             raise damaged(number)
         scales[name] = scale
     return header, scales
-
-
-def _digits(name: str, scale: float) -> str:
-    try:
-        single = struct.pack(">f", scale)
-    except OverflowError:
-        single = struct.pack(">f", math.inf)
-    if not _is_scale(struct.unpack(">f", single)[0]):
-        problem = f"its scale {scale!r} is no positive single"
-        raise UsageError(f"tensor {name}", problem, "calibrate again")
-    return single.hex()
-
-
-def _is_scale(number: float) -> bool:
-    return math.isfinite(number) and number > 0

@@ -6,24 +6,20 @@ Ranges and plan come from the tuning videos alone, the reported measurements fro
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 from tqdm import tqdm
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
 from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
 from tlee.calibration.int8.compare import ComparedAnswers, Comparison, Configuration, answer_videos
-from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
 from tlee.calibration.int8.plan import Excluded, Plan, PlannedChains, Targets, find_plan
-from tlee.calibration.int8.qdq import misplaced, quantised
+from tlee.calibration.int8.qdq import Int8Graph, fused_exit_graphs, misplaced, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
 from tlee.errors import BundleError, writing
@@ -34,60 +30,38 @@ from tlee.manifest import FP32_ONLY
 from tlee.modes import EARLY, NONE
 from tlee.policy import exit_policy
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.onnx_session import import_onnxruntime
 
-FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, everything that has an INT8 graph, what the plan says
+FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, all that has an INT8 graph, what the plan leaves
 GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
-RECORDED = "tuning videos"
 Plans = Mapping[str, Collection[str]]  # by name the excluded segments
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to calibrate.
+    """How to calibrate."""
 
-    Attributes:
-        method: see `tlee.calibration.int8.ranges.tensor_ranges`.
-        samples: sets of inputs of each segment.
-        seed: draws them.
-        point: the operating point whose exits are taken; None for the exit rule's own thresholds.
-        early_exit: whether samples are taken with these exits as far as there are enough, or with none.
-        targets: of the plan.
-        threads: of ONNX Runtime; None for the number of cores this process may use.
-    """
-
-    method: str = "minmax"
-    samples: int = 200
-    seed: int = 0
-    point: str | None = None
-    early_exit: bool = True
-    targets: Targets = Targets()
-    threads: int | None = None
+    method: str = "minmax"  # see `tlee.calibration.int8.ranges.tensor_ranges`
+    samples: int = 200  # sets of inputs of each segment
+    seed: int = 0  # draws them
+    point: str | None = None  # operating point whose exits are taken; None for the exit rule's own thresholds
+    early_exit: bool = True  # whether samples are taken with these exits as far as there are enough, or with none
+    targets: Targets = Targets()  # of the plan
+    threads: int | None = None  # of ONNX Runtime; None for the number of cores this process may use
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result of a calibration.
-
-    Attributes:
-        graphs: INT8 graphs of segments.
-        without: segments that have none, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN.
-        fused_exits: INT8 graphs of fused exits, with what the plan excludes and FP32_ONLY in float32.
-        activations: of some of the tuning videos, for the bundle.
-        plan: found on the tuning videos.
-        tuning_videos: how many these were.
-        held_out: under "VARIANT, MODE" the answers of FP32, INT8 and, where it excludes something, PLAN, with EARLY
-            exits and with NONE.
-    """
+    """The result of a calibration."""
 
     settings: Settings
-    graphs: dict[str, Int8Graph]
-    without: dict[str, str]
-    fused_exits: dict[str, Int8Graph]
-    activations: dict[str, np.ndarray]
-    plan: Plan
-    tuning_videos: int
+    graphs: dict[str, Int8Graph]  # of segments
+    without: dict[str, str]  # segments that have none, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN
+    fused_exits: dict[str, Int8Graph]  # with what the plan excludes and FP32_ONLY in float32
+    activations: dict[str, np.ndarray]  # of some of the tuning videos, for the bundle
+    plan: Plan  # found on the tuning videos
+    tuning_videos: int  # how many these were
+    # Under "VARIANT, MODE": FP32, INT8 and, where it excludes something, PLAN, with EARLY exits and with NONE.
     held_out: ComparedAnswers
 
     def compared(self, variant: str, mode: str) -> Comparison:
@@ -100,8 +74,7 @@ class Calibration:
 def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Settings) -> Calibration:
     """Make the INT8 graphs of a bundle, choose a plan, and measure both. Nothing is written into the bundle.
 
-    Args:
-        reader: afterwards names the videos that could not be read or gave no answer.
+    Afterwards `reader` names the videos that could not be read or gave no answer.
 
     Raises:
         UsageError: no such operating point, or too few videos.
@@ -113,9 +86,7 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
     chains = PlannedChains(bundle, fp32, {name: graph.model for name, graph in graphs.items()}, settings.threads)
     gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
 
-    def answers(
-        plans: Mapping[str, Collection[str]], modes: Sequence[str], part: str, videos: Videos
-    ) -> ComparedAnswers:
+    def answers(plans: Plans, modes: Sequence[str], part: str, videos: Videos) -> ComparedAnswers:
         configurations = {}
         for mode in modes:
             for name, excluded in plans.items():
@@ -128,7 +99,9 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
         found = answers({FP32: graphs, **named}, [EARLY], "tuning", reader.tuning(parts.tuning, "choosing"))
         return {excluded: found.compare(f"{name}, {EARLY}", f"{FP32}, {EARLY}") for name, excluded in named.items()}
 
-    activations = record(bundle, _clips_to_record(parts, reader), fp32)
+    entries = [entry for entry in parts.tuning.entries if entry.path not in reader.unreadable]
+    recorded = replace(parts.tuning, entries=[entries[len(entries) * i // SAMPLES] for i in range(SAMPLES)])
+    activations = record(bundle, (frames for _, frames in reader.tuning(recorded, "recording")), fp32)
     plan = find_plan(list(graphs), compare, settings.targets)
     plans: Plans = {FP32: graphs, INT8: (), **({PLAN: plan.excluded} if plan.excluded else {})}
     held_out = answers(plans, [EARLY, NONE], "held-out", reader.held_out(parts.held_out, "reporting"))
@@ -138,27 +111,18 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
 
 
 def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
-    """Write graphs, caches, plan and activations into the bundle, in place of those it may have.
-
-    Args:
-        about: how they were made, for the manifest.
-
-    Raises:
-        BundleError: the bundle is no longer the one that was opened.
-        UsageError: it cannot be written.
-    """
+    """Write graphs, caches, plan and activations into the bundle, in place of those it may have, and for the manifest
+    how they were made. Raises as `amend_bundle`."""
     graphs = {**calibration.graphs, **calibration.fused_exits}
-    entries: dict[str, dict[str, Any]] = {
-        name: {"file": f"{GRAPHS}/{name}.onnx", "cache": f"{CACHES}/{name}.cache"} for name in graphs
-    }
+    entries: dict[str, dict[str, Any]] = {}
     with amend_bundle(bundle) as writer:
         writer.remove(GRAPHS)
         writer.remove(CACHES)
         for name, graph in graphs.items():
-            writer.add(entries[name]["file"], graph.model)
-            writer.add(entries[name]["cache"], cache_of(graph.ranges))
+            file, cache = f"{GRAPHS}/{name}.onnx", f"{CACHES}/{name}.cache"
+            entries[name] = {"file": writer.add(file, graph.model), "cache": writer.add(cache, graph.cache())}
         int8 = {"graphs": entries, "excluded": calibration.plan.excluded, "made": about}
-        recorded = add_activations(writer, calibration.activations, RECORDED)
+        recorded = add_activations(writer, calibration.activations, "tuning videos")
         variants = {**bundle.manifest["variants"], "int8": int8}
         manifest = {**bundle.manifest, "variants": variants, "activations": recorded}
         activations = Activations(writer.draft(manifest))
@@ -170,30 +134,10 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
 def _segment_graphs(
     bundle: Bundle, fp32: OnnxBackend, parts: Parts, reader: VideoReader, settings: Settings
 ) -> tuple[dict[str, Int8Graph], dict[str, str]]:
+    """INT8 graphs from samples on the tuning videos, and the segments that have none, with the reason."""
     without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
     without.update({name: STAYS_FP32 for name in FP32_ONLY if name in bundle.segments})
-    weighted = [name for name in bundle.segments if name not in without]
-    with _folder_beside(bundle.path) as folder:
-        samples, given = _samples(bundle, fp32, weighted, parts, reader, settings, folder)
-        without.update({name: NEVER_RUN for name in weighted if not samples[name]})
-        names = tqdm([name for name in weighted if samples[name]], desc="ranges", disable=None, leave=False)
-        return {name: _segment_graph(bundle, name, samples[name], given[name], settings) for name in names}, without
-
-
-def _samples(
-    bundle: Bundle,
-    fp32: OnnxBackend,
-    names: Sequence[str],
-    parts: Parts,
-    reader: VideoReader,
-    settings: Settings,
-    folder: str,
-) -> tuple[dict[str, Samples], Counter[str]]:
-    """Inputs of each segment on the tuning videos with the settings' exits, topped up with inputs without exits; and
-    how many of the former there were.
-
-    A handful of inputs would do for the few videos that get deep, and ruin the answers of every other operating point.
-    """
+    weighted, graphs = [name for name in bundle.segments if name not in without], {}
 
     def sampled(wanted: dict[str, int], early_exit: bool, task: str) -> SampleRecorder:
         recorder = SampleRecorder(bundle, fp32, os.path.join(folder, task), wanted, settings.seed)
@@ -201,13 +145,25 @@ def _samples(
         check_part("tuning", collect(bundle, recorder, videos, policy, reader.unreadable), bundle.labels)
         return recorder
 
-    first = sampled(dict.fromkeys(names, settings.samples), settings.early_exit, "sampling")
-    samples = {name: first.samples(name) for name in names}
-    missing = {name: settings.samples - len(samples[name]) for name in names if len(samples[name]) < settings.samples}
-    if missing and settings.early_exit:
-        rest = sampled(missing, False, "sampling without exits")
-        samples.update({name: samples[name] + rest.samples(name) for name in missing})
-    return samples, first.given
+    with write_lock(bundle.path, folder=True) as place:
+        with writing(bundle.path):
+            folder = temporary_folder(place)  # where the amended bundle will be: what fails there, fails now
+        try:
+            first = sampled(dict.fromkeys(weighted, settings.samples), settings.early_exit, "sampling")
+            samples = {name: first.samples(name) for name in weighted}
+            missing = {name: settings.samples - len(own) for name, own in samples.items()}
+            missing = {name: count for name, count in missing.items() if count}
+            if missing and settings.early_exit:
+                # A handful of inputs would do for the few videos that get deep, and ruin the answers of every other
+                # operating point.
+                rest = sampled(missing, False, "sampling without exits")
+                samples.update({name: samples[name] + rest.samples(name) for name in missing})
+            without.update({name: NEVER_RUN for name in weighted if not samples[name]})
+            for name in tqdm([n for n in weighted if samples[n]], desc="ranges", disable=None, leave=False):
+                graphs[name] = _segment_graph(bundle, name, samples[name], first.given[name], settings)
+        finally:
+            remove(folder)
+    return graphs, without
 
 
 def _segment_graph(bundle: Bundle, name: str, samples: Samples, given: int, settings: Settings) -> Int8Graph:
@@ -219,27 +175,3 @@ def _segment_graph(bundle: Bundle, name: str, samples: Samples, given: int, sett
         remedy = "its layers stand in an order that is not known here; report it with the model's configuration"
         raise BundleError(f"segment {name}", problems[0], remedy)
     return Int8Graph(graph, ranges, given, len(samples))
-
-
-def _clips_to_record(parts: Parts, reader: VideoReader) -> Iterator[np.ndarray]:
-    """The frames of `SAMPLES` readable tuning videos, spread over their list."""
-    entries = [entry for entry in parts.tuning.entries if entry.path not in reader.unreadable]
-    chosen = [entries[len(entries) * i // SAMPLES] for i in range(SAMPLES)]
-    return (frames for _, frames in reader.tuning(replace(parts.tuning, entries=chosen), "recording"))
-
-
-@contextlib.contextmanager
-def _folder_beside(path: str) -> Iterator[str]:
-    """A temporary folder where the amended bundle will be written: what fails there, fails before the work."""
-    with write_lock(path, folder=True) as place:
-        with writing(path):
-            folder = temporary_folder(place)
-        try:
-            yield folder
-        finally:
-            remove(folder)
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that make and run the graphs."""
-    return {"onnx": onnx.__version__, "onnxruntime": import_onnxruntime().__version__}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tlee import cli
 from tlee.bundle import Bundle
@@ -23,13 +22,13 @@ def command(arguments: list[str] | None) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
+    # Imported late: torch takes seconds, which --help, wrong arguments and unreadable bundles need not wait for.
     from tlee.calibration.int8.calibrate import Settings, calibrate, store
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of
     from tlee.calibration.videos import VideoReader
     from tlee.reports.folder import report_folder, write_report
-    from tlee.reports.int8_page import page
+    from tlee.reports.int8_page import agreement_rows, excluded_text, page, target_text
 
     bundle = Bundle.open(options.bundle)
     parts = parts_of(PROGRAM, options, bundle)
@@ -46,23 +45,16 @@ def _calibrate(options: argparse.Namespace) -> int:
             write_report(folder, report, page(report))
         store(bundle, calibration, manifest_entry(report))
         report_left_out(PROGRAM, reader)
-        cli.show(*_lines(report))
+        videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
+        cli.show(f"{bundle.name}: {videos}", *cli.table(agreement_rows(report), "l" + 8 * "r"))
+        cli.show(f"kept in higher precision: {excluded_text(report)}")
+        topped_up = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
+        if topped_up:
+            cli.show(f"seldom reached with these exits, so sampled without them, too: {', '.join(topped_up)}")
+        if not report["plan"]["holds"]:
+            cli.show(f"the plan misses its targets on the held-out videos: {target_text(report)}")
     show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
-
-
-def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.int8_page import agreement_rows, excluded_text, target_text
-
-    videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
-    lines = [f"{report['subject']['name']}: {videos}", *cli.table(agreement_rows(report), "l" + 8 * "r")]
-    lines.append(f"kept in higher precision: {excluded_text(report)}")
-    topped_up = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
-    if topped_up:
-        lines.append(f"seldom reached with these exits, so sampled without them, too: {', '.join(topped_up)}")
-    if not report["plan"]["holds"]:
-        lines.append(f"the plan misses its targets on the held-out videos: {target_text(report)}")
-    return lines
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,20 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--point", metavar="NAME", help="with the thresholds of this operating point")
     parser.add_argument("--no-early-exit", action="store_true", help="take samples as if no exit were taken")
-    parser.add_argument(
-        "--min-agreement",
-        type=_percent,
-        default=99.0,
-        metavar="PERCENT",
-        help="of videos that the plan has to give the label of float32 (%(default)s)",
-    )
-    parser.add_argument(
-        "--max-accuracy-drop",
-        type=_percent,
-        default=0.5,
-        metavar="POINTS",
-        help="of accuracy that the plan may lose against float32 (%(default)s)",
-    )
+    for name, default, unit, what in (
+        ("--min-agreement", 99.0, "PERCENT", "of videos that the plan has to give the label of float32"),
+        ("--max-accuracy-drop", 0.5, "POINTS", "of accuracy that the plan may lose against float32"),
+    ):
+        parser.add_argument(name, type=_percent, default=default, metavar=unit, help=f"{what} (%(default)s)")
     return parser
 
 

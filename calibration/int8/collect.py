@@ -41,14 +41,11 @@ class Samples(Sequence[dict[str, np.ndarray]]):
 
 
 class SampleRecorder(ForwardingBackend):
-    """Keeps a sample of the inputs of each segment.
+    """Keeps a sample of the inputs of each segment, every set of inputs with the same probability.
 
-    Every set of inputs of a segment is in its sample with the same probability. Source: Vitter, "Random
-    sampling with a reservoir", 1985, algorithm R.
+    Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R.
 
     Args:
-        bundle: whose segments these are.
-        backend: runs them.
         folder: for the samples; it is made.
         sizes: sets of inputs to keep of each segment; of those not named, none.
         seed: draws which.
@@ -74,7 +71,9 @@ class SampleRecorder(ForwardingBackend):
         if place >= size:
             place = self._random.randrange(self.given[graph])
         if place < size:
-            self._write(graph, place, inputs)
+            arrays: dict[str, Any] = {name: self.array(value) for name, value in zip(self._inputs[graph], inputs)}
+            with writing(self._folder, "make room for the samples"):
+                np.savez(self._file(graph, place), **arrays)
         return self._backend.run(graph, *inputs, rows=rows)
 
     def samples(self, segment: str) -> Samples:
@@ -85,21 +84,12 @@ class SampleRecorder(ForwardingBackend):
     def _file(self, segment: str, place: int) -> str:
         return os.path.join(self._folder, f"{segment}.{place}.npz")
 
-    def _write(self, segment: str, place: int, values: Sequence[Any]) -> None:
-        arrays: dict[str, Any] = {name: self.array(value) for name, value in zip(self._inputs[segment], values)}
-        with writing(self._folder, "make room for the samples"):
-            np.savez(self._file(segment, place), **arrays)
-
 
 def sampling_policy(bundle: Bundle, point: str | None = None, early_exit: bool = True) -> ExitPolicy:
-    """The exits that videos take while segments are sampled.
+    """The exits that videos take while segments are sampled. Raises UsageError: no such operating point.
 
     Args:
-        point: a named operating point, instead of the exit rule's own thresholds.
         early_exit: False lets no exit be taken before the last frame, and still evaluates all of them.
-
-    Raises:
-        UsageError: there is no such point.
     """
     thresholds, frames = bundle.thresholds(point), bundle.frames.length
     if not early_exit:
@@ -114,19 +104,7 @@ def collect(
     policy: ExitPolicy,
     unreadable: dict[Path, InputError],
 ) -> list[Entry]:
-    """Let a bundle's chain answer videos on a recorder.
-
-    Args:
-        videos: entries with their frames, (T, H, W, 3).
-        unreadable: receives videos for which a segment computes something that is not a number.
-
-    Returns:
-        The others.
-    """
+    """Run videos, (T, H, W, 3), on a recorder. Returns those that gave an answer; the others go to `unreadable`."""
     chain = Chain(bundle, recorder)
-
-    def run(entry: Entry, frames: np.ndarray) -> None:
-        for _ in exit_steps(chain, frames, policy):
-            pass
-
-    return [entry for entry, _ in answer_each(videos, run, unreadable)]
+    answered = answer_each(videos, lambda _, frames: list(exit_steps(chain, frames, policy)), unreadable)
+    return [entry for entry, _ in answered]

@@ -41,33 +41,24 @@ class Configuration(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparedAnswers:
-    """The answers of several configurations to the same videos.
+    """The answers of several configurations to the same videos."""
 
-    Attributes:
-        entries: the N videos.
-        answers: by name of the configuration.
-        classes, frames, exits: K, T and B + 1.
-        full_macs: the cost of every frame to the tail.
-    """
-
-    entries: list[Entry]
-    answers: dict[str, Answers]
-    classes: int
-    frames: int
-    exits: int
-    full_macs: int
+    bundle: Bundle
+    entries: list[Entry]  # the videos
+    answers: dict[str, Answers]  # by name of the configuration
 
     def compare(self, name: str, reference: str) -> Comparison:
         """One configuration against another, as plain values; shares from 0 to 1.
 
         Returns:
-            top1, top1_interval; `lost` and `gained`, videos that only the reference or only this one names rightly,
+            top1, top1_interval; `lost` and `gained`, videos that only the reference or only this one names correctly,
             top1_drop; label_agreement and exit_agreement (same frame and layer) with the reference, each with its
             _interval; total_variation, the mean distance between the class probabilities of both; mean_frames,
             share_of_macs, exit_histogram (T x B + 1). Intervals: 95 %, Wilson.
         """
         own, other = self.answers[name], self.answers[reference]
-        targets = targets_of([entry.labels for entry in self.entries], self.classes)
+        targets = targets_of([entry.labels for entry in self.entries], len(self.bundle.labels))
+        length, exits = self.bundle.frames.length, self.bundle.exits
         right, before = correct(own.predicted, targets), correct(other.predicted, targets)
         return {
             **share_of("top1", right),
@@ -78,8 +69,8 @@ class ComparedAnswers:
             "top1_drop": rounded(before.mean() - right.mean()),
             "total_variation": rounded(np.abs(own.probabilities - other.probabilities).sum(1).mean() / 2),
             "mean_frames": rounded(own.frame.mean() + 1),
-            "share_of_macs": rounded(own.macs.mean() / self.full_macs),
-            "exit_histogram": exit_histogram(own.frame, own.exit, (self.frames, self.exits)),
+            "share_of_macs": rounded(own.macs.mean() / Costs.of_bundle(self.bundle).full(length)),
+            "exit_histogram": exit_histogram(own.frame, own.exit, (length, exits)),
         }
 
 
@@ -90,22 +81,16 @@ def answer_videos(
     videos: Videos,
     unreadable: dict[Path, InputError],
 ) -> ComparedAnswers:
-    """Let all configurations answer each of the videos, which are read once.
+    """Let all configurations answer each of the videos, which are read once. Those for which any of them computes
+    something that is not a number go to `unreadable`. Raises UsageError: too few of this `part` are left."""
+    costs = Costs.of_bundle(bundle)
 
-    Args:
-        part: the name of this part of the videos, for the error.
-        unreadable: receives videos for which any configuration computes something that is not a number.
-
-    Raises:
-        UsageError: too few videos gave an answer.
-    """
-    costs, length = Costs.of_bundle(bundle), bundle.frames.length
-
-    def answers(entry: Entry, frames: np.ndarray) -> dict[str, Answer]:
+    def answers(_: Entry, frames: np.ndarray) -> dict[str, Answer]:
         return {name: configuration.answer(frames, costs) for name, configuration in configurations.items()}
 
     answered = list(answer_each(videos, answers, unreadable))
     entries = [entry for entry, _ in answered]
     check_part(part, entries, bundle.labels)
+    length = bundle.frames.length
     arrays = {name: Answers.of([own[name] for _, own in answered], length) for name in configurations}
-    return ComparedAnswers(entries, arrays, len(bundle.labels), length, bundle.exits, costs.full(length))
+    return ComparedAnswers(bundle, entries, arrays)

@@ -38,13 +38,7 @@ class PlannedBackend(ForwardingBackend):
 
 
 class PlannedChains:
-    """Chains of a bundle with some segments in INT8.
-
-    Args:
-        fp32: runs the bundle's segments in float32.
-        graphs: INT8 graphs of segments.
-        threads: None for the number of cores this process may use.
-    """
+    """Chains of a bundle with some segments in float32, which `fp32` runs, and others in INT8, which have `graphs`."""
 
     def __init__(self, bundle: Bundle, fp32: Backend, graphs: Mapping[str, bytes], threads: int | None = None) -> None:
         self._bundle, self._fp32, self._names = bundle, fp32, frozenset(graphs)
@@ -69,19 +63,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which segments stay out of INT8, and the measurements that led to it.
+    """Which segments stay out of INT8, and the measurements that led to it."""
 
-    Attributes:
-        excluded: segments out of INT8, the most sensitive first.
-        whole: the change with all segments in INT8.
-        alone: the change with one segment alone in INT8, the most sensitive first.
-        planned: the change with this plan; None where it excludes all segments.
-    """
-
-    excluded: list[str]
-    whole: Comparison
-    alone: dict[str, Comparison]
-    planned: Comparison | None
+    excluded: list[str]  # segments out of INT8, the most sensitive first
+    whole: Comparison  # with all segments in INT8
+    alone: dict[str, Comparison]  # with one segment alone in INT8, the most sensitive first
+    planned: Comparison | None  # with this plan; None where it excludes all segments
 
 
 def find_plan(
@@ -93,10 +80,8 @@ def find_plan(
     they alone are in INT8) until the targets hold; then each is taken back into INT8 where that still holds. So none of
     the excluded ones can be taken back, but not all subsets were tried: another plan may exclude fewer.
 
-    Args:
-        names: segments that have an INT8 graph.
-        compare: compares plans, each given by what it excludes, with float32. All plans of a call share one pass over
-            the videos.
+    `names` are segments that have an INT8 graph. `compare` compares plans, each given by what it excludes, with
+    float32, all in one pass over the videos.
     """
     found: dict[Excluded, Comparison] = {}
 

@@ -6,7 +6,8 @@ The rules are those of NVIDIA's TensorRT developer guide, "Q/DQ layer-placement 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -14,8 +15,26 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from onnxruntime.quantization.calibrate import TensorData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from tlee.bundle import Bundle
+from tlee.calibration.int8.cache_file import write_cache
+from tlee.export.fused_exits import compose, value_names
+
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
+CACHE_RELEASE = "8.2.1"  # of TensorRT, in a cache's header; a device's build puts its own there
+
+
+class Int8Graph(NamedTuple):
+    """A segment or fused exit in INT8."""
+
+    model: bytes  # ONNX with Q/DQ pairs
+    ranges: dict[str, float]  # largest magnitude by tensor
+    given: int = 0  # sets of inputs that the tuning videos gave the segment
+    samples: int = 0  # sets of inputs that the ranges are of
+
+    def cache(self) -> bytes:
+        """Its calibration cache."""
+        return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
 
 
 def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
@@ -69,8 +88,30 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
 def misplaced(model: bytes) -> list[str]:
     """Where the pairs of a quantised model break the rules of `quantised`, a sentence each; empty where nowhere."""
     graph = _Graph(onnx.load_from_string(model).graph)
-    rules = (_wrong_numbers, _wrong_inputs, _wrong_skips, _needless_pairs)
-    return [sentence for rule in rules for sentence in rule(graph)]
+    return [*_wrong_numbers(graph), *_wrong_inputs(graph), *_wrong_skips(graph), *_needless_pairs(graph)]
+
+
+def fused_exit_graphs(
+    bundle: Bundle, graphs: Mapping[str, Int8Graph], excluded: Collection[str]
+) -> dict[str, Int8Graph]:
+    """INT8 graphs of the fused exits that have one of the segments `graphs`, but those `excluded`, in INT8; their other
+    segments are in float32."""
+    used = {name: graph for name, graph in graphs.items() if name not in excluded}
+    made = {}
+    for fused in bundle.fused_exits.values():
+        quantised_parts = [name for name in fused.segments if name in used]
+        if not quantised_parts:
+            continue
+        models = {name: used[name].model if name in used else bundle.read(name) for name in fused.segments}
+        parts = {name: onnx.load_from_string(model) for name, model in models.items()}
+        names = value_names({name: part.graph for name, part in parts.items()})
+        ranges: dict[str, float] = {}
+        for name in quantised_parts:
+            for tensor, largest in used[name].ranges.items():
+                own = names[name].get(tensor, f"{name}/{tensor}")
+                ranges[own] = max(largest, ranges.get(own, 0))
+        made[fused.name] = Int8Graph(compose(fused.name, fused.segments, parts).SerializeToString(), ranges)
+    return made
 
 
 class _Graph:
@@ -104,26 +145,18 @@ class _Graph:
         Where a weighted operation gives both, as in a ResNet's block with downsampling, the skip is the one with
         fewer of them behind it.
         """
-        depth = self._depth()
+        depth: dict[str, int] = defaultdict(int)  # weighted operations behind each tensor, on the longest path
+        for node in self.nodes:
+            behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)
+            depth.update(dict.fromkeys(node.output, behind))
         for node in self.nodes:
             sides = sorted(node.input, key=lambda name: depth[self.before_pair(name)])
             if node.op_type != "Add" or any(self.before_pair(name) in self.constants for name in sides):
                 continue
-            weighted = [self._is_given_by_weights(name) for name in sides]
+            producers = [self.producer.get(self.before_pair(name)) for name in sides]
+            weighted = [producer is not None and self.is_weighted(producer) for producer in producers]
             if any(weighted):
                 yield node, sides[0 if weighted[1] else 1]
-
-    def _is_given_by_weights(self, name: str) -> bool:
-        producer = self.producer.get(self.before_pair(name))
-        return producer is not None and self.is_weighted(producer)
-
-    def _depth(self) -> dict[str, int]:
-        """How many weighted operations lie behind each tensor, on the longest path."""
-        depth: dict[str, int] = defaultdict(int)
-        for node in self.nodes:
-            behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)
-            depth.update(dict.fromkeys(node.output, behind))
-        return depth
 
 
 def _unshare_weights(graph: onnx.GraphProto) -> None:
@@ -144,21 +177,13 @@ def _unshare_weights(graph: onnx.GraphProto) -> None:
 def _wrong_numbers(graph: _Graph) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type in (Q, DQ):
-            scale, zero_point = (graph.constants.get(name) for name in [*node.input, ""][1:3])
-            if not _is_scale(scale):
+            scale, zero = (graph.constants.get(name) for name in [*node.input, ""][1:3])
+            values = numpy_helper.to_array(scale) if scale else np.zeros(1)
+            if not np.all(np.isfinite(values) & (values > 0)):
                 yield f"{node.name}: its scale is not constant, finite and above 0"
-            if not _is_zero(zero_point):
+            # It may not be left out: that would mean uint8, and TensorRT 8 wants all three inputs.
+            if not zero or zero.data_type != TensorProto.INT8 or numpy_helper.to_array(zero).any():
                 yield f"{node.name}: its zero point is not an int8 0"
-
-
-def _is_scale(tensor: TensorProto | None) -> bool:
-    values = numpy_helper.to_array(tensor) if tensor else np.zeros(1)
-    return bool(np.all(np.isfinite(values) & (values > 0)))
-
-
-def _is_zero(tensor: TensorProto | None) -> bool:
-    """Left out does not do: it would mean uint8, and TensorRT 8 wants all three inputs."""
-    return bool(tensor and tensor.data_type == TensorProto.INT8 and not numpy_helper.to_array(tensor).any())
 
 
 def _wrong_inputs(graph: _Graph) -> Iterator[str]:
@@ -176,16 +201,11 @@ def _wrong_inputs(graph: _Graph) -> Iterator[str]:
 
 def _is_per_channel(graph: _Graph, node: NodeProto) -> bool:
     pair = graph.producer[node.input[1]]
-    channels = graph.constants[graph.before_pair(node.input[1])].dims[_output_axis(node)]
+    # The dimension of the weights that counts output channels.
+    axis = 1 - _attribute(node, "transB", 0) if node.op_type == "Gemm" else int(node.op_type != "Conv")
+    channels = graph.constants[graph.before_pair(node.input[1])].dims[axis]
     scale = graph.constants.get(pair.input[1])
-    return scale is not None and list(scale.dims) == [channels] and _attribute(pair, "axis", 1) == _output_axis(node)
-
-
-def _output_axis(node: NodeProto) -> int:
-    """Which dimension of its weights counts output channels."""
-    if node.op_type == "Gemm":
-        return 1 - _attribute(node, "transB", 0)
-    return 0 if node.op_type == "Conv" else 1
+    return scale is not None and list(scale.dims) == [channels] and _attribute(pair, "axis", 1) == axis
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
@@ -204,9 +224,7 @@ def _wrong_skips(graph: _Graph) -> Iterator[str]:
 def _needless_pairs(graph: _Graph) -> Iterator[str]:
     """Pairs that no weighted operation and no residual addition reads, such as behind a convolution before its ReLU."""
     skips = {skip for _, skip in graph.residuals()}
-    for node in graph.nodes:
-        if node.op_type != Q:
-            continue
+    for node in (node for node in graph.nodes if node.op_type == Q):
         read = [name for pair in graph.users[node.output[0]] for name in pair.output]
         users = [user for name in read for user in graph.users[name]]
         if not skips.intersection(read) and not any(graph.is_weighted(user) for user in users):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import onnx
+from scipy.special import rel_entr
 
 from tlee.errors import SegmentError, UsageError
 from tlee.runtime.onnx_session import open_session, run_session
@@ -44,18 +45,23 @@ def tensor_ranges(
         raise UsageError("percentile", f"{percentile} is none", "choose one above 0, up to 100")
     if not samples:
         raise UsageError("calibration", "there are no samples", "give at least one")
-    largest = _largest(model, samples)
+    largest: dict[str, float] = {}
+    for name, values in _observe(model, samples):
+        magnitude = float(np.abs(values).max())
+        if not math.isfinite(magnitude):
+            raise SegmentError(f"tensor {name}", "not finite in calibration", "look at the model's weights")
+        largest[name] = max(magnitude, largest.get(name, SMALLEST))
     if method == "minmax":
         return largest
-    counts = _histograms(model, samples, largest)
-    part: Callable[[np.ndarray], float] = partial(_covering, share=percentile / 100)
-    if method == "entropy":
-        part = _least_divergent
+    counts = {name: np.zeros(BINS) for name in largest}  # of magnitudes, in equal parts of each tensor's range
+    for name, values in _observe(model, samples):
+        counts[name] += np.histogram(np.abs(values), BINS, (0, largest[name]))[0]
+    part = _least_divergent if method == "entropy" else partial(_covering, share=percentile / 100)
     return {name: max(SMALLEST, magnitude * part(counts[name])) for name, magnitude in largest.items()}
 
 
-def _observe(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """Every float32 tensor of the model by name, sample by sample."""
+def _observe(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Every float32 tensor of the model with its name, sample by sample."""
     observed = onnx.load_from_string(model)
     names = [name for node in observed.graph.node if node.op_type != "Constant" for name in node.output if name]
     outputs = {value.name for value in observed.graph.output}
@@ -64,29 +70,8 @@ def _observe(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> Iterator
     floats = {value.name for value in session.get_outputs() if value.type == "tensor(float)"}
     names = [name for name in names if name in floats]
     for sample in samples:
-        yield {**sample, **dict(zip(names, run_session(session, observed.graph.name, names, sample)))}
-
-
-def _largest(model: bytes, samples: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    largest: dict[str, float] = {}
-    for tensors in _observe(model, samples):
-        for name, values in tensors.items():
-            magnitude = float(np.abs(values).max())
-            if not math.isfinite(magnitude):
-                raise SegmentError(f"tensor {name}", "not finite in calibration", "look at the model's weights")
-            largest[name] = max(magnitude, largest.get(name, SMALLEST))
-    return largest
-
-
-def _histograms(
-    model: bytes, samples: Sequence[dict[str, np.ndarray]], largest: dict[str, float]
-) -> dict[str, np.ndarray]:
-    """How many magnitudes fall into each of `BINS` equal parts of each tensor's range."""
-    counts = {name: np.zeros(BINS) for name in largest}
-    for tensors in _observe(model, samples):
-        for name, values in tensors.items():
-            counts[name] += np.histogram(np.abs(values), BINS, (0, largest[name]))[0]
-    return counts
+        yield from sample.items()
+        yield from zip(names, run_session(session, observed.graph.name, names, sample))
 
 
 def _covering(counts: np.ndarray, share: float) -> float:
@@ -109,13 +94,8 @@ def _least_divergent(counts: np.ndarray) -> float:
         wanted = np.append(inside[:-1], counts[end - 1 :].sum())
         level, filled = np.arange(end) * LEVELS // end, inside > 0
         mean = np.bincount(level, inside) / np.maximum(np.bincount(level, filled), 1)
-        divergence = _divergence(wanted, filled * mean[level])
+        found = filled * mean[level]  # 0 where `wanted` is
+        divergence = rel_entr(wanted / wanted.sum(), found / found.sum()).sum()  # Kullback-Leibler's
         if divergence <= least:
             least, best = divergence, end
     return best / BINS
-
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """Kullback-Leibler's, of counts that are 0 at the same places."""
-    p, q = p[p > 0] / p.sum(), q[p > 0] / q.sum()
-    return float((p * np.log(p / q)).sum())

@@ -26,23 +26,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx
+
 from tlee.bundle import Bundle
-from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration, versions
+from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Calibration
 from tlee.calibration.videos import VideoReader
 from tlee.evaluation.report import about_bundle, left_out
 from tlee.modes import EARLY, NONE
+from tlee.runtime.onnx_session import import_onnxruntime
 
 FORMAT = 1
 SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
 
 
 def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, data: dict[str, Any]) -> dict[str, Any]:
-    """What `report.json` holds.
-
-    Args:
-        data: where the videos came from.
-    """
+    """What `report.json` holds, with `data` on where the videos came from."""
     settings, plan, held_out = calibration.settings, calibration.plan, calibration.held_out
+    segments: dict[str, dict[str, Any]] = {name: {"form": reason} for name, reason in calibration.without.items()}
+    for name, graph in calibration.graphs.items():
+        counts = {"given": graph.given, "samples": graph.samples, "filled": max(0, graph.samples - graph.given)}
+        segments[name] = {"form": True, **counts, "ranges": graph.ranges}
     compared = {m: {v: calibration.compared(v, m) for v in (FP32, INT8, PLAN)} for m in (EARLY, NONE)}
     return {
         "format": FORMAT,
@@ -55,7 +58,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
         "data": data,
         "calibration": {
             **{key: getattr(settings, key) for key in ("method", "samples", "seed", "early_exit")},
-            "versions": versions(),
+            "versions": {"onnx": onnx.__version__, "onnxruntime": import_onnxruntime().__version__},
         },
         "targets": {"label_agreement": settings.targets.agreement, "top1_drop": settings.targets.drop},
         "tuning": {
@@ -70,7 +73,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
             "forms": compared,
         },
-        "segments": _segments(bundle, calibration),
+        "segments": {name: segments[name] for name in bundle.segments},
         "unreadable": left_out(reader.unreadable),
         "repeated": sorted(map(str, reader.repeated)),
     }
@@ -88,15 +91,3 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "held_out_videos": report["held_out"]["videos"],
         "measured": {variant: {key: found[key] for key in SHORT} for variant, found in with_exits.items()},
     }
-
-
-def _segments(bundle: Bundle, calibration: Calibration) -> dict[str, dict[str, Any]]:
-    segments: dict[str, dict[str, Any]] = {}
-    for name in bundle.segments:
-        graph = calibration.graphs.get(name)
-        if graph is None:
-            segments[name] = {"form": calibration.without[name]}
-        else:
-            counts = {key: getattr(graph, key) for key in ("given", "samples", "filled", "ranges")}
-            segments[name] = {"form": True, **counts}
-    return segments

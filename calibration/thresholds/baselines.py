@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -38,25 +37,16 @@ def _settings(count: int) -> list[float]:
     return [*(1 / (1 + np.exp(-np.linspace(*LOG_ODDS, count - 1)))).tolist(), NEVER]
 
 
-@dataclass
 class Baselines:
-    """Random and fixed exits on one video after the other.
+    """Random and fixed exits on one video after the other."""
 
-    Attributes:
-        fixed: per video (T, E) bool: right after so many frames, each of which left at this exit and no other.
-        random: per video whether right, and its cost.
-    """
-
-    chain: RepeatingChain
-    frames: int
-    exits: int
-    costs: Costs
-    fixed: list[np.ndarray] = field(default_factory=list)
-    random: list[tuple[bool, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        none = Thresholds.never(self.exits)
-        self._fixed, self._random = fixed_exits(self.frames, none), RandomExit(self.frames, none)
+    def __init__(self, chain: RepeatingChain, frames: int, exits: int, costs: Costs) -> None:
+        self.chain, self.frames, self.exits, self.costs = chain, frames, exits, costs
+        # Per video (T, E) bool: right after so many frames, each of which left at this exit and no other.
+        self.fixed: list[np.ndarray] = []
+        self.random: list[tuple[bool, float]] = []  # per video whether right, and its cost
+        none = Thresholds.never(exits)
+        self._fixed, self._random = fixed_exits(frames, none), RandomExit(frames, none)
 
     def add(self, clip: np.ndarray, labels: tuple[int, ...]) -> None:
         """Answer a video, (T, H, W, 3). Raises SegmentError: something computed is not a number."""
@@ -88,12 +78,8 @@ def margins(accuracy: np.ndarray, cost: np.ndarray, front: Outcomes, full: tuple
     """Points of accuracy by which the front is above each baseline at the baseline's cost; -inf where the baseline is
     cheaper than all of the front.
 
-    The front ends in no exit. It is linear between its points, since alternating two of them from video to video gives
-    any accuracy and cost between.
-
-    Args:
-        accuracy, cost: of the baselines.
-        full: accuracy and cost of no exit.
+    The front ends in no exit, of accuracy and cost `full`. It is linear between its points, since alternating
+    two of them from video to video gives any accuracy and cost between.
 
     Examples:
         >>> front = Outcomes(np.array([0.8, 0.9]), np.array([10.0, 20.0]), np.zeros(2), np.zeros(2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
@@ -12,10 +11,6 @@ from tlee.calibration.arguments import add_part_arguments, data_of, parts_of, re
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
-
-if TYPE_CHECKING:
-    from tlee.calibration.thresholds.trace_file import TraceFile
-    from tlee.calibration.thresholds.tune import Tuner
 
 PROGRAM = "tlee-tune"
 
@@ -37,15 +32,15 @@ def command(arguments: list[str] | None) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
+    # Imported late: torch takes seconds, which --help, wrong arguments and unreadable bundles need not wait for.
     from tlee.calibration.thresholds.costs import MILLIJOULES, MILLISECONDS, metric_of
     from tlee.calibration.thresholds.points import Target
     from tlee.calibration.thresholds.report import report_of, store
-    from tlee.calibration.thresholds.trace_file import save_trace
+    from tlee.calibration.thresholds.trace_file import load_trace, save_trace
     from tlee.calibration.thresholds.tune import Tuner
     from tlee.calibration.videos import VideoReader
     from tlee.reports.folder import report_folder, write_report
-    from tlee.reports.thresholds_page import page
+    from tlee.reports.thresholds_page import baseline_rows, page, point_rows, simulation_text
 
     bundle = Bundle.open(options.bundle)
     unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
@@ -55,7 +50,10 @@ def _tune(options: argparse.Namespace) -> int:
     reader = VideoReader(bundle.frames, options.workers)
     with report_folder(options.output, options.replace) as folder:
         tuner = Tuner(bundle, reader, options.precision, options.threads)
-        traced = _traced(options, bundle, tuner)
+        if options.trace is not None:
+            traced = load_trace(options.trace)
+        else:
+            traced = tuner.record(parts_of(PROGRAM, options, bundle), options.seed, data_of(options))
         tuning = tuner.tune(traced, metric, target, traced.data["seed"])
         report_left_out(PROGRAM, reader)
         report = report_of(tuner, tuning, metric)
@@ -63,28 +61,12 @@ def _tune(options: argparse.Namespace) -> int:
             write_report(folder, report, page(report))
             save_trace(folder / "trace.npz", traced)
         store(bundle, report)
-        cli.show(*_lines(report))
+        videos, columns = report["data"]["videos"], "l" + 8 * "r"
+        cli.show(f"{bundle.name}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning")
+        cli.show(*cli.table(point_rows(report), columns), "")
+        cli.show(*cli.table(baseline_rows(report), columns), "", simulation_text(report))
     show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
-
-
-def _traced(options: argparse.Namespace, bundle: Bundle, tuner: Tuner) -> TraceFile:
-    """An earlier trace, or one that is recorded now."""
-    from tlee.calibration.thresholds.trace_file import load_trace
-
-    if options.trace is not None:
-        return load_trace(options.trace)
-    return tuner.record(parts_of(PROGRAM, options, bundle), options.seed, data_of(options))
-
-
-def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.thresholds_page import baseline_rows, point_rows, simulation_text
-
-    videos = report["data"]["videos"]
-    head = f"{report['subject']['name']}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning"
-    points, baselines = point_rows(report), baseline_rows(report)
-    columns = "l" + 8 * "r"
-    return [head, *cli.table(points, columns), "", *cli.table(baselines, columns), "", simulation_text(report)]
 
 
 def _parser() -> argparse.ArgumentParser:

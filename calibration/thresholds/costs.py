@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.costs import Costs
@@ -16,11 +16,7 @@ MEASURE = "measure this bundle on the device (tlee-bench --profile)"
 MACS, MILLISECONDS, MILLIJOULES = "MACs", "ms", "mJ"
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # a device's profile holds more than is read here
-
-
-class GraphProfile(Section):
+class GraphProfile(BaseModel):
     """Mean costs of one run of a segment or fused exit; `macs` to tell which model's it is."""
 
     milliseconds: float = Field(gt=0, le=1e9)
@@ -28,15 +24,12 @@ class GraphProfile(Section):
     macs: int | None = Field(None, ge=0)
 
 
-class Profile(Section):
-    """A device's measurements by `tlee-bench`, see `tlee.benchmarks.profile`.
-
-    Attributes:
-        graphs: of the chain that ran there, by name in the bundle; `frame` is decoding, preparing and uploading one.
-    """
+class Profile(BaseModel):
+    """A device's measurements by `tlee-bench`, which hold more than is read here: see `tlee.benchmarks.profile`."""
 
     format: Literal[1]
     device: str
+    # Of the chain that ran there, by name in the bundle; `frame` is decoding, preparing and uploading one.
     graphs: dict[str, GraphProfile]
 
 
@@ -60,8 +53,8 @@ def metric_of(bundle: Bundle, profile: str | None, unit: str | None) -> Metric:
     """
     if profile is None:
         if unit is not None:
-            remedy = "give its tlee-bench profile (--profile)"
-            raise UsageError(f"a target in {unit}", "needs costs of the device", remedy)
+            problem, remedy = "needs costs of the device", "give its tlee-bench profile (--profile)"
+            raise UsageError(f"a target in {unit}", problem, remedy)
         return Metric(MACS, Costs.of_bundle(bundle), None)
     content = read_json(profile, remedy=MEASURE)
     if not isinstance(content, dict):

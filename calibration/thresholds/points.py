@@ -14,17 +14,11 @@ TARGET = "target"
 
 @dataclass(frozen=True)
 class Target:
-    """A user's limits; None for no limit.
+    """A user's limits; None for no limit."""
 
-    Attributes:
-        max_drop: points of accuracy that may be lost against every frame to the tail.
-        min_accuracy: per cent.
-        max_cost: mean per video, in the metric's unit.
-    """
-
-    max_drop: float | None = None
-    min_accuracy: float | None = None
-    max_cost: float | None = None
+    max_drop: float | None = None  # points of accuracy that may be lost against every frame to the tail
+    min_accuracy: float | None = None  # per cent
+    max_cost: float | None = None  # mean per video, in the metric's unit
 
     def choose(self, accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str) -> int:
         """The cheapest point that is accurate enough; where only the cost is limited, the most accurate one.
@@ -52,10 +46,10 @@ class Target:
 
 
 def named_points(accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str, target: Target) -> dict[str, int]:
-    """The place on the front of each operating point, by name.
+    """The place on the front of each operating point, by name. Arguments and errors: see `Target.choose`.
 
-    `accurate`, `balanced` and `fast` are the cheapest that lose no more than DROPS against every frame to the tail; the
-    most accurate one where the front does not come so near. Arguments and errors: see `Target.choose`.
+    Those of DROPS are the cheapest that lose no more than that; the most accurate one where the front does not come so
+    near.
     """
     chosen = {}
     for name, drop in DROPS.items():

@@ -42,12 +42,7 @@ class Policies:
 
 
 def from_log_odds(log_odds: np.ndarray, temperature: np.ndarray) -> Policies:
-    """Policies from log-odds.
-
-    Args:
-        log_odds: (P, 3, E) of the thresholds for first, layer and gate.
-        temperature: (E,) of all of them.
-    """
+    """Policies from log-odds (P, 3, E) of the thresholds for first, layer and gate, all with one (E,) temperature."""
     values = np.where(log_odds < CERTAIN, np.round(1 / (1 + np.exp(-log_odds)), 7), NEVER)
     return Policies(values[:, 0], values[:, 1], values[:, 2], np.tile(temperature, (len(log_odds), 1)))
 

@@ -1,4 +1,4 @@
-"""The report of a tuning, plain values; beside it stands `trace.npz`, to tune again from.
+"""The report of a tuning, plain values; `trace.npz` next to it is for tuning again.
 
 `report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
 
@@ -47,6 +47,8 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
     """What `report.json` holds."""
     bundle, held, traced = tuner.bundle, tuning.held_out, tuning.traced
     full_cost = metric.costs.full(tuner.frames)
+    simulated, run = tuning.simulated, tuning.run
+    difference = np.abs(simulated.accuracy - run.accuracy)
     return {
         "format": FORMAT,
         "subject": {**about_bundle(bundle), "precision": tuner.precision, "exits": tuner.exits},
@@ -62,8 +64,23 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
             "error_tuning": rounded(traced.calibration_error),
             "error_held_out": rounded(held.calibration_error),
         },
-        "simulation": _simulation(tuning),
-        "front": [_front_point(tuning, i) for i in range(len(tuning.front))],
+        "simulation": {
+            "states": rounded(len(traced.trace.child) / len(traced.trace.root)),
+            "guessed_mean": rounded(simulated.unrecorded.mean()),
+            "guessed_max": rounded(simulated.unrecorded.max()),
+            "accuracy_error": rounded(difference.max()),
+            "cost_error": rounded(np.abs(simulated.cost / run.cost - 1).max()),
+            "within_bound": bool((difference <= simulated.unrecorded + 1e-9).all()),
+        },
+        "front": [
+            {
+                "thresholds": tuning.front.thresholds(i).as_dict(),
+                "simulated": {**_outcome(simulated, i), "guessed": rounded(simulated.unrecorded[i])},
+                "tuning": _outcome(run, i),
+                "held_out": _outcome(held.front, i),
+            }
+            for i in range(len(tuning.front))
+        ],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
         "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
         "baselines": _baselines(tuning, full_cost),
@@ -71,12 +88,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
 
 
 def store(bundle: Bundle, report: dict[str, Any]) -> None:
-    """Put the operating points into the bundle, in place of those of an earlier tuning.
-
-    Raises:
-        BundleError: the bundle changed since it was opened.
-        UsageError: it cannot be written.
-    """
+    """Put the operating points into the bundle, in place of those of an earlier tuning. Raises as `amend_bundle`."""
     shared = {"precision": report["subject"]["precision"], "no_exit_top1": report["full"]["held_out"]}
     found = {
         name: {"thresholds": point["thresholds"], "measured": {**point["held_out"], **shared}}
@@ -108,28 +120,8 @@ def point_measurements(results: list[Result], entries: list[Entry], metric: Metr
     }
 
 
-def _simulation(tuning: Tuning) -> dict[str, Any]:
-    simulated, run = tuning.simulated, tuning.run
-    return {
-        "states": rounded(len(tuning.traced.trace.child) / len(tuning.traced.trace.root)),
-        "guessed_mean": rounded(simulated.unrecorded.mean()),
-        "guessed_max": rounded(simulated.unrecorded.max()),
-        "accuracy_error": rounded(np.abs(simulated.accuracy - run.accuracy).max()),
-        "cost_error": rounded(np.abs(simulated.cost / run.cost - 1).max()),
-        "within_bound": bool((np.abs(simulated.accuracy - run.accuracy) <= simulated.unrecorded + 1e-9).all()),
-    }
-
-
-def _front_point(tuning: Tuning, i: int) -> dict[str, Any]:
-    def of(outcomes: Outcomes) -> dict[str, Any]:
-        return {"top1": rounded(outcomes.accuracy[i]), "cost": rounded(outcomes.cost[i])}
-
-    return {
-        "thresholds": tuning.front.thresholds(i).as_dict(),
-        "simulated": {**of(tuning.simulated), "guessed": rounded(tuning.simulated.unrecorded[i])},
-        "tuning": of(tuning.run),
-        "held_out": of(tuning.held_out.front),
-    }
+def _outcome(outcomes: Outcomes, i: int) -> dict[str, Any]:
+    return {"top1": rounded(outcomes.accuracy[i]), "cost": rounded(outcomes.cost[i])}
 
 
 def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str, Any]:
@@ -140,7 +132,7 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
-        "tuning": {"top1": rounded(tuning.run.accuracy[place]), "cost": rounded(tuning.run.cost[place])},
+        "tuning": _outcome(tuning.run, place),
         "held_out": {**found, "exit_histogram": exit_histogram(*ends, (tuner.frames, tuner.exits))},
         "run_error": {
             "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),

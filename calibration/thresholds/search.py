@@ -9,14 +9,12 @@ from scipy.optimize import minimize_scalar
 
 from tlee.calibration.thresholds.policies import CERTAIN, Policies, draw_log_odds, from_log_odds
 from tlee.calibration.thresholds.simulate import Outcomes
-from tlee.calibration.thresholds.trace import Recording
+from tlee.calibration.thresholds.trace import Recording, Trace
 
 ROWS = 50_000  # logits that a temperature is fitted to
 GENERATIONS, OFFSPRING, START = 30, 4000, 20_000  # policies simulated in all: 140,000
 FRONT = 256  # policies on the front that are kept
 BINS = 15  # of the calibration error
-
-Simulation = Callable[[Policies], Outcomes]
 
 
 def fit_temperatures(recording: Recording, seed: int = 0) -> np.ndarray:
@@ -37,12 +35,10 @@ def fit_temperatures(recording: Recording, seed: int = 0) -> np.ndarray:
     return np.round(np.exp([result.x for result in best]), 4)
 
 
-def calibration_errors(recording: Recording, temperature: np.ndarray) -> np.ndarray:
+def calibration_errors(trace: Trace) -> np.ndarray:
     """(E,) expected calibration errors: mean distance of confidence and accuracy in bins of equal width."""
-    logits, trace = recording.logits(), recording.trace(temperature)
     errors = []
-    for b in range(logits.shape[1]):
-        sure, right = trace.confidence[:, b], trace.right[:, b]
+    for sure, right in zip(trace.confidence.T, trace.right.T):
         bins = np.minimum((sure * BINS).astype(int), BINS - 1)
         gaps = np.bincount(bins, right.astype(float) - sure, BINS)
         errors.append(np.abs(gaps).sum() / len(sure))
@@ -61,7 +57,9 @@ def pareto(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return order[np.flatnonzero(np.diff(best, prepend=-1) > 0)]
 
 
-def search_front(simulation: Simulation, temperature: np.ndarray, seed: int = 0) -> tuple[Policies, Outcomes]:
+def search_front(
+    simulation: Callable[[Policies], Outcomes], temperature: np.ndarray, seed: int = 0
+) -> tuple[Policies, Outcomes]:
     """Policies of the Pareto front of accuracy against cost, by rising cost.
 
     An evolution strategy: policies drawn at random, then offspring of the front, each threshold that varies moved in
@@ -77,7 +75,11 @@ def search_front(simulation: Simulation, temperature: np.ndarray, seed: int = 0)
         born = simulation(from_log_odds(children, temperature))
         log_odds = np.concatenate([log_odds, children])
         outcomes = Outcomes(*(np.concatenate(pair) for pair in zip(outcomes, born)))
-    keep = _thinned(pareto(outcomes.accuracy, outcomes.cost), outcomes)
+    keep = pareto(outcomes.accuracy, outcomes.cost)
+    if len(keep) > FRONT:  # keep points that are spread evenly along the cost
+        cost = np.log(outcomes.cost[keep])
+        wanted = np.linspace(cost[0], cost[-1], FRONT)
+        keep = keep[np.unique(np.abs(cost[:, None] - wanted).argmin(0))]
     return from_log_odds(log_odds[keep], temperature), Outcomes(*(values[keep] for values in outcomes))
 
 
@@ -91,12 +93,3 @@ def _offspring(rng: np.random.Generator, front: np.ndarray, step: float) -> np.n
     moved = rng.random(children.shape) < rng.choice([0.1, 0.3, 1.0], (OFFSPRING, 1, 1))
     children = np.minimum(children + moved * rng.normal(0, step, children.shape), CERTAIN)
     return np.where(rng.random(children.shape) < 0.01, CERTAIN, children)
-
-
-def _thinned(front: np.ndarray, outcomes: Outcomes) -> np.ndarray:
-    """At most FRONT of the front's points, spread evenly along its cost."""
-    if len(front) <= FRONT:
-        return front
-    cost = np.log(outcomes.cost[front])
-    wanted = np.linspace(cost[0], cost[-1], FRONT)
-    return front[np.unique(np.abs(cost[:, None] - wanted).argmin(0))]

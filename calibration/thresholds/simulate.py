@@ -19,26 +19,17 @@ BLOCK = 256  # policies that go through a video together: its tree stays in the 
 
 
 class Outcomes(NamedTuple):
-    """Means over the videos, each (P,) float64.
+    """Means over the videos, each (P,) float64."""
 
-    accuracy: share of videos answered rightly. cost: per video. frames: used per video.
-    unrecorded: share of videos that pass through a state for which the trace has only a stand-in. Neither accuracy nor
-    any other share can be further off than this.
-    """
-
-    accuracy: np.ndarray
+    accuracy: np.ndarray  # share of videos answered correctly
     cost: np.ndarray
-    frames: np.ndarray
+    frames: np.ndarray  # that are used
+    # Share of videos that pass through a state for which the trace has only a stand-in: no other share is further off.
     unrecorded: np.ndarray
 
 
 def simulate(trace: Trace, policies: Policies, costs: np.ndarray) -> Outcomes:
-    """Outcomes of the policies on the trace's videos.
-
-    Args:
-        policies: with the temperatures that the trace's confidences were taken at.
-        costs: (T, E), see `frame_costs`.
-    """
+    """Outcomes on the trace's videos of policies with its confidences' temperatures; `costs` as of `frame_costs`."""
     tree = (trace.root, trace.child, trace.known, trace.confidence, trace.score, trace.right)
 
     def run(start: int) -> np.ndarray:

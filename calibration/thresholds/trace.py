@@ -1,4 +1,4 @@
-"""All that the exit rule may read on a video, whatever its thresholds: a tree of the states that it can be in.
+"""All that the exit rule may read in a video under any thresholds: a tree of the states that it can be in.
 
 An exit's answer depends on where earlier frames left, since features are reused. So a *state* is a frame together with
 the exits that all frames before it left at, and the exit where it leaves itself leads to the next state. There are
@@ -12,7 +12,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,43 +29,25 @@ CHUNK = 10_000  # states whose logits are in memory at once
 
 @dataclass(frozen=True)
 class Trace:
-    """N videos' trees, S states in all, E exits in each.
+    """N videos' trees, S states in all, E exits in each."""
 
-    Attributes:
-        root: (N,) int32, each video's state in its first frame.
-        child: (S, E) int32, the state of the next frame when this one leaves at an exit; 0 in a video's last frame.
-        known: (S, E) bool, whether that state was recorded, and is no stand-in.
-        confidence: (S, E) float32, at the exits' temperatures.
-        score: (S, E) float32 of the gate, NaN where the rule does not read it.
-        right: (S, E) bool, whether the class named is the video's.
-    """
-
-    root: np.ndarray
-    child: np.ndarray
-    known: np.ndarray
-    confidence: np.ndarray
-    score: np.ndarray
-    right: np.ndarray
+    root: np.ndarray  # (N,) int32, each video's state in its first frame
+    child: np.ndarray  # (S, E) int32, the next frame's state after leaving at an exit; 0 in a video's last frame
+    known: np.ndarray  # (S, E) bool, whether that state was recorded, and is no stand-in
+    confidence: np.ndarray  # (S, E) float32, at the exits' temperatures
+    score: np.ndarray  # (S, E) float32 of the gate, NaN where the rule does not read it
+    right: np.ndarray  # (S, E) bool, whether the class named is the video's
 
     def select(self, videos: np.ndarray | Sequence[int]) -> Trace:
         """The trees of some videos; states are shared."""
-        return Trace(self.root[videos], *(getattr(self, f.name) for f in fields(self)[1:]))
+        return replace(self, root=self.root[videos])
 
 
 class Recording:
-    """Recorded trees with all logits, so that temperatures can be fitted afterwards.
+    """Recorded trees with all logits, so that temperatures can be fitted afterwards."""
 
-    Args:
-        frames, exits, classes: of the model (T, E, K).
-
-    Examples:
-        >>> recording = Recording(10, 4, 10)
-        >>> recording.add(record(chain, frames, references), labels=(3,))  # doctest: +SKIP
-        >>> trace = recording.trace(temperature=np.ones(4))  # doctest: +SKIP
-    """
-
-    def __init__(self, frames: int, exits: int, classes: int) -> None:
-        self.frames, self._shape = frames, (exits, classes)
+    def __init__(self, exits: int, classes: int) -> None:
+        self._shape = exits, classes
         self._roots: list[int] = []
         self._labels: list[tuple[int, ...]] = []
         self._parts: list[tuple[np.ndarray, ...]] = []  # of each video child, known, score
@@ -79,21 +61,17 @@ class Recording:
 
     def add(self, tree: Tree, labels: tuple[int, ...]) -> None:
         """Add a video and the classes it has. Raises UsageError: the disk for temporary files is full."""
+        content = np.stack(tree.logits).astype(np.float32).tobytes()
+        try:
+            if self._file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            remedy = "make room there, or set TMPDIR to a folder that has some"
+            raise UsageError(tempfile.gettempdir(), CANNOT_WRITE.format(error.strerror), remedy) from None
         self._roots.append(self._count)
         self._labels.append(labels)
-        self._write(np.stack(tree.logits).astype(np.float32).tobytes())
         self._count += len(tree.logits)
         self._parts.append((np.array(tree.child), np.array(tree.known), np.array(tree.score, np.float32)))
-
-    def _write(self, content: bytes) -> None:
-        problem = os.strerror(errno.ENOSPC)
-        try:
-            if self._file.write(content) == len(content):
-                return
-        except OSError as error:
-            problem = error.strerror or problem
-        remedy = "make room there, or set TMPDIR to a folder that has some"
-        raise UsageError(tempfile.gettempdir(), CANNOT_WRITE.format(problem), remedy)
 
     def logits(self) -> np.ndarray:
         """(S, E, K) float32, on disk."""
@@ -136,11 +114,7 @@ class Tree:
 
 
 def record(chain: RepeatingChain, clip: np.ndarray, references: Policies, frames: int, exits: int) -> Tree:
-    """The tree of one video that some policies need.
-
-    Args:
-        clip: (T, H, W, 3).
-        references: policies whose runs through the video are recorded in full.
+    """The tree of one video, (T, H, W, 3), with all states that the references go through.
 
     Raises:
         SegmentError: a logit is not a number, or a score not between 0 and 1.
@@ -154,8 +128,7 @@ def record(chain: RepeatingChain, clip: np.ndarray, references: Policies, frames
 class _Recorder:
     def __init__(self, chain: RepeatingChain, clip: np.ndarray, policies: Policies, frames: int, exits: int) -> None:
         self.chain, self.clip, self.policies = chain, chain.frames_of(clip), policies
-        self.frames, self.exits = frames, exits
-        self.tree = Tree()
+        self.frames, self.exits, self.tree = frames, exits, Tree()
         self._uniform: dict[tuple[int, int], int] = {}  # by frame and exit, the state where all left there so far
 
     def grow(self, t: int, before: tuple[Any, Any], members: np.ndarray) -> int:
@@ -213,10 +186,6 @@ class _Recorder:
 
 
 def confidences(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-    """The largest class probability at a temperature, float64, over the last axis of `logits`.
-
-    Args:
-        logits: (..., K), a temperature for each; or (K,), for several temperatures.
-    """
+    """The largest class probability, float64: of logits (..., K) with a temperature each, or (K,) at several ones."""
     below = logits - logits.max(-1, keepdims=True)
     return 1 / np.exp(below / np.asarray(temperature)[..., None]).sum(-1)

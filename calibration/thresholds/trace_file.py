@@ -34,27 +34,16 @@ DTYPES["right"] = np.bool_
 
 @dataclass(frozen=True)
 class TraceFile:
-    """A recorded trace and where it came from.
+    """A recorded trace and where it came from."""
 
-    Attributes:
-        model: `fingerprint` of the bundle that was recorded.
-        precision: of its segments.
-        frames: of a video (T).
-        trace: of the tuning videos, at `temperature`.
-        temperature: (E,) as fitted.
-        calibration_error: (2, E) before fitting and after, on the tuning videos.
-        videos: both parts; the trace holds the tuning videos that could be read.
-        data: where they came from, plain values.
-    """
-
-    model: str
-    precision: str
-    frames: int
-    trace: Trace
-    temperature: np.ndarray
-    calibration_error: np.ndarray
-    videos: Parts
-    data: dict[str, Any]
+    model: str  # `fingerprint` of the bundle that was recorded
+    precision: str  # of its segments
+    frames: int  # of a video (T)
+    trace: Trace  # of the tuning videos, at `temperature`
+    temperature: np.ndarray  # (E,) as fitted
+    calibration_error: np.ndarray  # (2, E) before fitting and after, on the tuning videos
+    videos: Parts  # the trace holds the tuning videos that could be read
+    data: dict[str, Any]  # where they came from, plain values
 
 
 def fingerprint(bundle: Bundle, precision: str) -> str:
@@ -102,9 +91,9 @@ def load_trace(path: str | Path) -> TraceFile:
         for part in head["videos"]
     ]
     trace = Trace(**{f.name: arrays[f.name] for f in fields(Trace)})
-    plain = {key: head[key] for key in PLAIN}
-    fitted: dict[str, Any] = {key: arrays[key] for key in ("temperature", "calibration_error")}
-    return TraceFile(trace=trace, videos=Parts(*listings), **plain, **fitted)
+    plain: dict[str, Any] = {key: head[key] for key in PLAIN}
+    plain |= {key: arrays[key] for key in ("temperature", "calibration_error")}
+    return TraceFile(trace=trace, videos=Parts(*listings), **plain)
 
 
 def _arrays(content: bytes) -> dict[str, np.ndarray]:
@@ -113,7 +102,7 @@ def _arrays(content: bytes) -> dict[str, np.ndarray]:
         members = archive.infolist()
         if len(members) > MEMBERS or sum(member.file_size for member in members) > LIMIT:
             raise ValueError
-        # Never more than the size that a member claims, whatever it inflates to.
+        # Never reads more than the size that a member claims.
         streams = {member.filename: io.BytesIO(archive.read(member)) for member in members}
     read = np.lib.format.read_array
     return {name.removesuffix(".npy"): read(stream, allow_pickle=False) for name, stream in streams.items()}

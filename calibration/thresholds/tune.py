@@ -39,56 +39,32 @@ RECORD_AGAIN = "record again with --data"
 
 @dataclass(frozen=True)
 class Tuning:
-    """The result of a tuning.
+    """The result of a tuning."""
 
-    Attributes:
-        traced: the trace that was searched.
-        front: policies, by rising cost.
-        simulated, run: their outcomes on the tuning videos, as the search saw them and as they really are.
-        full: accuracy of every frame to the tail there.
-        points: operating points: by name, the place on the front.
-        held_out: everything on the other videos.
-    """
-
-    traced: TraceFile
-    front: Policies
-    simulated: Outcomes
-    run: Outcomes
-    full: float
-    points: dict[str, int]
+    traced: TraceFile  # what was searched
+    front: Policies  # by rising cost
+    simulated: Outcomes  # of the front on the tuning videos, as the search saw them
+    run: Outcomes  # and as they really are
+    full: float  # accuracy of every frame to the tail there
+    points: dict[str, int]  # operating points: by name, the place on the front
     held_out: HeldOut
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measurements on videos that had no part in any choice.
+    """Measurements on videos that had no part in any choice."""
 
-    Attributes:
-        entries: the videos.
-        front: outcomes of the front's policies.
-        published, shared: and of rules with fewer thresholds at every setting, see `baselines.py`.
-        baselines: random and fixed exits.
-        results: of the plain runtime at each operating point, a result per video.
-        calibration_error: (2, E) without temperatures and with.
-    """
-
-    entries: list[Entry]
-    front: Outcomes
-    published: Outcomes
+    entries: list[Entry]  # the videos
+    front: Outcomes  # of the front's policies
+    published: Outcomes  # of rules with fewer thresholds at every setting, see `baselines.py`
     shared: Outcomes
-    baselines: Baselines
-    results: dict[str, list[Result]]
-    calibration_error: np.ndarray
+    baselines: Baselines  # random and fixed exits
+    results: dict[str, list[Result]]  # of the plain runtime at each operating point, a result per video
+    calibration_error: np.ndarray  # (2, E) without temperatures and with
 
 
 class Tuner:
-    """Tunes one bundle.
-
-    Args:
-        bundle: with a gate other than `random`.
-        precision: of its segments.
-        reader: reads the videos.
-        threads: CPU threads, None for all cores.
+    """Tunes one bundle, its segments in one precision; `threads` None for all cores.
 
     Raises:
         UsageError: a random gate, or no variant in this precision.
@@ -109,8 +85,9 @@ class Tuner:
         recording, entries = self._record(tuning, from_log_odds(log_odds, ones))
         check_part("tuning", entries, self.bundle.labels)
         temperature = fit_temperatures(recording, seed)
-        errors = np.array([calibration_errors(recording, t) for t in (ones, temperature)])
-        model, trace = fingerprint(self.bundle, self.precision), recording.trace(temperature)
+        trace = recording.trace(temperature)
+        errors = np.array([calibration_errors(t) for t in (recording.trace(ones), trace)])
+        model = fingerprint(self.bundle, self.precision)
         return TraceFile(model, self.precision, self.frames, trace, temperature, errors, videos, data)
 
     def tune(self, traced: TraceFile, metric: Metric, target: Target, seed: int) -> Tuning:
@@ -140,12 +117,10 @@ class Tuner:
         published, shared = published_rule(self.exits), shared_rule(self.exits)
         baselines = Baselines(self._chain, self.frames, self.exits, metric.costs)
         results: dict[str, list[Result]] = {name: [] for name in points}
-        recognizers = {
-            name: Recognizer(
-                self.bundle, Chain(self.bundle, self._backend), ExitPolicy(self.frames, front.thresholds(i))
-            )
-            for name, i in points.items()
-        }
+        recognizers = {}
+        for name, place in points.items():
+            policy = ExitPolicy(self.frames, front.thresholds(place))
+            recognizers[name] = Recognizer(self.bundle, Chain(self.bundle, self._backend), policy)
 
         def also(clip: np.ndarray, labels: tuple[int, ...]) -> None:
             baselines.add(clip, labels)
@@ -163,17 +138,14 @@ class Tuner:
             simulate(uncalibrated, shared, table),
             baselines,
             results,
-            np.array([calibration_errors(recording, t) for t in (ones, traced.temperature)]),
+            np.array([calibration_errors(uncalibrated), calibration_errors(calibrated)]),
         )
 
     def _record(
-        self,
-        videos: Videos,
-        references: Policies,
-        also: Callable[[np.ndarray, tuple[int, ...]], None] | None = None,
+        self, videos: Videos, references: Policies, also: Callable[[np.ndarray, tuple[int, ...]], None] | None = None
     ) -> tuple[Recording, list[Entry]]:
         """Record videos; `also` is called with each clip and its labels."""
-        recording = Recording(self.frames, self.exits, self.classes)
+        recording = Recording(self.exits, self.classes)
 
         def add(entry: Entry, clip: np.ndarray) -> None:
             tree = record(self._chain, clip, references, self.frames, self.exits)

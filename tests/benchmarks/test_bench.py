@@ -125,8 +125,7 @@ def test_without_power_all_else_is_measured(measured):
 def test_the_plain_backbone_takes_its_turns(run, bundle, tmp_path, small_checkpoint):
     from conftest import small_model
 
-    from tlee.export.exporter import export_bundle
-    from tlee.export.plain import plain
+    from tlee.export.exporter import export_bundle, plain
 
     bare = export_bundle(plain(small_model()), tmp_path / "plain.tlee", small_checkpoint, verified=False)
     report = run(plain=bare, rounds=2)

@@ -19,7 +19,7 @@ ONES = np.ones(2)
 def recording():
     """Four thousand states of exits whose probabilities hold, but for a factor of the logits."""
     rng = np.random.default_rng(0)
-    recording = Recording(1, 3, 5)
+    recording = Recording(3, 5)
     for _ in range(4000):
         logits = rng.normal(0, 1.5, 5)
         powers = np.exp(logits)
@@ -40,20 +40,20 @@ def test_temperatures_of_a_sample_are_near_and_the_same_for_a_seed(recording, mo
 
 
 def test_temperatures_lower_the_calibration_error(recording):
-    before, after = (calibration_errors(recording, t) for t in (np.ones(3), fit_temperatures(recording)))
+    before, after = (calibration_errors(recording.trace(t)) for t in (np.ones(3), fit_temperatures(recording)))
     assert (after[1:] < before[1:] / 2).all() and (after < 0.03).all()
 
 
 def test_calibration_error_by_hand():
-    recording = Recording(1, 1, 2)
+    recording = Recording(1, 2)
     for label, logit in ((0, np.log(0.9 / 0.1)), (1, np.log(0.9 / 0.1)), (0, np.log(0.6 / 0.4)), (0, 0.0)):
         recording.add(Tree([np.array([[logit, 0.0]])], [[np.nan]], [[0]], [[False]]), (label,))
     # Bins of 1/15: two at 0.9 of which one is right, one at 0.6, one at 0.5, both right.
-    assert calibration_errors(recording, np.ones(1)) == pytest.approx([(0.8 + 0.4 + 0.5) / 4])
+    assert calibration_errors(recording.trace(np.ones(1))) == pytest.approx([(0.8 + 0.4 + 0.5) / 4])
 
 
 def test_several_labels_share_the_probability():
-    recording = Recording(1, 1, 3)
+    recording = Recording(1, 3)
     for _ in range(10):
         recording.add(Tree([np.array([[2.0, 2.0, 0.0]])], [[np.nan]], [[0]], [[False]]), (0, 1))
     assert fit_temperatures(recording)[0] < 0.1  # one of the two is always right: the surer the better

@@ -52,7 +52,7 @@ class Case:
         return Policies(first, layer, gate, np.tile(TEMPERATURE, (count, 1)))
 
     def recorded(self, references):
-        recording = Recording(self.frames, 3, 3)
+        recording = Recording(3, 3)
         for clip, labels in zip(self.clips, LABELS):
             recording.add(record(self.chain, clip, references, self.frames, 3), labels)
         return recording
@@ -158,7 +158,7 @@ def test_a_guess_follows_the_nearest_exit_else_where_all_frames_left_at_this_one
 
 def test_a_video_is_right_with_any_of_its_labels(plain_case):
     clip = plain_case.clips[0]
-    tree, recording = record(plain_case.chain, clip, UNIFORM_ALONE, 4, 3), Recording(4, 3, 3)
+    tree, recording = record(plain_case.chain, clip, UNIFORM_ALONE, 4, 3), Recording(3, 3)
     for labels in ((0,), (1,), (2,), (0, 1), (0, 1, 2)):
         recording.add(tree, labels)
     zero, one, two, both, all_of_them = np.split(recording.trace(np.ones(3)).right, 5)

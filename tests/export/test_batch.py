@@ -9,8 +9,7 @@ from onnx import helper, numpy_helper
 from tlee.bundle import BATCH, Bundle
 from tlee.errors import UsageError, VerificationError
 from tlee.export import exporter
-from tlee.export.batch import free_batch
-from tlee.export.segments import to_onnx
+from tlee.export.segments import free_batch, to_onnx
 from tlee.export.verify import verify_batches
 
 HEAD = '<ir_version: 7, opset_import: ["": 13]> graph (float[1,6] z, float[1,1] temperature) => (float[1,6] logits)'

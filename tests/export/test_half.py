@@ -15,7 +15,7 @@ from tlee.bundle import Bundle
 from tlee.errors import UsageError
 from tlee.export import cli
 from tlee.export.activations import deviation
-from tlee.export.half import in_half
+from tlee.export.exporter import in_half
 from tlee.models.checkpoint import save_checkpoint
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend

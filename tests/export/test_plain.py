@@ -5,8 +5,7 @@ import pytest
 import torch
 from conftest import enliven, small_model
 
-from tlee.export.exporter import export_bundle
-from tlee.export.plain import plain
+from tlee.export.exporter import export_bundle, plain
 from tlee.runtime import Recognizer
 
 TSM = {"backbone": "mobilenetv2_tsm", "width": 0.35, "input_size": 32, "branches": 2, "crm_num": 1, "classes": 3}

@@ -6,9 +6,9 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from tlee.errors import UsageError
-from tlee.export import exporter, targets
+from tlee.export import exporter
 from tlee.export.segments import SegmentModule, segment_modules, to_onnx
-from tlee.export.targets import TARGETS, check_operators
+from tlee.export.targets import OPERATORS, TARGETS, check_operators
 
 
 def graph_of(operator, opset=13, kind=TensorProto.FLOAT, domain="", **attributes):
@@ -41,8 +41,7 @@ def test_an_operator_that_the_target_lacks_is_named_with_its_node_and_a_remedy()
 
 
 def test_targets_differ():
-    only_newer = sorted(set(operators("8.5")) - set(operators("8.2")))
-    assert "Reciprocal" in only_newer
+    assert "Reciprocal" in set(OPERATORS["8.5"]) - set(OPERATORS["8.2"])
     check_operators("head", graph_of("Reciprocal"), "jetpack5")
     with pytest.raises(UsageError, match=r"is a Reciprocal, which TensorRT 8.2 .* newer JetPack with --target"):
         check_operators("head", graph_of("Reciprocal"), "jetpack4")
@@ -81,16 +80,12 @@ def test_common_activations_are_exported_in_supported_operators(layer):
 
 
 def test_an_export_that_the_target_cannot_take_writes_nothing(tmp_path, small_checkpoint, monkeypatch):
-    monkeypatch.setattr(targets, "_operators", lambda release: {"Conv": ["FP32"]})
+    monkeypatch.setitem(OPERATORS, "8.2", {"Conv": ["FP32"]})
     with pytest.raises(UsageError, match=r"segment split0: node '\S+' is a \w+, which TensorRT 8.2 \(jetpack4\)"):
         exporter.export_bundle(small_model(), tmp_path / "a.tlee", small_checkpoint)
     assert not (tmp_path / "a.tlee").exists()
 
 
-def operators(release):
-    return targets._operators(release)
-
-
 def test_the_lists_are_those_of_nvidia():
-    assert len(operators("8.2")) > 120 and set(operators("8.2")["Relu"]) == {"FP32", "FP16", "INT8"}
-    assert "HardSwish" not in operators("8.2") and "HardSwish" not in operators("8.5")
+    assert len(OPERATORS["8.2"]) > 120 and set(OPERATORS["8.2"]["Relu"]) == {"FP32", "FP16", "INT8"}
+    assert "HardSwish" not in OPERATORS["8.2"] and "HardSwish" not in OPERATORS["8.5"]

@@ -18,8 +18,7 @@ from tlee.benchmarks import cli as bench
 from tlee.bundle import Bundle
 from tlee.calibration.thresholds import cli as tune
 from tlee.export.bundle_writer import amend_bundle
-from tlee.export.exporter import export_bundle
-from tlee.export.plain import plain
+from tlee.export.exporter import export_bundle, plain
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import Config
 from tlee.models.model import Tlee

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
-from tlee.calibration.int8.fused_exits import Int8Graph, cache_of, fused_exit_graphs
-from tlee.calibration.int8.qdq import quantised
+from tlee.calibration.int8.qdq import Int8Graph, fused_exit_graphs, quantised
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.export.activations import deviation
 from tlee.export.bundle_writer import amend_bundle
@@ -27,7 +26,7 @@ def add_int8(bundle: Bundle, excluded: tuple[str, ...] = ()) -> Bundle:
         for name, graph in made.items():
             entries[name] = {"file": f"variants/int8/{name}.onnx", "cache": f"calibration/int8/{name}.cache"}
             writer.add(entries[name]["file"], graph.model)
-            writer.add(entries[name]["cache"], cache_of(graph.ranges))
+            writer.add(entries[name]["cache"], graph.cache())
             entries[name]["deviation"] = deviation(activations, name, graph.model)
         int8 = {"graphs": entries, "excluded": list(excluded), "made": {}}
         writer.finish({**bundle.manifest, "variants": {**bundle.manifest["variants"], "int8": int8}})
