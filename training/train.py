@@ -29,15 +29,15 @@ from tlee.data.labelled.loader import (
     training_batches,
 )
 from tlee.errors import UsageError, printable
+from tlee.files import atomic_write
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
+from tlee.reports.training_plots import accuracy_plot, loss_plot
 from tlee.training.batchnorm import synchronise
 from tlee.training.config import StageConfig, TrainingConfig
-from tlee.training.curves import plot_run
-from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder, check_state
-from tlee.training.stages import STAGES, StageModule, Validation
+from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
+from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
-from tlee.training.validate import across, validate
 from tlee.training.videos import Data, UnreadableVideos
 
 PROGRAM = "tlee-train"
@@ -175,7 +175,11 @@ class Trainer:
                     progress.loss += sum(float(loss) for loss in pending)
                     progress.seconds = time.perf_counter() - begun
                     pending = []
-                    bar.set_postfix(loss=f"{self._log(config, rate):.4f}")
+                    mean = self._mean(progress.loss) / progress.step
+                    self._check_loss(config, mean)
+                    values = {"stage": config.stage, "epoch": progress.epoch + 1, "loss": mean, "learning_rate": rate}
+                    self.folder.record(progress, "step", values)
+                    bar.set_postfix(loss=f"{mean:.4f}")
                 if saves and progress.step < steps:
                     self._save_state(stage)
                 bar.update()
@@ -207,14 +211,6 @@ class Trainer:
         stage.optimiser.step()
         return total
 
-    def _log(self, config: StageConfig, rate: float) -> float:
-        """Record and return the epoch's mean loss so far."""
-        mean = self._mean(self.progress.loss) / self.progress.step
-        self._check_loss(config, mean)
-        values = {"stage": config.stage, "epoch": self.progress.epoch + 1, "loss": mean, "learning_rate": rate}
-        self.folder.record(self.progress, "step", values)
-        return mean
-
     def _end_epoch(self, stage: StageRun) -> None:
         """Validate, record, write the checkpoints, and move on to the next epoch."""
         progress, config = self.progress, stage.config
@@ -228,7 +224,10 @@ class Trainer:
         position = {"stage": config.stage, "epoch": progress.epoch + 1}
         values = {"loss": loss, "val_loss": found.loss, "val_accuracy": found.accuracy.tolist(), "score": score}
         self.folder.record(progress, "epoch", {**position, **values, "seconds": round(progress.seconds, 3)})
-        self._print(_epoch_line(config, progress, loss, found, better))
+        frames = "one frame" if len(found.accuracy) == 1 else f"{len(found.accuracy)} frames"
+        exits = ", ".join(f"{value:.1%}" for value in found.accuracy[-1])
+        line = f"{config.stage} {progress.epoch + 1}/{config.epochs}: loss {loss:.4f}, validation {found.loss:.4f}"
+        self._print(f"{line}; accuracy after {frames}, by exit: {exits}{' (best so far)' if better else ''}")
         if self.folder.writes:
             stages = [stage.model_dump() for stage in self.config.stages]
             training = {"seed": self.config.seed, "stages": stages, **position, "score": score}
@@ -291,16 +290,16 @@ def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
     return batch
 
 
+def plot_run(folder: RunFolder) -> None:
+    """Write loss.png and accuracy.png into a run's folder. Raises UsageError where what it recorded is damaged."""
+    epochs = [epoch.model_dump() for epoch in folder.epochs()]
+    for name, draw in ((LOSS_PLOT, loss_plot), (ACCURACY_PLOT, accuracy_plot)) if epochs else ():
+        with atomic_write(str(folder.path / name), "wb") as stream:
+            stream.write(draw(epochs))
+
+
 def _workers(config: TrainingConfig, fabric: Fabric) -> int:
     if config.data.workers is not None:
         return config.data.workers
     here = getattr(fabric.strategy, "num_processes", 1)  # on this machine
     return 0 if config.data.cache else max(1, len(os.sched_getaffinity(0)) // here)
-
-
-def _epoch_line(config: StageConfig, progress: Progress, loss: float, found: Validation, better: bool) -> str:
-    last = ", ".join(f"{value:.1%}" for value in found.accuracy[-1])
-    line = f"{config.stage} {progress.epoch + 1}/{config.epochs}: loss {loss:.4f}, validation {found.loss:.4f}"
-    count = len(found.accuracy)
-    frames = "one frame" if count == 1 else f"{count} frames"
-    return f"{line}; accuracy after {frames}, by exit: {last}{' (best so far)' if better else ''}"

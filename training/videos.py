@@ -13,7 +13,7 @@ from tlee.data.labelled.listing import Listing, read_listing, split_listing
 from tlee.data.labelled.loader import READABLE, ClipDataset
 from tlee.errors import InputError, UsageError
 from tlee.training.config import TrainingConfig
-from tlee.training.validate import across
+from tlee.training.stages import across
 
 
 class Data(NamedTuple):
