@@ -87,13 +87,8 @@ def _check(node: yaml.Node) -> None:
         raise _wrong(node.start_mark, problem)
     if isinstance(node, yaml.ScalarNode) and not is_name(node.value):
         raise _wrong(node.start_mark, "a zero byte, or half of a surrogate pair, which no name can have")
-    if isinstance(node, yaml.MappingNode):
-        _check_keys(node)
-
-
-def _check_keys(node: yaml.MappingNode) -> None:
     seen = set()
-    for key, _ in node.value:
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
         if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{TAG}str", f"{TAG}merge"):
             raise _wrong(key.start_mark, "a key that is no text: put it in quotes")
         if key.value in seen:

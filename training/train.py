@@ -6,14 +6,17 @@ under torchrun, under SLURM), and adds nothing to the models.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import environments
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -34,7 +37,8 @@ from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
 from tlee.reports.training_plots import accuracy_plot, loss_plot
 from tlee.training.batchnorm import synchronise
-from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.config import Precision, StageConfig, TrainingConfig
+from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch
 from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
 from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
@@ -44,6 +48,27 @@ PROGRAM = "tlee-train"
 LOG_STEPS = 10  # the loss is read from the device and recorded after so many
 VALIDATION_BATCH = 16
 MOMENTUM = "momentum_buffer"  # torch's name
+
+
+def launched(launch: Launch, accelerator: str | None, precision: Precision) -> Fabric:
+    """Fabric with its processes started; `accelerator` None for cuda where there is one."""
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
+    warnings.filterwarnings("ignore", "The `srun` command is available")
+    known = {
+        TORCHRUN: environments.TorchElasticEnvironment,
+        SRUN: environments.SLURMEnvironment,
+        ALONE: environments.LightningEnvironment,
+    }
+    fabric = Fabric(
+        accelerator=accelerator or ("cuda" if torch.cuda.is_available() else "cpu"),
+        devices=launch.devices,
+        num_nodes=launch.nodes,
+        precision=precision,
+        plugins=[known[launch.launcher]()],
+    )
+    fabric.launch()
+    return fabric
 
 
 class StageRun(NamedTuple):

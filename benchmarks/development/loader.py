@@ -17,7 +17,7 @@ from typing import Any, List, NamedTuple, Optional
 from tlee import cli
 from tlee.data.video import cv2_module, open_clip
 from tlee.frames import FrameSpec, sample_indices
-from tlee.models.frame_order import frame_order
+from tlee.models.config import frame_order
 
 BATCH = 16
 

@@ -21,8 +21,7 @@ from tlee.export.exporter import export_bundle
 from tlee.frames import prepare, published_numbers
 from tlee.info import describe
 from tlee.models.checkpoint import save_checkpoint
-from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config
-from tlee.models.frame_order import PUBLISHED_ORDERS
+from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_ORDERS, PUBLISHED_STD, Config
 from tlee.modes import NONE
 from tlee.runtime import Recognizer
 from tlee.runtime.cli import command
