@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tlee.data.labelled.augmentation import AugmentConfig, Share
 from tlee.data.labelled.listing import FORMATS
+from tlee.data.labelled.loader import AugmentConfig, Share
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
 

@@ -57,9 +57,8 @@ def loader_rate(batches: Any) -> float:
 def command(arguments: Optional[List[str]]) -> None:
     options = _parser().parse_args(arguments)
     # imported here: PyTorch may not be installed
-    from tlee.data.labelled.augmentation import AugmentConfig
     from tlee.data.labelled.listing import read_listing
-    from tlee.data.labelled.loader import ClipDataset, ShuffledSampler, start_worker, training_batches
+    from tlee.data.labelled.loader import AugmentConfig, ClipDataset, ShuffledSampler, start_worker, training_batches
 
     listing = read_listing("folders", options.folder)
     del listing.entries[options.videos // BATCH * BATCH :]

@@ -12,16 +12,16 @@ import signal
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
-from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.video import Clip, cv2_module, open_clip, sampled_indices
 from tlee.errors import InputError, UsageError
@@ -35,6 +35,32 @@ NO_PROCESSES = (
     "(--workers 0; in a training --set data.workers=0)"
 )
 Key = tuple[int, int]  # epoch and number of the entry
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class AugmentConfig(BaseModel):
+    """Augmentation of training videos, the same for all frames of a clip. Not used in validation.
+
+    Attributes:
+        jitter: take each frame from anywhere in its part of the video instead of the part's middle; None for yes,
+            unless `frames.sampling` is published.
+        crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
+        flip: mirror half of the clips; None for yes if the data set allows it.
+        colour: how far brightness, contrast and saturation vary, as a share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jitter: bool | None = None
+    crop: tuple[Share, Annotated[float, Field(gt=0, le=1)]] | None = None
+    flip: bool | None = None
+    colour: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> AugmentConfig:
+        if self.crop and self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop {list(self.crop)} does not rise")
+        return self
 
 
 class Batch(NamedTuple):
@@ -92,9 +118,7 @@ class ClipDataset(Dataset):
         seed: int = 0,
         cache: bool = False,
     ) -> None:
-        self.listing = listing
-        self.spec = spec
-        self.augment = augment
+        self.listing, self.spec, self.augment = listing, spec, augment
         self._seed = seed
         self._single = False
         self._cache: dict[int, CachedClip] | None = {} if cache else None
@@ -141,8 +165,8 @@ class ClipDataset(Dataset):
         return Batch(frames, target, torch.tensor(index), torch.tensor(unreadable))
 
     def _example(self, epoch: int, index: int) -> Tensor:
-        order = self.spec.order
-        if self.augment is None:
+        order, augment = self.spec.order, self.augment
+        if augment is None:
             return torch.from_numpy(self._read(index, order))
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
@@ -150,31 +174,35 @@ class ClipDataset(Dataset):
             offsets = torch.rand(len(order)).tolist() if self.jitters else None
             if self._single:
                 order = [order[int(torch.randint(len(order), ()))]]
-            return self._vary(torch.from_numpy(self._read(index, order, offsets, self.augment.crop)), self.augment)
-
-    def _vary(self, frames: Tensor, augment: AugmentConfig) -> Tensor:
-        """Flip and colour, the same for all of (T, H, W, 3)."""
-        if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
-            frames = frames.flip(2)
-        if augment.colour:
-            vary = v2.ColorJitter(augment.colour, augment.colour, augment.colour)
-            frames = vary(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return frames.contiguous()
+            frames = torch.from_numpy(self._read(index, order, offsets, augment.crop))
+            if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
+                frames = frames.flip(2)
+            if augment.colour:
+                vary = v2.ColorJitter(augment.colour, augment.colour, augment.colour)
+                frames = vary(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return frames.contiguous()
 
     def _read(
         self, index: int, order: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
     ) -> np.ndarray:
         """Frames `order` of an entry's T, (len(order), crop, crop, 3) uint8. Raises InputError."""
+        entry = self.listing.entries[index]
         if self._cache is not None:
-            frame_count, sampled, frames = self._cached(self._cache, index)
+            if index not in self._cache:
+                # All frames at once: opening a file costs more than decoding a small one.
+                with open_clip(str(entry.path)) as clip:
+                    sampled = sampled_indices(clip, self.spec, entry.frames)
+                    wanted = list(range(clip.frame_count)) if self.jitters else sampled
+                    self._cache[index] = CachedClip(clip.frame_count, sampled, self._decode(clip, wanted))
+            frame_count, sampled, frames = self._cache[index]
             if offsets:
                 sampled = sample_indices(frame_count, self.spec.length, offsets)
             return np.stack([frames[sampled[i]] for i in order])
-        with open_clip(str(self.listing.entries[index].path)) as clip:
+        with open_clip(str(entry.path)) as clip:
             if offsets:
                 sampled = sample_indices(clip.frame_count, self.spec.length, offsets)
             else:
-                sampled = sampled_indices(clip, self.spec, self.listing.entries[index].frames)
+                sampled = sampled_indices(clip, self.spec, entry.frames)
             wanted = [sampled[i] for i in order]
             region: tuple[slice, slice] | None = None
             if crop:
@@ -183,16 +211,6 @@ class ClipDataset(Dataset):
                 region = slice(top, top + height), slice(left, left + width)
             frames = self._decode(clip, wanted, region)
         return np.stack([frames[i] for i in wanted])
-
-    def _cached(self, cache: dict[int, CachedClip], index: int) -> CachedClip:
-        if index not in cache:
-            # All frames at once: opening a file costs more than decoding a small one.
-            entry = self.listing.entries[index]
-            with open_clip(str(entry.path)) as clip:
-                sampled = sampled_indices(clip, self.spec, entry.frames)
-                wanted = list(range(clip.frame_count)) if self.jitters else sampled
-                cache[index] = CachedClip(clip.frame_count, sampled, self._decode(clip, wanted))
-        return cache[index]
 
     def _decode(
         self, clip: Clip, wanted: list[int], region: tuple[slice, slice] | None = None
