@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tlee.errors import CheckpointError
+from tlee.files import atomic_write
 from tlee.reading import MB, check_size, open_plain, parsed
 
 LIMIT = 8192 * MB  # of a file; VGG-16 with its momentum has 1.1 GB
@@ -47,6 +49,13 @@ class LeftOut:
 
     def __setstate__(self, state: object) -> None:
         pass
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all. Raises UsageError."""
+    content = safetensors.torch.save({n: tensor.contiguous().cpu() for n, tensor in tensors.items()}, dict(header))
+    with atomic_write(os.fspath(path), "wb") as stream:
+        stream.write(content)
 
 
 @contextmanager

@@ -22,26 +22,18 @@ PER_NODE = "SLURM_NTASKS_PER_NODE"
 
 
 class Launch(NamedTuple):
-    """How this process was started.
+    """How this process was started."""
 
-    Attributes:
-        launcher: one of TORCHRUN, SRUN and ALONE.
-        first: whether this is the process that writes and prints.
-        devices, nodes: processes per machine, and machines; as requested if ALONE.
-    """
-
-    launcher: str
-    first: bool
-    devices: int | str
-    nodes: int
+    launcher: str  # TORCHRUN, SRUN or ALONE
+    first: bool  # whether this is the process that writes and prints
+    devices: int | str  # processes per machine; as requested if ALONE
+    nodes: int  # machines, likewise
 
 
 def launch_of(environment: MutableMapping[str, str], devices: int | None = None, nodes: int = 1) -> Launch:
-    """What started this process. Variables of other launchers are removed from the environment, which the processes
-    that this one starts inherit.
+    """What started this process; `devices` and `nodes` as requested.
 
-    Args:
-        devices, nodes: as requested.
+    Variables of other launchers are removed from the environment, which the processes that this one starts inherit.
 
     Raises:
         UsageError: the launcher's variables are missing or no numbers.

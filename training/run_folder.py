@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import safetensors.torch
 import yaml
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -35,7 +34,7 @@ from tlee.locks import is_temporary, write_lock
 from tlee.models.checkpoint import check_entries, shapes
 from tlee.models.config import explain
 from tlee.models.model import Tlee
-from tlee.models.tensors import open_tensors
+from tlee.models.tensors import open_tensors, write_tensors
 from tlee.reading import MB, parse_json, read_bytes, read_text
 from tlee.training.config import TrainingConfig
 
@@ -52,27 +51,18 @@ Accuracies = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
 class Progress(BaseModel):
-    """The position of a run. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's.
-
-    Attributes:
-        epochs, steps: completed, over all stages.
-        loss: sum over this epoch's steps so far.
-        best: score of the stage's best epoch so far.
-        waited: epochs since then.
-        seconds: spent on this epoch so far.
-        metrics: length of metrics.jsonl, bytes.
-    """
+    """The position of a run. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's."""
 
     stage: Count = 0
     epoch: Count = 0
     step: Count = 0
-    epochs: Count = 0
-    steps: Count = 0
-    loss: FiniteFloat = 0.0
-    best: FiniteFloat | None = None
-    waited: Count = 0
-    seconds: FiniteFloat = 0.0
-    metrics: Count = 0
+    epochs: Count = 0  # completed, over all stages
+    steps: Count = 0  # likewise
+    loss: FiniteFloat = 0.0  # sum over this epoch's steps so far
+    best: FiniteFloat | None = None  # score of the stage's best epoch so far
+    waited: Count = 0  # epochs since then
+    seconds: FiniteFloat = 0.0  # spent on this epoch so far
+    metrics: Count = 0  # length of metrics.jsonl, bytes
 
 
 class Epoch(BaseModel):
@@ -174,10 +164,7 @@ class RunFolder:
             return
         entries = {MODEL + name: tensor for name, tensor in model.items()}
         entries.update({MOMENTUM + name: tensor for name, tensor in momentum.items()})
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in entries.items()}
-        content = safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()})
-        with atomic_write(str(self.path / STATE), "wb") as stream:
-            stream.write(content)
+        write_tensors(self.path / STATE, entries, {HEADER: progress.model_dump_json()})
 
     def open_metrics(self, progress: Progress) -> None:
         """Start or continue metrics.jsonl; what a killed run wrote after its last state is cut off."""

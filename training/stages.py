@@ -38,21 +38,13 @@ def mean_accuracy(found: Validation) -> float:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage.
+    """A stage."""
 
-    Attributes:
-        parts: the parts that learn; all others are frozen and in eval mode.
-        loss: of one batch.
-        score: of a validation; higher is better.
-        exits: the exits whose features the loss needs.
-        single: whether it learns from single frames.
-    """
-
-    parts: Callable[[Tlee], list[nn.Module]]
-    loss: Loss
-    score: Callable[[Validation], float] = mean_accuracy
-    exits: Callable[[Tlee], list[int]] = lambda model: list(range(model.exits))
-    single: bool = False
+    parts: Callable[[Tlee], list[nn.Module]]  # the parts that learn; all others are frozen and in eval mode
+    loss: Loss  # of one batch
+    score: Callable[[Validation], float] = mean_accuracy  # of a validation; higher is better
+    exits: Callable[[Tlee], Collection[int]] = lambda m: range(m.exits)  # the exits whose features the loss needs
+    single: bool = False  # whether it learns from single frames
 
 
 class StageModule(nn.Module):
@@ -92,9 +84,9 @@ def exit_outputs(model: Tlee, features: Features, chosen: Collection[int]) -> It
 
 
 def classification_loss(
-    model: Tlee, features: Features, targets: Tensor, scored: Collection[int], config: StageConfig
+    model: Tlee, features: Features, targets: Tensor, config: StageConfig, scored: Collection[int] | None = None
 ) -> Tensor:
-    """Mean cross-entropy of the `scored` exits of every frame; the others only pass their z on.
+    """Mean cross-entropy of the `scored` exits of every frame, None for all; the others only pass their z on.
 
     With `distill`, that share of a branch's loss is the divergence from the final exit's answer to the same frame. The
     final exit is computed without the branches for this.
@@ -104,7 +96,7 @@ def classification_loss(
         teacher = [model.classify(o.z, o.frame).detach() for o in exit_outputs(model, features, [final])]
     losses = []
     for t, b, z, _ in exit_outputs(model, features, list(features)):
-        if b not in scored:
+        if scored is not None and b not in scored:
             continue
         logits = model.classify(z, t)
         loss = functional.cross_entropy(logits, targets)
@@ -117,20 +109,15 @@ def classification_loss(
     return torch.stack(losses).mean()
 
 
-def joint_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """Stage 1: cross-entropy of all exits of all frames."""
-    return classification_loss(model, features, targets, list(features), config)
-
-
 def backbone_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
     """Stage 1.1: cross-entropy at the final exit, features reused from frame to frame."""
     final = model.exits - 1
-    return classification_loss(model, {final: features[final]}, targets, [final], config)
+    return classification_loss(model, {final: features[final]}, targets, config)
 
 
 def branches_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
     """Stage 1.2: cross-entropy of the branches, features reused from exit to exit."""
-    return classification_loss(model, features, targets, list(range(model.exits - 1)), config)
+    return classification_loss(model, features, targets, config, range(model.exits - 1))
 
 
 def gate_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
@@ -152,8 +139,8 @@ def gate_loss(model: Tlee, features: Features, targets: Tensor, config: StageCon
 
 
 def all_loss(model: Tlee, features: Features, targets: Tensor, config: StageConfig) -> Tensor:
-    """The joint loss plus the gate's."""
-    return joint_loss(model, features, targets, config) + gate_loss(model, features, targets, config)
+    """Stages 1 and 2 together."""
+    return classification_loss(model, features, targets, config) + gate_loss(model, features, targets, config)
 
 
 @torch.inference_mode()
@@ -213,7 +200,7 @@ def _gate(model: Tlee) -> list[nn.Module]:
 STAGES = {
     # For a backbone without ImageNet weights: all exits together on one random frame per video. From random weights the
     # published stages do not learn (loss at chance after two epochs).
-    "frames": Stage(lambda m: [m.backbone, m.branches, m.neck, m.classifier], joint_loss, single=True),
+    "frames": Stage(lambda m: [m.backbone, m.branches, m.neck, m.classifier], classification_loss, single=True),
     "backbone": Stage(
         lambda m: [m.backbone, m.neck, m.frm, m.classifier],
         backbone_loss,
@@ -221,7 +208,7 @@ STAGES = {
         exits=lambda m: [m.exits - 1],
     ),
     "branches": Stage(lambda m: [m.branches], branches_loss, lambda v: float(v.accuracy[-1, :-1].mean())),
-    "joint": Stage(lambda m: [m.backbone, m.branches, m.neck, m.frm, m.classifier], joint_loss),
+    "joint": Stage(lambda m: [m.backbone, m.branches, m.neck, m.frm, m.classifier], classification_loss),
     "gate": Stage(_gate, gate_loss, lambda v: -v.loss),
     "all": Stage(lambda m: [m.backbone, m.branches, m.neck, m.frm, m.classifier, *_gate(m)], all_loss),
 }

@@ -85,24 +85,18 @@ class StageRun(NamedTuple):
 
 
 class Trainer:
-    """Trains a model into a run folder.
-
-    Args:
-        config: what to do.
-        data: the videos.
-        folder: where to write.
-        fabric: launched; knows this process's rank and device.
-    """
+    """Trains a model on the data's videos into a run folder. Fabric is launched."""
 
     def __init__(self, config: TrainingConfig, data: Data, folder: RunFolder, fabric: Fabric) -> None:
         self.config, self.folder, self.fabric = config, folder, fabric
         spec, cache, fail = config.frame_spec(), config.data.cache, config.data.unreadable == "fail"
         self._clips = ClipDataset(data.train, spec, config.data.augment, config.seed, cache)
         val = ClipDataset(data.val, spec, cache=cache)
-        self._workers = _workers(config, fabric)
-        self._validation = evaluation_batches(
-            val, VALIDATION_BATCH, self._workers, fabric.global_rank, fabric.world_size
-        )
+        processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
+        cores = 0 if cache else max(1, len(os.sched_getaffinity(0)) // processes)
+        self._workers = cores if config.data.workers is None else config.data.workers
+        ranks = fabric.global_rank, fabric.world_size
+        self._validation = evaluation_batches(val, VALIDATION_BATCH, self._workers, *ranks)
         self._unreadable = UnreadableVideos("train", self._clips, fabric, fail)
         self._unreadable_val = UnreadableVideos("val", val, fabric, fail)
         torch.manual_seed(config.seed)
@@ -153,9 +147,8 @@ class Trainer:
         self.model.load_state_dict(load_checkpoint(self.folder.path / BEST).state_dict())
         self.folder.record(progress, "stage", {"stage": config.stage, "epochs": progress.epoch, "score": progress.best})
         planned = sum(stage.epochs for stage in self.config.stages[: progress.stage + 1])
-        self.progress = Progress(
-            stage=progress.stage + 1, epochs=planned, steps=progress.steps, metrics=progress.metrics
-        )
+        kept = {"steps": progress.steps, "metrics": progress.metrics}
+        self.progress = Progress(stage=progress.stage + 1, epochs=planned, **kept)
         self.folder.save_state(self.progress, self.model.state_dict(), {})
 
     def _set_up(self, config: StageConfig, momentum: dict[str, Tensor]) -> StageRun:
@@ -321,10 +314,3 @@ def plot_run(folder: RunFolder) -> None:
     for name, draw in ((LOSS_PLOT, loss_plot), (ACCURACY_PLOT, accuracy_plot)) if epochs else ():
         with atomic_write(str(folder.path / name), "wb") as stream:
             stream.write(draw(epochs))
-
-
-def _workers(config: TrainingConfig, fabric: Fabric) -> int:
-    if config.data.workers is not None:
-        return config.data.workers
-    here = getattr(fabric.strategy, "num_processes", 1)  # on this machine
-    return 0 if config.data.cache else max(1, len(os.sched_getaffinity(0)) // here)

@@ -64,19 +64,12 @@ class AugmentConfig(BaseModel):
 
 
 class Batch(NamedTuple):
-    """Several examples.
+    """Several examples."""
 
-    Attributes:
-        frames: (N, T, H, W, 3) uint8 RGB, in processing order.
-        targets: (N, K) float32: a video's labels share 1. All 0 where a clip could not be read for evaluation.
-        entry: (N,) int64, numbers of the entries.
-        unreadable: (N,) int64, the number of an entry that could not be read, or -1.
-    """
-
-    frames: Tensor
-    targets: Tensor
-    entry: Tensor
-    unreadable: Tensor
+    frames: Tensor  # (N, T, H, W, 3) uint8 RGB, in processing order
+    targets: Tensor  # (N, K) float32: a video's labels share 1. All 0 where a clip could not be read for evaluation
+    entry: Tensor  # (N,) int64, numbers of the entries
+    unreadable: Tensor  # (N,) int64, the number of an entry that could not be read, or -1
 
     def __reduce__(self) -> Any:
         # Workers send batches through a pipe. Tensors would go through shared memory, of which containers have little:
@@ -86,14 +79,6 @@ class Batch(NamedTuple):
 
 def _batch(*arrays: np.ndarray) -> Batch:
     return Batch(*map(torch.from_numpy, arrays))
-
-
-class CachedClip(NamedTuple):
-    """A decoded clip: number of its frames, indices of those sampled without jitter, and prepared frames by index."""
-
-    frame_count: int
-    sampled: list[int]
-    frames: dict[int, np.ndarray]
 
 
 class ClipDataset(Dataset):
@@ -119,9 +104,9 @@ class ClipDataset(Dataset):
         cache: bool = False,
     ) -> None:
         self.listing, self.spec, self.augment = listing, spec, augment
-        self._seed = seed
-        self._single = False
-        self._cache: dict[int, CachedClip] | None = {} if cache else None
+        self._seed, self._single = seed, False
+        # Per clip: number of its frames, indices of those sampled without jitter, and prepared frames by index.
+        self._cache: dict[int, tuple[int, list[int], dict[int, np.ndarray]]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.listing.entries)
@@ -129,9 +114,9 @@ class ClipDataset(Dataset):
     @property
     def jitters(self) -> bool:
         """Whether frames come from anywhere in their parts of the video."""
-        if self.augment is None or self.augment.jitter is None:
-            return self.augment is not None and self.spec.sampling != PUBLISHED
-        return self.augment.jitter
+        if self.augment is None:
+            return False
+        return self.spec.sampling != PUBLISHED if self.augment.jitter is None else self.augment.jitter
 
     def single_frames(self) -> ClipDataset:
         """The same videos (and cache), each as one of its T frames, drawn anew in every epoch."""
@@ -193,7 +178,7 @@ class ClipDataset(Dataset):
                 with open_clip(str(entry.path)) as clip:
                     sampled = sampled_indices(clip, self.spec, entry.frames)
                     wanted = list(range(clip.frame_count)) if self.jitters else sampled
-                    self._cache[index] = CachedClip(clip.frame_count, sampled, self._decode(clip, wanted))
+                    self._cache[index] = clip.frame_count, sampled, self._decode(clip, wanted)
             frame_count, sampled, frames = self._cache[index]
             if offsets:
                 sampled = sample_indices(frame_count, self.spec.length, offsets)
@@ -290,12 +275,9 @@ def readable_batches(
     clips: ClipDataset, unreadable: dict[Path, InputError], batch: int = 8, workers: int = 0, task: str = "videos"
 ) -> Iterator[tuple[list[Entry], Tensor]]:
     """Every readable video in the listing's order: entries, and their frames, (n, T, H, W, 3) uint8.
-    The others are added to `unreadable`. Shows progress on a terminal.
 
-    Args:
-        batch: videos held at once.
-        workers: processes that decode; 0 for this one.
-        task: name of the progress bar.
+    The others are added to `unreadable`. `batch` videos are held at once, decoded by `workers` processes (0 for this
+    one), under a progress bar named `task`.
     """
     with tqdm(total=len(clips), desc=task, disable=None, leave=False) as progress:
         for frames, targets, entry, _ in evaluation_batches(clips, batch, workers):

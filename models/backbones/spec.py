@@ -18,7 +18,7 @@ Rename = tuple[str, str]  # regular expression, replacement
 
 
 def renamed(name: str, renames: Iterable[Rename]) -> str | None:
-    """A name after the first rename that matches its begin; None if none does."""
+    """A name after the first rename that matches its beginning; None if none does."""
     for pattern, replacement in renames:
         if re.match(pattern, name):
             return re.sub(pattern, replacement, name, count=1)
