@@ -42,18 +42,18 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
     rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
     config = load(options.config, options.set, launch.first)
     check_parts(options.config, config)
-    data = read_data(config)
+    train, val = read_data(config)
     folder = RunFolder(options.output, writes=launch.first)
     with folder.claimed():
         if launch.first:
-            for note in dict.fromkeys([*data.train.notes, *data.val.notes]):
+            for note in dict.fromkeys([*train.notes, *val.notes]):
                 cli.report(PROGRAM, note)
             folder.create(config, options.resume)
 
         from tlee.training.train import Trainer, launched
 
         try:
-            Trainer(config, data, folder, launched(launch, options.accelerator, config.precision)).run()
+            Trainer(config, train, val, folder, launched(launch, options.accelerator, config.precision)).run()
         except torch.OutOfMemoryError:
             remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
             raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None

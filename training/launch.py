@@ -36,7 +36,7 @@ def launch_of(environment: MutableMapping[str, str], devices: int | None = None,
     Variables of other launchers are removed from the environment, which the processes that this one starts inherit.
 
     Raises:
-        UsageError: the launcher's variables are missing or no numbers.
+        UsageError: the launcher's variables are missing or are not numbers.
     """
 
     def number(name: str, default: str = "") -> int:

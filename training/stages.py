@@ -166,7 +166,7 @@ def validate(
 
     Args:
         batches: this process's share.
-        on_unreadable: is given each batch's `unreadable`.
+        on_unreadable: called with each batch's `unreadable`.
     """
     model, stage = module.model.eval(), module.stage
     length = 1 if stage.single else model.config.frames.count

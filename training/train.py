@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tlee.cli import report
+from tlee.data.labelled.listing import Listing
 from tlee.data.labelled.loader import (
     Batch,
     ClipDataset,
@@ -42,7 +43,7 @@ from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch
 from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
 from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
-from tlee.training.videos import Data, UnreadableVideos
+from tlee.training.videos import UnreadableVideos
 
 PROGRAM = "tlee-train"
 LOG_STEPS = 10  # the loss is read from the device and recorded after so many
@@ -51,7 +52,7 @@ MOMENTUM = "momentum_buffer"  # torch's name
 
 
 def launched(launch: Launch, accelerator: str | None, precision: Precision) -> Fabric:
-    """Fabric with its processes started; `accelerator` None for cuda where there is one."""
+    """Fabric with its processes started; `accelerator` None for cuda if available."""
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
     warnings.filterwarnings("ignore", "The `srun` command is available")
@@ -85,22 +86,22 @@ class StageRun(NamedTuple):
 
 
 class Trainer:
-    """Trains a model on the data's videos into a run folder. Fabric is launched."""
+    """Trains a model on the videos of two listings into a run folder. Fabric is launched."""
 
-    def __init__(self, config: TrainingConfig, data: Data, folder: RunFolder, fabric: Fabric) -> None:
+    def __init__(self, config: TrainingConfig, train: Listing, val: Listing, folder: RunFolder, fabric: Fabric) -> None:
         self.config, self.folder, self.fabric = config, folder, fabric
         spec, cache, fail = config.frame_spec(), config.data.cache, config.data.unreadable == "fail"
-        self._clips = ClipDataset(data.train, spec, config.data.augment, config.seed, cache)
-        val = ClipDataset(data.val, spec, cache=cache)
+        self._clips = ClipDataset(train, spec, config.data.augment, config.seed, cache)
+        val_clips = ClipDataset(val, spec, cache=cache)
         processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
         cores = 0 if cache else max(1, len(os.sched_getaffinity(0)) // processes)
         self._workers = cores if config.data.workers is None else config.data.workers
         ranks = fabric.global_rank, fabric.world_size
-        self._validation = evaluation_batches(val, VALIDATION_BATCH, self._workers, *ranks)
+        self._validation = evaluation_batches(val_clips, VALIDATION_BATCH, self._workers, *ranks)
         self._unreadable = UnreadableVideos("train", self._clips, fabric, fail)
-        self._unreadable_val = UnreadableVideos("val", val, fabric, fail)
+        self._unreadable_val = UnreadableVideos("val", val_clips, fabric, fail)
         torch.manual_seed(config.seed)
-        self.model = Tlee(config.for_model(data.train.classes))
+        self.model = Tlee(config.for_model(train.classes))
         self.progress = Progress()
 
     def run(self) -> Tlee:

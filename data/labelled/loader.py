@@ -239,7 +239,7 @@ class ShuffledSampler(Sampler[list[Key]]):
 
 
 class ClipLoader(DataLoader):
-    """A data loader of clips that says what the system lacks.
+    """A data loader of clips that reports what the system lacks.
 
     Raises:
         UsageError: when iterated, its processes cannot be started.

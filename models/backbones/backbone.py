@@ -1,4 +1,4 @@
-"""A backbone cut into splits."""
+"""Every backbone by name, and the module that cuts one into splits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from tlee.errors import UsageError
-from tlee.models.backbones.registry import BACKBONES
+from tlee.models.backbones.bn_inception import BN_INCEPTION
+from tlee.models.backbones.efficientnet import EFFICIENTNETS
+from tlee.models.backbones.efficientnet_lite import EFFICIENTNET_LITES
+from tlee.models.backbones.mobilenetv2 import MOBILENETS
+from tlee.models.backbones.resnet import RESNETS
 from tlee.models.backbones.shift import Exchange, ShiftedBlock, no_past, shift_residual_blocks
 from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.vgg import VGG
 
 Shape = tuple[int, ...]  # without the batch
+BACKBONES: dict[str, BackboneSpec] = {
+    **VGG,
+    **BN_INCEPTION,
+    **MOBILENETS,
+    **EFFICIENTNETS,
+    **EFFICIENTNET_LITES,
+    **RESNETS,
+}
 
 
 class Backbone(nn.Module):
