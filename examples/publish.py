@@ -65,11 +65,8 @@ def milliseconds(bundle: Path, videos: list[Path]) -> dict[str, float]:
 
 def results(groups: dict[str, Evaluation], times: dict[str, float]) -> dict[str, object]:
     summaries = {name: group.summary() for name, group in groups.items()}
-    modes = {
-        name: {"videos": summary["videos"], "modes": summary["modes"], "fixed_exits": summary["fixed_exits"]}
-        for name, summary in summaries.items()
-    }
-    return {"machine": machine(), "median_milliseconds": times, "groups": modes}
+    kept = {name: {key: found[key] for key in ("videos", "modes", "fixed_exits")} for name, found in summaries.items()}
+    return {"machine": machine(), "median_milliseconds": times, "groups": kept}
 
 
 def plot(groups: dict[str, Evaluation], path: Path) -> None:

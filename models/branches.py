@@ -1,4 +1,4 @@
-"""Branches: from a feature map inside the backbone to a feature of the length that all exits share.
+"""Branches: from a feature map inside the backbone, (N, channels, m, m), to a feature, (N, feature_size).
 
 Source: the three kinds of branch of the published TLEE code.
 """
@@ -40,10 +40,8 @@ class Branch(nn.Module):
         self.project = nn.Linear(widths[-1] * (size // self.window) ** 2, feature_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, m, m) to (N, feature_size)."""
-        x = self.alpha * functional.max_pool2d(x, self.window) + (1 - self.alpha) * functional.avg_pool2d(
-            x, self.window
-        )
+        largest, mean = functional.max_pool2d(x, self.window), functional.avg_pool2d(x, self.window)
+        x = self.alpha * largest + (1 - self.alpha) * mean
         for convolution in self.reduce:
             x = functional.relu(convolution(x))
         return self.project(x.flatten(1))
@@ -70,7 +68,6 @@ class ConvBranch(nn.Module):
         self.project = nn.Linear(channels, feature_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, m, m) to (N, feature_size)."""
         return self.project(self.layers(x).mean((2, 3)))
 
 
@@ -84,7 +81,6 @@ class FCBranch(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, m, m) to (N, feature_size)."""
         return self.layers(x.mean((2, 3)))
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from tlee import __version__
 from tlee.errors import CheckpointError, UsageError
-from tlee.files import atomic_write
 from tlee.models.config import Config, explain
 from tlee.models.model import Tlee, Unfilled, check_parts
-from tlee.models.tensors import open_tensors
+from tlee.models.tensors import open_tensors, write_tensors
 from tlee.reading import parse_json
 
 HEADER = "tlee"
@@ -35,13 +32,8 @@ def save_checkpoint(path: str | Path, model: Tlee, training: Mapping[str, object
     Raises:
         UsageError: the file cannot be written.
     """
-    header = {
-        HEADER: json.dumps({"version": __version__, "config": model.config.model_dump(), "training": training or {}})
-    }
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, header)
-    with atomic_write(os.fspath(path), "wb") as stream:
-        stream.write(content)
+    header = {"version": __version__, "config": model.config.model_dump(), "training": training or {}}
+    write_tensors(path, model.state_dict(), {HEADER: json.dumps(header)})
 
 
 def load_checkpoint(path: str | Path) -> Tlee:
@@ -51,8 +43,17 @@ def load_checkpoint(path: str | Path) -> Tlee:
         CheckpointError: the file cannot be read, is no checkpoint of ours, or does not fit its configuration.
     """
     with open_tensors(path) as file:
-        config = _config(path, file.metadata() or {})
-        expected = _without_weights(path, config).state_dict()  # no memory is taken for what the file lacks
+        header = (file.metadata() or {}).get(HEADER)
+        if header is None:
+            raise CheckpointError(path, "safetensors without a tlee configuration", "give a file that tlee-train wrote")
+        try:
+            config = Config(**parse_json(header.encode())["config"])
+            expected = check_parts(path, config).state_dict()  # no memory is taken for what the file lacks
+        except UsageError as error:
+            raise CheckpointError(path, f"its configuration does not fit: {error.problem}", error.remedy) from None
+        except (ValueError, KeyError, TypeError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else error
+            raise CheckpointError(path, f"its configuration does not fit: {reason}", "train or save it again") from None
         entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, the file is no dictionary
         check_entries(path, shapes(expected), {name: tuple(entry.get_shape()) for name, entry in entries.items()})
         # Any floating point will do, the model computes in its own.
@@ -65,23 +66,6 @@ def load_checkpoint(path: str | Path) -> Tlee:
             model = Tlee(config)
         model.load_state_dict({name: file.get_tensor(name) for name in entries})
     return model.eval()
-
-
-def _config(path: str | Path, metadata: Mapping[str, str]) -> Config:
-    if HEADER not in metadata:
-        raise CheckpointError(path, "safetensors without a tlee configuration", "give a file that tlee-train wrote")
-    try:
-        return Config(**parse_json(metadata[HEADER].encode())["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else error
-        raise CheckpointError(path, f"its configuration does not fit: {reason}", "train or save it again") from None
-
-
-def _without_weights(path: str | Path, config: Config) -> Tlee:
-    try:
-        return check_parts(path, config)
-    except UsageError as error:
-        raise CheckpointError(path, f"its configuration does not fit: {error.problem}", error.remedy) from None
 
 
 def shapes(state: Mapping[str, Tensor]) -> Shapes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +14,6 @@ from tlee.errors import UNSAFE, UsageError
 from tlee.frames import FrameSpec
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
-from tlee.models.frame_order import frame_order
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES
 from tlee.models.yaml_text import parse_yaml
@@ -25,6 +25,12 @@ FAULTS_SHOWN = 5
 # Kinetics statistics, as in the published configurations.
 PUBLISHED_MEAN = (0.43216, 0.394666, 0.37645)
 PUBLISHED_STD = (0.22803, 0.22145, 0.216989)
+# Published orders: the middle first, then ever finer (`input_order8/10/16`).
+PUBLISHED_ORDERS = {
+    8: [3, 6, 7, 0, 4, 5, 2, 1],
+    10: [5, 0, 9, 2, 7, 4, 6, 3, 8, 1],
+    16: [9, 8, 6, 3, 15, 1, 0, 12, 14, 2, 10, 7, 13, 11, 4, 5],
+}
 # Names of the published configurations to ours.
 PUBLISHED_NAMES = {
     "Branch": "crm",
@@ -40,8 +46,6 @@ PUBLISHED_NAMES = {
     "BN_Inception": "bn_inception",
     "BNInception": "bn_inception",
 }
-
-
 # Generous for any real use; larger numbers would make models or lists that take forever or all memory.
 MAX_FRAMES, MAX_SIZE, MAX_CLASSES, MAX_NECK = 1024, 4096, 100_000, 16_384
 MAX_PIXELS = 2**26  # of all frames of a video: 200 MB
@@ -103,14 +107,10 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _known(self) -> ModelConfig:
-        for key, value, registry in (
-            ("backbone", self.backbone, BACKBONES),
-            ("branch", self.branch, BRANCHES),
-            ("frm", self.frm, FRMS),
-            ("gate", self.gate, GATES),
-        ):
-            if value not in registry:
-                raise ValueError(f"{key} '{value}' is not known; choose of {', '.join(registry)}")
+        parts: dict[str, Collection[str]] = {"backbone": BACKBONES, "branch": BRANCHES, "frm": FRMS, "gate": GATES}
+        for key, known in parts.items():
+            if getattr(self, key) not in known:
+                raise ValueError(f"{key} '{getattr(self, key)}' is not known; choose of {', '.join(known)}")
         if self.heads == "per_frame" and self.gate not in ("eg", "random", "none"):
             raise ValueError(f"gate {self.gate}, but heads per_frame has FrameExit's gates: choose eg, random or none")
         if self.width != 1.0 and not BACKBONES[self.backbone].scalable:
@@ -150,9 +150,8 @@ class FramesConfig(Section):
     @model_validator(mode="after")
     def _every_frame_once(self) -> FramesConfig:
         if isinstance(self.order, list) and sorted(self.order) != list(range(self.count)):
-            raise ValueError(
-                f"order {self.order} does not name each of {self.count} frames (0 to {self.count - 1}) once"
-            )
+            each = f"each of {self.count} frames (0 to {self.count - 1})"
+            raise ValueError(f"order {self.order} does not name {each} once")
         return self
 
 
@@ -218,6 +217,35 @@ class Config(Section):
         return self.labels or [f"class {i}" for i in range(self.model.classes)]
 
 
+def frame_order(count: int, kind: str = "coarse") -> list[int]:
+    """Processing order of `count` uniformly sampled frames.
+
+    Args:
+        kind: "coarse" for the middle first, then ever finer: the published order where there is one,
+            else each next frame is the one farthest from all before it. "chronological" as they come.
+
+    Raises:
+        UsageError: another kind.
+
+    Examples:
+        >>> frame_order(10)
+        [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]
+        >>> frame_order(5)
+        [2, 0, 4, 1, 3]
+    """
+    if kind == "chronological":
+        return list(range(count))
+    if kind != "coarse":
+        raise UsageError("frame order", f"'{kind}' is not known", "use coarse or chronological")
+    if count in PUBLISHED_ORDERS:
+        return list(PUBLISHED_ORDERS[count])
+    order = [count // 2]
+    while len(order) < count:
+        rest = [i for i in range(count) if i not in order]
+        order.append(max(rest, key=lambda i: min(abs(i - j) for j in order)))
+    return order
+
+
 def own_name(published: str) -> str:
     """Our name for a part of a published configuration; our own names stay as they are.
 
@@ -228,17 +256,8 @@ def own_name(published: str) -> str:
     return PUBLISHED_NAMES.get(published, re.sub(r"^efficientnet_?(b\d)$", r"efficientnet_\1", published))
 
 
-def load_config(path: str | Path, kind: type[Kind]) -> Kind:
-    """Read a YAML configuration.
-
-    Raises:
-        UsageError: the file cannot be read, is no YAML, or a key or value does not fit.
-    """
-    return validated(path, read_yaml(path), kind)
-
-
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys of a YAML file. Raises UsageError as `load_config` does."""
+    """The keys of a YAML file. Raises UsageError where it cannot be read or is no YAML."""
     text = read_text(os.fspath(path), YAML_LIMIT)
     try:
         content = parse_yaml(text)

@@ -29,9 +29,12 @@ class ConvGate(nn.Module):
     not in recognition. Here it is left out of both, so that a gate is trained as it is used.
     """
 
-    def __init__(self, feature_size: int) -> None:
+    def __init__(self, feature_size: int, norm: bool = False) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(nn.Conv2d(feature_size, 128, 1), nn.ReLU(), nn.Conv2d(128, 64, 1), nn.ReLU())
+        layers: list[nn.Module] = []
+        for ins, outs in ((feature_size, 128), (128, 64)):
+            layers += [nn.Conv2d(ins, outs, 1), *([nn.BatchNorm2d(outs)] if norm else []), nn.ReLU()]
+        self.reduce = nn.Sequential(*layers)
         self.decide = nn.Linear(128, 1)
 
     def forward(self, z: Tensor, previous: Tensor) -> Tensor:
@@ -39,7 +42,7 @@ class ConvGate(nn.Module):
         return self.decide(torch.cat(pair, dim=1))
 
 
-class FrameExitGate(nn.Module):
+class FrameExitGate(ConvGate):
     """FrameExit's gate, one per frame: as `ConvGate`, with batch norm behind the convolutions.
 
     FrameExit stops where a sigmoid is *below* one half. The sign is flipped here, so that a high score stops, as with
@@ -47,16 +50,10 @@ class FrameExitGate(nn.Module):
     """
 
     def __init__(self, feature_size: int) -> None:
-        super().__init__()
-        self.reduce = nn.Sequential(
-            nn.Conv2d(feature_size, 128, 1), nn.BatchNorm2d(128), nn.ReLU(),
-            nn.Conv2d(128, 64, 1), nn.BatchNorm2d(64), nn.ReLU(),
-        )  # fmt: skip
-        self.decide = nn.Linear(128, 1)
+        super().__init__(feature_size, norm=True)
 
     def forward(self, z: Tensor, previous: Tensor) -> Tensor:
-        pair = [self.reduce(feature[:, :, None, None]).flatten(1) for feature in (z, previous)]
-        return -self.decide(torch.cat(pair, dim=1))
+        return -super().forward(z, previous)
 
 
 # `random` is the ablation baseline, drawn by the exit policy; neither it nor `none` has a network.

@@ -68,7 +68,15 @@ class Tlee(nn.Module):
             self.neck = nn.Sequential(nn.Linear(size, model.neck), nn.BatchNorm1d(model.neck), nn.ReLU())
         self.feature_size = model.neck or size
         self.frm = FRMS[model.frm](self.feature_size)
-        self.classifier, self.gate = self._shared_heads() if model.heads == "shared" else self._frame_heads()
+        gate = GATES[model.gate]
+        if model.heads == "shared":
+            self.classifier: nn.Module = nn.Linear(self.feature_size, model.classes)
+            self.gate: nn.Module | None = gate(self.feature_size) if gate else None
+        else:  # a classifier per frame and, from the second frame on, a gate per frame
+            frames = config.frames.count
+            self.classifier = nn.ModuleList(nn.Linear(self.feature_size, model.classes) for _ in range(frames))
+            gates = (FrameExitGate(self.feature_size) for _ in range(frames - 1))
+            self.gate = nn.ModuleList(gates) if gate else None
 
     def classify(self, z: Tensor, frame: int) -> Tensor:
         """Logits, (N, K), of features (N, D) of each video's frame `frame`, in processing order."""
@@ -83,18 +91,6 @@ class Tlee(nn.Module):
         gate = self.gate[frame - 1] if isinstance(self.gate, nn.ModuleList) else self.gate
         assert gate is not None
         return gate(z, previous)
-
-    def _shared_heads(self) -> tuple[nn.Module, nn.Module | None]:
-        gate = GATES[self.config.model.gate]
-        return nn.Linear(self.feature_size, self.config.model.classes), gate(self.feature_size) if gate else None
-
-    def _frame_heads(self) -> tuple[nn.ModuleList, nn.ModuleList | None]:
-        """A classifier per frame and, from the second frame on, a gate per frame."""
-        frames, size = self.config.frames.count, self.feature_size
-        classifiers = nn.ModuleList(nn.Linear(size, self.config.model.classes) for _ in range(frames))
-        if GATES[self.config.model.gate] is None:
-            return classifiers, None
-        return classifiers, nn.ModuleList(FrameExitGate(size) for _ in range(frames - 1))
 
     def raw_feature(self, exit: int, x: Tensor) -> Tensor:
         """An exit's feature before the neck, from its split's output."""

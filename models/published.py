@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlee.models.backbones import BACKBONES
-from tlee.models.backbones.spec import Rename
+from tlee.models.backbones.spec import Rename, renamed
 from tlee.models.checkpoint import Shapes, check_entries, shapes
 from tlee.models.config import Config
 from tlee.models.model import Tlee, Unfilled, check_parts
-from tlee.models.pickled import read_state
+from tlee.models.tensors import read_state
 
 # Our entries to the published names, the first that matches.
 NAMES: tuple[Rename, ...] = (
@@ -95,7 +95,8 @@ def published_names(model: Tlee, backbone: tuple[Rename, ...] | None = None, pro
     branch = CONV_BRANCH_NAMES if config.branch == "conv" else ()
     rows = (*((rf"backbone\.{ours}", f"backbone.{theirs}") for ours, theirs in own), *branch, *NAMES)
     rows += GATE_NAMES.get(config.gate, ()) if config.heads == "shared" else FRAME_GATE_NAMES
-    return {name: _rename(_rename(name, rows), PROJECTS[project]) for name in model.state_dict()}
+    names = {name: renamed(name, rows) or name for name in model.state_dict()}
+    return {ours: renamed(name, PROJECTS[project]) or name for ours, name in names.items()}
 
 
 def _names(state: dict[str, Tensor], model: Tlee) -> dict[str, str]:
@@ -106,20 +107,12 @@ def _names(state: dict[str, Tensor], model: Tlee) -> dict[str, str]:
     return min(schemes, key=lambda names: len(set(names.values()) - set(state)))
 
 
-def _rename(name: str, rows: tuple[Rename, ...]) -> str:
-    for pattern, replacement in rows:
-        if re.match(pattern, name):
-            return re.sub(pattern, replacement, name, count=1)
-    return name
-
-
 def unread_entries(config: Config) -> Shapes:
     """Entries of a published checkpoint that our model lacks, since inference does not use them."""
     if config.model.gate != "eg" or config.model.heads == "per_frame":
         return {}
-    entries = ("weight", "bias", "running_mean", "running_var")
-    found: Shapes = {f"{norm}.{entry}": (size,) for norm, size in EG_NORMS.items() for entry in entries}
-    return {**found, **{f"{norm}.num_batches_tracked": () for norm in EG_NORMS}}
+    norms = {norm: shapes(nn.BatchNorm2d(size).state_dict()) for norm, size in EG_NORMS.items()}
+    return {f"{norm}.{entry}": shape for norm, entries in norms.items() for entry, shape in entries.items()}
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:

@@ -41,8 +41,7 @@ class PublishedSection(BaseModel):
     def unknown(self, prefix: str = "") -> list[str]:
         """Unknown keys, as `section.key`."""
         keys = [prefix + key for key in self.model_extra or {}]
-        for name in type(self).model_fields:
-            section = getattr(self, name)
+        for name, section in self:
             if isinstance(section, PublishedSection):
                 keys += section.unknown(f"{prefix}{name}.")
         return keys

@@ -45,14 +45,9 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses deep nesting, which takes PyYAML seconds and then overflows the stack."""
+    """Refuses deep nesting, which would overflow the stack."""
 
     depth = 0
-
-    def fetch_flow_collection_start(self, token: Any) -> None:
-        if self.flow_level >= NESTING:
-            raise _wrong(self.get_mark(), "nested too deeply")
-        super().fetch_flow_collection_start(token)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
@@ -87,13 +82,8 @@ def _check(node: yaml.Node) -> None:
         raise _wrong(node.start_mark, problem)
     if isinstance(node, yaml.ScalarNode) and not is_name(node.value):
         raise _wrong(node.start_mark, "a zero byte, or half of a surrogate pair, which no name can have")
-    if isinstance(node, yaml.MappingNode):
-        _check_keys(node)
-
-
-def _check_keys(node: yaml.MappingNode) -> None:
     seen = set()
-    for key, _ in node.value:
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
         if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{TAG}str", f"{TAG}merge"):
             raise _wrong(key.start_mark, "a key that is no text: put it in quotes")
         if key.value in seen:

@@ -40,16 +40,15 @@ class CpuSyncBatchNorm(_BatchNorm):
         mean = _Sum.apply(input.mean(dims)) / world
         centred = input - mean.view(shape)
         variance = _Sum.apply(centred.square().mean(dims)) / world
-        self._track(mean.detach(), variance.detach(), world * input.numel() // input.shape[1])
-        scale = (variance + self.eps).rsqrt() * self.weight
-        return centred * scale.view(shape) + self.bias.view(shape)
-
-    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * count / max(1, count - 1), self.momentum)  # unbiased, as torch's
+        count = world * input.numel() // input.shape[1]
+        unbiased = variance.detach() * count / max(1, count - 1)  # as torch's
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(unbiased, self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return centred * scale.view(shape) + self.bias.view(shape)
 
 
 def synchronise(module: nn.Module, device: str) -> nn.Module:

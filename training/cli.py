@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.errors import TleeError, UsageError
-from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch, launch_of
+from tlee.training.launch import Launch, launch_of
 
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
-    from tlee.training.run_folder import RunFolder
-    from tlee.training.videos import Data
 
 PROGRAM = "tlee-train"
 
@@ -35,58 +31,34 @@ def command(arguments: list[str] | None) -> int | None:
 
 def _train(options: argparse.Namespace, launch: Launch) -> None:
     # Imported here: torch takes seconds, and --help and wrong arguments need not wait for it.
+    import torch
     from lightning_fabric.utilities import rank_zero_only
 
     from tlee.models.model import check_parts
-    from tlee.training.run_folder import RunFolder
+    from tlee.training.run_folder import BEST, RunFolder
     from tlee.training.videos import read_data
 
     # Decides which process prints. Without it Lightning reads any launcher's variables.
     rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
     config = load(options.config, options.set, launch.first)
     check_parts(options.config, config)
-    data = read_data(config)
+    train, val = read_data(config)
     folder = RunFolder(options.output, writes=launch.first)
     with folder.claimed():
         if launch.first:
-            for note in [*data.train.notes, *(n for n in data.val.notes if n not in data.train.notes)]:
+            for note in dict.fromkeys([*train.notes, *val.notes]):
                 cli.report(PROGRAM, note)
             folder.create(config, options.resume)
-        _run(options, launch, config, data, folder)
 
+        from tlee.training.train import Trainer, launched
 
-def _run(options: argparse.Namespace, launch: Launch, config: TrainingConfig, data: Data, folder: RunFolder) -> None:
-    import torch
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins import environments
-
-    from tlee.training.run_folder import BEST
-    from tlee.training.train import Trainer
-
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
-    warnings.filterwarnings("ignore", "The `srun` command is available")
-    known = {
-        TORCHRUN: environments.TorchElasticEnvironment,
-        SRUN: environments.SLURMEnvironment,
-        ALONE: environments.LightningEnvironment,
-    }
-    accelerator = options.accelerator or ("cuda" if torch.cuda.is_available() else "cpu")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=launch.devices,
-        num_nodes=launch.nodes,
-        precision=config.precision,
-        plugins=[known[launch.launcher]()],
-    )
-    fabric.launch()
-    try:
-        Trainer(config, data, folder, fabric).run()
-    except torch.OutOfMemoryError:
-        remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
-        raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
-    if launch.first:
-        cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
+        try:
+            Trainer(config, train, val, folder, launched(launch, options.accelerator, config.precision)).run()
+        except torch.OutOfMemoryError:
+            remedy = "take fewer videos at once (batch, or more parts with accumulate), and start in another folder"
+            raise UsageError(folder.path, "the GPU's memory is not enough for these stages", remedy) from None
+        if launch.first:
+            cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
 def load(path: str, changes: list[str], verbose: bool = False) -> TrainingConfig:
@@ -107,11 +79,8 @@ def load(path: str, changes: list[str], verbose: bool = False) -> TrainingConfig
 
     if os.path.isdir(path):
         classes = len(read_listing("folders", path).classes)
-        content: dict[str, Any] = {
-            "name": Path(path).resolve().name,
-            "model": {"classes": classes},
-            "data": {"train": str(path)},
-        }
+        name = Path(path).resolve().name
+        content: dict[str, Any] = {"name": name, "model": {"classes": classes}, "data": {"train": path}}
     else:
         content = read_yaml(path)
         if published := as_published(path, content):
@@ -131,14 +100,15 @@ def _set(content: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     *sections, key = name.split(".")
     try:
+        if not equals:
+            raise ValueError
         value, place = parse_yaml(text), content
         for section in sections:
             place = place[int(section)] if isinstance(place, list) else place.setdefault(section, {})
         place[int(key) if isinstance(place, list) else key] = value
     except (AttributeError, TypeError, ValueError, IndexError):
-        equals = ""
-    if not equals:
-        raise UsageError(f"--set {change[:80]}", "cannot be set", "give key=value, as in model.input_size=112")
+        remedy = "give key=value, as in model.input_size=112"
+        raise UsageError(f"--set {change[:80]}", "cannot be set", remedy) from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tlee.data.labelled.augmentation import AugmentConfig, Share
 from tlee.data.labelled.listing import FORMATS
+from tlee.data.labelled.loader import AugmentConfig, Share
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
 
 MAX_EPOCHS = 100_000
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
 Drops = Annotated[list[int], Field(max_length=1000)]
 
 
@@ -116,17 +117,17 @@ class TrainingConfig(Config):
     init: str = "imagenet"
     stages: list[StageConfig] = Field(PUBLISHED_STAGES, min_length=1, max_length=20)
     seed: int = Field(0, ge=0, lt=2**63)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    precision: Precision = "32-true"
     save_steps: int = Field(500, ge=1, lt=2**63)
 
     @model_validator(mode="before")
     @classmethod
-    def _stages_by_default(cls, content: Any) -> Any:
+    def _stages_by_default(cls, content: dict[str, Any]) -> dict[str, Any]:
         """A model without branches has no stage for them."""
-        model = content.get("model") if isinstance(content, dict) else None
+        model = content.get("model")
         branches = model.get("branches") if isinstance(model, dict) else getattr(model, "branches", None)
-        if branches == 0 and "stages" not in content:
-            return {**content, "stages": [stage for stage in PUBLISHED_STAGES if stage.stage != "branches"]}
+        if branches == 0:
+            return {"stages": [stage for stage in PUBLISHED_STAGES if stage.stage != "branches"], **content}
         return content
 
     @model_validator(mode="after")

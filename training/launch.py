@@ -22,58 +22,42 @@ PER_NODE = "SLURM_NTASKS_PER_NODE"
 
 
 class Launch(NamedTuple):
-    """How this process was started.
+    """How this process was started."""
 
-    Attributes:
-        launcher: one of TORCHRUN, SRUN and ALONE.
-        first: whether this is the process that writes and prints.
-        devices, nodes: processes per machine, and machines; as requested if ALONE.
-    """
-
-    launcher: str
-    first: bool
-    devices: int | str
-    nodes: int
+    launcher: str  # TORCHRUN, SRUN or ALONE
+    first: bool  # whether this is the process that writes and prints
+    devices: int | str  # processes per machine; as requested if ALONE
+    nodes: int  # machines, likewise
 
 
 def launch_of(environment: MutableMapping[str, str], devices: int | None = None, nodes: int = 1) -> Launch:
-    """What started this process. Variables of other launchers are removed from the environment, which the processes
-    that this one starts inherit.
+    """What started this process; `devices` and `nodes` as requested.
 
-    Args:
-        devices, nodes: as requested.
+    Variables of other launchers are removed from the environment, which the processes that this one starts inherit.
 
     Raises:
-        UsageError: the launcher's variables are missing or no numbers.
+        UsageError: the launcher's variables are missing or are not numbers.
     """
+
+    def number(name: str, default: str = "") -> int:
+        value = environment.get(name, default)
+        if not value.isdecimal():
+            raise UsageError(name, f"'{value}' in the environment is no number", "unset it, or start anew")
+        return int(value)
+
     if "TORCHELASTIC_RUN_ID" in environment:
-        rank, _, _, world, local = _numbers(environment, TORCHRUN)
+        rank, _, _, world, local = map(number, NEEDED[TORCHRUN])
         return Launch(TORCHRUN, rank == 0, local, max(1, world // max(1, local)))
-    if _is_srun_task(environment):
+    several = environment.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    # Not in a shell that srun or salloc opened.
+    if several and "SLURM_PROCID" in environment and "SLURM_PTY_PORT" not in environment:
         if PER_NODE not in environment:
             problem = "started by srun, which does not say how many tasks each machine has"
             raise UsageError("SLURM", problem, "start with srun --ntasks-per-node=N, one for each GPU")
-        rank, _, _, _, local, machines = _numbers(environment, SRUN)
+        rank, _, _, _, local, machines = map(number, NEEDED[SRUN])
         return Launch(SRUN, rank == 0, local, machines)
     own = STARTED if "MASTER_ADDR" in environment else ()
     for name in {*NEEDED[TORCHRUN], *STARTED}.difference(own):
         environment.pop(name, None)
-    first = all(_number(environment, name, "0") == 0 for name in RANKS)
+    first = all(number(name, "0") == 0 for name in RANKS)
     return Launch(ALONE, first, devices or "auto", nodes)
-
-
-def _is_srun_task(environment: MutableMapping[str, str]) -> bool:
-    """Whether this is one of several tasks of srun, not a shell that srun or salloc opened."""
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
-    return "SLURM_PROCID" in environment and tasks != "1" and "SLURM_PTY_PORT" not in environment
-
-
-def _numbers(environment: MutableMapping[str, str], launcher: str) -> list[int]:
-    return [_number(environment, name) for name in NEEDED[launcher]]
-
-
-def _number(environment: MutableMapping[str, str], name: str, default: str = "") -> int:
-    value = environment.get(name, default)
-    if not value.isdecimal():
-        raise UsageError(name, f"'{value}' in the environment is no number", "unset it, or start anew")
-    return int(value)

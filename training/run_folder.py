@@ -16,24 +16,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import safetensors.torch
 import yaml
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, CheckpointError, UsageError
+from tlee.errors import CANNOT_WRITE, CheckpointError, UsageError, writing
 from tlee.files import atomic_write
 from tlee.locks import is_temporary, write_lock
 from tlee.models.checkpoint import check_entries, shapes
 from tlee.models.config import explain
 from tlee.models.model import Tlee
-from tlee.models.tensors import open_tensors
+from tlee.models.tensors import open_tensors, write_tensors
 from tlee.reading import MB, parse_json, read_bytes, read_text
-from tlee.training.board import Board
 from tlee.training.config import TrainingConfig
 
 CONFIG, METRICS, STATE = "config.yml", "metrics.jsonl", "state.safetensors"
@@ -49,27 +51,18 @@ Accuracies = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
 class Progress(BaseModel):
-    """The position of a run. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's.
-
-    Attributes:
-        epochs, steps: completed, over all stages.
-        loss: sum over this epoch's steps so far.
-        best: score of the stage's best epoch so far.
-        waited: epochs since then.
-        seconds: spent on this epoch so far.
-        metrics: length of metrics.jsonl, bytes.
-    """
+    """The position of a run. The next step is `step` of `epoch` of stage number `stage`; steps are the optimiser's."""
 
     stage: Count = 0
     epoch: Count = 0
     step: Count = 0
-    epochs: Count = 0
-    steps: Count = 0
-    loss: FiniteFloat = 0.0
-    best: FiniteFloat | None = None
-    waited: Count = 0
-    seconds: FiniteFloat = 0.0
-    metrics: Count = 0
+    epochs: Count = 0  # completed, over all stages
+    steps: Count = 0  # likewise
+    loss: FiniteFloat = 0.0  # sum over this epoch's steps so far
+    best: FiniteFloat | None = None  # score of the stage's best epoch so far
+    waited: Count = 0  # epochs since then
+    seconds: FiniteFloat = 0.0  # spent on this epoch so far
+    metrics: Count = 0  # length of metrics.jsonl, bytes
 
 
 class Epoch(BaseModel):
@@ -79,6 +72,26 @@ class Epoch(BaseModel):
     loss: FiniteFloat
     val_loss: FiniteFloat
     val_accuracy: Annotated[list[Accuracies], Field(min_length=1)]  # by frames seen and exit
+
+
+class Board:
+    """A file of TensorBoard events in a folder; TensorBoard drops what earlier files have from `step` on.
+
+    PyTorch's writer is not used: its thread prints a traceback of its own when the disk is full.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        folder.mkdir(exist_ok=True)
+        # Unbuffered, so that closing has nothing to write.
+        self.file = open(folder / f"events.out.tfevents.{time.time_ns()}.tlee", "xb", buffering=0)  # noqa: SIM115
+        self._writer = RecordWriter(self.file)
+        self.add(Event(file_version="brain.Event:2"))
+        if step:
+            self.add(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def add(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
 
 
 class RunFolder:
@@ -99,10 +112,8 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         with write_lock(str(self.path), folder=True):
             yield
 
@@ -118,13 +129,11 @@ class RunFolder:
                 raise UsageError(self.path, "holds a run already", "go on with --resume, or choose another folder")
             if not file.exists() or _as_yaml(config) != read_text(str(file), METRICS_LIMIT):
                 raise UsageError(file, "the run has another configuration", "give this one, or choose another folder")
-        try:
+        with writing(self.path):
             self.path.mkdir(exist_ok=True)
             for left in (p for name in OWN for p in self.path.glob(f".{name}.*")):  # a killed run's unfinished files
                 left.unlink()
             foreign = sorted(p.name for p in self.path.iterdir() if p.name not in OWN and not is_temporary(p.name))
-        except OSError as error:
-            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
         if foreign:
             raise UsageError(self.path, f"holds other files ({foreign[0]})", "choose an empty or new folder")
         with atomic_write(str(file)) as stream:
@@ -153,50 +162,53 @@ class RunFolder:
         """Write the state to resume from, whole or not at all."""
         if not self.writes:
             return
-        tensors = {MODEL + name: tensor.contiguous().cpu() for name, tensor in model.items()}
-        tensors.update({MOMENTUM + name: tensor.contiguous().cpu() for name, tensor in momentum.items()})
-        content = safetensors.torch.save(tensors, {HEADER: progress.model_dump_json()})
-        with atomic_write(str(self.path / STATE), "wb") as stream:
-            stream.write(content)
+        entries = {MODEL + name: tensor for name, tensor in model.items()}
+        entries.update({MOMENTUM + name: tensor for name, tensor in momentum.items()})
+        write_tensors(self.path / STATE, entries, {HEADER: progress.model_dump_json()})
 
     def open_metrics(self, progress: Progress) -> None:
         """Start or continue metrics.jsonl; what a killed run wrote after its last state is cut off."""
         if not self.writes:
             return
         file = self.path / METRICS
-        try:
+        with writing(self.path):
             file.touch()
             if file.stat().st_size < progress.metrics:
                 raise UsageError(file, "shorter than it was when the run's state was saved", START_AGAIN)
             os.truncate(file, progress.metrics)
             self.epochs()  # damage is reported now rather than after the training
             self._board = Board(self.path / TENSORBOARD, progress.steps)
-        except OSError as error:
-            raise UsageError(self.path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
     def record(self, progress: Progress, event: str, values: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl, and its numbers to TensorBoard."""
         if self._board is None:
             return
         line = json.dumps({"event": event, "step": progress.steps, **values}, allow_nan=False) + "\n"
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        for name, table in ((name, value) for name, value in values.items() if isinstance(value, list)):
+            numbers.update({f"{name}_exit{b}": number for b, number in enumerate(table[-1])})  # of the last frame
+        shown = [Summary.Value(tag=f"{event}/{name}", simple_value=number) for name, number in numbers.items()]
         try:
             with open(self.path / METRICS, "ab") as stream:
                 stream.write(line.encode())
                 stream.flush()
                 progress.metrics = stream.tell()
-            self._board.add(progress.steps, ((f"{event}/{name}", value) for name, value in _scalars(values)))
+            self._board.add(Event(step=progress.steps, summary=Summary(value=shown)))
         except OSError as error:
             remedy = "make room, and go on with --resume"
             raise UsageError(self.path / METRICS, CANNOT_WRITE.format(error.strerror), remedy) from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """All recorded lines. Raises UsageError where they are damaged."""
-        file, events = self.path / METRICS, []
+        file = self.path / METRICS
+        events: list[dict[str, Any]] = []
         for number, line in enumerate(read_bytes(str(file), METRICS_LIMIT).splitlines(), 1):
-            event = _event(line)
-            if event is None:
-                raise UsageError(file, f"damaged in line {number}", START_AGAIN)
-            events.append(event)
+            try:
+                events.append(parse_json(line))
+                if not isinstance(events[-1]["event"], str):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError):
+                raise UsageError(file, f"damaged in line {number}", START_AGAIN) from None
         return events
 
     def epochs(self) -> list[Epoch]:
@@ -211,7 +223,7 @@ class RunFolder:
 
     def close(self) -> None:
         if self._board:
-            self._board.close()
+            self._board.file.close()
 
 
 def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
@@ -221,26 +233,9 @@ def check_state(path: Path, model: Tlee, entries: dict[str, Tensor], momentum: d
     check_entries(path, {name: own[name] for name in momentum if name in own}, shapes(momentum), START_AGAIN)
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        content = parse_json(line)
-        return content if isinstance(content["event"], str) else None
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def _as_yaml(config: TrainingConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _scalars(values: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Numbers by name; of a table (frames, exits) the last frame's row."""
-    found = [(name, float(value)) for name, value in values.items() if isinstance(value, int | float)]
-    for name, value in values.items():
-        if isinstance(value, list):
-            found += [(f"{name}_exit{b}", v) for b, v in enumerate(value[-1])]
-    return found

@@ -6,19 +6,23 @@ under torchrun, under SLURM), and adds nothing to the models.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import environments
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from tlee.cli import report
+from tlee.data.labelled.listing import Listing
 from tlee.data.labelled.loader import (
     Batch,
     ClipDataset,
@@ -29,21 +33,43 @@ from tlee.data.labelled.loader import (
     training_batches,
 )
 from tlee.errors import UsageError, printable
+from tlee.files import atomic_write
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
+from tlee.reports.training_plots import accuracy_plot, loss_plot
 from tlee.training.batchnorm import synchronise
-from tlee.training.config import StageConfig, TrainingConfig
-from tlee.training.curves import plot_run
-from tlee.training.run_folder import BEST, LAST, STATE, Progress, RunFolder, check_state
-from tlee.training.stages import STAGES, StageModule, Validation
+from tlee.training.config import Precision, StageConfig, TrainingConfig
+from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch
+from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
+from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
-from tlee.training.validate import across, validate
-from tlee.training.videos import Data, UnreadableVideos
+from tlee.training.videos import UnreadableVideos
 
 PROGRAM = "tlee-train"
 LOG_STEPS = 10  # the loss is read from the device and recorded after so many
 VALIDATION_BATCH = 16
 MOMENTUM = "momentum_buffer"  # torch's name
+
+
+def launched(launch: Launch, accelerator: str | None, precision: Precision) -> Fabric:
+    """Fabric with its processes started; `accelerator` None for cuda if available."""
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
+    warnings.filterwarnings("ignore", "The `srun` command is available")
+    known = {
+        TORCHRUN: environments.TorchElasticEnvironment,
+        SRUN: environments.SLURMEnvironment,
+        ALONE: environments.LightningEnvironment,
+    }
+    fabric = Fabric(
+        accelerator=accelerator or ("cuda" if torch.cuda.is_available() else "cpu"),
+        devices=launch.devices,
+        num_nodes=launch.nodes,
+        precision=precision,
+        plugins=[known[launch.launcher]()],
+    )
+    fabric.launch()
+    return fabric
 
 
 class StageRun(NamedTuple):
@@ -60,28 +86,22 @@ class StageRun(NamedTuple):
 
 
 class Trainer:
-    """Trains a model into a run folder.
+    """Trains a model on the videos of two listings into a run folder. Fabric is launched."""
 
-    Args:
-        config: what to do.
-        data: the videos.
-        folder: where to write.
-        fabric: launched; knows this process's rank and device.
-    """
-
-    def __init__(self, config: TrainingConfig, data: Data, folder: RunFolder, fabric: Fabric) -> None:
+    def __init__(self, config: TrainingConfig, train: Listing, val: Listing, folder: RunFolder, fabric: Fabric) -> None:
         self.config, self.folder, self.fabric = config, folder, fabric
         spec, cache, fail = config.frame_spec(), config.data.cache, config.data.unreadable == "fail"
-        self._clips = ClipDataset(data.train, spec, config.data.augment, config.seed, cache)
-        val = ClipDataset(data.val, spec, cache=cache)
-        self._workers = _workers(config, fabric)
-        self._validation = evaluation_batches(
-            val, VALIDATION_BATCH, self._workers, fabric.global_rank, fabric.world_size
-        )
+        self._clips = ClipDataset(train, spec, config.data.augment, config.seed, cache)
+        val_clips = ClipDataset(val, spec, cache=cache)
+        processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
+        cores = 0 if cache else max(1, len(os.sched_getaffinity(0)) // processes)
+        self._workers = cores if config.data.workers is None else config.data.workers
+        ranks = fabric.global_rank, fabric.world_size
+        self._validation = evaluation_batches(val_clips, VALIDATION_BATCH, self._workers, *ranks)
         self._unreadable = UnreadableVideos("train", self._clips, fabric, fail)
-        self._unreadable_val = UnreadableVideos("val", val, fabric, fail)
+        self._unreadable_val = UnreadableVideos("val", val_clips, fabric, fail)
         torch.manual_seed(config.seed)
-        self.model = Tlee(config.for_model(data.train.classes))
+        self.model = Tlee(config.for_model(train.classes))
         self.progress = Progress()
 
     def run(self) -> Tlee:
@@ -128,9 +148,8 @@ class Trainer:
         self.model.load_state_dict(load_checkpoint(self.folder.path / BEST).state_dict())
         self.folder.record(progress, "stage", {"stage": config.stage, "epochs": progress.epoch, "score": progress.best})
         planned = sum(stage.epochs for stage in self.config.stages[: progress.stage + 1])
-        self.progress = Progress(
-            stage=progress.stage + 1, epochs=planned, steps=progress.steps, metrics=progress.metrics
-        )
+        kept = {"steps": progress.steps, "metrics": progress.metrics}
+        self.progress = Progress(stage=progress.stage + 1, epochs=planned, **kept)
         self.folder.save_state(self.progress, self.model.state_dict(), {})
 
     def _set_up(self, config: StageConfig, momentum: dict[str, Tensor]) -> StageRun:
@@ -175,7 +194,11 @@ class Trainer:
                     progress.loss += sum(float(loss) for loss in pending)
                     progress.seconds = time.perf_counter() - begun
                     pending = []
-                    bar.set_postfix(loss=f"{self._log(config, rate):.4f}")
+                    mean = self._mean(progress.loss) / progress.step
+                    self._check_loss(config, mean)
+                    values = {"stage": config.stage, "epoch": progress.epoch + 1, "loss": mean, "learning_rate": rate}
+                    self.folder.record(progress, "step", values)
+                    bar.set_postfix(loss=f"{mean:.4f}")
                 if saves and progress.step < steps:
                     self._save_state(stage)
                 bar.update()
@@ -207,14 +230,6 @@ class Trainer:
         stage.optimiser.step()
         return total
 
-    def _log(self, config: StageConfig, rate: float) -> float:
-        """Record and return the epoch's mean loss so far."""
-        mean = self._mean(self.progress.loss) / self.progress.step
-        self._check_loss(config, mean)
-        values = {"stage": config.stage, "epoch": self.progress.epoch + 1, "loss": mean, "learning_rate": rate}
-        self.folder.record(self.progress, "step", values)
-        return mean
-
     def _end_epoch(self, stage: StageRun) -> None:
         """Validate, record, write the checkpoints, and move on to the next epoch."""
         progress, config = self.progress, stage.config
@@ -228,7 +243,10 @@ class Trainer:
         position = {"stage": config.stage, "epoch": progress.epoch + 1}
         values = {"loss": loss, "val_loss": found.loss, "val_accuracy": found.accuracy.tolist(), "score": score}
         self.folder.record(progress, "epoch", {**position, **values, "seconds": round(progress.seconds, 3)})
-        self._print(_epoch_line(config, progress, loss, found, better))
+        frames = "one frame" if len(found.accuracy) == 1 else f"{len(found.accuracy)} frames"
+        exits = ", ".join(f"{value:.1%}" for value in found.accuracy[-1])
+        line = f"{config.stage} {progress.epoch + 1}/{config.epochs}: loss {loss:.4f}, validation {found.loss:.4f}"
+        self._print(f"{line}; accuracy after {frames}, by exit: {exits}{' (best so far)' if better else ''}")
         if self.folder.writes:
             stages = [stage.model_dump() for stage in self.config.stages]
             training = {"seed": self.config.seed, "stages": stages, **position, "score": score}
@@ -291,16 +309,9 @@ def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
     return batch
 
 
-def _workers(config: TrainingConfig, fabric: Fabric) -> int:
-    if config.data.workers is not None:
-        return config.data.workers
-    here = getattr(fabric.strategy, "num_processes", 1)  # on this machine
-    return 0 if config.data.cache else max(1, len(os.sched_getaffinity(0)) // here)
-
-
-def _epoch_line(config: StageConfig, progress: Progress, loss: float, found: Validation, better: bool) -> str:
-    last = ", ".join(f"{value:.1%}" for value in found.accuracy[-1])
-    line = f"{config.stage} {progress.epoch + 1}/{config.epochs}: loss {loss:.4f}, validation {found.loss:.4f}"
-    count = len(found.accuracy)
-    frames = "one frame" if count == 1 else f"{count} frames"
-    return f"{line}; accuracy after {frames}, by exit: {last}{' (best so far)' if better else ''}"
+def plot_run(folder: RunFolder) -> None:
+    """Write loss.png and accuracy.png into a run's folder. Raises UsageError where what it recorded is damaged."""
+    epochs = [epoch.model_dump() for epoch in folder.epochs()]
+    for name, draw in ((LOSS_PLOT, loss_plot), (ACCURACY_PLOT, accuracy_plot)) if epochs else ():
+        with atomic_write(str(folder.path / name), "wb") as stream:
+            stream.write(draw(epochs))

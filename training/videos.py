@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -13,18 +12,15 @@ from tlee.data.labelled.listing import Listing, read_listing, split_listing
 from tlee.data.labelled.loader import READABLE, ClipDataset
 from tlee.errors import InputError, UsageError
 from tlee.training.config import TrainingConfig
-from tlee.training.validate import across
+from tlee.training.stages import across
 
 
-class Data(NamedTuple):
-    """The videos to train on and to validate with."""
+def read_data(config: TrainingConfig) -> tuple[Listing, Listing]:
+    """The videos to train on, and those to validate with.
 
-    train: Listing
-    val: Listing
-
-
-def read_data(config: TrainingConfig) -> Data:
-    """The configured videos. Raises UsageError where lists cannot be read or do not fit the model or each other."""
+    Raises:
+        UsageError: lists cannot be read, or do not fit the model or each other.
+    """
     data = config.data
     train = read_listing(data.format, data.train, data.root, data.labels, "train")
     if isinstance(data.val, str):
@@ -43,7 +39,7 @@ def read_data(config: TrainingConfig) -> Data:
     if shared:
         problem = f"{len(shared)} of its videos are also trained on (first: {shared[0]})"
         raise UsageError(str(data.val), problem, "validate on others")
-    return Data(train, val)
+    return train, val
 
 
 class UnreadableVideos:

@@ -17,7 +17,7 @@ from typing import Any, List, NamedTuple, Optional
 from tlee import cli
 from tlee.data.video import cv2_module, open_clip
 from tlee.frames import FrameSpec, sample_indices
-from tlee.models.frame_order import frame_order
+from tlee.models.config import frame_order
 
 BATCH = 16
 
@@ -64,9 +64,8 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (%(default)s)")
     options = parser.parse_args(arguments)
     # imported here: PyTorch may not be installed
-    from tlee.data.labelled.augmentation import AugmentConfig
     from tlee.data.labelled.listing import read_listing
-    from tlee.data.labelled.loader import ClipDataset, ShuffledSampler, start_worker, training_batches
+    from tlee.data.labelled.loader import AugmentConfig, ClipDataset, ShuffledSampler, start_worker, training_batches
 
     listing = read_listing("folders", options.folder)
     del listing.entries[options.videos // BATCH * BATCH :]

@@ -27,8 +27,13 @@ def read_class_names(path: str | Path, classes: int | None = None) -> list[str]:
     """
     path = Path(path)
     text = plain_text(path, NAMES_LIMIT)
-    is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
-    numbered = sorted(_from_json(path, text) if is_json else _from_lines(path, text))
+    if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
+        content = json_value(path, text)
+        if not isinstance(content, dict) or not all(NUMBER.fullmatch(str(number)) for number in content.values()):
+            raise UsageError(path, 'not of the shape {"class name": "number"}', "give the data set's own label file")
+        numbered = sorted((int(number), name) for name, number in content.items())
+    else:
+        numbered = sorted(_from_lines(path, text))
     names = [name for _, name in numbered]
     distinct = len(set(names))
     if classes is not None and (len(names) != classes or distinct != classes):
@@ -52,13 +57,6 @@ def _from_lines(path: Path, text: str) -> list[tuple[int, str]]:
             problem = f"line {number} is not 'number name': {shortened(line)}"
             raise UsageError(path, problem, "number every class or none")
     return [(int(number), name) for number, name in (line.split(maxsplit=1) for _, line in rows)]
-
-
-def _from_json(path: Path, text: str) -> list[tuple[int, str]]:
-    content = json_value(path, text)
-    if not isinstance(content, dict) or not all(NUMBER.fullmatch(str(number)) for number in content.values()):
-        raise UsageError(path, 'not of the shape {"class name": "number"}', "give the data set's own label file")
-    return [(int(number), name) for name, number in content.items()]
 
 
 def plain_text(path: Path, limit: int) -> str:

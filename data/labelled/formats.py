@@ -28,39 +28,23 @@ FOLDERS = "a folder with one subfolder of clips per class"
 
 
 class Row(NamedTuple):
-    """One video of a list.
+    """One video of a list."""
 
-    Attributes:
-        where: its place in the list, for messages.
-        names: its possible paths below the root, the expected one first.
-        labels: names or indices of its classes, as the list has them.
-        wanted: whether it belongs to the split asked for; its labels count as classes either way.
-        frames: number of frames the list states.
-    """
-
-    where: str
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    wanted: bool = True
-    frames: int | None = None
+    where: str  # its place in the list, for messages
+    names: tuple[str, ...]  # its possible paths below the root, the expected one first
+    labels: tuple[str, ...]  # names or indices of its classes, as the list has them
+    wanted: bool = True  # whether it belongs to the split asked for; its labels count as classes either way
+    frames: int | None = None  # number of frames the list states
 
 
 class Format(NamedTuple):
-    """How one kind of list is read.
+    """How one kind of list is read."""
 
-    Attributes:
-        rows: reads a source's rows for a split.
-        flips: whether a mirrored video keeps its class.
-        classes: number of classes published; 0 where it varies.
-        numbered: whether the list names classes by index.
-        suffix: file suffix expected of a missing video.
-    """
-
-    rows: Callable[[Path, Split], Iterator[Row]]
-    flips: bool
-    classes: int = 0
-    numbered: bool = False
-    suffix: str = ""
+    rows: Callable[[Path, Split], Iterator[Row]]  # reads a source's rows for a split
+    flips: bool  # whether a mirrored video keeps its class
+    classes: int = 0  # number of classes published; 0 where it varies
+    numbered: bool = False  # whether the list names classes by index
+    suffix: str = ""  # file suffix expected of a missing video
 
 
 def visible_names(folder: str | Path) -> list[str]:

@@ -5,6 +5,7 @@ Looks at lists and file names only. A missing or damaged video is found out when
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections import Counter, defaultdict
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlee.data.labelled.class_names import read_class_names, shortened
-from tlee.data.labelled.formats import FOLDERS, FORMATS, Format, Row, Split, ignored_files, visible_names
+from tlee.data.labelled.formats import FOLDERS, FORMATS, Row, Split, ignored_files, visible_names
 from tlee.data.video import PICTURES, VIDEOS
 from tlee.errors import UsageError
 
@@ -64,9 +65,18 @@ def read_listing(
     kind, source = FORMATS[format], Path(source)
     folder = _paths_folder(format, source, root)
     rows = list(kind.rows(source, split))
-    classes = _classes_of(kind, rows) if labels is None else read_class_names(labels)
+    if labels is not None:
+        classes = read_class_names(labels)
+    elif kind.numbered:
+        classes = [f"class {i}" for i in range(kind.classes)]
+    else:
+        classes = sorted({label for row in rows for label in row.labels})
     index = {str(i) if kind.numbered else name: i for i, name in enumerate(classes)}
-    _check_labels(source, rows, index, str(labels or format))
+    unknown = next(((row.where, label) for row in rows for label in row.labels if label not in index), None)
+    if unknown:
+        where, label = unknown
+        problem = f"{where}: label '{shortened(label)}' is none of the {len(index)} classes of {labels or format}"
+        raise UsageError(source, problem, "give the label file that belongs to this list; numbers count from 0")
     findings: Findings = defaultdict(list)
     if kind.classes and not kind.numbered and len(classes) != kind.classes:
         findings[f"classes, where {kind.classes} are published"].append(str(len(classes)))
@@ -124,20 +134,6 @@ def _paths_folder(format: str, source: Path, root: str | Path | None) -> Path:
     return Path(root)
 
 
-def _classes_of(kind: Format, rows: list[Row]) -> list[str]:
-    if kind.numbered:
-        return [f"class {i}" for i in range(kind.classes)]
-    return sorted({label for row in rows for label in row.labels})
-
-
-def _check_labels(source: Path, rows: list[Row], index: dict[str, int], names: str) -> None:
-    for row in rows:
-        for label in row.labels:
-            if label not in index:
-                problem = f"{row.where}: label '{shortened(label)}' is none of the {len(index)} classes of {names}"
-                raise UsageError(source, problem, "give the label file that belongs to this list; numbers count from 0")
-
-
 def _distinct(source: Path, rows: list[Row], findings: Findings) -> Iterator[Row]:
     """The rows wanted, each once. A duplicate is harmless, but of two with different classes one is wrong."""
     seen: dict[str, Row] = {}
@@ -160,26 +156,23 @@ def _find_video(row: Row, root: Path, suffix: str, findings: Findings) -> Path:
     for name in row.names:
         for path in (os.path.join(root, name + ending) for ending in ("", *VIDEOS)):
             if os.path.exists(path):
-                _compare_frame_count(row, path, findings)
+                if row.frames is not None and os.path.isdir(path):
+                    _compare_frame_count(row.frames, path, findings)
                 return Path(path)
     missing = root / (row.names[0] + suffix)
     findings["videos that are not there"].append(str(missing))
     return missing
 
 
-def _compare_frame_count(row: Row, path: str, findings: Findings) -> None:
+def _compare_frame_count(listed: int, path: str, findings: Findings) -> None:
     """Compare a folder with its list. Listing 200,000 folders takes some 15 s, from a cold disk minutes."""
-    if row.frames is None or not os.path.isdir(path):
-        return
-    try:
+    with contextlib.suppress(OSError):  # reported when it is decoded
         count = sum(name.lower().endswith(PICTURES) for name in visible_names(path))
-    except OSError:  # reported when it is decoded
-        return
-    if count != row.frames:
-        # Optical flow is often kept in the same folder as the frames, and would be taken for them.
-        more = "more pictures than listed, from all of which uniform sampling draws"
-        which = "fewer pictures than listed" if count < row.frames else more
-        findings[f"folders with {which}"].append(f"{path}, {count} for {row.frames}")
+        if count < listed:
+            findings["folders with fewer pictures than listed"].append(f"{path}, {count} for {listed}")
+        elif count > listed:  # optical flow is often kept in the same folder as the frames, and would be taken for them
+            which = "folders with more pictures than listed, from all of which uniform sampling draws"
+            findings[which].append(f"{path}, {count} for {listed}")
 
 
 def _labels_of(entries: list[Entry]) -> set[int]:

@@ -12,16 +12,16 @@ import signal
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
-from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.video import Clip, cv2_module, open_clip, sampled_indices
 from tlee.errors import InputError, UsageError
@@ -35,22 +35,41 @@ NO_PROCESSES = (
     "(--workers 0; in a training --set data.workers=0)"
 )
 Key = tuple[int, int]  # epoch and number of the entry
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class AugmentConfig(BaseModel):
+    """Augmentation of training videos, the same for all frames of a clip. Not used in validation.
+
+    Attributes:
+        jitter: take each frame from anywhere in its part of the video instead of the part's middle; None for yes,
+            unless `frames.sampling` is published.
+        crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
+        flip: mirror half of the clips; None for yes if the data set allows it.
+        colour: how far brightness, contrast and saturation vary, as a share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jitter: bool | None = None
+    crop: tuple[Share, Annotated[float, Field(gt=0, le=1)]] | None = None
+    flip: bool | None = None
+    colour: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> AugmentConfig:
+        if self.crop and self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop {list(self.crop)} does not rise")
+        return self
 
 
 class Batch(NamedTuple):
-    """Several examples.
+    """Several examples."""
 
-    Attributes:
-        frames: (N, T, H, W, 3) uint8 RGB, in processing order.
-        targets: (N, K) float32: a video's labels share 1. All 0 where a clip could not be read for evaluation.
-        entry: (N,) int64, numbers of the entries.
-        unreadable: (N,) int64, the number of an entry that could not be read, or -1.
-    """
-
-    frames: Tensor
-    targets: Tensor
-    entry: Tensor
-    unreadable: Tensor
+    frames: Tensor  # (N, T, H, W, 3) uint8 RGB, in processing order
+    targets: Tensor  # (N, K) float32: a video's labels share 1. All 0 where a clip could not be read for evaluation
+    entry: Tensor  # (N,) int64, numbers of the entries
+    unreadable: Tensor  # (N,) int64, the number of an entry that could not be read, or -1
 
     def __reduce__(self) -> Any:
         # Workers send batches through a pipe. Tensors would go through shared memory, of which containers have little:
@@ -60,14 +79,6 @@ class Batch(NamedTuple):
 
 def _batch(*arrays: np.ndarray) -> Batch:
     return Batch(*map(torch.from_numpy, arrays))
-
-
-class CachedClip(NamedTuple):
-    """A decoded clip: number of its frames, indices of those sampled without jitter, and prepared frames by index."""
-
-    frame_count: int
-    sampled: list[int]
-    frames: dict[int, np.ndarray]
 
 
 class ClipDataset(Dataset):
@@ -92,12 +103,10 @@ class ClipDataset(Dataset):
         seed: int = 0,
         cache: bool = False,
     ) -> None:
-        self.listing = listing
-        self.spec = spec
-        self.augment = augment
-        self._seed = seed
-        self._single = False
-        self._cache: dict[int, CachedClip] | None = {} if cache else None
+        self.listing, self.spec, self.augment = listing, spec, augment
+        self._seed, self._single = seed, False
+        # Per clip: number of its frames, indices of those sampled without jitter, and prepared frames by index.
+        self._cache: dict[int, tuple[int, list[int], dict[int, np.ndarray]]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.listing.entries)
@@ -105,9 +114,9 @@ class ClipDataset(Dataset):
     @property
     def jitters(self) -> bool:
         """Whether frames come from anywhere in their parts of the video."""
-        if self.augment is None or self.augment.jitter is None:
-            return self.augment is not None and self.spec.sampling != PUBLISHED
-        return self.augment.jitter
+        if self.augment is None:
+            return False
+        return self.spec.sampling != PUBLISHED if self.augment.jitter is None else self.augment.jitter
 
     def single_frames(self) -> ClipDataset:
         """The same videos (and cache), each as one of its T frames, drawn anew in every epoch."""
@@ -141,8 +150,8 @@ class ClipDataset(Dataset):
         return Batch(frames, target, torch.tensor(index), torch.tensor(unreadable))
 
     def _example(self, epoch: int, index: int) -> Tensor:
-        order = self.spec.order
-        if self.augment is None:
+        order, augment = self.spec.order, self.augment
+        if augment is None:
             return torch.from_numpy(self._read(index, order))
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
@@ -150,31 +159,35 @@ class ClipDataset(Dataset):
             offsets = torch.rand(len(order)).tolist() if self.jitters else None
             if self._single:
                 order = [order[int(torch.randint(len(order), ()))]]
-            return self._vary(torch.from_numpy(self._read(index, order, offsets, self.augment.crop)), self.augment)
-
-    def _vary(self, frames: Tensor, augment: AugmentConfig) -> Tensor:
-        """Flip and colour, the same for all of (T, H, W, 3)."""
-        if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
-            frames = frames.flip(2)
-        if augment.colour:
-            vary = v2.ColorJitter(augment.colour, augment.colour, augment.colour)
-            frames = vary(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return frames.contiguous()
+            frames = torch.from_numpy(self._read(index, order, offsets, augment.crop))
+            if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
+                frames = frames.flip(2)
+            if augment.colour:
+                vary = v2.ColorJitter(augment.colour, augment.colour, augment.colour)
+                frames = vary(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return frames.contiguous()
 
     def _read(
         self, index: int, order: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
     ) -> np.ndarray:
         """Frames `order` of an entry's T, (len(order), crop, crop, 3) uint8. Raises InputError."""
+        entry = self.listing.entries[index]
         if self._cache is not None:
-            frame_count, sampled, frames = self._cached(self._cache, index)
+            if index not in self._cache:
+                # All frames at once: opening a file costs more than decoding a small one.
+                with open_clip(str(entry.path)) as clip:
+                    sampled = sampled_indices(clip, self.spec, entry.frames)
+                    wanted = list(range(clip.frame_count)) if self.jitters else sampled
+                    self._cache[index] = clip.frame_count, sampled, self._decode(clip, wanted)
+            frame_count, sampled, frames = self._cache[index]
             if offsets:
                 sampled = sample_indices(frame_count, self.spec.length, offsets)
             return np.stack([frames[sampled[i]] for i in order])
-        with open_clip(str(self.listing.entries[index].path)) as clip:
+        with open_clip(str(entry.path)) as clip:
             if offsets:
                 sampled = sample_indices(clip.frame_count, self.spec.length, offsets)
             else:
-                sampled = sampled_indices(clip, self.spec, self.listing.entries[index].frames)
+                sampled = sampled_indices(clip, self.spec, entry.frames)
             wanted = [sampled[i] for i in order]
             region: tuple[slice, slice] | None = None
             if crop:
@@ -183,16 +196,6 @@ class ClipDataset(Dataset):
                 region = slice(top, top + height), slice(left, left + width)
             frames = self._decode(clip, wanted, region)
         return np.stack([frames[i] for i in wanted])
-
-    def _cached(self, cache: dict[int, CachedClip], index: int) -> CachedClip:
-        if index not in cache:
-            # All frames at once: opening a file costs more than decoding a small one.
-            entry = self.listing.entries[index]
-            with open_clip(str(entry.path)) as clip:
-                sampled = sampled_indices(clip, self.spec, entry.frames)
-                wanted = list(range(clip.frame_count)) if self.jitters else sampled
-                cache[index] = CachedClip(clip.frame_count, sampled, self._decode(clip, wanted))
-        return cache[index]
 
     def _decode(
         self, clip: Clip, wanted: list[int], region: tuple[slice, slice] | None = None
@@ -236,7 +239,7 @@ class ShuffledSampler(Sampler[list[Key]]):
 
 
 class ClipLoader(DataLoader):
-    """A data loader of clips that says what the system lacks.
+    """A data loader of clips that reports what the system lacks.
 
     Raises:
         UsageError: when iterated, its processes cannot be started.
@@ -272,12 +275,9 @@ def readable_batches(
     clips: ClipDataset, unreadable: dict[Path, InputError], batch: int = 8, workers: int = 0, task: str = "videos"
 ) -> Iterator[tuple[list[Entry], Tensor]]:
     """Every readable video in the listing's order: entries, and their frames, (n, T, H, W, 3) uint8.
-    The others are added to `unreadable`. Shows progress on a terminal.
 
-    Args:
-        batch: videos held at once.
-        workers: processes that decode; 0 for this one.
-        task: name of the progress bar.
+    The others are added to `unreadable`. `batch` videos are held at once, decoded by `workers` processes (0 for this
+    one), under a progress bar named `task`.
     """
     with tqdm(total=len(clips), desc=task, disable=None, leave=False) as progress:
         for frames, targets, entry, _ in evaluation_batches(clips, batch, workers):

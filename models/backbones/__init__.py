@@ -1,7 +1,5 @@
-"""Backbones: one file per family, `registry.py` lists them, `backbone.py` cuts them into splits."""
+"""Backbones: one file per family; `backbone.py` lists them and cuts them into splits."""
 
-from tlee.models.backbones.backbone import Backbone
-from tlee.models.backbones.registry import BACKBONES
-from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.backbone import BACKBONES, Backbone
 
-__all__ = ["BACKBONES", "Backbone", "BackboneSpec"]
+__all__ = ["BACKBONES", "Backbone"]

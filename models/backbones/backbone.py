@@ -1,18 +1,32 @@
-"""A backbone cut into splits."""
+"""Every backbone by name, and the module that cuts one into splits."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tlee.errors import UsageError
-from tlee.models.backbones.registry import BACKBONES
+from tlee.models.backbones.bn_inception import BN_INCEPTION
+from tlee.models.backbones.efficientnet import EFFICIENTNETS
+from tlee.models.backbones.efficientnet_lite import EFFICIENTNET_LITES
+from tlee.models.backbones.mobilenetv2 import MOBILENETS
+from tlee.models.backbones.resnet import RESNETS
 from tlee.models.backbones.shift import Exchange, ShiftedBlock, no_past, shift_residual_blocks
 from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.vgg import VGG
+
+Shape = tuple[int, ...]  # without the batch
+BACKBONES: dict[str, BackboneSpec] = {
+    **VGG,
+    **BN_INCEPTION,
+    **MOBILENETS,
+    **EFFICIENTNETS,
+    **EFFICIENTNET_LITES,
+    **RESNETS,
+}
 
 
 class Backbone(nn.Module):
@@ -58,7 +72,7 @@ class Backbone(nn.Module):
             remedy = f"set model.cuts to rising numbers from 1 to {len(self.features) - 1}"
             raise UsageError("backbone", f"{name} cannot be cut at {list(self.cuts)}", remedy)
         sizes = _sizes(name, width, shift, self._bounds, input_size)
-        self.shapes, self.state_shapes, self.feature_size = list(sizes.maps), list(sizes.states), sizes.feature
+        self.shapes, self.state_shapes, self.feature_size = sizes
         self.tail = spec.tail(self.shapes[-1][0])
 
     def load_imagenet(self) -> None:
@@ -74,9 +88,8 @@ class Backbone(nn.Module):
         own, weights = self.state_dict(), fetch()
         fitting = {name for name in own if name in weights and weights[name].shape == own[name].shape}
         if not {name for name in own if name.startswith("features.")} <= fitting:
-            raise UsageError(
-                self.name, "its ImageNet weights are of another width", f"set model.width to 1, or {remedy}"
-            )
+            problem = "its ImageNet weights are of another width"
+            raise UsageError(self.name, problem, f"set model.width to 1, or {remedy}")
         self.load_state_dict({name: weights[name] for name in fitting}, strict=False)
 
     def split_modules(self, index: int) -> dict[int, nn.Module]:
@@ -88,32 +101,29 @@ class Backbone(nn.Module):
         return run_modules(self.split_modules(index), x, exchange)
 
 
-class Sizes(NamedTuple):
-    """Shapes, without the batch, of each split's output and of what it passes to the next frame; feature length."""
-
-    maps: list[tuple[int, ...]]
-    states: list[dict[str, tuple[int, ...]]]
-    feature: int
-
-
 @functools.lru_cache(maxsize=64)
-def _sizes(name: str, width: float, shift: bool, bounds: tuple[int, ...], input_size: int) -> Sizes:
-    """Measured by running the backbone on torch's meta device, once, since that takes longer than building it."""
+def _sizes(
+    name: str, width: float, shift: bool, bounds: tuple[int, ...], input_size: int
+) -> tuple[list[Shape], list[dict[str, Shape]], int]:
+    """`shapes`, `state_shapes` and `feature_size` of a `Backbone`.
+
+    Measured by running the backbone on torch's meta device, once, since that takes longer than building it.
+    """
     spec, maps, states = BACKBONES[name], [], []
     with torch.device("meta"):
         features = _features(spec, width, shift).eval()
         x = torch.empty(1, 3, input_size, input_size)
         for first, last in zip(bounds, bounds[1:]):
-            passed: dict[str, tuple[int, ...]] = {}
+            passed: dict[str, Shape] = {}
 
-            def exchange(name: str, kept: Tensor, passed: dict[str, tuple[int, ...]] = passed) -> Tensor:
+            def exchange(name: str, kept: Tensor, passed: dict[str, Shape] = passed) -> Tensor:
                 passed[name] = tuple(kept.shape[1:])
                 return kept
 
             x = run_modules({i: features[i] for i in range(first, last)}, x, exchange)
             maps.append(tuple(x.shape[1:]))
             states.append(passed)
-        return Sizes(maps, states, spec.tail(maps[-1][0])(torch.empty_like(x)).shape[1])
+        return maps, states, spec.tail(maps[-1][0])(torch.empty_like(x)).shape[1]
 
 
 def _features(spec: BackboneSpec, width: float, shift: bool) -> nn.Sequential:

@@ -78,14 +78,14 @@ class Inception(ConvUnits):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ins, H, W) to (N, outs, H / stride, W / stride)."""
         starts = [x, x, x, self.pool(x)]
-        # A path without units is left out, unless it is the pool's.
-        kept = [(start, path) for start, path in zip(starts, self.paths) if path or start is not x]
-        return torch.cat([self._path(start, path) for start, path in kept], 1)
-
-    def _path(self, x: Tensor, units: list[tuple]) -> Tensor:
-        for name, *_ in units:
-            x = self.unit(self.prefix + name, x)
-        return x
+        outputs = []
+        for y, units in zip(starts, self.paths):
+            if not units and y is x:
+                continue  # a path without units is left out, unless it is the pool's
+            for name, *_ in units:
+                y = self.unit(self.prefix + name, y)
+            outputs.append(y)
+        return torch.cat(outputs, 1)
 
 
 def _features(width: float) -> nn.Sequential:

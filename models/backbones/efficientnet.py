@@ -7,8 +7,7 @@ from functools import partial
 from torch import nn
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
-from tlee.models.backbones.pretrained import torchvision_weights
-from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.spec import BackboneSpec, torchvision_weights
 
 STEM = 32  # channels
 # Of B0, stage by stage: blocks, kernel, stride of the first block, expansion, channels.

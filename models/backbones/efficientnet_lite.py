@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tlee.errors import UsageError
 from tlee.models.backbones.efficientnet import STAGES, STEM
 from tlee.models.backbones.spec import BackboneSpec
-from tlee.models.pickled import read_state
+from tlee.models.tensors import read_state
 
 HEAD = 1280  # channels of the last layer
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import torchvision
 from torch import nn
 
-from tlee.models.backbones.pretrained import torchvision_weights
-from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.spec import BackboneSpec, torchvision_weights
 
 # The TSM code keeps a block's layers in one list; the first block has no expansion.
 TSM_NAMES = (

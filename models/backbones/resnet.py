@@ -7,8 +7,7 @@ from functools import partial
 import torchvision
 from torch import nn
 
-from tlee.models.backbones.pretrained import torchvision_weights
-from tlee.models.backbones.spec import BackboneSpec, flatten
+from tlee.models.backbones.spec import BackboneSpec, flatten, torchvision_weights
 
 IMAGENET_NAMES = (
     (r"conv1\.", "features.0."),

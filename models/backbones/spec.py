@@ -1,13 +1,28 @@
-"""The record that describes a backbone to the project; each backbone's file fills one in."""
+"""The record that describes a backbone to the project, which each backbone's file fills in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
+import torchvision
 from torch import Tensor, nn
 
+from tlee.errors import CheckpointError, UsageError
+from tlee.models.tensors import read_state
+
 Rename = tuple[str, str]  # regular expression, replacement
+
+
+def renamed(name: str, renames: Iterable[Rename]) -> str | None:
+    """A name after the first rename that matches its beginning; None if none does."""
+    for pattern, replacement in renames:
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name, count=1)
+    return None
 
 
 def pool_and_flatten(channels: int) -> nn.Sequential:
@@ -45,3 +60,30 @@ class BackboneSpec:
     scalable: bool = False
     shifts: bool = False
     size_step: int = 1
+
+
+def torchvision_weights(name: str, *renames: Rename) -> Callable[[], Mapping[str, Tensor]]:
+    """A function that fetches torchvision's default weights of a model, once, into torch's cache.
+
+    Args:
+        name: torchvision's name of the model.
+        renames: from its entries to ours; the first that matches counts, entries without a match are left out.
+    """
+
+    def fetch() -> dict[str, Tensor]:
+        weights = torchvision.models.get_model_weights(name).DEFAULT
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        file = folder / Path(weights.url).name
+        try:
+            if not file.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                hash_prefix = file.stem.rpartition("-")[2]
+                torch.hub.download_url_to_file(weights.url, str(file), hash_prefix)
+            state = read_state(file)
+        except (OSError, RuntimeError, ValueError, CheckpointError) as error:  # no network; or a damaged file
+            reason = error.problem if isinstance(error, CheckpointError) else error
+            remedy = f"put {weights.url} into {folder}, or train from random weights (init: random)"
+            raise UsageError(name, f"its ImageNet weights cannot be fetched ({reason})", remedy) from None
+        return {own: tensor for entry, tensor in state.items() if (own := renamed(entry, renames))}
+
+    return fetch

@@ -7,15 +7,15 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models.vgg import make_layers
 
-from tlee.models.backbones.pretrained import torchvision_weights
-from tlee.models.backbones.spec import BackboneSpec
+from tlee.models.backbones.spec import BackboneSpec, torchvision_weights
 
 # M is a pool.
 CHANNELS: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
 
 
 def _features(width: float) -> nn.Sequential:
-    return make_layers([_scaled(c, width) if isinstance(c, int) else c for c in CHANNELS], batch_norm=True)
+    scaled = [max(8, round(c * width / 8) * 8) if isinstance(c, int) else c for c in CHANNELS]
+    return make_layers(scaled, batch_norm=True)
 
 
 def _tail(channels: int) -> nn.Sequential:
@@ -30,10 +30,6 @@ def _tail(channels: int) -> nn.Sequential:
         nn.Linear(hidden, channels),
     )
     return nn.Sequential(OrderedDict(pool=nn.AdaptiveAvgPool2d(7), flatten=nn.Flatten(), layers=layers))
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(8, round(channels * width / 8) * 8)
 
 
 VGG = {

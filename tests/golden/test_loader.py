@@ -11,9 +11,8 @@ from conftest import enliven, small_model
 from PIL import Image
 
 from tlee.bundle import Bundle
-from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import read_listing
-from tlee.data.labelled.loader import ClipDataset
+from tlee.data.labelled.loader import AugmentConfig, ClipDataset
 from tlee.data.video import open_clip, sampled_indices
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import open_model
@@ -21,8 +20,7 @@ from tlee.export.exporter import export_bundle
 from tlee.frames import prepare, published_numbers
 from tlee.info import describe
 from tlee.models.checkpoint import save_checkpoint
-from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_STD, Config
-from tlee.models.frame_order import PUBLISHED_ORDERS
+from tlee.models.config import PUBLISHED_MEAN, PUBLISHED_ORDERS, PUBLISHED_STD, Config
 from tlee.modes import NONE
 from tlee.runtime import Recognizer
 from tlee.runtime.cli import command

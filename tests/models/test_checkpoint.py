@@ -12,7 +12,7 @@ from tlee import cli
 from tlee.errors import CheckpointError, UsageError
 from tlee.export.cli import command
 from tlee.models.checkpoint import HEADER, load_checkpoint, save_checkpoint
-from tlee.models.config import Config, load_config
+from tlee.models.config import Config, read_yaml, validated
 from tlee.models.published import load_published, published_names
 
 
@@ -140,7 +140,7 @@ def test_an_unknown_entry_is_named(tmp_path):
 def test_a_configuration_that_does_not_fit_is_refused(tmp_path, text, problem):
     (tmp_path / "a.yml").write_text(text)
     with pytest.raises(UsageError, match=problem) as caught:
-        load_config(tmp_path / "a.yml", Config)
+        validated(tmp_path / "a.yml", read_yaml(tmp_path / "a.yml"), Config)
     assert "\n" not in str(caught.value)
 
 

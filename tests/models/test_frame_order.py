@@ -3,7 +3,7 @@
 import pytest
 
 from tlee.errors import UsageError
-from tlee.models.frame_order import frame_order
+from tlee.models.config import frame_order
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 10, 16, 23])

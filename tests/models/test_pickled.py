@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tlee.errors import CheckpointError
-from tlee.models.pickled import read_state
+from tlee.models.tensors import read_state
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(3)}
 NUMPY = {"best": np.float64(0.5), "epoch": np.int64(3), "losses": np.ones((2, 3), np.float32), "best1": np.bool_(True)}

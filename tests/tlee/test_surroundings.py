@@ -15,7 +15,7 @@ from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.labelled.loader import ClipDataset, evaluation_batches
 from tlee.errors import UsageError
 from tlee.frames import FrameSpec
-from tlee.models.frame_order import frame_order
+from tlee.models.config import frame_order
 
 SPEC = FrameSpec(4, frame_order(4), 36, 32)
 

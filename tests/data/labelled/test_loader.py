@@ -7,9 +7,15 @@ import pytest
 import torch
 from conftest import small_model, write_clip
 
-from tlee.data.labelled.augmentation import AugmentConfig
 from tlee.data.labelled.listing import Entry, Listing, read_listing
-from tlee.data.labelled.loader import READABLE, ClipDataset, ShuffledSampler, evaluation_batches, training_batches
+from tlee.data.labelled.loader import (
+    READABLE,
+    AugmentConfig,
+    ClipDataset,
+    ShuffledSampler,
+    evaluation_batches,
+    training_batches,
+)
 from tlee.data.video import open_clip, read_frames
 from tlee.frames import sample_indices
 
