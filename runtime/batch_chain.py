@@ -1,6 +1,6 @@
 """The chain for several videos at once: at every split, the videos that wait there are computed as one batch."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -10,25 +10,16 @@ from tlee.inference import ExitState, ExitValues, Step
 from tlee.policy import Action, ExitPolicy
 from tlee.runtime.backend import Backend
 
+# A slot, an exit's step or the error where that is not a number, and where the video ends its logits, (K,).
+Answered = Tuple[Any, Union[Step, SegmentError], Optional[np.ndarray]]
+
 
 class Slot:
-    """Room for one video at a time."""
+    """A video under way, and its row in buffers that hold something of every video."""
 
     def __init__(self, row: int, policy: ExitPolicy) -> None:
-        self.row, self._policy = row, policy  # its row in buffers that hold something of every video
+        self.row, self.exit_state = row, ExitState(policy)
         self.milliseconds = 0.0  # of computing, since the frame began
-
-    def begin(self) -> None:
-        """Start a new video."""
-        self.exit_state = ExitState(self._policy)
-
-
-class Answered(NamedTuple):
-    """What an exit answered a video: a step, or an error where the step is not a number."""
-
-    slot: Any  # as it was put into the chain
-    answer: Union[Step, SegmentError]
-    logits: Optional[np.ndarray]  # (K,), where the video ends
 
 
 class _Queue:
@@ -69,8 +60,7 @@ class BatchChain:
             self._temperatures = [backend.value(np.full((1, 1), t, np.float32)) for t in policy.thresholds.temperature]
 
     def begin(self, slot: Slot) -> None:
-        """Start a new video in a slot; nothing of the last one's is used."""
-        slot.begin()
+        """Start a new video in a slot; nothing of its row's last one is used."""
         for states, first in zip(self._states, self._first_states):
             self._copy_rows(first, slot.row, states, slot.row)
 
@@ -94,13 +84,19 @@ class BatchChain:
     def advance(self) -> List[Answered]:
         """Run the split at which most videos wait, and its exit. One that is passed over counts one more each time, so
         that none waits for ever."""
-        b = max(range(len(self._queues)), key=self._urgency)
-        for queue in self._queues:
-            queue.passed_over += 1 if queue.slots else 0
-        queue = self._queues[b]
+        queue = max(self._queues, key=lambda queue: (bool(queue.slots), len(queue.slots) + queue.passed_over))
+        for other in self._queues:
+            other.passed_over += 1 if other.slots else 0
+        b = self._queues.index(queue)
         slots, queue.slots, queue.passed_over = queue.slots, [], 0
         self._backend.mark()
-        x = self._run_split(b, queue, slots)
+        if b == 0:
+            self._backend.send(queue.x, len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(self._states[b], slot.row, queue.state, i)
+        x, *states = self._backend.run(f"split{b}", queue.x, *queue.state, rows=len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(states, i, self._states[b], slot.row)
         if slots[0].exit_state.evaluated:
             return self._run_exit(b, queue, slots, x)
         self._wait_for([], slots)
@@ -114,20 +110,6 @@ class BatchChain:
         for queue in self._queues:
             queue.slots, queue.passed_over = [], 0
 
-    def _urgency(self, b: int) -> Tuple[bool, int]:
-        queue = self._queues[b]
-        return bool(queue.slots), len(queue.slots) + queue.passed_over
-
-    def _run_split(self, b: int, queue: _Queue, slots: List[Slot]) -> Any:
-        if b == 0:
-            self._backend.send(queue.x, len(slots))
-        for i, slot in enumerate(slots):
-            self._copy_rows(self._states[b], slot.row, queue.state, i)
-        x, *states = self._backend.run(f"split{b}", queue.x, *queue.state, rows=len(slots))
-        for i, slot in enumerate(slots):
-            self._copy_rows(states, i, self._states[b], slot.row)
-        return x
-
     def _run_exit(self, b: int, queue: _Queue, slots: List[Slot], x: Any) -> List[Answered]:
         fused = self._fused_exits[b]
         for i, slot in enumerate(slots):
@@ -140,10 +122,10 @@ class BatchChain:
         answers = [self._answer(slot, [column[i] for column in numbers]) for i, slot in enumerate(slots)]
         ended = any(slot.exit_state.done for slot in slots)
         logits: Any = self._backend.array(outputs["logits"]) if ended else None
-        result = []
+        result: List[Answered] = []
         for i, (slot, answer) in enumerate(zip(slots, answers)):
             done = slot.exit_state.done
-            result.append(Answered(slot, answer, logits[i].copy() if done else None))
+            result.append((slot, answer, logits[i].copy() if done else None))
             if isinstance(answer, Step) and answer.decision.action is Action.CONTINUE:
                 self._enqueue(b + 1, slot, x, outputs["z"], i)
             elif isinstance(answer, Step) and not done:

@@ -11,13 +11,11 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
-from tlee.runtime.background import Background
 from tlee.runtime.batch import BatchRecognizer
-from tlee.runtime.chain import chain_of
+from tlee.runtime.chain import RunningRate, chain_of
 from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import END, WORKERS, FrameReader, prefetched
-from tlee.runtime.running_rate import RunningRate
+from tlee.runtime.prefetch import END, WORKERS, Background, FrameReader, prefetched
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
