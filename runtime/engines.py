@@ -15,8 +15,6 @@ BUILD = "build them here with tlee-build {}"
 
 
 class Engines(NamedTuple):
-    """The engines of a bundle."""
-
     release: TensorRT  # that loads them
     store: EngineStore
     files: Dict[str, str]  # by graph
@@ -33,9 +31,9 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
         UsageError: TensorRT is not installed.
     """
     names: List[str] = []
-    major, minor = gpu.capability
     untrusted: List[TleeError] = []
     missing: List[TleeError] = []
+    capability = "{}.{}".format(*gpu.capability)
     for target in MODULES:
         try:
             release = load(target)  # the next one is not loaded where this one's engines are there
@@ -43,8 +41,7 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
             missing.append(error)
             continue
         names.append(release.name)
-        key = machine_key(release.name, release.portable, gpu.name, f"{major}.{minor}")
-        store = EngineStore(os.path.join(folder, key))
+        store = EngineStore(os.path.join(folder, machine_key(release.name, release.portable, gpu.name, capability)))
         if bundle.name in store.active:
             return _checked(bundle, release, store)
         if store.distrust:
@@ -59,16 +56,16 @@ def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
 
 
 def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
-    files = {store.entries[file]["identity"]["graph"]: file for file in store.active[bundle.name]}
-    identities = [store.entries[file]["identity"] for file in files.values()]
+    identities = {file: store.entries[file]["identity"] for file in store.active[bundle.name]}
+    files = {identity["graph"]: file for file, identity in identities.items()}
     kinds = [kind for kind in (FUSED, SEPARATE) if sorted(files) == sorted(bundle.chain(kind))]
     if not kinds:
         raise EngineError(store.folder, "engines of other graphs than the bundle's", BUILD.format(bundle.path))
     exported = {entry["sha256"] for entry in bundle.manifest["files"].values()}
-    for file, identity in zip(files.values(), identities):
+    for file, identity in identities.items():
         if identity["source"] not in exported:
             problem = "built from another export of the bundle"
             raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
-    rows = min(identity["batch"] for identity in identities)
-    precision = ", ".join(sorted({identity["precision"] for identity in identities}))
+    rows = min(identity["batch"] for identity in identities.values())
+    precision = ", ".join(sorted({identity["precision"] for identity in identities.values()}))
     return Engines(release, store, files, kinds[0], rows, precision)

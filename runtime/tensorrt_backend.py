@@ -8,7 +8,7 @@ import statistics
 import threading
 from collections import deque
 from functools import partial
-from typing import Any, Deque, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -24,8 +24,8 @@ PATIENCE = 10.0  # seconds, for a thread that is still at work when the process 
 
 
 class DeviceBuffer:
-    """Device memory of float32: its address, its shape at the largest batch, and of a staging buffer the `array` by
-    which the host reads or writes it. On boards both are the same memory."""
+    """Device memory of float32: its address, its shape at the largest batch, and of a staging buffer the host's `array`
+    of it, which on boards is the same memory."""
 
     def __init__(self, pointer: int, shape: Sequence[int], array: Optional[np.ndarray] = None) -> None:
         self.pointer, self.shape = pointer, tuple(shape)
@@ -103,22 +103,18 @@ class TensorRTBackend(Backend):
         if not self._in_use.acquire(timeout=PATIENCE):
             return  # it waits for something, such as a camera: what it uses goes with the process
         try:
-            self._close()
+            cuda, self._context = self._context, None
+            if cuda is not None:
+                with cuda:
+                    cuda.synchronize()
+                    # What TensorRT and CUDA made goes before the memory that it uses, and that before the CUDA context.
+                    self._engines.clear()
+                    for name in ("_release", "_start", "_done", "_uploads", "_frames"):
+                        self.__dict__.pop(name, None)
+                cuda.release()
         finally:
             if threading.main_thread().is_alive():  # which is over before what Python does at exit
                 self._in_use.release()
-
-    def _close(self) -> None:
-        cuda, self._context = self._context, None
-        if cuda is None:
-            return
-        with cuda:
-            cuda.synchronize()
-            # What TensorRT and CUDA made goes before the memory that it uses, and that before the CUDA context.
-            self._engines.clear()
-            for name in ("_release", "_start", "_done", "_uploads", "_frames"):
-                self.__dict__.pop(name, None)
-        cuda.release()
 
     @property
     def _cuda(self) -> Cuda:
@@ -230,32 +226,28 @@ class TensorRTBackend(Backend):
         self._answers = self.staging_buffer([len(ANSWERS) * self._answer_size])
         self._load_engines(bundle, found)
         shape = [self.rows] + bundle.manifest["segments"]["split0"]["inputs"][0]["shape"][1:]
-        self._frames: Deque[FrameBuffer] = deque()
-        for _ in range(FRAMES):
-            self._frames.append(FrameBuffer(self.staging_buffer(shape), cuda.new_event(), cuda.new_event()))
+        frames = (FrameBuffer(self.staging_buffer(shape), cuda.new_event(), cuda.new_event()) for _ in range(FRAMES))
+        self._frames = deque(frames)
         self._measure(bundle.exits)
 
     def _load_engines(self, bundle: Bundle, found: Engines) -> None:
-        release = found.release
-        engines = {name: release.deserialize(found.store.read(file)) for name, file in found.files.items()}
-        size = max(release.scratch(engine) for engine in engines.values())
+        # Not in `_open`: where that fails later, its traceback would keep engines beyond the memory that they use.
+        engines = {name: found.release.deserialize(found.store.read(file)) for name, file in found.files.items()}
+        size = max(map(found.release.scratch, engines.values()))
         scratch = self._cuda.allocate(size)  # one for all: they run one after the other
         manifest = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])
         for name, engine in engines.items():
-            graph, context = bundle.graph(name), release.context(engine, scratch, size)
+            graph, context = bundle.graph(name), found.release.context(engine, scratch, size)
             pool = BufferPool.of(graph, partial(self._outputs, manifest[name]["outputs"]))
-            self._engines[name] = _Engine(context, release.values(engine), graph, pool)
+            self._engines[name] = _Engine(context, found.release.values(engine), graph, pool)
 
     def _outputs(self, values: List[Dict[str, Any]]) -> List[DeviceBuffer]:
-        buffers = []
-        for value in values:
-            shape = [self.rows] + value["shape"][1:]
-            if value["name"] in ANSWERS:  # of all graphs in the same place: they are read before the next ones come
-                start = 4 * ANSWERS.index(value["name"]) * self._answer_size
-                buffers.append(DeviceBuffer(self._answers.pointer + start, shape))
-            else:
-                buffers.append(self.empty(shape))
-        return buffers
+        shapes = {value["name"]: [self.rows] + value["shape"][1:] for value in values}
+        # Answers of all graphs are in the same place: they are read before the next ones come.
+        starts = {name: self._answers.pointer + 4 * i * self._answer_size for i, name in enumerate(ANSWERS)}
+        return [
+            DeviceBuffer(starts[name], shape) if name in starts else self.empty(shape) for name, shape in shapes.items()
+        ]
 
     def _measure(self, exits: int) -> None:
         """How long splits take, and how long the GPU is idle until the host has heard of a result and queues more."""

@@ -181,7 +181,7 @@ def test_what_onnxruntime_says_of_an_option_is_one_line(bundles, gpu):
 
 
 def options_of(backend, graph="split0"):
-    return backend._graphs[graph].session.get_provider_options()
+    return backend._graphs[graph][0].get_provider_options()
 
 
 def test_memory_is_not_taken_ahead_and_float32_is_float32(bundles, gpu):
