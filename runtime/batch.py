@@ -88,10 +88,8 @@ class BatchRecognizer(RecognizerBase):
             self._computing.release()
 
     def recognize(self, clips: Iterable[Clip]) -> Iterator[Answer]:
-        """Recognise clips, see `Recognizer.recognize`. Answers come in the clips' order; an `InputError` is one, too.
-
-        Args:
-            clips: taken one by one as slots become free.
+        """Recognise clips, which are taken one by one as slots become free; see `Recognizer.recognize`. Answers come in
+        the clips' order; an `InputError` is one, too.
 
         Raises:
             UsageError: this is closed, or already recognises other videos.
@@ -130,12 +128,8 @@ class BatchRecognizer(RecognizerBase):
                     yield outcome
 
     def _run(self, feeds: List[Iterator[Any]], threads: bool) -> "Generator[Tuple[int, Outcome], None, None]":
-        """Numbers and outcomes of videos, as they come.
-
-        Args:
-            feeds: the clips for each slot; slots may share one.
-            threads: read frames in other threads, while something is computed or another source has nothing yet.
-        """
+        """Numbers and outcomes of videos, as they come. `feeds` are the clips for each slot; slots may share one. With
+        `threads`, frames are read while something is computed or another source has nothing yet."""
         self._check_open()
         with self._beginning:
             if self._current():

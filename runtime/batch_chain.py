@@ -8,7 +8,7 @@ from tlee.bundle import Bundle
 from tlee.errors import SegmentError
 from tlee.inference import ExitState, ExitValues, Step
 from tlee.policy import Action, ExitPolicy
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import ANSWERS, Backend
 
 # A slot, an exit's step or the error where that is not a number, and where the video ends its logits, (K,).
 Answered = Tuple[Any, Union[Step, SegmentError], Optional[np.ndarray]]
@@ -118,27 +118,27 @@ class BatchChain:
         values = {"previous": queue.previous, "position": self._position, "temperature": self._temperatures[b]}
         inputs = [values[name] for name in fused.inputs[1:]]
         outputs = dict(zip(fused.outputs, self._backend.run(fused.name, x, *inputs, rows=len(slots))))
-        numbers = self._wait_for([outputs[name] for name in ("confidence", "score") if name in outputs], slots)
-        answers = [self._answer(slot, [column[i] for column in numbers]) for i, slot in enumerate(slots)]
-        ended = any(slot.exit_state.done for slot in slots)
-        logits: Any = self._backend.array(outputs["logits"]) if ended else None
-        result: List[Answered] = []
-        for i, (slot, answer) in enumerate(zip(slots, answers)):
-            done = slot.exit_state.done
-            result.append((slot, answer, logits[i].copy() if done else None))
-            if isinstance(answer, Step) and answer.decision.action is Action.CONTINUE:
+        confidence, *score = self._wait_for([outputs[name] for name in ANSWERS if name in outputs], slots)
+        answered: List[Answered] = []
+        logits: Any = None
+        for i, slot in enumerate(slots):
+            values = ExitValues(None, None, confidence[i], score[0][i] if score and slot.exit_state.gated else None)
+            try:
+                step = slot.exit_state.answer(values)
+            except SegmentError as error:
+                answered.append((slot, error, None))
+                continue
+            if slot.exit_state.done:
+                logits = self._backend.array(outputs["logits"]) if logits is None else logits
+                answered.append((slot, step, logits[i].copy()))
+                continue
+            answered.append((slot, step, None))
+            if step.decision.action is Action.CONTINUE:
                 self._enqueue(b + 1, slot, x, outputs["z"], i)
-            elif isinstance(answer, Step) and not done:
+            else:
                 last = [self._last_z, self._last_logits]
                 self._copy_rows([outputs["z"], outputs["logits"]], i, last, slot.row)
-        return result
-
-    def _answer(self, slot: Slot, numbers: Sequence[float]) -> Union[Step, SegmentError]:
-        score = numbers[1] if slot.exit_state.gated and len(numbers) > 1 else None
-        try:
-            return slot.exit_state.answer(ExitValues(None, None, numbers[0], score))
-        except SegmentError as error:
-            return error
+        return answered
 
     def _enqueue(self, b: int, slot: Slot, x: Any, previous: Any, i: int) -> None:
         queue = self._queues[b]

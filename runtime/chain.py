@@ -39,15 +39,10 @@ class Loaded(NamedTuple):
 
 
 class Chain(Stages):
-    """Runs segments on a backend. Only confidences and gate scores come back to the host.
+    """Runs a bundle's segments on a backend. Only confidences and gate scores come back to the host.
 
-    While the host waits for these, the next split may already be queued, where that pays: how often a frame goes on
-    from there is learnt. The outputs of a split that turns out not to be needed are never read.
-
-    Args:
-        bundle: which segments there are.
-        backend: runs them.
-        speculate: whether to queue splits ahead at all.
+    While the host waits for these, the next split may already be queued (`speculate`), where that pays: how often a
+    frame goes on from there is learnt. The outputs of a split that turns out not to be needed are never read.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:

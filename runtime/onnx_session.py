@@ -42,8 +42,8 @@ def open_session(
 ) -> Any:
     """A session of an ONNX model.
 
-    By default every session owns a spinning thread pool, and the idle ones steal the cores from the one that works:
-    a chain of four then takes two to three times as long. So pools here stop spinning between runs, or:
+    By default every session owns a spinning thread pool, and the idle ones steal the cores from the one that works: a
+    chain of four then takes two to three times as long. So pools here stop spinning between runs, or are shared.
 
     Args:
         threads: None for the number of cores this process may use.
@@ -85,8 +85,8 @@ def open_graphs(
             raise
         except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
             if provider != "cpu":
-                raise _refused(provider, providers, f"{name} cannot be opened on it ({first_line(error)})") from None
-            not_taken = f"not a model that ONNX Runtime takes ({first_line(error)})", "export again"
+                raise _refused(provider, providers, f"{name} cannot be opened on it ({_first_line(error)})") from None
+            not_taken = f"not a model that ONNX Runtime takes ({_first_line(error)})", "export again"
             path = os.path.join(bundle.path, bundle.file_of(name, precision))
             raise BundleError(path, *(system_fault(str(error)) or not_taken)) from None
         if session.get_providers()[0] != PROVIDERS[provider]:  # ONNX Runtime goes on without one that lacks libraries
@@ -110,13 +110,12 @@ def run_session(session: Any, subject: str, names: Sequence[str], inputs: Dict[s
 
 
 def run_failed(path: str, error: Exception) -> BundleError:
-    """For what ONNX Runtime raises while a graph runs: classes of its own that have no public base."""
-    problem = f"ONNX Runtime failed while running it ({first_line(error)})"
+    """For what ONNX Runtime raises while a graph runs."""
+    problem = f"ONNX Runtime failed while running it ({_first_line(error)})"
     return BundleError(path, problem, "free memory if that is what lacks, else export again")
 
 
-def first_line(error: Exception) -> str:
-    """ONNX Runtime's message, short enough for a line."""
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 

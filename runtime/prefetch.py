@@ -81,9 +81,6 @@ class FrameReader:
         request: its frames are closed with this.
         load: applied to each frame.
         workers: threads for reading ahead; None to read each frame when it is taken.
-
-    Attributes:
-        pending: the read that is under way in one of them.
     """
 
     def __init__(
@@ -94,7 +91,7 @@ class FrameReader:
         self._frames: Optional[Iterator[Any]] = None
         self._reading, self._loading = threading.Lock(), threading.Lock()
         self._closed = False
-        self.pending: Optional[Future[Any]] = None
+        self.pending: Optional[Future[Any]] = None  # the read that is under way in one of the threads
 
     def start(self) -> None:
         """Begin to read the next frame ahead, unless that is under way or there is no thread for it."""
@@ -152,11 +149,8 @@ class FrameReader:
 
 
 def prefetched(reader: FrameReader, needed: RunningRate) -> "Generator[Loaded, None, None]":
-    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed.
-
-    Args:
-        needed: how often the frame after each one was needed; learns it from this video.
-    """
+    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed. How
+    often the frame after each one was `needed` is learnt from this video, too."""
     t = 0
     try:
         for t in itertools.count():

@@ -59,5 +59,5 @@ class Result(NamedTuple):
 
 
 def no_frame(request: ClipRequest) -> InputError:
-    """The error of a video whose frames end before the first one."""
+    """For a video whose frames end before the first one."""
     return InputError(request.source, "it gave no frame", "give one that has some")
