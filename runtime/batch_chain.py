@@ -122,9 +122,9 @@ class BatchChain:
         answered: List[Answered] = []
         logits: Any = None
         for i, slot in enumerate(slots):
-            values = ExitValues(None, None, confidence[i], score[0][i] if score and slot.exit_state.gated else None)
+            gate = score[0][i] if score and slot.exit_state.gated else None
             try:
-                step = slot.exit_state.answer(values)
+                step = slot.exit_state.answer(ExitValues(None, None, confidence[i], gate))
             except SegmentError as error:
                 answered.append((slot, error, None))
                 continue

@@ -34,10 +34,8 @@ def command(arguments: Optional[List[str]]) -> int:
         recognizer = stack.enter_context(_load(bundle, options))
         for note in recognizer.notes:
             cli.report(PROGRAM, note)
-        lines: Optional[IO[Any]] = None
-        if options.json == "-":
-            lines = sys.stdout
-        elif options.json:
+        lines: Optional[IO[Any]] = sys.stdout if options.json == "-" else None
+        if options.json and not lines:
             output = append_lines(options.json) if live else atomic_write(options.json, lines=True)
             lines = stack.enter_context(output)
         widest = max(cli.columns(printable(source)) for source in options.inputs)

@@ -166,12 +166,8 @@ class OnnxBackend(Backend):
         shapes = [[self.rows] + output.shape[1:] for output in session.get_outputs()]
         # ONNX Runtime brings the answers to the host itself, as part of the run.
         places = [self.staging_buffer if name in ANSWERS else self.empty for name in graph.outputs]
-
-        def outputs() -> _Outputs:
-            values = [place(shape) for place, shape in zip(places, shapes)]
-            return _Outputs(graph, values, self._in_place)
-
-        return session, BufferPool.of(graph, outputs)
+        pool = BufferPool.of(graph, lambda: _Outputs(graph, [f(s) for f, s in zip(places, shapes)], self._in_place))
+        return session, pool
 
 
 class _Outputs(list):

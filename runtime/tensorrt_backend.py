@@ -60,7 +60,7 @@ class _Engine:
 
     def __init__(self, context: Any, values: List[Any], graph: Segment, pool: BufferPool) -> None:
         self.context, self.values, self.pool = context, values, pool
-        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.names = graph.inputs + graph.outputs
         self.rows = 0  # that the context is set for
 
 
@@ -187,8 +187,7 @@ class TensorRTBackend(Backend):
         if rows != engine.rows:
             self._release.set_batch(engine.context, engine.values, rows)
             engine.rows = rows
-        addresses = {name: value.pointer for name, value in zip(engine.inputs, inputs)}
-        addresses.update((name, value.pointer) for name, value in zip(engine.outputs, outputs))
+        addresses = {name: value.pointer for name, value in zip(engine.names, (*inputs, *outputs))}
         frame = inputs[0] if isinstance(inputs[0], FrameBuffer) else None
         if frame and not self._mapped:
             cuda.follow(frame.uploaded)
