@@ -36,16 +36,11 @@ class Backend:
 
     `run`, `fetch` and `mark` queue work in the order of the calls; `wait` and `array` wait for it. Use it within
     `with`, from one thread at a time; only `frame` may be called from another thread meanwhile.
-
-    Attributes:
-        name: shown to the user.
-        is_async: it computes on another device than the CPU, which is idle while it waits.
-        precision: the precision that its graphs compute in; several are separated by commas.
     """
 
-    name = ""
-    is_async = False
-    precision = ""
+    name = ""  # shown to the user
+    is_async = False  # it computes on another device than the CPU, which is idle while it waits
+    precision = ""  # that its graphs compute in; several are separated by commas
 
     def __enter__(self) -> "Backend":
         return self

@@ -25,24 +25,20 @@ class RecognizerBase:
     """A recogniser computes on a backend and may read frames in threads, so it needs closing, best by `with`.
 
     Attributes:
+        backend: the name of what computes.
         notes: what the user should know about how the backend was chosen.
     """
 
     notes: List[str] = []
 
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, prefetch: bool, workers: int) -> None:
-        self.bundle, self.policy, self._backend = bundle, policy, backend
+        self.bundle, self.policy, self._backend, self.backend = bundle, policy, backend, backend.name
         # Where the CPU computes, reading a frame meanwhile would cost as much as it saves.
         self._prefetch = prefetch and backend.is_async
         self._readers, self._needed = Background(workers), RunningRate()  # by frame, whether the next one is needed
         self._costs = Costs.of_bundle(bundle)
         self._closers: List[Callable[[], None]] = [self._readers.close]
         self._close = weakref.finalize(self, _call_all, self._closers)
-
-    @property
-    def backend(self) -> str:
-        """The backend's name."""
-        return self._backend.name
 
     def __enter__(self) -> Any:
         return self

@@ -128,14 +128,13 @@ class BatchChain:
             except SegmentError as error:
                 answered.append((slot, error, None))
                 continue
-            if slot.exit_state.done:
-                logits = self._backend.array(outputs["logits"]) if logits is None else logits
-                answered.append((slot, step, logits[i].copy()))
-                continue
-            answered.append((slot, step, None))
+            done = slot.exit_state.done
+            if done and logits is None:
+                logits = self._backend.array(outputs["logits"])
+            answered.append((slot, step, logits[i].copy() if done else None))
             if step.decision.action is Action.CONTINUE:
                 self._enqueue(b + 1, slot, x, outputs["z"], i)
-            else:
+            elif not done:
                 last = [self._last_z, self._last_logits]
                 self._copy_rows([outputs["z"], outputs["logits"]], i, last, slot.row)
         return answered

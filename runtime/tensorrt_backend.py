@@ -65,14 +65,8 @@ class _Engine:
 
 
 class TensorRTBackend(Backend):
-    """The engines that tlee-build made of a bundle.
-
-    Args:
-        engine_dir: where they are.
-        rows: videos at once, at most.
-
-    Attributes:
-        exit_graphs: what the engines are, see `tlee.bundle.Bundle.chain`.
+    """The engines that tlee-build made of a bundle in `engine_dir`, for `rows` videos at once at most. `exit_graphs`
+    says what they are, see `tlee.bundle.Bundle.chain`.
 
     Raises:
         UsageError: TensorRT or CUDA is missing here, or the engines are for fewer videos at once.
