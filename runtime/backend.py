@@ -15,7 +15,7 @@ class BufferPool:
     """One or two sets of output buffers of a graph, used alternately, but never one that the run reads from."""
 
     def __init__(self, buffers: List[List[Any]]) -> None:
-        self._buffers, self._last = buffers, 0
+        self._buffers, self._last, self.first = buffers, 0, buffers[0]
 
     @classmethod
     def of(cls, graph: Segment, make: Callable[[], List[Any]]) -> "BufferPool":
@@ -23,16 +23,11 @@ class BufferPool:
         single = graph.name.startswith("split") and not graph.state
         return cls([make() for _ in range(1 if single else 2)])
 
-    @property
-    def first(self) -> List[Any]:
-        return self._buffers[0]
-
     def next(self, inputs: Sequence[Any]) -> List[Any]:
         """The buffers that a run on these inputs writes to."""
-        if len(self._buffers) > 1:
-            self._last = 1 - self._last
-            if any(value in self._buffers[self._last] for value in inputs):  # a state whose successor was dropped
-                self._last = 1 - self._last
+        other = (self._last + 1) % len(self._buffers)
+        if not any(value in self._buffers[other] for value in inputs):  # but for a state whose successor was dropped
+            self._last = other
         return self._buffers[self._last]
 
 
@@ -41,16 +36,11 @@ class Backend:
 
     `run`, `fetch` and `mark` queue work in the order of the calls; `wait` and `array` wait for it. Use it within
     `with`, from one thread at a time; only `frame` may be called from another thread meanwhile.
-
-    Attributes:
-        name: shown to the user.
-        is_async: it computes on another device than the CPU, which is idle while it waits.
-        precision: the precision that its graphs compute in; several are separated by commas.
     """
 
-    name = ""
-    is_async = False
-    precision = ""
+    name = ""  # shown to the user
+    is_async = False  # it computes on another device than the CPU, which is idle while it waits
+    precision = ""  # that its graphs compute in; several are separated by commas
 
     def __enter__(self) -> "Backend":
         return self

@@ -17,24 +17,15 @@ ENGINES = "engines"  # folder in a bundle
 
 
 class BackendConfig(NamedTuple):
-    """How to run a bundle.
+    """How to run a bundle."""
 
-    Attributes:
-        backend: of `BACKENDS`.
-        exit_graphs: FUSED or SEPARATE; engines are what they were built as.
-        precision: of the variants that ONNX Runtime runs; engines have the one they were built in.
-        engine_dir: where tlee-build put the engines; None for the bundle itself.
-        threads, shared_pool: see `tlee.runtime.onnx_backend.OnnxBackend`.
-        rows: videos at once, at most.
-    """
-
-    backend: str = AUTO
-    exit_graphs: str = FUSED
-    precision: str = "fp32"
-    engine_dir: Optional[str] = None
-    threads: Optional[int] = None
+    backend: str = AUTO  # of `BACKENDS`
+    exit_graphs: str = FUSED  # or SEPARATE; engines are what they were built as
+    precision: str = "fp32"  # of the variants that ONNX Runtime runs; engines have the one they were built in
+    engine_dir: Optional[str] = None  # where tlee-build put the engines; None for the bundle itself
+    threads: Optional[int] = None  # see `tlee.runtime.onnx_backend.OnnxBackend`, as for the next one
     shared_pool: bool = False
-    rows: int = 1
+    rows: int = 1  # videos at once, at most
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> "BackendConfig":
@@ -62,11 +53,8 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_backend(bundle: Bundle, config: BackendConfig) -> BackendHandle:
-    """The configured backend; with AUTO the first that works of engines for this device, CUDA, and the CPU.
-
-    Raises:
-        UsageError, EngineError, BundleError: it does not work here.
-    """
+    """The configured backend; with AUTO the first that works of engines for this device, CUDA, and the CPU. Raises
+    UsageError, EngineError or BundleError where it does not work here."""
     if config.backend not in BACKENDS:
         problem = f"'{config.backend}' is not known"
         raise UsageError("backend", problem, "use one of: " + ", ".join(BACKENDS))
@@ -89,9 +77,9 @@ def open_backend(bundle: Bundle, config: BackendConfig) -> BackendHandle:
 
 
 def _onnx(bundle: Bundle, config: BackendConfig, provider: str, notes: List[str]) -> BackendHandle:
-    _, exit_graphs, precision, _, threads, shared_pool, rows = config
-    backend = OnnxBackend(bundle, threads, shared_pool, precision, bundle.chain(exit_graphs), rows, provider)
-    return BackendHandle(backend, exit_graphs, notes)
+    graphs = bundle.chain(config.exit_graphs)
+    backend = OnnxBackend(bundle, config.threads, config.shared_pool, config.precision, graphs, config.rows, provider)
+    return BackendHandle(backend, config.exit_graphs, notes)
 
 
 def _tensorrt(bundle: Bundle, config: BackendConfig) -> BackendHandle:

@@ -1,40 +1,44 @@
-"""What the recognisers share: how they are opened from a bundle, and closed."""
+"""What the recognisers share: how they are opened from a bundle, report results, and are closed."""
 
 import contextlib
+import time
 import weakref
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from tlee.bundle import Bundle
+from tlee.costs import Costs, frame_ends
 from tlee.errors import UsageError
-from tlee.policy import ExitPolicy, Thresholds, exit_policy
+from tlee.policy import Action, ExitPolicy, Thresholds, exit_policy
 from tlee.runtime.backend import Backend
 from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend
-from tlee.runtime.background import Background
-from tlee.runtime.results import Reporter
-from tlee.runtime.running_rate import RunningRate
+from tlee.runtime.chain import RunningRate
+from tlee.runtime.clips import ClipRequest
+from tlee.runtime.prefetch import Background
+from tlee.runtime.results import Frame, Result, Timed, TraceStep
+
+ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
 
 
 class RecognizerBase:
     """A recogniser computes on a backend and may read frames in threads, so it needs closing, best by `with`.
 
     Attributes:
+        backend: the name of what computes.
         notes: what the user should know about how the backend was chosen.
     """
 
     notes: List[str] = []
 
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, prefetch: bool, workers: int) -> None:
-        self.bundle, self.policy, self._backend = bundle, policy, backend
+        self.bundle, self.policy, self._backend, self.backend = bundle, policy, backend, backend.name
         # Where the CPU computes, reading a frame meanwhile would cost as much as it saves.
         self._prefetch = prefetch and backend.is_async
         self._readers, self._needed = Background(workers), RunningRate()  # by frame, whether the next one is needed
-        self._reporter = Reporter(bundle)
-        self._close_by_itself(None)
-
-    @property
-    def backend(self) -> str:
-        """The backend's name."""
-        return self._backend.name
+        self._costs = Costs.of_bundle(bundle)
+        self._closers: List[Callable[[], None]] = [self._readers.close]
+        self._close = weakref.finalize(self, _call_all, self._closers)
 
     def __enter__(self) -> Any:
         return self
@@ -46,13 +50,36 @@ class RecognizerBase:
         """Release memory and threads. Happens by itself when this is collected, or Python ends."""
         raise NotImplementedError  # abstract
 
-    def _close_by_itself(self, backend: Optional[Backend]) -> None:
-        """Close the threads, and a backend that is this recogniser's own."""
-        self._close = weakref.finalize(self, _close, self._readers, backend)
-
     def _check_open(self) -> None:
         if not self._close.alive:
             raise UsageError("recogniser", "closed", "load another one")
+
+    def _result(
+        self, request: ClipRequest, timed: Sequence[Timed], logits: np.ndarray, trace: Optional[List[TraceStep]] = None
+    ) -> Result:
+        """The answer of a video after its last step, with that one's logits, (K,)."""
+        steps, indices, length = [step for step, _ in timed], request.indices, self.bundle.frames.length
+        last, best, macs = steps[-1], int(logits.argmax()), self._costs.spent(steps)
+        frames = []
+        for step, milliseconds in (timed[i] for i in frame_ends(steps)):
+            index = indices[step.frame] if step.frame < len(indices) else step.frame
+            frames.append(Frame(index, step.exit, step.decision.reason.value, step.values.confidence, milliseconds))
+        ended = ENDED.format(last.frame + 1, length) if last.decision.action is not Action.VIDEO_DONE else None
+        return Result(
+            source=request.source,
+            label=self.bundle.labels[best],
+            class_index=best,
+            confidence=last.values.confidence,
+            exit_frame=last.frame,
+            exit_layer=last.exit,
+            reason=last.decision.reason.value,
+            frames=frames,
+            macs=macs,
+            share=macs / float(self._costs.full(length)),
+            milliseconds=1000 * (time.perf_counter() - request.start),
+            warning="; ".join(filter(None, (request.warning, ended))) or None,
+            trace=trace or None,
+        )
 
 
 @contextlib.contextmanager
@@ -78,7 +105,6 @@ def bundle_policy(
     return exit_policy(bundle.manifest["model"]["gate"], bundle.frames.length, chosen, early_exit)
 
 
-def _close(readers: Background, backend: Optional[Backend]) -> None:
-    readers.close()
-    if backend:
-        backend.close()
+def _call_all(functions: List[Callable[[], None]]) -> None:
+    for function in functions:
+        function()

@@ -12,17 +12,19 @@ import weakref
 from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Optional, Tuple, Union
 
+import numpy as np
+
 from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError, SegmentError, UsageError
+from tlee.inference import Step
 from tlee.policy import Action, ExitPolicy, Thresholds
 from tlee.runtime.backend import Backend
 from tlee.runtime.backends import AUTO, BackendConfig
-from tlee.runtime.background import Background
 from tlee.runtime.base import RecognizerBase, opened
-from tlee.runtime.batch_chain import Answered, BatchChain, Slot
+from tlee.runtime.batch_chain import BatchChain, Slot
 from tlee.runtime.clips import Clip, ClipRequest, clip_request, windows
 from tlee.runtime.live import LiveSource, StreamEnd
-from tlee.runtime.prefetch import END, LIKELY, WORKERS, FrameReader
+from tlee.runtime.prefetch import END, LIKELY, WORKERS, Background, FrameReader
 from tlee.runtime.results import Result, Timed, no_frame
 
 Answer = Union[Result, InputError]
@@ -49,7 +51,7 @@ class BatchRecognizer(RecognizerBase):
 
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, rows: int, prefetch: bool = True) -> None:
         super().__init__(bundle, backend, policy, prefetch, WORKERS * rows)
-        self._close_by_itself(backend)
+        self._closers.append(backend.close)
         self.rows, self._chain = rows, BatchChain(bundle, backend, policy, rows)
         self._computing, self._beginning = threading.Lock(), threading.Lock()
         self._current: Callable[[], Optional[_Run]] = lambda: None  # weak: a run without references is over
@@ -86,10 +88,8 @@ class BatchRecognizer(RecognizerBase):
             self._computing.release()
 
     def recognize(self, clips: Iterable[Clip]) -> Iterator[Answer]:
-        """Recognise clips, see `Recognizer.recognize`. Answers come in the clips' order; an `InputError` is one, too.
-
-        Args:
-            clips: taken one by one as slots become free.
+        """Recognise clips, which are taken one by one as slots become free; see `Recognizer.recognize`. Answers come in
+        the clips' order; an `InputError` is one, too.
 
         Raises:
             UsageError: this is closed, or already recognises other videos.
@@ -128,12 +128,8 @@ class BatchRecognizer(RecognizerBase):
                     yield outcome
 
     def _run(self, feeds: List[Iterator[Any]], threads: bool) -> "Generator[Tuple[int, Outcome], None, None]":
-        """Numbers and outcomes of videos, as they come.
-
-        Args:
-            feeds: the clips for each slot; slots may share one.
-            threads: read frames in other threads, while something is computed or another source has nothing yet.
-        """
+        """Numbers and outcomes of videos, as they come. `feeds` are the clips for each slot; slots may share one. With
+        `threads`, frames are read while something is computed or another source has nothing yet."""
         self._check_open()
         with self._beginning:
             if self._current():
@@ -142,7 +138,7 @@ class BatchRecognizer(RecognizerBase):
             run = _Run(self, feeds, self._readers if threads else None)
             self._current = weakref.ref(run)
         try:
-            while not run.over:
+            while run.videos or run.free:
                 with self._computing:
                     self._check_open()
                     with self._backend:
@@ -167,18 +163,14 @@ class _Run:
 
     def __init__(self, owner: BatchRecognizer, feeds: List[Iterator[Any]], readers: Optional[Background]) -> None:
         self._chain, self._spec, self._policy = owner._chain, owner.bundle.frames, owner.policy
-        self._reporter, self._needed, self._readers = owner._reporter, owner._needed, readers
+        self._result, self._needed, self._readers = owner._result, owner._needed, readers
         self._feeds = feeds  # by row
-        self._free = list(range(len(feeds)))  # rows
-        self._videos: List[_Video] = []  # under way
+        self.free = list(range(len(feeds)))  # rows
+        self.videos: List[_Video] = []  # under way
         self._reading: List[_Video] = []  # of these, those that wait for a frame
         self._outcomes: List[Tuple[int, Outcome]] = []
         self._numbers = itertools.count()
         self._chain.drop()  # of a run that was interrupted while it ended
-
-    @property
-    def over(self) -> bool:
-        return not self._videos and not self._free
 
     def step(self) -> List[Tuple[int, Outcome]]:
         """Fill free slots, take frames that were read, and compute one batch; returns the videos that ended."""
@@ -187,19 +179,19 @@ class _Run:
         self._collect()
         if self._chain.waiting:
             for answered in self._chain.advance():
-                self._take(answered)
+                self._take(*answered)
         return self._outcomes
 
     def end(self) -> None:
         """Drop what is under way."""
         self._chain.drop()
-        while self._videos:
-            self._videos.pop().reader.close()
+        while self.videos:
+            self.videos.pop().reader.close()
 
     def _admit(self) -> None:
         """Fill free slots, unless it becomes apparent that many clips cannot be opened."""
-        while self._free and len(self._outcomes) < len(self._feeds):
-            row = self._free.pop()
+        while self.free and len(self._outcomes) < len(self._feeds):
+            row = self.free.pop()
             try:
                 item = next(self._feeds[row])
             except StopIteration:
@@ -211,13 +203,13 @@ class _Run:
             try:
                 request = clip_request(item, self._spec)
             except Exception as error:
-                self._free.append(row)
+                self.free.append(row)
                 self._outcomes.append((number, error))
                 continue
             reader = FrameReader(request, self._spec, workers=self._readers)
             video = _Video(row, self._policy, number, request, reader)
             self._chain.begin(video)
-            self._videos.append(video)
+            self.videos.append(video)
             self._reading.append(video)
             reader.start()
 
@@ -234,25 +226,21 @@ class _Run:
                 frame = video.reader.take()
             except StreamEnd:
                 self._leave(video)
-                self._free.remove(video.row)  # nothing comes after that
+                self.free.remove(video.row)  # nothing comes after that
             except Exception as error:
                 self._finish(video, error)
             else:
-                self._put(video, frame)
+                if frame is not END:
+                    self._chain.put(video, frame)
+                    if self._needed.of(video.exit_state.frame) >= LIKELY:
+                        video.reader.start()
+                elif video.steps:  # fewer than the model reads: the last one answers
+                    self._finish(video, self._result(video.request, video.steps, self._chain.last_logits(video)))
+                else:
+                    self._finish(video, no_frame(video.request))
 
-    def _put(self, video: _Video, frame: Any) -> None:
-        """Let a frame be computed; after the last one, answer: the video has fewer than the model reads."""
-        if frame is not END:
-            self._chain.put(video, frame)
-            if self._needed.of(video.exit_state.frame) >= LIKELY:
-                video.reader.start()
-        elif video.steps:
-            self._finish(video, self._reporter.result(video.request, video.steps, self._chain.last_logits(video)))
-        else:
-            self._finish(video, no_frame(video.request))
-
-    def _take(self, answered: Answered) -> None:
-        video, answer, logits = answered
+    def _take(self, video: _Video, answer: Union[Step, SegmentError], logits: Optional[np.ndarray]) -> None:
+        """Note what an exit answered; `logits` where the video ends."""
         if isinstance(answer, SegmentError):
             self._finish(video, InputError(video.request.source, answer.problem, answer.remedy))
             return
@@ -261,7 +249,7 @@ class _Run:
         if action is not Action.CONTINUE:
             self._needed.count(answer.frame, action is Action.FRAME_DONE)
         if logits is not None:
-            self._finish(video, self._reporter.result(video.request, video.steps, logits))
+            self._finish(video, self._result(video.request, video.steps, logits))
         elif action is Action.FRAME_DONE:
             self._reading.append(video)
             video.reader.start()
@@ -272,5 +260,5 @@ class _Run:
 
     def _leave(self, video: _Video) -> None:
         video.reader.close()
-        self._videos.remove(video)
-        self._free.append(video.row)
+        self.videos.remove(video)
+        self.free.append(video.row)

@@ -1,6 +1,6 @@
 """The chain for several videos at once: at every split, the videos that wait there are computed as one batch."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -8,27 +8,18 @@ from tlee.bundle import Bundle
 from tlee.errors import SegmentError
 from tlee.inference import ExitState, ExitValues, Step
 from tlee.policy import Action, ExitPolicy
-from tlee.runtime.backend import Backend
+from tlee.runtime.backend import ANSWERS, Backend
+
+# A slot, an exit's step or the error where that is not a number, and where the video ends its logits, (K,).
+Answered = Tuple[Any, Union[Step, SegmentError], Optional[np.ndarray]]
 
 
 class Slot:
-    """Room for one video at a time."""
+    """A video under way, and its row in buffers that hold something of every video."""
 
     def __init__(self, row: int, policy: ExitPolicy) -> None:
-        self.row, self._policy = row, policy  # its row in buffers that hold something of every video
+        self.row, self.exit_state = row, ExitState(policy)
         self.milliseconds = 0.0  # of computing, since the frame began
-
-    def begin(self) -> None:
-        """Start a new video."""
-        self.exit_state = ExitState(self._policy)
-
-
-class Answered(NamedTuple):
-    """What an exit answered a video: a step, or an error where the step is not a number."""
-
-    slot: Any  # as it was put into the chain
-    answer: Union[Step, SegmentError]
-    logits: Optional[np.ndarray]  # (K,), where the video ends
 
 
 class _Queue:
@@ -69,8 +60,7 @@ class BatchChain:
             self._temperatures = [backend.value(np.full((1, 1), t, np.float32)) for t in policy.thresholds.temperature]
 
     def begin(self, slot: Slot) -> None:
-        """Start a new video in a slot; nothing of the last one's is used."""
-        slot.begin()
+        """Start a new video in a slot; nothing of its row's last one is used."""
         for states, first in zip(self._states, self._first_states):
             self._copy_rows(first, slot.row, states, slot.row)
 
@@ -94,13 +84,19 @@ class BatchChain:
     def advance(self) -> List[Answered]:
         """Run the split at which most videos wait, and its exit. One that is passed over counts one more each time, so
         that none waits for ever."""
-        b = max(range(len(self._queues)), key=self._urgency)
-        for queue in self._queues:
-            queue.passed_over += 1 if queue.slots else 0
-        queue = self._queues[b]
+        queue = max(self._queues, key=lambda queue: (bool(queue.slots), len(queue.slots) + queue.passed_over))
+        for other in self._queues:
+            other.passed_over += 1 if other.slots else 0
+        b = self._queues.index(queue)
         slots, queue.slots, queue.passed_over = queue.slots, [], 0
         self._backend.mark()
-        x = self._run_split(b, queue, slots)
+        if b == 0:
+            self._backend.send(queue.x, len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(self._states[b], slot.row, queue.state, i)
+        x, *states = self._backend.run(f"split{b}", queue.x, *queue.state, rows=len(slots))
+        for i, slot in enumerate(slots):
+            self._copy_rows(states, i, self._states[b], slot.row)
         if slots[0].exit_state.evaluated:
             return self._run_exit(b, queue, slots, x)
         self._wait_for([], slots)
@@ -114,20 +110,6 @@ class BatchChain:
         for queue in self._queues:
             queue.slots, queue.passed_over = [], 0
 
-    def _urgency(self, b: int) -> Tuple[bool, int]:
-        queue = self._queues[b]
-        return bool(queue.slots), len(queue.slots) + queue.passed_over
-
-    def _run_split(self, b: int, queue: _Queue, slots: List[Slot]) -> Any:
-        if b == 0:
-            self._backend.send(queue.x, len(slots))
-        for i, slot in enumerate(slots):
-            self._copy_rows(self._states[b], slot.row, queue.state, i)
-        x, *states = self._backend.run(f"split{b}", queue.x, *queue.state, rows=len(slots))
-        for i, slot in enumerate(slots):
-            self._copy_rows(states, i, self._states[b], slot.row)
-        return x
-
     def _run_exit(self, b: int, queue: _Queue, slots: List[Slot], x: Any) -> List[Answered]:
         fused = self._fused_exits[b]
         for i, slot in enumerate(slots):
@@ -136,27 +118,26 @@ class BatchChain:
         values = {"previous": queue.previous, "position": self._position, "temperature": self._temperatures[b]}
         inputs = [values[name] for name in fused.inputs[1:]]
         outputs = dict(zip(fused.outputs, self._backend.run(fused.name, x, *inputs, rows=len(slots))))
-        numbers = self._wait_for([outputs[name] for name in ("confidence", "score") if name in outputs], slots)
-        answers = [self._answer(slot, [column[i] for column in numbers]) for i, slot in enumerate(slots)]
-        ended = any(slot.exit_state.done for slot in slots)
-        logits: Any = self._backend.array(outputs["logits"]) if ended else None
-        result = []
-        for i, (slot, answer) in enumerate(zip(slots, answers)):
+        confidence, *score = self._wait_for([outputs[name] for name in ANSWERS if name in outputs], slots)
+        answered: List[Answered] = []
+        logits: Any = None
+        for i, slot in enumerate(slots):
+            gate = score[0][i] if score and slot.exit_state.gated else None
+            try:
+                step = slot.exit_state.answer(ExitValues(None, None, confidence[i], gate))
+            except SegmentError as error:
+                answered.append((slot, error, None))
+                continue
             done = slot.exit_state.done
-            result.append(Answered(slot, answer, logits[i].copy() if done else None))
-            if isinstance(answer, Step) and answer.decision.action is Action.CONTINUE:
+            if done and logits is None:
+                logits = self._backend.array(outputs["logits"])
+            answered.append((slot, step, logits[i].copy() if done else None))
+            if step.decision.action is Action.CONTINUE:
                 self._enqueue(b + 1, slot, x, outputs["z"], i)
-            elif isinstance(answer, Step) and not done:
+            elif not done:
                 last = [self._last_z, self._last_logits]
                 self._copy_rows([outputs["z"], outputs["logits"]], i, last, slot.row)
-        return result
-
-    def _answer(self, slot: Slot, numbers: Sequence[float]) -> Union[Step, SegmentError]:
-        score = numbers[1] if slot.exit_state.gated and len(numbers) > 1 else None
-        try:
-            return slot.exit_state.answer(ExitValues(None, None, numbers[0], score))
-        except SegmentError as error:
-            return error
+        return answered
 
     def _enqueue(self, b: int, slot: Slot, x: Any, previous: Any, i: int) -> None:
         queue = self._queues[b]

@@ -7,7 +7,29 @@ import numpy as np
 from tlee.bundle import FUSED, Bundle
 from tlee.inference import ExitValues, Stages
 from tlee.runtime.backend import Backend
-from tlee.runtime.running_rate import RunningRate
+
+WEIGHT = 1 / 16.0  # of a new observation: a new scene is learnt within some tens of videos
+
+
+class RunningRate:
+    """How likely things are, by any key: the exponentially weighted share of times that they happened.
+
+    Examples:
+        >>> rate = RunningRate()
+        >>> for _ in range(50):
+        ...     rate.count("frame 1", True)
+        >>> rate.of("frame 1") > 0.95, rate.of("frame 2")
+        (True, 0.5)
+    """
+
+    def __init__(self) -> None:
+        self._rates: Dict[Any, float] = {}
+
+    def of(self, key: Any) -> float:
+        return self._rates.get(key, 0.5)
+
+    def count(self, key: Any, happened: bool) -> None:
+        self._rates[key] = self.of(key) + WEIGHT * (happened - self.of(key))
 
 
 class Loaded(NamedTuple):
@@ -17,15 +39,10 @@ class Loaded(NamedTuple):
 
 
 class Chain(Stages):
-    """Runs segments on a backend. Only confidences and gate scores come back to the host.
+    """Runs a bundle's segments on a backend. Only confidences and gate scores come back to the host.
 
-    While the host waits for these, the next split may already be queued, where that pays: how often a frame goes on
-    from there is learnt. The outputs of a split that turns out not to be needed are never read.
-
-    Args:
-        bundle: which segments there are.
-        backend: runs them.
-        speculate: whether to queue splits ahead at all.
+    While the host waits for these, the next split may already be queued (`speculate`), where that pays: how often a
+    frame goes on from there is learnt. The outputs of a split that turns out not to be needed are never read.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, speculate: bool = True) -> None:
@@ -73,7 +90,10 @@ class Chain(Stages):
         z, logits, numbers = self._run_exit(index, x, previous, frame, gated and self._has_gate, temperature)
         self.backend.fetch(numbers)
         if self._speculate:
-            self._queue_ahead(index, x)
+            self._last_exit = (self._frame, index)
+            following, chance = index + 1, self._goes_on.of(self._last_exit)
+            if following < self._exits and self.backend.should_speculate(self._splits[following], chance):
+                self._queued = following, self.backend.run(self._splits[following], x, *self._state[following])
         confidence, *score = self.backend.wait()
         return ExitValues(z, logits, confidence[0], score[0][0] if score else None)
 
@@ -100,13 +120,6 @@ class Chain(Stages):
         position = [self._constant(float(frame))] if self._per_frame else []
         logits, confidence = run("head", z, self._constant(temperature), *position)
         return z, logits, [confidence] + (run("gate", z, previous, *position) if gated else [])
-
-    def _queue_ahead(self, index: int, x: Any) -> None:
-        self._last_exit = (self._frame, index)
-        following, chance = index + 1, self._goes_on.of(self._last_exit)
-        if following < self._exits and self.backend.should_speculate(self._splits[following], chance):
-            outputs = self.backend.run(self._splits[following], x, *self._state[following])
-            self._queued = following, outputs
 
     def _learn(self, went_on: bool) -> None:
         if self._last_exit is not None:

@@ -13,9 +13,8 @@ from tlee.files import append_lines, atomic_write
 from tlee.policy import Thresholds
 from tlee.runtime.backends import BackendConfig, add_backend_options
 from tlee.runtime.batch import Answer, BatchRecognizer
-from tlee.runtime.live import is_live
+from tlee.runtime.live import LIVE
 from tlee.runtime.recognizer import Recognizer
-from tlee.runtime.results import Result
 
 PROGRAM = "tlee-run"
 COLUMNS = "{}  {}  {:>6}  {:>8}  {:<8}  {:>7}  {:>7}"  # source and label are padded already
@@ -25,7 +24,7 @@ PATIENCE = 1.5  # seconds that a camera or stream may take to return after an in
 
 def command(arguments: Optional[List[str]]) -> int:
     options = _parser().parse_args(arguments)
-    count, live = len(options.inputs), sum(map(is_live, options.inputs))
+    count, live = len(options.inputs), sum(source.startswith(LIVE) for source in options.inputs)
     if 0 < live < count:
         raise UsageError("inputs", "files and live sources together", "give them to separate calls")
     if live > options.batch:
@@ -35,10 +34,8 @@ def command(arguments: Optional[List[str]]) -> int:
         recognizer = stack.enter_context(_load(bundle, options))
         for note in recognizer.notes:
             cli.report(PROGRAM, note)
-        lines: Optional[IO[Any]] = None
-        if options.json == "-":
-            lines = sys.stdout
-        elif options.json:
+        lines: Optional[IO[Any]] = sys.stdout if options.json == "-" else None
+        if options.json and not lines:
             output = append_lines(options.json) if live else atomic_write(options.json, lines=True)
             lines = stack.enter_context(output)
         widest = max(cli.columns(printable(source)) for source in options.inputs)
@@ -46,9 +43,14 @@ def command(arguments: Optional[List[str]]) -> int:
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
+    thresholds: Dict[str, Any] = bundle.thresholds(options.point).as_dict()
+    for name in ("first", "layer", "gate"):
+        values = getattr(options, name + "_threshold")
+        if values is not None:
+            thresholds[name] = values[0] if len(values) == 1 else values
     common: Dict[str, Any] = BackendConfig.from_options(options)._asdict()
-    common.update(thresholds=_thresholds(bundle, options), early_exit=not options.no_early_exit)
-    common.update(prefetch=not options.no_prefetch)
+    common["thresholds"] = Thresholds.of(bundle.exits, **thresholds)
+    common.update(early_exit=not options.no_early_exit, prefetch=not options.no_prefetch)
     if options.batch == 1:
         return Recognizer.load(bundle, speculate=not options.no_speculation, **common)
     if options.exit_graphs != FUSED:
@@ -89,37 +91,19 @@ def _show(answers: Iterator[Answer], bundle: Bundle, width: int, lines: Optional
             lines.write(json.dumps(answer.as_json()) + "\n")
             lines.flush()
         if show_table:
-            print(_columns(_row(answer, bundle), width), flush=True)
+            row = [answer.source, answer.label, f"{answer.confidence:.1%}"]
+            row += [f"{len(answer.frames)}/{bundle.frames.length}"]
+            row += ["tail" if answer.exit_layer == bundle.exits - 1 else f"branch{answer.exit_layer}"]
+            row += [f"{answer.share:.1%}", f"{answer.milliseconds:.1f}"]
+            print(_columns(row, width), flush=True)
         if cli.output_failed() and lines in (None, sys.stdout):
             break  # the reader has gone
     return status
 
 
-def _row(result: Result, bundle: Bundle) -> List[str]:
-    tail = bundle.exits - 1
-    return [
-        result.source,
-        result.label,
-        f"{result.confidence:.1%}",
-        f"{len(result.frames)}/{bundle.frames.length}",
-        "tail" if result.exit_layer == tail else f"branch{result.exit_layer}",
-        f"{result.share:.1%}",
-        f"{result.milliseconds:.1f}",
-    ]
-
-
 def _columns(cells: List[str], width: int) -> str:
     source, label, *numbers = map(printable, cells)
     return COLUMNS.format(cli.padded(source, width), cli.padded(label, LABEL), *numbers)
-
-
-def _thresholds(bundle: Bundle, options: argparse.Namespace) -> Thresholds:
-    chosen = bundle.thresholds(options.point).as_dict()
-    for name in ("first", "layer", "gate"):
-        value = getattr(options, name + "_threshold")
-        if value is not None:
-            chosen[name] = value[0] if len(value) == 1 else value
-    return Thresholds.of(bundle.exits, **chosen)
 
 
 def _numbers(text: str) -> List[float]:

@@ -15,21 +15,13 @@ TOO_SHORT = "has {} frame{}, the model reads {}: some are used again; give a lon
 
 
 class ClipRequest(NamedTuple):
-    """One video to recognise.
+    """One video to recognise."""
 
-    Attributes:
-        source: its name.
-        frames: prepared, in processing order; closing them closes the file.
-        indices: of the frames in the video; a live source appends them as its frames come.
-        warning: what the user should know about it.
-        start: when it was requested, by `time.perf_counter`.
-    """
-
-    source: str
-    frames: Iterator[np.ndarray]
-    indices: List[int]
-    warning: Optional[str]
-    start: float
+    source: str  # its name
+    frames: Iterator[np.ndarray]  # prepared, in processing order; closing them closes the file
+    indices: List[int]  # of the frames in the video; a live source appends them as its frames come
+    warning: Optional[str]  # what the user should know about it
+    start: float  # when it was requested, by `time.perf_counter`
 
 
 Clip = Union[str, "os.PathLike[str]", np.ndarray, ClipRequest]

@@ -1,5 +1,6 @@
 """Live sources, read as they come: cameras, network streams, or a video file in place of one."""
 
+import contextlib
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ CSI_PIPELINE = (
     "videoconvert ! video/x-raw, format=BGR ! appsink drop=true max-buffers=1"
 )
 JETPACKS_OPENCV = "use JetPack's: pip uninstall opencv-python opencv-python-headless"
-LIVE = ("csi://", "v4l2://", "rtsp://", "file://")
+LIVE = ("csi://", "v4l2://", "rtsp://", "file://")  # what addresses begin with, unlike those of clips
 PATIENCE = 0.5  # seconds that closing waits for a frame; a camera's take some 0.03
 DEFAULT_RATE = 30.0  # frames per second, where the source does not say
 
@@ -28,8 +29,8 @@ class StreamEnd(Exception):
 
 
 class LiveSource:
-    """A camera or stream, opened with `with`. Any thread may read frames; closing waits briefly for one that reads. If
-    that one is stuck, it closes the source itself once it returns.
+    """A camera or stream, opened with `with`. Any thread may read frames. Closing waits briefly for one that reads; if
+    it is stuck, it closes the source itself once it returns.
 
     Args:
         address: `csi://0`, `v4l2:///dev/video0`, `rtsp://...`, `file://...` or a plain path.
@@ -50,7 +51,12 @@ class LiveSource:
 
     def __init__(self, address: str) -> None:
         target, gstreamer = capture_target(address)
-        _check_kind(address, target)
+        with contextlib.suppress(OSError, ValueError):  # a network address, a pipeline, or nothing that can be opened
+            mode = os.stat(target).st_mode
+            device = stat.S_ISCHR(mode) and not address.startswith("file://")
+            if not stat.S_ISREG(mode) and not device:  # OpenCV would wait for it, or read it, for ever
+                problem = "neither a camera nor a plain file"
+                raise InputError(address, problem, "give a camera, a stream, or a video file")
         cv2 = cv2_module()
         self._capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER) if gstreamer else cv2.VideoCapture(target)
         if not self._capture.isOpened():
@@ -58,11 +64,8 @@ class LiveSource:
                 raise InputError(address, f"the OpenCV of {cv2.__file__} has no GStreamer", JETPACKS_OPENCV)
             raise InputError(address, "cannot be opened", "check the address, and that nothing else uses the camera")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.address = address
-        self.rate = rate if rate > 0 else DEFAULT_RATE  # frames per second
-        self.position = 0  # of the next frame
-        self._reading = threading.Lock()
-        self._windows = 0
+        self.address, self.rate, self.position = address, rate if rate > 0 else DEFAULT_RATE, 0
+        self._reading, self._windows = threading.Lock(), 0
 
     def __enter__(self) -> "LiveSource":
         return self
@@ -119,22 +122,6 @@ class LiveSource:
             self.position += 1
 
 
-def _check_kind(address: str, target: str) -> None:
-    """Refuse what OpenCV would wait for, or read, for ever."""
-    try:
-        mode = os.stat(target).st_mode
-    except (OSError, ValueError):  # a network address, a pipeline, or nothing that can be opened
-        return
-    device = stat.S_ISCHR(mode) and not address.startswith("file://")
-    if not stat.S_ISREG(mode) and not device:
-        raise InputError(address, "neither a camera nor a plain file", "give a camera, a stream, or a video file")
-
-
-def is_live(address: str) -> bool:
-    """Whether this is the address of a live source, or of a file to be read as one, rather than a clip."""
-    return address.startswith(LIVE)
-
-
 def capture_target(address: str) -> Tuple[Any, bool]:
     """What OpenCV opens for an address, and whether through GStreamer.
 
@@ -144,9 +131,7 @@ def capture_target(address: str) -> Tuple[Any, bool]:
         >>> capture_target("rtsp://camera/1")
         ('rtsp://camera/1', False)
     """
-    if address.startswith("csi://"):
-        return CSI_PIPELINE.format(address[len("csi://") :] or 0), True
-    for prefix in ("v4l2://", "file://"):
-        if address.startswith(prefix):
-            return address[len(prefix) :], False
-    return address, False
+    kind, separator, rest = address.partition("://")
+    if separator and kind == "csi":
+        return CSI_PIPELINE.format(rest or 0), True
+    return rest if separator and kind in ("v4l2", "file") else address, False

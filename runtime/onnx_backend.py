@@ -5,7 +5,7 @@ On a GPU a frame goes up, and confidence and score come down; all else stays the
 
 import os
 from collections import deque
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -111,8 +111,11 @@ class OnnxBackend(Backend):
         self._ort, self.rows, self.precision = import_onnxruntime(), rows, precision
         self.name, self.is_async = f"ONNX Runtime, {NAMES[provider]}", provider != "cpu"
         self._on_device = self.is_async and rows == 1
-        self._in_place = _in_place(self._ort, self.is_async)
-        names = sorted(bundle.segments) if graphs is None else list(graphs)
+        # Types of values of which a bound graph reads the present content, not the one at the time of binding.
+        self._in_place: Tuple[type, ...] = () if self.is_async else (HostValue,)
+        if self.is_async and hasattr(self._ort.OrtValue, "update_inplace"):
+            self._in_place = (DeviceValue,)
+        names = sorted(bundle.segments) if graphs is None else graphs
         batch = 1 if rows == 1 else None
         sessions = open_graphs(bundle, names, provider, precision, threads, shared_pool, batch)
         self._graphs = {name: self._prepare(bundle.graph(name), session) for name, session in sessions.items()}
@@ -159,16 +162,12 @@ class OnnxBackend(Backend):
         self._graphs.clear()
         self._frames.clear()
 
-    def _prepare(self, graph: Segment, session: Any) -> "_Prepared":
+    def _prepare(self, graph: Segment, session: Any) -> Tuple[Any, BufferPool]:
         shapes = [[self.rows] + output.shape[1:] for output in session.get_outputs()]
         # ONNX Runtime brings the answers to the host itself, as part of the run.
         places = [self.staging_buffer if name in ANSWERS else self.empty for name in graph.outputs]
-
-        def outputs() -> _Outputs:
-            values = [place(shape) for place, shape in zip(places, shapes)]
-            return _Outputs(graph, values, self._in_place)
-
-        return _Prepared(session, BufferPool.of(graph, outputs))
+        pool = BufferPool.of(graph, lambda: _Outputs(graph, [f(s) for f, s in zip(places, shapes)], self._in_place))
+        return session, pool
 
 
 class _Outputs(list):
@@ -188,25 +187,12 @@ class _Outputs(list):
             io = self._bindings[key] = session.io_binding()
             for name, value in zip(self._graph.outputs, self):
                 io.bind_ortvalue_output(name, value.of(rows))
-            self._bind(io, inputs, rows, ())
-        elif self._in_place != (HostValue,):
-            self._bind(io, inputs, rows, self._in_place)
-        return io
-
-    def _bind(self, io: Any, inputs: Tuple[Value, ...], rows: int, bound: Tuple[type, ...]) -> None:
-        """Bind inputs, but for those of types that need no binding again."""
+            bound: Tuple[type, ...] = ()
+        elif self._in_place == (HostValue,):
+            return io
+        else:
+            bound = self._in_place
         for name, value in zip(self._graph.inputs, inputs):
             if not isinstance(value, bound):
                 io.bind_ortvalue_input(name, value.of(1 if name == "temperature" else rows))
-
-
-class _Prepared(NamedTuple):
-    session: Any
-    outputs: BufferPool
-
-
-def _in_place(ort: Any, is_async: bool) -> Tuple[type, ...]:
-    """The types of values of which a bound graph reads the present content, not the one at the time of binding."""
-    if not is_async:
-        return (HostValue,)
-    return (DeviceValue,) if hasattr(ort.OrtValue, "update_inplace") else ()
+        return io

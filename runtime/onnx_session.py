@@ -4,7 +4,7 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from tlee.bundle import BATCH, Bundle
-from tlee.errors import CANNOT_WRITE, BundleError, TleeError, UsageError, not_imported, system_fault
+from tlee.errors import BundleError, TleeError, UsageError, not_imported, system_fault, writing
 from tlee.files import sha256
 
 _shared_pool: Optional[int] = None  # its number of threads, once there is one
@@ -15,9 +15,8 @@ PROVIDERS = {
 }
 NEEDS = {"ort-tensorrt": "CUDA, cuDNN and TensorRT", "cuda": "CUDA and cuDNN"}
 GPU = 0  # the device's number
-TYPES = {"float32": "tensor(float)"}  # as ONNX Runtime calls them
 HAS_TF32 = (1, 18)  # the first release that can be told not to compute float32 in TF32
-Providers = List[Tuple[str, Dict[str, Any]]]  # names and options, the first that takes a node computes it
+Providers = List[Tuple[str, Dict[str, Any]]]  # names and options; the first that takes a node computes it
 
 
 def has_provider(name: str) -> bool:
@@ -26,11 +25,8 @@ def has_provider(name: str) -> bool:
 
 
 def engine_cache(bundle: Bundle, names: Sequence[str], precision: str, batch: Optional[int] = 1) -> str:
-    """The folder in the user's cache where "ort-tensorrt" keeps the engines that it builds of these graphs.
-
-    It tells engines apart by the graphs' structure, not by their weights, so every bundle has a folder of its own, and
-    so has every release of ONNX Runtime.
-    """
+    """The folder in the user's cache where "ort-tensorrt" keeps the engines of these graphs. ONNX Runtime tells engines
+    apart by the graphs' structure, not by their weights: every bundle and every release has a folder of its own."""
     contents = [bundle.manifest["files"][bundle.file_of(name, precision)]["sha256"] for name in sorted(names)]
     key = sha256(repr((import_onnxruntime().__version__, precision, batch, contents)).encode())
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -46,8 +42,8 @@ def open_session(
 ) -> Any:
     """A session of an ONNX model.
 
-    By default every session owns a spinning thread pool, and the idle ones steal the cores from the one that works:
-    a chain of four then takes two to three times as long. So pools here stop spinning between runs, or:
+    By default every session owns a spinning thread pool, and the idle ones steal the cores from the one that works: a
+    chain of four then takes two to three times as long. So pools here stop spinning between runs, or are shared.
 
     Args:
         threads: None for the number of cores this process may use.
@@ -89,13 +85,18 @@ def open_graphs(
             raise
         except Exception as error:  # ONNX Runtime raises classes of its own that have no public base
             if provider != "cpu":
-                raise _refused(provider, providers, f"{name} cannot be opened on it ({first_line(error)})") from None
-            not_taken = f"not a model that ONNX Runtime takes ({first_line(error)})", "export again"
+                raise _refused(provider, providers, f"{name} cannot be opened on it ({_first_line(error)})") from None
+            not_taken = f"not a model that ONNX Runtime takes ({_first_line(error)})", "export again"
             path = os.path.join(bundle.path, bundle.file_of(name, precision))
             raise BundleError(path, *(system_fault(str(error)) or not_taken)) from None
         if session.get_providers()[0] != PROVIDERS[provider]:  # ONNX Runtime goes on without one that lacks libraries
             raise _refused(provider, providers, "its libraries cannot be loaded")
-        _check_interface(bundle, name, session)
+        manifest = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])[name]
+        for side, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+            found = [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in values]
+            if found != [(v["name"], v["shape"], "tensor(float)") for v in manifest[side]]:
+                problem = f"its {side} are not those of the manifest"
+                raise BundleError(os.path.join(bundle.path, manifest["file"]), problem, "export again")
         sessions[name] = session
     return sessions
 
@@ -109,13 +110,12 @@ def run_session(session: Any, subject: str, names: Sequence[str], inputs: Dict[s
 
 
 def run_failed(path: str, error: Exception) -> BundleError:
-    """For what ONNX Runtime raises while a graph runs: classes of its own that have no public base."""
-    problem = f"ONNX Runtime failed while running it ({first_line(error)})"
+    """For what ONNX Runtime raises while a graph runs."""
+    problem = f"ONNX Runtime failed while running it ({_first_line(error)})"
     return BundleError(path, problem, "free memory if that is what lacks, else export again")
 
 
-def first_line(error: Exception) -> str:
-    """ONNX Runtime's message, short enough for a line."""
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
@@ -126,26 +126,22 @@ def _providers(provider: str, precision: str, bundle: Bundle, names: Sequence[st
         problem = f"the installed ONNX Runtime is made without {PROVIDERS[provider]}"
         remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu (on a Jetson NVIDIA's wheel of it)"
         raise UsageError(f"backend {provider}", problem, remedy)
-    providers: Providers = [(PROVIDERS["cpu"], {})]
+    cpu: Providers = [(PROVIDERS["cpu"], {})]
     if provider == "cpu":
-        return providers
+        return cpu
     # Every session has memory of its own: as much as it asked for, not the next power of two.
-    options: Dict[str, Any] = {"device_id": GPU, "arena_extend_strategy": "kSameAsRequested"}
+    cuda: Dict[str, Any] = {"device_id": GPU, "arena_extend_strategy": "kSameAsRequested"}
     if tuple(int(n) for n in ort.__version__.split(".")[:2]) >= HAS_TF32:
-        options["use_tf32"] = 0  # what is called float32 is float32
-    providers.insert(0, (PROVIDERS["cuda"], options))
+        cuda["use_tf32"] = 0  # what is called float32 is float32
     if provider == "cuda":
-        return providers
+        return [(PROVIDERS["cuda"], cuda)] + cpu
     cache = engine_cache(bundle, names, precision, batch)
-    try:
+    with writing(cache, "set XDG_CACHE_HOME to a folder that you may write to and that has room"):
         os.makedirs(cache, exist_ok=True)
-    except OSError as error:
-        remedy = "set XDG_CACHE_HOME to a folder that you may write to and that has room"
-        raise UsageError(cache, CANNOT_WRITE.format(error.strerror), remedy) from None
     options = {"device_id": GPU, "trt_engine_cache_enable": True, "trt_engine_cache_path": cache}
     if precision != "fp32":
         options[f"trt_{precision}_enable"] = True
-    return [(PROVIDERS[provider], options)] + providers
+    return [(PROVIDERS[provider], options), (PROVIDERS["cuda"], cuda)] + cpu
 
 
 def _refused(provider: str, providers: Providers, problem: str) -> UsageError:
@@ -155,23 +151,23 @@ def _refused(provider: str, providers: Providers, problem: str) -> UsageError:
     return UsageError(f"backend {provider}", problem, remedy)
 
 
-def _check_interface(bundle: Bundle, name: str, session: Any) -> None:
-    entry: Dict[str, Any] = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])[name]
-    for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        described = [(v["name"], v["shape"], TYPES.get(v["dtype"])) for v in entry[side]]
-        if [(v.name, [1 if size == BATCH else size for size in v.shape], v.type) for v in found] != described:
-            problem = f"its {side} are not those of the manifest"
-            raise BundleError(os.path.join(bundle.path, entry["file"]), problem, "export again")
-
-
 def _session_options(ort: Any, threads: Optional[int], shared_pool: bool) -> Any:
+    global _shared_pool
     options = ort.SessionOptions()
     options.log_severity_level = 4  # fatal only: what goes wrong is ours to report
     # Q/DQ pairs as they are written, rounding where TensorRT does; fused by ONNX Runtime they are slower, too.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     recent = hasattr(ort, "set_global_thread_pool_sizes")
-    if _shared_pool is not None or (recent and shared_pool):
-        _share(ort, threads)
+    if _shared_pool is None and recent and shared_pool:
+        # One thread pool and one activation scratch for the process: sessions of a chain never run at once.
+        _shared_pool = threads or len(os.sched_getaffinity(0))
+        ort.set_global_thread_pool_sizes(_shared_pool, 1)
+        kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
+    if _shared_pool is not None:
+        if threads and threads != _shared_pool:
+            problem = f"{threads} asked for, this process runs with {_shared_pool}"
+            raise UsageError("threads", problem, "use the same number for every recogniser of a process")
         options.use_per_session_threads = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         return options
@@ -180,19 +176,6 @@ def _session_options(ort: Any, threads: Optional[int], shared_pool: bool) -> Any
     spinning = ("session.force_spinning_stop", "1") if recent else ("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(*spinning)
     return options
-
-
-def _share(ort: Any, threads: Optional[int]) -> None:
-    """One thread pool and one activation scratch for the process: sessions of a chain never run at once."""
-    global _shared_pool
-    if _shared_pool is None:
-        _shared_pool = threads or len(os.sched_getaffinity(0))
-        ort.set_global_thread_pool_sizes(_shared_pool, 1)
-        kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-        ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
-    elif threads and threads != _shared_pool:
-        problem = f"{threads} asked for, this process runs with {_shared_pool}"
-        raise UsageError("threads", problem, "use the same number for every recogniser of a process")
 
 
 def import_onnxruntime() -> Any:

@@ -2,36 +2,85 @@
 
 import contextlib
 import itertools
+import queue
 import threading
+import time
 from concurrent.futures import Future
-from typing import Any, Callable, Generator, Iterator, Optional
+from typing import Any, Callable, Generator, Iterator, List, Optional
 
 import numpy as np
 
 from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec
-from tlee.runtime.background import Background
-from tlee.runtime.chain import Loaded
+from tlee.runtime.chain import Loaded, RunningRate
 from tlee.runtime.clips import ClipRequest, unreadable
 from tlee.runtime.live import StreamEnd
-from tlee.runtime.running_rate import RunningRate
 
 LIKELY = 0.5  # a frame is read ahead from this chance of being needed on: the thread costs others little
 WORKERS = 2  # one may still be busy with a frame that the last video no longer needs
+PATIENCE = 1.0  # seconds that closing waits; a frame of a camera takes some 0.03
 END = object()  # after the last frame
 
 
+class Background:
+    """At most `count` threads, started when needed, that make calls in the order of submission.
+
+    They are daemons, for calls into OpenCV or a driver, which cannot be interrupted and may never return: unlike those
+    of `concurrent.futures`, they do not keep the process from ending then.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._threads: List[threading.Thread] = []
+        self._calls: queue.Queue[Any] = queue.Queue()
+        self._closed = False
+
+    def submit(self, function: Callable[[], Any]) -> "Optional[Future[Any]]":
+        """Queue a call; None if this is closed, or the system gives it no thread at all."""
+        if not self._closed and len(self._threads) < self._count:
+            thread = threading.Thread(target=_work, args=(self._calls,), daemon=True)
+            with contextlib.suppress(RuntimeError):  # the system has none left
+                thread.start()
+                self._threads.append(thread)
+        if self._closed or not self._threads:
+            return None
+        future: Future[Any] = Future()
+        self._calls.put((future, function))
+        return future
+
+    @property
+    def calls_here(self) -> bool:
+        """Whether the calling thread is one of these."""
+        return threading.current_thread() in self._threads
+
+    def close(self) -> None:
+        """End the threads after the queued calls; does not wait for one that is stuck."""
+        self._closed = True
+        for _ in self._threads:
+            self._calls.put(None)
+        end = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _work(calls: "queue.Queue[Any]") -> None:
+    for future, function in iter(calls.get, None):
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+        del future, function  # so that nothing is kept alive while it waits
+
+
 class FrameReader:
-    """Reads the frames of one video, ahead in a background thread where it is told to. Whatever goes wrong with one is
-    an `InputError` of that video.
+    """Reads the frames of one video, ahead in a background thread after `start`. Whatever goes wrong with one is an
+    `InputError` of that video.
 
     Args:
         request: its frames are closed with this.
         load: applied to each frame.
         workers: threads for reading ahead; None to read each frame when it is taken.
-
-    Attributes:
-        pending: the read that is under way in one of them.
     """
 
     def __init__(
@@ -42,7 +91,7 @@ class FrameReader:
         self._frames: Optional[Iterator[Any]] = None
         self._reading, self._loading = threading.Lock(), threading.Lock()
         self._closed = False
-        self.pending: Optional[Future[Any]] = None
+        self.pending: Optional[Future[Any]] = None  # the read that is under way in one of the threads
 
     def start(self) -> None:
         """Begin to read the next frame ahead, unless that is under way or there is no thread for it."""
@@ -82,9 +131,9 @@ class FrameReader:
             raise
         except Exception as error:
             raise unreadable(source, error) from error
-        if frame is END or isinstance(frame, np.ndarray) and frame.shape == self._shape and frame.dtype.kind in "uif":
-            return frame
         is_array = isinstance(frame, np.ndarray)
+        if frame is END or is_array and frame.shape == self._shape and frame.dtype.kind in "uif":
+            return frame
         found = f"{frame.dtype} array of shape {frame.shape}" if is_array else type(frame).__name__
         raise InputError(source, f"a frame is a {found}", f"give arrays of numbers of shape {self._shape}")
 
@@ -100,11 +149,8 @@ class FrameReader:
 
 
 def prefetched(reader: FrameReader, needed: RunningRate) -> "Generator[Loaded, None, None]":
-    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed.
-
-    Args:
-        needed: how often the frame after each one was needed; learns it from this video.
-    """
+    """The loaded frames of a video, each read ahead if the reader has threads and the frame is likely to be needed. How
+    often the frame after each one was `needed` is learnt from this video, too."""
     t = 0
     try:
         for t in itertools.count():

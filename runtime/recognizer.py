@@ -74,7 +74,7 @@ class Recognizer(RecognizerBase):
         config = BackendConfig(backend, **options)
         with opened(path, config, thresholds, point, early_exit) as (bundle, handle, policy):
             recognizer = cls(bundle, chain_of(bundle, handle.backend, handle.exit_graphs, speculate), policy, prefetch)
-            recognizer._close_by_itself(handle.backend)
+            recognizer._closers.append(handle.backend.close)
         recognizer.notes = handle.notes
         return recognizer
 
@@ -145,7 +145,7 @@ class Recognizer(RecognizerBase):
                     logits = self._chain.array(steps[-1][0].values.logits)[0]
             except SegmentError as error:
                 raise InputError(request.source, error.problem, error.remedy) from None
-        return self._reporter.result(request, steps, logits, traced)
+        return self._result(request, steps, logits, traced)
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -1,18 +1,13 @@
 """The result of recognising a video, and its JSON form."""
 
-import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from tlee.bundle import Bundle
-from tlee.costs import Costs, frame_ends
 from tlee.errors import InputError
 from tlee.inference import Step
-from tlee.policy import Action
 from tlee.runtime.clips import ClipRequest
 
-ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
 Timed = Tuple[Step, float]  # a step, and the milliseconds of computing since its frame began
 
 
@@ -63,50 +58,6 @@ class Result(NamedTuple):
         return result
 
 
-class Reporter:
-    """Makes results of steps, for one bundle."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._labels = bundle.labels
-        self._costs = Costs.of_bundle(bundle)
-        self._full_macs = self._costs.full(bundle.frames.length)
-        self._length = bundle.frames.length
-
-    def result(
-        self, request: ClipRequest, timed: Sequence[Timed], logits: np.ndarray, trace: Optional[List[TraceStep]] = None
-    ) -> Result:
-        """The answer of a video after its last step, with that one's logits, (K,)."""
-        steps = [step for step, _ in timed]
-        last, best = steps[-1], int(logits.argmax())
-        macs = self._costs.spent(steps)
-        return Result(
-            source=request.source,
-            label=self._labels[best],
-            class_index=best,
-            confidence=last.values.confidence,
-            exit_frame=last.frame,
-            exit_layer=last.exit,
-            reason=last.decision.reason.value,
-            frames=[_frame(request, *timed[i]) for i in frame_ends(steps)],
-            macs=macs,
-            share=macs / float(self._full_macs),
-            milliseconds=1000 * (time.perf_counter() - request.start),
-            warning=self._warning(request, last),
-            trace=trace or None,
-        )
-
-    def _warning(self, request: ClipRequest, last: Step) -> Optional[str]:
-        notes = [request.warning] if request.warning else []
-        if last.decision.action is not Action.VIDEO_DONE:
-            notes.append(ENDED.format(last.frame + 1, self._length))
-        return "; ".join(notes) or None
-
-
 def no_frame(request: ClipRequest) -> InputError:
-    """The error of a video whose frames end before the first one."""
+    """For a video whose frames end before the first one."""
     return InputError(request.source, "it gave no frame", "give one that has some")
-
-
-def _frame(request: ClipRequest, step: Step, milliseconds: float) -> Frame:
-    index = request.indices[step.frame] if step.frame < len(request.indices) else step.frame
-    return Frame(index, step.exit, step.decision.reason.value, step.values.confidence, milliseconds)

@@ -4,28 +4,42 @@ Per frame its pixels go up, on a stream of their own; per decision confidence an
 shares the CPU's memory neither is copied: engines read and write page-locked memory of the host.
 """
 
+import os
 import statistics
 import threading
 from collections import deque
 from functools import partial
-from typing import Any, Deque, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from tlee.bundle import Bundle, Segment
-from tlee.engines.cuda import Cuda, open_cuda
-from tlee.errors import UsageError
+from tlee.bundle import FUSED, SEPARATE, Bundle, Segment
+from tlee.engines.cuda import Cuda, Gpu, open_cuda
+from tlee.engines.planning import machine_key
+from tlee.engines.releases import MODULES, TensorRT, load
+from tlee.engines.store import EngineStore, devices
+from tlee.errors import EngineError, TleeError, UsageError
 from tlee.runtime.backend import ANSWERS, FRAMES, Backend, BufferPool
-from tlee.runtime.engines import Engines, find_engines
 
 ALIGNMENT = 256  # bytes, of what engines read and write; source: TensorRT's reference, setTensorAddress
 MEASUREMENTS = 5
+NAMED = 3  # other devices that a message names
+BUILD = "build them here with tlee-build {}"
 PATIENCE = 10.0  # seconds, for a thread that is still at work when the process ends
 
 
+class Engines(NamedTuple):
+    release: TensorRT  # that loads them
+    store: EngineStore
+    files: Dict[str, str]  # by graph
+    exit_graphs: str  # FUSED or SEPARATE, as they were built
+    rows: int  # videos at once, at most
+    precision: str  # several are separated by commas
+
+
 class DeviceBuffer:
-    """Device memory of float32: its address, its shape at the largest batch, and of a staging buffer the `array` by
-    which the host reads or writes it. On boards both are the same memory."""
+    """Device memory of float32: its address, its shape at the largest batch, and of a staging buffer the host's `array`
+    of it, which on boards is the same memory."""
 
     def __init__(self, pointer: int, shape: Sequence[int], array: Optional[np.ndarray] = None) -> None:
         self.pointer, self.shape = pointer, tuple(shape)
@@ -33,13 +47,12 @@ class DeviceBuffer:
 
 
 class FrameBuffer(DeviceBuffer):
-    """A staging buffer for a frame, and the events that guard it: after its last upload, after the first split read it
-    last, and the one of these until which its memory must not change."""
+    """A staging buffer for a frame, and the events that guard it."""
 
     def __init__(self, buffer: DeviceBuffer, uploaded: Any, read: Any) -> None:
         super().__init__(buffer.pointer, buffer.shape, buffer.array)
-        self.uploaded, self.read = uploaded, read
-        self.busy: Optional[Any] = None
+        self.uploaded, self.read = uploaded, read  # after its last upload, after the first split read it last
+        self.busy: Optional[Any] = None  # the one of these until which its memory must not change
 
 
 class _Engine:
@@ -47,19 +60,13 @@ class _Engine:
 
     def __init__(self, context: Any, values: List[Any], graph: Segment, pool: BufferPool) -> None:
         self.context, self.values, self.pool = context, values, pool
-        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self.names = graph.inputs + graph.outputs
         self.rows = 0  # that the context is set for
 
 
 class TensorRTBackend(Backend):
-    """The engines that tlee-build made of a bundle.
-
-    Args:
-        engine_dir: where they are.
-        rows: videos at once, at most.
-
-    Attributes:
-        exit_graphs: what the engines are, see `tlee.bundle.Bundle.chain`.
+    """The engines that tlee-build made of a bundle in `engine_dir`, for `rows` videos at once at most. `exit_graphs`
+    says what they are, see `tlee.bundle.Bundle.chain`.
 
     Raises:
         UsageError: TensorRT or CUDA is missing here, or the engines are for fewer videos at once.
@@ -103,22 +110,18 @@ class TensorRTBackend(Backend):
         if not self._in_use.acquire(timeout=PATIENCE):
             return  # it waits for something, such as a camera: what it uses goes with the process
         try:
-            self._close()
+            cuda, self._context = self._context, None
+            if cuda is not None:
+                with cuda:
+                    cuda.synchronize()
+                    # What TensorRT and CUDA made goes before the memory that it uses, and that before the CUDA context.
+                    self._engines.clear()
+                    for name in ("_release", "_start", "_done", "_uploads", "_frames"):
+                        self.__dict__.pop(name, None)
+                cuda.release()
         finally:
             if threading.main_thread().is_alive():  # which is over before what Python does at exit
                 self._in_use.release()
-
-    def _close(self) -> None:
-        cuda, self._context = self._context, None
-        if cuda is None:
-            return
-        with cuda:
-            cuda.synchronize()
-            # What TensorRT and CUDA made goes before the memory that it uses, and that before the CUDA context.
-            self._engines.clear()
-            for name in ("_release", "_start", "_done", "_uploads", "_frames"):
-                self.__dict__.pop(name, None)
-        cuda.release()
 
     @property
     def _cuda(self) -> Cuda:
@@ -178,8 +181,7 @@ class TensorRTBackend(Backend):
         if rows != engine.rows:
             self._release.set_batch(engine.context, engine.values, rows)
             engine.rows = rows
-        addresses = {name: value.pointer for name, value in zip(engine.inputs, inputs)}
-        addresses.update((name, value.pointer) for name, value in zip(engine.outputs, outputs))
+        addresses = {name: value.pointer for name, value in zip(engine.names, (*inputs, *outputs))}
         frame = inputs[0] if isinstance(inputs[0], FrameBuffer) else None
         if frame and not self._mapped:
             cuda.follow(frame.uploaded)
@@ -230,32 +232,28 @@ class TensorRTBackend(Backend):
         self._answers = self.staging_buffer([len(ANSWERS) * self._answer_size])
         self._load_engines(bundle, found)
         shape = [self.rows] + bundle.manifest["segments"]["split0"]["inputs"][0]["shape"][1:]
-        self._frames: Deque[FrameBuffer] = deque()
-        for _ in range(FRAMES):
-            self._frames.append(FrameBuffer(self.staging_buffer(shape), cuda.new_event(), cuda.new_event()))
+        frames = (FrameBuffer(self.staging_buffer(shape), cuda.new_event(), cuda.new_event()) for _ in range(FRAMES))
+        self._frames = deque(frames)
         self._measure(bundle.exits)
 
     def _load_engines(self, bundle: Bundle, found: Engines) -> None:
-        release = found.release
-        engines = {name: release.deserialize(found.store.read(file)) for name, file in found.files.items()}
-        size = max(release.scratch(engine) for engine in engines.values())
+        # Not in `_open`: where that fails later, its traceback would keep engines beyond the memory that they use.
+        engines = {name: found.release.deserialize(found.store.read(file)) for name, file in found.files.items()}
+        size = max(map(found.release.scratch, engines.values()))
         scratch = self._cuda.allocate(size)  # one for all: they run one after the other
         manifest = dict(bundle.manifest["segments"], **bundle.manifest["fused_exits"])
         for name, engine in engines.items():
-            graph, context = bundle.graph(name), release.context(engine, scratch, size)
+            graph, context = bundle.graph(name), found.release.context(engine, scratch, size)
             pool = BufferPool.of(graph, partial(self._outputs, manifest[name]["outputs"]))
-            self._engines[name] = _Engine(context, release.values(engine), graph, pool)
+            self._engines[name] = _Engine(context, found.release.values(engine), graph, pool)
 
     def _outputs(self, values: List[Dict[str, Any]]) -> List[DeviceBuffer]:
-        buffers = []
-        for value in values:
-            shape = [self.rows] + value["shape"][1:]
-            if value["name"] in ANSWERS:  # of all graphs in the same place: they are read before the next ones come
-                start = 4 * ANSWERS.index(value["name"]) * self._answer_size
-                buffers.append(DeviceBuffer(self._answers.pointer + start, shape))
-            else:
-                buffers.append(self.empty(shape))
-        return buffers
+        shapes = {value["name"]: [self.rows] + value["shape"][1:] for value in values}
+        # Answers of all graphs are in the same place: they are read before the next ones come.
+        starts = {name: self._answers.pointer + 4 * i * self._answer_size for i, name in enumerate(ANSWERS)}
+        return [
+            DeviceBuffer(starts[name], shape) if name in starts else self.empty(shape) for name, shape in shapes.items()
+        ]
 
     def _measure(self, exits: int) -> None:
         """How long splits take, and how long the GPU is idle until the host has heard of a result and queues more."""
@@ -275,3 +273,51 @@ class TensorRTBackend(Backend):
                 idle.append(cuda.milliseconds(self._done, self._start))
             self._costs[name] = statistics.median(times)
         self._idle = statistics.median(idle)
+
+
+def find_engines(bundle: Bundle, folder: str, gpu: Gpu) -> Engines:
+    """The engines of a bundle that its last complete build for this device and this TensorRT chose.
+
+    Raises:
+        EngineError: there are none, or they are of another export of the bundle.
+        UsageError: TensorRT is not installed.
+    """
+    names: List[str] = []
+    untrusted: List[TleeError] = []
+    missing: List[TleeError] = []
+    capability = "{}.{}".format(*gpu.capability)
+    for target in MODULES:
+        try:
+            release = load(target)  # the next one is not loaded where this one's engines are there
+        except UsageError as error:
+            missing.append(error)
+            continue
+        names.append(release.name)
+        store = EngineStore(os.path.join(folder, machine_key(release.name, release.portable, gpu.name, capability)))
+        if bundle.name in store.active:
+            return _checked(bundle, release, store)
+        if store.distrust:
+            untrusted.append(EngineError(store.folder, "engines " + store.distrust, BUILD.format(bundle.path)))
+    if untrusted or not names:
+        raise (untrusted + missing)[0]
+    others = devices(folder)
+    problem = f"no engines of {bundle.name} for {' or '.join(names)} on this device"
+    problem += f", only for {', '.join(others[:NAMED])}" if others else ""
+    problem += f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+    raise EngineError(folder, problem, BUILD.format(bundle.path))
+
+
+def _checked(bundle: Bundle, release: TensorRT, store: EngineStore) -> Engines:
+    identities = {file: store.entries[file]["identity"] for file in store.active[bundle.name]}
+    files = {identity["graph"]: file for file, identity in identities.items()}
+    kinds = [kind for kind in (FUSED, SEPARATE) if sorted(files) == sorted(bundle.chain(kind))]
+    if not kinds:
+        raise EngineError(store.folder, "engines of other graphs than the bundle's", BUILD.format(bundle.path))
+    exported = {entry["sha256"] for entry in bundle.manifest["files"].values()}
+    for file, identity in identities.items():
+        if identity["source"] not in exported:
+            problem = "built from another export of the bundle"
+            raise EngineError(store.path(file), problem, BUILD.format(bundle.path))
+    rows = min(identity["batch"] for identity in identities.values())
+    precision = ", ".join(sorted({identity["precision"] for identity in identities.values()}))
+    return Engines(release, store, files, kinds[0], rows, precision)

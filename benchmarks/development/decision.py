@@ -64,8 +64,8 @@ def time_decisions(bundle: Bundle, exit_graphs: str, runs: int, threads: Optiona
     """The cost of decisions with fused or separate segments, on ONNX Runtime."""
     backend = OnnxBackend(bundle, threads, shared_pool=True, graphs=bundle.chain(exit_graphs))
     chain, clock = chain_of(bundle, backend, exit_graphs), Clock()
-    for name, prepared in backend._graphs.items():
-        backend._graphs[name] = prepared._replace(session=TimedSession(prepared.session, clock))
+    for name, (session, outputs) in backend._graphs.items():
+        backend._graphs[name] = TimedSession(session, clock), outputs
     policy = no_stop(bundle.frames.length, bundle.exits)
     size = bundle.frames.crop
     clip = np.random.RandomState(0).randint(0, 256, (bundle.frames.length, size, size, 3)).astype(np.uint8)

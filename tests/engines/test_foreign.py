@@ -18,7 +18,7 @@ from tlee.engines.planning import BuildOptions
 from tlee.engines.store import RECORD, EngineStore
 from tlee.errors import EngineError, TleeError
 from tlee.runtime import Recognizer
-from tlee.runtime.engines import find_engines
+from tlee.runtime.tensorrt_backend import find_engines
 
 GPU = ("NVIDIA Tegra X1", (5, 3), True, 2 << 30, 4 << 30)
 THEIRS = "of another machine or user, or damaged"

@@ -437,17 +437,18 @@ def test_nobody_starves(lively):
     backend, rows = Counting(bundle, 5), 5
     stops, goes_on = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0)), exit_policy("gm", 4, NEVER)
     chain = BatchChain(bundle, backend, stops, rows)
-    lonely, others = Slot(0, goes_on), [Slot(row, stops) for row in range(1, rows)]
+    lonely, others = Slot(0, goes_on), {}
     chain.begin(lonely)
     chain.put(lonely, CLIPS[0][0])
     chain.advance()
     waited = [0]
     while lonely.exit_state.frame == 0:
-        for slot in others:  # the first split never waits for less than all others
-            if not any(slot in queue.slots for queue in chain._queues):
-                chain.begin(slot)
-                chain.put(slot, CLIPS[1][0])
-        if any(answered.slot is lonely for answered in chain.advance()):
+        for row in range(1, rows):  # the first split never waits for less than all others
+            if not any(others.get(row) in queue.slots for queue in chain._queues):
+                others[row] = Slot(row, stops)
+                chain.begin(others[row])
+                chain.put(others[row], CLIPS[1][0])
+        if any(slot is lonely for slot, *_ in chain.advance()):
             waited.append(0)
         else:
             waited[-1] += 1
@@ -461,20 +462,20 @@ def test_an_empty_queue_gathers_no_urgency(lively):
     backend, rows = Counting(bundle, 5), 5
     stops, goes_on = exit_policy("gm", 4, Thresholds.of(3, 0.0, 0.0)), exit_policy("gm", 4, NEVER)
     chain = BatchChain(bundle, backend, stops, rows)
-    slots = [Slot(row, stops) for row in range(rows)]
-    for _ in range(20):
-        for slot in slots:
+
+    def begin(policies, frame):
+        for row, policy in policies.items():
+            slot = Slot(row, policy)
             chain.begin(slot)
-            chain.put(slot, CLIPS[1][0])
-        assert all(answered.slot.exit_state.done for answered in chain.advance())
-    lonely = Slot(0, goes_on)
-    for slot in [lonely, *slots[1:]]:
-        chain.begin(slot)
-        chain.put(slot, CLIPS[0][0])
+            chain.put(slot, frame)
+
+    others = {row: stops for row in range(1, rows)}
+    for _ in range(20):
+        begin({0: stops, **others}, CLIPS[1][0])
+        assert all(slot.exit_state.done for slot, *_ in chain.advance())
+    begin({0: goes_on, **others}, CLIPS[0][0])
     chain.advance()
-    for slot in slots[1:]:
-        chain.begin(slot)
-        chain.put(slot, CLIPS[1][0])
+    begin(others, CLIPS[1][0])
     backend.runs.clear()
     chain.advance()
     assert backend.runs[0] == ("split0", 4)

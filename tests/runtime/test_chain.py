@@ -192,7 +192,7 @@ def test_a_video_that_failed_leaves_no_split_behind(bundle_of):
 
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.full if k in FULL else ()) for k in KINDS])
-def test_units_and_segments_give_the_same_steps(bundle_of, kind):
+def test_fused_and_separate_exits_give_the_same_steps(bundle_of, kind):
     bundle = bundle_of(kind)
     thresholds = amid(bundle)
     fused, separate = (
@@ -241,7 +241,7 @@ def test_an_output_holds_as_long_as_the_backend_says(bundle_of, kind):
         assert all(np.array_equal(backend.array(v), old) for v, old in zip(state, before[1:]))
 
 
-def test_buffers_take_turns_but_are_never_those_that_are_read():
+def test_buffers_alternate_but_are_never_those_that_are_read():
     one, other, state = [["a"], ["b"], "a"]
     pool = BufferPool([one, other])
     assert pool.first is one

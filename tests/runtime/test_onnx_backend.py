@@ -121,11 +121,11 @@ def test_several_videos_at_once(bundles, gpu, provider):
     for frame in CLIPS[0]:
         expected.append(single.array(single.run("split0", single.frame(frame))[0])[0])
     backend = OnnxBackend(bundle, threads=1, graphs=["split0"], rows=3, provider=provider)
-    box, kept = backend.staging_buffer((3, 32, 32, 3)), backend.empty((3, *expected[0].shape))
-    for rows, start in ((3, 0), (2, 2)):  # the second time other frames are in the box
-        box.array[:rows] = CLIPS[0][start : start + rows]
-        backend.send(box, rows)
-        (x,) = backend.run("split0", box, rows=rows)
+    staged, kept = backend.staging_buffer((3, 32, 32, 3)), backend.empty((3, *expected[0].shape))
+    for rows, start in ((3, 0), (2, 2)):  # the second time other frames are in the staged
+        staged.array[:rows] = CLIPS[0][start : start + rows]
+        backend.send(staged, rows)
+        (x,) = backend.run("split0", staged, rows=rows)
         backend.copy_row(x, rows - 1, kept, 0)
         np.testing.assert_allclose(backend.array(x)[:rows], expected[start : start + rows], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(backend.array(kept)[0], expected[start + rows - 1], rtol=1e-4, atol=1e-5)
@@ -136,15 +136,15 @@ def test_several_videos_of_which_there_is_one(bundles, gpu, old):
     if old:
         gpu.become_1_10()
     backend, results = OnnxBackend(bundles["small"], threads=1, provider="cuda"), []
-    box, copied = backend.staging_buffer((1, 32, 32, 3)), backend.empty((1, 32, 32, 3))
+    staged, copied = backend.staging_buffer((1, 32, 32, 3)), backend.empty((1, 32, 32, 3))
     for frame in CLIPS[0][:2]:
-        box.array[0] = frame
-        backend.copy_row(box, 0, copied, 0)
-        for value in (backend.frame(frame), box, copied):
+        staged.array[0] = frame
+        backend.copy_row(staged, 0, copied, 0)
+        for value in (backend.frame(frame), staged, copied):
             results.append(backend.array(backend.run("split0", value)[0]))
     first, second = results[:3], results[3:]
     assert all(np.array_equal(x, first[0]) for x in first) and all(np.array_equal(x, second[0]) for x in second)
-    assert not np.array_equal(first[0], second[0]) and copied.shape == box.shape
+    assert not np.array_equal(first[0], second[0]) and copied.shape == staged.shape
     with pytest.raises(ValueError, match="read-only"):
         copied.array[0] = 0.0
 
@@ -181,7 +181,7 @@ def test_what_onnxruntime_says_of_an_option_is_one_line(bundles, gpu):
 
 
 def options_of(backend, graph="split0"):
-    return backend._graphs[graph].session.get_provider_options()
+    return backend._graphs[graph][0].get_provider_options()
 
 
 def test_memory_is_not_taken_ahead_and_float32_is_float32(bundles, gpu):

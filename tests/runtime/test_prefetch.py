@@ -1,4 +1,4 @@
-"""The next frame is made ready while one is computed elsewhere, and nobody waits for one that is no longer wanted."""
+"""The next frame is made ready while another device computes one, and nobody waits for one that is no longer wanted."""
 
 import threading
 import time
@@ -11,13 +11,11 @@ from tlee.bundle import FUSED, Bundle
 from tlee.errors import InputError
 from tlee.policy import Thresholds, exit_policy
 from tlee.runtime import Recognizer
-from tlee.runtime.background import Background
 from tlee.runtime.batch import BatchRecognizer
-from tlee.runtime.chain import chain_of
+from tlee.runtime.chain import RunningRate, chain_of
 from tlee.runtime.clips import ClipRequest
 from tlee.runtime.onnx_backend import OnnxBackend
-from tlee.runtime.prefetch import END, WORKERS, FrameReader, prefetched
-from tlee.runtime.running_rate import RunningRate
+from tlee.runtime.prefetch import END, WORKERS, Background, FrameReader, prefetched
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 32, 32, 3), np.uint8)
 NEVER = Thresholds.of(3, 2.0, 2.0, 2.0)
@@ -25,7 +23,7 @@ AT_ONCE = Thresholds.of(3, 0.0, 0.0)
 PATIENCE = 120  # seconds, for what should come at once
 
 
-class Elsewhere(OnnxBackend):
+class OnGpu(OnnxBackend):
     """A GPU as the host sees it.
 
     Args:
@@ -75,7 +73,7 @@ def bundle(small_bundle):
 
 def opened(bundle, thresholds=NEVER, prefetch=True, frames=4, early_exit=True, **options):
     policy = exit_policy("gm", frames, thresholds, early_exit)
-    return Recognizer(bundle, chain_of(bundle, Elsewhere(bundle, **options), FUSED), policy, prefetch)
+    return Recognizer(bundle, chain_of(bundle, OnGpu(bundle, **options), FUSED), policy, prefetch)
 
 
 def recognize(recognizer, source):
@@ -107,7 +105,7 @@ def test_so_it_is_where_several_videos_are_computed_at_once(bundle):
         assert frame == 3 or source.begun[frame + 1].wait(PATIENCE)
 
     policy = exit_policy("gm", 4, NEVER, early_exit=False)
-    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2, waiting=waiting), policy, 2) as recognizer:
+    with BatchRecognizer(bundle, OnGpu(bundle, rows=2, waiting=waiting), policy, 2) as recognizer:
         (answer,) = recognizer.recognize([source.request()])
     assert answer.exit_frame == 3 and (source.read, rounds) == (4, [12])
 
@@ -115,7 +113,7 @@ def test_so_it_is_where_several_videos_are_computed_at_once(bundle):
 @pytest.mark.parametrize("is_async", [True, False], ids=["switched off", "on the CPU"])
 def test_else_no_frame_is_read_before_it_is_wanted(bundle, is_async):
     source, seen = Source(), []
-    backend = Elsewhere(bundle, waiting=lambda: seen.append((recognizer._chain._frame, source.read)))
+    backend = OnGpu(bundle, waiting=lambda: seen.append((recognizer._chain._frame, source.read)))
     backend.is_async = is_async
     policy = exit_policy("gm", 4, NEVER)
     with Recognizer(bundle, chain_of(bundle, backend, FUSED), policy, prefetch=not is_async) as recognizer:
@@ -163,7 +161,7 @@ def test_several_at_once_wait_for_no_frame_that_is_being_read(bundle):
     held = threading.Event()
     stuck = [Source(let_through={1: held}) for _ in range(2)]
     policy = exit_policy("gm", 4, AT_ONCE)
-    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), policy, 2) as recognizer:
+    with BatchRecognizer(bundle, OnGpu(bundle, rows=2), policy, 2) as recognizer:
         # Taken while the first frames are read: both are read on ahead.
         first = list(recognizer.recognize(source.request() for source in stuck))
         assert [answer.exit_frame for answer in first] == [0, 0]
@@ -233,7 +231,7 @@ def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted
         stops_at(recognizer, AT_ONCE)
         source = Source(error={1: True})
         assert recognize(recognizer, source).exit_frame == 0  # nobody wanted that frame
-    with BatchRecognizer(bundle, Elsewhere(bundle, rows=2), exit_policy("gm", 4, NEVER), 2) as recognizer:
+    with BatchRecognizer(bundle, OnGpu(bundle, rows=2), exit_policy("gm", 4, NEVER), 2) as recognizer:
         sources = [Source(error={t: True}) if t < 4 else Source() for t in (4, 0, 3, 4, 1, 4)]
         answers = list(recognizer.recognize(source.request() for source in sources))
     said = [str(a)[:22] if isinstance(a, InputError) else a.exit_frame for a in answers]
@@ -243,7 +241,7 @@ def test_what_cannot_be_read_is_the_error_of_its_video_where_the_frame_is_wanted
 def test_no_thread_is_left_once_it_is_closed(bundle):
     before = set(threading.enumerate())
     recognizer = opened(bundle)
-    several = BatchRecognizer(bundle, Elsewhere(bundle, rows=3), exit_policy("gm", 4, NEVER), 3)
+    several = BatchRecognizer(bundle, OnGpu(bundle, rows=3), exit_policy("gm", 4, NEVER), 3)
     recognize(recognizer, Source())
     assert len(list(several.recognize(CLIPS))) == 6
     assert set(threading.enumerate()) > before

@@ -175,15 +175,15 @@ def test_a_graph_that_fails_while_it_runs_is_one_line(recognizer, small_bundle, 
 
 
 def test_values_of_another_type_than_the_manifest_says_are_one_line(tmp_path, small_bundle):
-    unit = onnx.load(small_bundle / "fused_exits" / "exit1.onnx")
-    unit.graph.node.append(onnx.helper.make_node("Cast", ["confidence"], ["double"], to=onnx.TensorProto.DOUBLE))
-    for node in list(unit.graph.node)[:-1]:
+    graph = onnx.load(small_bundle / "fused_exits" / "exit1.onnx")
+    graph.graph.node.append(onnx.helper.make_node("Cast", ["confidence"], ["double"], to=onnx.TensorProto.DOUBLE))
+    for node in list(graph.graph.node)[:-1]:
         node.output[:] = ["single" if name == "confidence" else name for name in node.output]
-    unit.graph.node[-1].input[0], unit.graph.node[-1].output[0] = "single", "confidence"
-    next(v for v in unit.graph.output if v.name == "confidence").type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    graph.graph.node[-1].input[0], graph.graph.node[-1].output[0] = "single", "confidence"
+    next(v for v in graph.graph.output if v.name == "confidence").type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     with pytest.raises(BundleError, match="exit1.onnx: "):
         Recognizer.load(
-            with_file(small_bundle, tmp_path / "a.tlee", "fused_exits/exit1.onnx", unit.SerializeToString())
+            with_file(small_bundle, tmp_path / "a.tlee", "fused_exits/exit1.onnx", graph.SerializeToString())
         )
 
 
