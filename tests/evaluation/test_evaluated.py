@@ -23,7 +23,7 @@ PARTS = [
 
 def all_policies(subject):
     arguments = (subject.spec.length, subject.thresholds)
-    return [*policies(subject.gate, *arguments).values(), *fixed_exits(*arguments)]
+    return [*policies(subject.facts["gate"], *arguments).values(), *fixed_exits(*arguments)]
 
 
 @pytest.mark.parametrize("parts", PARTS, ids=lambda parts: "-".join(map(str, parts.values())))
@@ -48,7 +48,7 @@ def test_recorded_features_walk_as_the_model_itself(tmp_path, lively, clips, par
 
 def test_what_is_compared_takes_exits_of_every_kind(checkpoint, clips):
     subject = open_model(checkpoint)
-    ways = policies(subject.gate, subject.spec.length, subject.thresholds)
+    ways = policies(subject.facts["gate"], subject.spec.length, subject.thresholds)
     reasons = {}
     for mode, policy in ways.items():
         walks = [list(exit_steps(stages, frames, policy)) for stages, frames in subject.clips(clips[::2])]
