@@ -84,8 +84,8 @@ class ModeEvaluator:
         self._fixed = fixed_exits(model.spec.length, model.thresholds)
 
     def answer(self, stages: Stages, frames: Iterable[Any]) -> tuple[dict[str, Answer], np.ndarray]:
-        """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1), from frames that can
-        be iterated many times. Raises SegmentError: something computed is not a number."""
+        """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1); `frames` can be
+        iterated again. Raises SegmentError: something computed is not a number."""
         runs = {mode: self._run(stages, frames, policy) for mode, policy in self._policies.items()}
         fixed = [self._run(stages, frames, policy) for policy in self._fixed]
         runs[NONE] = fixed[-1]
