@@ -7,9 +7,8 @@ from typing import Any
 from tlee.modes import MODES, PLAIN
 from tlee.reports import measurement_plots as plots
 from tlee.reports import power_plots
-from tlee.reports.pages import render
+from tlee.reports.pages import Rows, figures, percent, quantity, render
 from tlee.reports.plots import Report, exit_name
-from tlee.reports.tables import Rows, figures, percent, quantity
 
 BUSY = 0.1  # cores that other programs kept busy, from where the page warns
 # Its frames are not averaged here, unlike in an evaluation.

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from tlee.modes import EARLY, FRAME, LAYER, RANDOM
 from tlee.reports import plots
+from tlee.reports.pages import figures
 from tlee.reports.plots import Report, drawn
-from tlee.reports.tables import figures
 
 LEAVING = (EARLY, LAYER, FRAME, RANDOM)  # modes that can exit early
 BINS = 90  # of a distribution
