@@ -26,7 +26,7 @@ def command(arguments: list[str] | None) -> int:
     from tlee.evaluation.report import report_of, video_lines
     from tlee.models.published_config import load_model_config, warn
     from tlee.reports.evaluation_page import mode_rows, page
-    from tlee.reports.folder import report_folder, write_report
+    from tlee.reports.pages import report_folder, write_report
 
     if not options.data:
         _take_published_videos(options)

@@ -1,16 +1,26 @@
-"""Reports as pages of HTML that need nothing else (no script, font or picture from elsewhere), and how numbers are
-written there and on a terminal. The words are in `templates/`; Jinja2 escapes everything but the plots.
+"""Reports on disk: a folder with `report.json`, `index.html` and what else belongs to it; and how numbers are written
+there and on a terminal.
+
+A page needs no script, font or picture from elsewhere. Its words are in `templates/`; Jinja2 escapes all but the plots.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tlee.errors import UsageError
+from tlee.files import atomic_write, write_json
+from tlee.reports.atomic_folder import atomic_folder
+
+JSON, PAGE = "report.json", "index.html"
 Rows = list[list[str]]  # the first is the head
 
 
@@ -78,3 +88,39 @@ ENVIRONMENT.filters |= {filter.__name__: filter for filter in (figures, percent,
 def render(template: str, **values: Any) -> str:
     """A page. Raises jinja2.UndefinedError: the template asks for what the report lacks."""
     return ENVIRONMENT.get_template(template).render(values)
+
+
+@contextlib.contextmanager
+def report_folder(path: str | None, replace: bool = False) -> Iterator[Path | None]:
+    """A folder for `write_report` that appears whole when the block ends, or not at all. Open it before the work.
+
+    Args:
+        path: None for no folder.
+
+    Raises:
+        UsageError: it exists (unless `replace`, and then it must be a report) or cannot be written.
+    """
+    if not path:
+        yield None
+        return
+    if replace and os.path.lexists(path) and not os.path.isfile(os.path.join(path, JSON)):
+        raise UsageError(path, "exists and is no report", "choose another name")
+    with atomic_folder(path, replace) as folder:
+        yield Path(folder)
+
+
+def write_report(
+    folder: Path, report: dict[str, Any], page: str, rows: Mapping[str, Iterable[dict[str, Any]]] | None = None
+) -> None:
+    """Write a report's values, its page, and by file name objects that take a line of JSON each, into a folder.
+
+    Raises:
+        UsageError: it has no room.
+    """
+    write_json(str(folder / JSON), report)
+    texts: dict[str, Iterable[str]] = {PAGE: [page]}
+    for name, objects in (rows or {}).items():
+        texts[name] = (json.dumps(one, allow_nan=False, ensure_ascii=False) + "\n" for one in objects)
+    for name, lines in texts.items():
+        with atomic_write(str(folder / name)) as stream:
+            stream.writelines(lines)

@@ -10,8 +10,7 @@ from helpers.html_elements import Elements
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.report import report_of, video_lines
 from tlee.reports.evaluation_page import CLASSES, confusion_rows, exit_map, hardest, mode_rows, page
-from tlee.reports.folder import report_folder, write_report
-from tlee.reports.pages import figures
+from tlee.reports.pages import figures, report_folder, write_report
 from tlee.reports.plots import short, standalone
 
 EVIL = "<script>alert(1)</script> --> & \"'"
