@@ -84,9 +84,8 @@ def accuracy_and_costs(report: Report) -> Figure:
         axes.plot(macs[:, b] / unit, 100 * accuracy[:, b], dashes, label=label, zorder=1, **style)
     for (mode, found), style in zip(report["modes"].items(), plots.mode_styles(list(report["modes"]))):
         top1, (low, high) = found["top1"], found["top1_interval"]
-        axes.errorbar(
-            found["mean_macs"] / unit, 100 * top1, [[100 * (top1 - low)], [100 * (high - top1)]], label=mode, **style
-        )
+        bars = [[100 * (top1 - low)], [100 * (high - top1)]]
+        axes.errorbar(found["mean_macs"] / unit, 100 * top1, bars, label=mode, **style)
     plots.accuracy_by_cost(axes, f"{name} per video")
     return canvas
 

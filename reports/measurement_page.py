@@ -43,7 +43,7 @@ def page(report: Report) -> str:
         graph_rows=graph_rows(report),
         decision_rows=decision_rows(report),
         versions=versions,
-        blocks=_blocks(report),
+        blocks=_blocks(report["modes"]),
     )
 
 
@@ -165,11 +165,11 @@ def _power_source(power: Report) -> str:
     return text + (f"; {power['reason']}" if power["reason"] else "")
 
 
-def _blocks(report: Report) -> str:
+def _blocks(modes: list[Report]) -> str:
     """How many blocks each mode has, and how long they are."""
-    counts = sorted({len(mode["blocks"]) for mode in report["modes"]})
+    counts = sorted({len(mode["blocks"]) for mode in modes})
     rounds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    lengths = [block["end"] - block["start"] for mode in report["modes"] for block in mode["blocks"]]
+    lengths = [block["end"] - block["start"] for mode in modes for block in mode["blocks"]]
     mean = f" of {figures(sum(lengths) / len(lengths))} s on average" if lengths else ""
     return f"{rounds} blocks per mode{mean}"
 
