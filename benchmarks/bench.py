@@ -31,27 +31,16 @@ Json = Dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """What is measured.
+    """What is measured."""
 
-    Attributes:
-        modes: of `tlee.modes`.
-        points: operating points, None for the bundle's own thresholds.
-        plain: a bundle without exits, for the plain backbone.
-        rounds: blocks of each mode and graph.
-        block: seconds of a block; None for `BLOCK`, or with power as long as its sampling needs.
-        cold: new processes.
-        sustained: seconds of the first mode without a pause.
-        power: of `tlee.power.sources`.
-    """
-
-    modes: Sequence[str]
-    points: Sequence[Optional[str]]
-    plain: Optional[Bundle] = None
-    rounds: int = 10
-    block: Optional[float] = None
-    cold: int = 5
-    sustained: float = 10.0
-    power: str = "auto"
+    modes: Sequence[str]  # of `tlee.modes`
+    points: Sequence[Optional[str]]  # operating points, None for the bundle's own thresholds
+    plain: Optional[Bundle] = None  # a bundle without exits, for the plain backbone
+    rounds: int = 10  # blocks of each mode and graph
+    block: Optional[float] = None  # its seconds; None for `BLOCK`, or with power as long as its sampling needs
+    cold: int = 5  # starts of new processes
+    sustained: float = 10.0  # seconds of the first mode without a pause
+    power: str = "auto"  # of `tlee.power.sources`
 
 
 class Bench:
@@ -101,13 +90,20 @@ class Bench:
             graphs, sustained = self._measure(opened, modes, block, graph_block)
             backend, libraries = opened.backend, environment.versions(LIBRARIES)
         seconds = perf_counter() - begun
-        done = [mode for mode in modes if mode.blocks]
+        done, bundle = [mode for mode in modes if mode.blocks], self._bundle
         return {
             "format": FORMAT,
             "program": "tlee-bench",
             "started": started,
             "seconds": seconds,
-            "bundle": _bundle_facts(self._bundle),
+            "bundle": {
+                "name": bundle.name,
+                "sha256": sha256_of(os.path.join(bundle.path, MANIFEST)),
+                "backbone": bundle.manifest["model"]["backbone"],
+                "exits": bundle.exits,
+                "frames": bundle.frames.length,
+                "size": bundle.frames.crop,
+            },
             "environment": dict(
                 environment.machine(self._config.threads),
                 backend=backend.name,
@@ -135,8 +131,8 @@ class Bench:
         if not self._plan.cold or self._videos[0].synthetic:
             return None
         self._on_progress("cold start")
-        options = dict(self._config._asdict(), point=self._plan.points[0])
-        del options["rows"]
+        options = {name: value for name, value in self._config._asdict().items() if name != "rows"}
+        options["point"] = self._plan.points[0]
         while True:
             video = self._videos[0]
             try:
@@ -220,14 +216,3 @@ class Bench:
             now = perf_counter()
             times.append(now - self._begun)
         return {"name": mode.name, "start": start - self._begun, "end": now - self._begun, "times": times}
-
-
-def _bundle_facts(bundle: Bundle) -> Json:
-    return {
-        "name": bundle.name,
-        "sha256": sha256_of(os.path.join(bundle.path, MANIFEST)),
-        "backbone": bundle.manifest["model"]["backbone"],
-        "exits": bundle.exits,
-        "frames": bundle.frames.length,
-        "size": bundle.frames.crop,
-    }

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from tlee import cli, modes
 from tlee.benchmarks import terminal
@@ -19,17 +19,16 @@ from tlee.power.sources import CHOICES
 from tlee.runtime.backends import BackendConfig, add_backend_options
 
 PROGRAM = "tlee-bench"
-MODES = {
-    "early": modes.EARLY,
-    "layer": modes.LAYER,
-    "frame": modes.FRAME,
-    "random": modes.RANDOM,
-    "none": modes.NONE,
-}
+MODES = {"early": modes.EARLY, "layer": modes.LAYER, "frame": modes.FRAME, "random": modes.RANDOM, "none": modes.NONE}
 
 
 def command(arguments: Optional[List[str]]) -> int:
-    options = _parsed(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    unknown = [text for text in more if text.startswith("-")]
+    if unknown:
+        parser.error(f"unknown option {unknown[0]}")
+    options.inputs += more  # inputs after options: argparse ends a list that may be empty at the first option
     with contextlib.ExitStack() as outputs:
         for path in filter(None, (options.json, options.profile)):
             outputs.enter_context(write_lock(path))  # before anything is measured
@@ -58,22 +57,22 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
         return cli.INPUT_FAILED
     for note in bench.notes:
         cli.report(PROGRAM, note)
-    if bench.interrupted:
-        kept = _keep_existing(options)
-        _finish(options, report)
+    if bench.interrupted:  # no file of an earlier measurement is overwritten, which may be complete
+        kept = [path for path in (options.json, options.profile) if path and os.path.isfile(path)]
+        _finish(options, report, kept)
         said = f"; as before: {', '.join(kept)}" if kept else ""
         cli.report(PROGRAM, f"interrupted, this is what was measured until then{said}")
         return cli.INTERRUPTED
     return _finish(options, report) or (cli.INPUT_FAILED if bench.unreadable else cli.OK)
 
 
-def _finish(options: argparse.Namespace, report: Dict[str, Any]) -> int:
+def _finish(options: argparse.Namespace, report: Dict[str, Any], kept: Sequence[str] = ()) -> int:
     """Show a report, and write each file that was asked for even if another fails: a measurement took long."""
     cli.show(*terminal.lines(report))
     failed = cli.OK
     for path, write in ((options.json, _save), (options.profile, _save_profile)):
         try:
-            if path:
+            if path and path not in kept:
                 write(path, report)
         except UsageError as error:
             cli.report(PROGRAM, error)
@@ -90,18 +89,6 @@ def _save_profile(path: str, report: Dict[str, Any]) -> None:
     write_json(path, device_profile(report))
 
 
-def _keep_existing(options: argparse.Namespace) -> List[str]:
-    """Let an interrupted measurement overwrite no file of an earlier one, which may be complete. Returns their
-    names."""
-    kept = []
-    for name in ("json", "profile"):
-        path = getattr(options, name)
-        if path and os.path.isfile(path):
-            kept.append(path)
-            setattr(options, name, None)
-    return kept
-
-
 def _keys(text: str) -> List[str]:
     keys = text.split(",")
     if not all(key in MODES for key in keys):
@@ -114,16 +101,6 @@ def _seconds(text: str) -> float:
     if not 0 <= value < 86400:
         raise ValueError
     return value
-
-
-def _parsed(arguments: Optional[List[str]]) -> argparse.Namespace:
-    parser = _parser()
-    options, more = parser.parse_known_args(arguments)
-    unknown = [text for text in more if text.startswith("-")]
-    if unknown:
-        parser.error(f"unknown option {unknown[0]}")
-    options.inputs += more  # inputs after options: argparse ends a list that may be empty at the first option
-    return options
 
 
 def _parser() -> argparse.ArgumentParser:

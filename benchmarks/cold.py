@@ -15,10 +15,7 @@ PROGRAM = "cold start"
 def time_cold_starts(bundle: str, video: str, options: Dict[str, Any], runs: int) -> List[Dict[str, float]]:
     """Milliseconds of new processes: `start` is the interpreter and its imports, `load` the bundle and its backend,
     `first` the first video, `total` all of it. Files may still be in the system's cache, as after a restart of the
-    program, not of the device.
-
-    Args:
-        options: of `Recognizer.load`.
+    program, not of the device. `options` are those of `Recognizer.load`.
 
     Raises:
         InputError: the video cannot be read.
@@ -39,9 +36,8 @@ def _time_cold_start(arguments: Sequence[str]) -> Dict[str, float]:
     if "unreadable" in answer:
         raise InputError(*answer["unreadable"])
     imported, loaded, answered = answer["moments"]
-    spans = {"start": (start, imported), "load": (imported, loaded), "first": (loaded, answered)}
-    spans["total"] = start, answered
-    return {name: 1000 * (after - before) for name, (before, after) in spans.items()}
+    spans = {"start": imported - start, "load": loaded - imported, "first": answered - loaded}
+    return {name: 1000 * seconds for name, seconds in dict(spans, total=answered - start).items()}
 
 
 def command(arguments: Optional[List[str]]) -> None:

@@ -12,8 +12,7 @@ PACKAGES = {"nvidia-jetpack": "jetpack", "libnvinfer8": "tensorrt", "libnvinfer1
 
 
 def background_seconds() -> Optional[float]:
-    """CPU seconds so far of other programs than this one and its children that have ended; None where the system does
-    not say."""
+    """CPU seconds so far of other programs than this one and its ended children; None where the system does not say."""
     try:
         user, nice, system = map(int, board.read("proc/stat").split()[1:4])
     except ValueError:
@@ -27,14 +26,10 @@ def background_cpu(before: Optional[float], seconds: float) -> Optional[float]:
     return None if before is None or after is None else round(max(0.0, after - before) / seconds, 2)
 
 
-def machine(threads: Optional[int] = None) -> Dict[str, Any]:
-    cores = len(os.sched_getaffinity(0))
-    return {
-        "device": board.processor(),
-        "architecture": platform.machine(),
-        "cores": cores,
-        "threads": threads or cores,
-    }
+def machine(threads: Optional[int]) -> Dict[str, Any]:
+    """Processor and cores; `threads` is None for one a core."""
+    device, cores = board.processor(), len(os.sched_getaffinity(0))
+    return {"device": device, "architecture": platform.machine(), "cores": cores, "threads": threads or cores}
 
 
 def versions(libraries: Sequence[str]) -> Dict[str, str]:

@@ -26,11 +26,7 @@ def no_stop(frames: int, exits: int) -> ExitPolicy:
 
 
 class MeasuredGraph:
-    """A graph, or reading a frame, and what was measured of it.
-
-    Args:
-        once: runs it and returns its milliseconds.
-    """
+    """A graph, or reading a frame, and what was measured of it; `once` runs it and returns its milliseconds."""
 
     def __init__(self, name: str, macs: int, once: Callable[[], float]) -> None:
         self.name, self.macs, self._once = name, macs, once
@@ -45,14 +41,16 @@ class MeasuredGraph:
 
 
 def measured_graphs(bundle: Bundle, opened: BackendHandle, videos: Sequence[Video]) -> List[MeasuredGraph]:
-    """The graphs of the chain in its order, on what they compute in the first video, and reading a frame, where the
-    videos are files. For use within `with opened.backend`."""
-    frames = list(_frames(videos[0], bundle.frames))
-    calls = _last_inputs(bundle, opened, frames)
+    """The graphs of the chain in its order, on what they read last when each frame of the first video goes through
+    every exit, and reading a frame, where the videos are files. For use within `with opened.backend`."""
+    frames, backend = list(_frames(videos[0], bundle.frames)), _LastInputs(opened.backend)
+    chain = chain_of(bundle, backend, opened.exit_graphs, speculate=False)
+    for _ in exit_steps(chain, frames, no_stop(bundle.frames.length, bundle.exits)):
+        pass
     found = [
-        MeasuredGraph(name, bundle.graph(name).macs, _graph_run(opened.backend, name, calls[name]))
+        MeasuredGraph(name, bundle.graph(name).macs, _graph_run(opened.backend, name, backend.inputs[name]))
         for name in bundle.chain(opened.exit_graphs)
-        if name in calls  # a model of one frame reads no gate
+        if name in backend.inputs  # a model of one frame reads no gate
     ]
     if not videos[0].synthetic:
         found.append(MeasuredGraph(FRAME, 0, _frame_read(opened.backend, videos, bundle.frames)))
@@ -74,15 +72,6 @@ class _LastInputs(ForwardingBackend):
 def _frames(video: Video, spec: FrameSpec) -> Iterator[np.ndarray]:
     with reading(video):
         yield from clip_request(video.clip, spec).frames
-
-
-def _last_inputs(bundle: Bundle, opened: BackendHandle, frames: List[np.ndarray]) -> Dict[str, Tuple[Any, ...]]:
-    """What each graph reads at its last call when every frame goes through every exit."""
-    backend = _LastInputs(opened.backend)
-    chain = chain_of(bundle, backend, opened.exit_graphs, speculate=False)
-    for _ in exit_steps(chain, frames, no_stop(bundle.frames.length, bundle.exits)):
-        pass
-    return backend.inputs
 
 
 def _graph_run(backend: Backend, name: str, inputs: Tuple[Any, ...]) -> Callable[[], float]:

@@ -18,21 +18,15 @@ CONTENT = (modes.EARLY, modes.LAYER, modes.FRAME)  # where a video exits depends
 
 
 class Mode:
-    """An exit policy on a backend that stays open, and what was measured of it.
-
-    Attributes:
-        mode: of `tlee.modes`.
-        point: the operating point whose thresholds apply, None for the bundle's own.
-        is_async: frames are read while others compute.
-        results: of the first pass over all videos.
-    """
+    """An exit policy on a backend that stays open, and what was measured of it. `mode` is of `tlee.modes`, `point` the
+    operating point whose thresholds apply, None for the bundle's own."""
 
     def __init__(
         self, bundle: Bundle, opened: BackendHandle, mode: str, policy: ExitPolicy, point: Optional[str] = None
     ) -> None:
         self.mode, self.point, self.bundle, self.policy = mode, point, bundle, policy
         self.name = mode if point is None else f"{mode} ({point})"
-        self.is_async = opened.backend.is_async
+        self.is_async = opened.backend.is_async  # frames are read while others compute
         self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.is_async)
         chain: Any = self.chain  # all that a recogniser asks of one
         self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.is_async)
@@ -41,7 +35,7 @@ class Mode:
     def clear(self) -> None:
         """Forget all that was measured."""
         self.blocks: List[Block] = []
-        self.results: List[Result] = []
+        self.results: List[Result] = []  # of the first pass over all videos
         self.decisions: List[List[List[float]]] = []  # of each block, by exit, see `TimedChain`
 
     def recognize(self, video: Video) -> Result:
@@ -91,13 +85,9 @@ class Mode:
 def chosen_modes(
     bundle: Bundle, opened: BackendHandle, names: Sequence[str], points: Sequence[Optional[str]], content: bool = True
 ) -> List[Mode]:
-    """Modes of one bundle: early exits at every operating point, layer or frame exit only at the first one, and modes
-    without thresholds once.
-
-    Args:
-        names: of `tlee.modes`, in this order.
-        points: None for the bundle's own thresholds.
-        content: whether the videos show something; without it no mode can be measured that depends on it.
+    """Modes of these names, in this order: early exits at every operating point (None for the bundle's own thresholds),
+    layer or frame exit only at the first one, and modes without thresholds once. Where the videos show no `content`, no
+    mode can be measured that depends on it.
 
     Raises:
         UsageError: no mode is left, or an operating point is unknown.
@@ -116,11 +106,7 @@ def chosen_modes(
 
 
 def plain_mode(bundle: Bundle, opened: BackendHandle) -> Mode:
-    """The mode of a bundle without exits, see `tlee-export --plain`.
-
-    Raises:
-        UsageError: it has some.
-    """
+    """The mode of a bundle without exits, see `tlee-export --plain`. Raises UsageError for one that has some."""
     if bundle.exits > 1:
         raise UsageError(bundle.path, f"has {bundle.exits} exits", "export it with --plain")
     return Mode(bundle, opened, modes.PLAIN, _policies(bundle, None)[modes.NONE])

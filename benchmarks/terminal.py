@@ -14,10 +14,15 @@ TIMES = ["median ms", "p90", "p99"]
 
 
 def lines(report: Json) -> List[str]:
-    """What was measured on what, a table of modes, one of graphs, and all else that was measured."""
+    """What was measured on what, a table of modes, one of graphs, and the rest."""
     bundle, place, load, modes = (report[key] for key in ("bundle", "environment", "load", "modes"))
     what = "clips of noise" if load["synthetic"] else "videos"
-    runs = sum(len(block["video"]) for mode in modes for block in mode["blocks"])
+    runs, rows = 0, [["mode", "frames", *TIMES, "videos/s", "mJ"]]
+    for name, blocks in [(mode["name"], mode["blocks"]) for mode in modes]:
+        videos, frames = sum(len(block["video"]) for block in blocks), sum(block["frames"] for block in blocks)
+        rate = videos / sum(block["end"] - block["start"] for block in blocks)
+        rows.append([name, f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)])
+        runs += videos
     counts = f"modes: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; runs, all of them counted: {runs}"
     found = [
         f"{bundle['name']} ({bundle['backbone']}), {bundle['exits']} exits, {place['exit_graphs']}",
@@ -25,7 +30,7 @@ def lines(report: Json) -> List[str]:
         f"{what}: {len(load['videos'])}; {counts}",
         _power(report["power"]),
         "",
-        *cli.table([["mode", "frames", *TIMES, "videos/s", "mJ"], *map(_mode, modes)], "lrrrrrr"),
+        *cli.table(rows, "lrrrrrr"),
         "",
     ]
     if report["graphs"]:
@@ -41,13 +46,6 @@ def _power(power: Json) -> str:
     return "; ".join(filter(None, (f"power: {power['source']}, {power['total']}", idle, power["reason"])))
 
 
-def _mode(mode: Json) -> List[str]:
-    blocks = mode["blocks"]
-    videos, frames = sum(len(b["video"]) for b in blocks), sum(b["frames"] for b in blocks)
-    rate = videos / sum(b["end"] - b["start"] for b in blocks)
-    return [mode["name"], f"{frames / videos:.1f}", *_times(blocks), number(rate), _energy(blocks)]
-
-
 def _others(report: Json) -> List[str]:
     first, cold, run = report["modes"][0], report["cold"], report["sustained"]
     means = {part: np.mean([block["parts"][part] for block in first["blocks"]]) for part in PARTS}
@@ -58,11 +56,9 @@ def _others(report: Json) -> List[str]:
         median, _, p99 = _quantiles(np.concatenate(decision["milliseconds"]))
         found.append(f"decision at exit {decision['exit']}: median {median} ms, p99 {p99} ms")
     if cold:
-        start, load, first_video, total = (
-            number(np.mean([one[key] for one in cold])) for key in ("start", "load", "first", "total")
-        )
-        spent = f"start {start}, load {load}, first video {first_video}"
-        found.append(f"cold start: first result after {total} ms ({spent}), mean of {len(cold)}")
+        mean = {key: number(np.mean([start[key] for start in cold])) for key in cold[0]}
+        spent = "start {start}, load {load}, first video {first}".format(**mean)
+        found.append(f"cold start: first result after {mean['total']} ms ({spent}), mean of {len(cold)}")
     if run:
         seconds = run["end"] - run["start"]
         found.append(f"sustained: {len(run['times']) / seconds:.1f} videos/s, {run['name']}, over {seconds:.0f} s")

@@ -18,15 +18,12 @@ PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
 
 
 class TimedChain(Stages):
-    """A chain whose steps are timed.
-
-    Args:
-        is_async: frames are read and uploaded in another thread.
+    """A chain whose steps are timed. With `is_async`, frames are read and uploaded in another thread.
 
     Attributes:
         seconds: of each part but the rest, summed up since the last `reset`.
-        decisions: of each exit, how long each of its answers took since then, in milliseconds: from the answer
-            before, or from when the frame was ready.
+        decisions: of each exit, milliseconds that each of its answers took since then, from the answer before or from
+            when the frame was ready.
     """
 
     def __init__(self, chain: Chain, exits: int, is_async: bool) -> None:

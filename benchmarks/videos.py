@@ -14,21 +14,14 @@ SYNTHETIC = 4  # clips of noise
 
 
 class Video(NamedTuple):
-    """A clip to recognise.
+    """A clip to recognise."""
 
-    Attributes:
-        name: for people.
-        clip: a path, or frames as `Recognizer.recognize` takes them.
-        label: the index of its class, None where that is not known.
-    """
-
-    name: str
-    clip: Any
-    label: Optional[int]
+    name: str  # for people
+    clip: Any  # a path, or frames of noise as `Recognizer.recognize` takes them
+    label: Optional[int]  # the index of its class, None where that is not known
 
     @property
     def synthetic(self) -> bool:
-        """Whether it is frames of noise."""
         return isinstance(self.clip, np.ndarray)
 
 
@@ -56,7 +49,15 @@ def find_videos(inputs: Sequence[str], labels: Sequence[str]) -> List[Video]:
     Raises:
         InputError: a folder holds no video.
     """
-    return [Video(path, path, _label(path, labels)) for given in inputs for path in _paths(given)]
+    videos = []
+    for given in inputs:
+        paths = sorted(_videos_below(given)) if os.path.isdir(given) else [given]
+        if not paths:
+            raise InputError(given, "no video in this folder", "give video files, or folders of pictures or videos")
+        for path in paths:
+            folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
+            videos.append(Video(path, path, labels.index(folder) if folder in labels else None))
+    return videos
 
 
 def synthetic_videos(bundle: Bundle) -> List[Video]:
@@ -67,25 +68,10 @@ def synthetic_videos(bundle: Bundle) -> List[Video]:
     return [Video(f"noise {i}", clip, None) for i, clip in enumerate(clips)]
 
 
-def _paths(given: str) -> List[str]:
-    if not os.path.isdir(given):
-        return [given]
-    found = sorted(_videos_below(given))
-    if not found:
-        raise InputError(given, "no video in this folder", "give video files, or folders of pictures or videos")
-    return found
-
-
 def _videos_below(folder: str) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
-        folders.sort()
         if any(name.lower().endswith(PICTURES) for name in files):
             yield place  # its pictures are one video's
             folders[:] = []
-            continue
-        yield from (os.path.join(place, name) for name in files if name.lower().endswith(VIDEOS))
-
-
-def _label(path: str, labels: Sequence[str]) -> Optional[int]:
-    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    return labels.index(folder) if folder in labels else None
+        else:
+            yield from (os.path.join(place, name) for name in files if name.lower().endswith(VIDEOS))

@@ -38,13 +38,11 @@ class Meter(NamedTuple):
 
 
 def rails(power: Dict[str, Any]) -> Tuple[Dict[str, float], Optional[str]]:
-    """Watts of each rail, the input rail among them, and the input rail's name.
+    """Watts of each rail, the input rail among them, and the input rail's name, from `jtop.power`.
 
-    Args:
-        power: `jtop.power`: jtop takes the input rail out of "rail" and makes it "tot"; where there is none, "tot" is a
-            sum. {} on a board without sensors.
-
-    Only what a sensor measures counts: 4.x lists USB supplies beside the rails, with what was agreed with them.
+    jtop takes the input rail out of "rail" and makes it "tot"; where there is none, "tot" is a sum. On a board without
+    sensors both are missing. Only what a sensor measures counts: 4.x lists USB supplies beside the rails, with what was
+    agreed with them.
     """
     listed, total = power.get("rail", {}), power.get("tot", {})
     name = total.get("name", "input" if "curr" in total else None)
@@ -62,11 +60,7 @@ def meter(power: Dict[str, Any]) -> Optional[Meter]:
 
 def loads_and_clocks(jetson: Any) -> Tuple[Dict[str, float], Dict[str, float]]:
     """Per cent and MHz of GPU (the first one), CPU (mean load and highest clock of the cores that are online) and EMC,
-    as far as the board reports them.
-
-    Args:
-        jetson: a `jtop.jtop` that was started.
-    """
+    as far as the board reports them, from a `jtop.jtop` that was started."""
     loads: Dict[str, Optional[float]] = {}
     khz: Dict[str, Optional[float]] = {}
     for gpu in list(jetson.gpu.values())[:1]:
@@ -91,9 +85,7 @@ def temperatures(jetson: Any) -> Dict[str, float]:
 
 def state(jetson: Any) -> Dict[str, str]:
     """Power mode and whether clocks are fixed, as far as the board has them."""
-    found = {}
-    if jetson.nvpmodel is not None:
-        found["nvpmodel"] = str(jetson.nvpmodel.name)
+    found = {} if jetson.nvpmodel is None else {"nvpmodel": str(jetson.nvpmodel.name)}
     if jetson.jetson_clocks is not None:
         found["jetson_clocks"] = "on" if jetson.jetson_clocks else "off"
     return found

@@ -6,40 +6,39 @@ behind when it is closed, decides how the importing program starts its processes
 is measured. A process can be killed whatever it is waiting for.
 """
 
+import glob
 import json
 import os
 import sys
 import threading
 import time
-from typing import Any, Dict, Iterator, Optional, TextIO
+from typing import Any, Dict, Iterator, List, Optional
 
+from tlee import board
 from tlee.power import boards
-from tlee.power.alerts import Alerts
 
 OLD = 5.0  # seconds; a reading cannot be older than this and still arrive
+EVENTS = {"oc1": "under-voltage", "oc2": "average over-current", "oc3": "momentary over-current"}
 
 
 def main() -> None:
     interval, system = float(sys.argv[1]), sys.argv[2]
-    output = _private_output()
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else writes to `output`
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for line in _lines(interval, system):
-            _write(output, line)
+            print(json.dumps(line), file=output, flush=True)
     except Exception as error:  # any: jtop throws its own, and what multiprocessing throws
         # Of several lines, the first says what is wrong and ends in what to do: our remedies say that.
         text = (str(error).strip().splitlines() or [repr(error)])[0].split(" Please")[0].rstrip(".")
-        _write(output, {"problem": text, "kind": _kind(error, text)})
+        print(json.dumps({"problem": text, "kind": _kind(error, text)}), file=output, flush=True)
     os._exit(0)  # jtop's threads may wait for ever
 
 
 def moment(uptime: Optional[float]) -> float:
-    """`time.perf_counter()` at which the service began a reading. The service says at which uptime, to 10 ms: closer
-    than when the reading arrives here, on a busy machine.
-
-    Args:
-        uptime: seconds; None where it is not known.
-    """
+    """`time.perf_counter()` at which the service began a reading. The service says at which uptime (seconds, to 10 ms;
+    None where it is not known): on a busy machine that is closer than when the reading arrives here."""
     now = time.perf_counter()
     with open("/proc/uptime", encoding="ascii") as stream:
         age = float(stream.read().split()[0]) - uptime if uptime is not None else 0.0
@@ -78,9 +77,39 @@ def _lines(interval: float, system: str) -> Iterator[Dict[str, Any]]:
     raise RuntimeError("jtop.service sends no readings any more")
 
 
-def _write(output: TextIO, line: Dict[str, Any]) -> None:
-    output.write(json.dumps(line) + "\n")
-    output.flush()
+class Alerts:
+    """Whether a Jetson holds its clocks down, from what the kernel shows every user under /sys.
+
+    Cooling devices named `*-throttle-alert` and `hot-surface-alert` are those of NVIDIA's kernels; `soctherm_oc` counts
+    over-current and under-voltage events since boot (Orin and later: drivers/hwmon/tegra23x-oc.c there), each of which
+    slows clocks down for a moment.
+    """
+
+    def __init__(self, root: str = "/sys") -> None:
+        self._alerts: Dict[str, str] = {}
+        for folder in sorted(glob.glob(f"{root}/class/thermal/cooling_device*")):
+            name = board.read("type", folder).strip()
+            if name.endswith("-alert"):
+                self._alerts[name.replace("-", " ")] = f"{folder}/cur_state"
+        self._counters: Dict[str, str] = {}
+        for folder in glob.glob(f"{root}/class/hwmon/hwmon*"):
+            if board.read("name", folder).strip() == "soctherm_oc":
+                for path in sorted(glob.glob(f"{folder}/oc*_event_cnt")):
+                    self._counters[os.path.basename(path).split("_")[0]] = path
+        self._counts: Dict[str, int] = {}
+        self.read()
+
+    def read(self) -> List[str]:
+        """Alerts in force now, and events since the last call."""
+        before, self._counts = self._counts, {name: _number(path) for name, path in self._counters.items()}
+        happened = [name for name, count in self._counts.items() if count > before.get(name, count)]
+        active = [name for name, path in self._alerts.items() if _number(path)]
+        return active + [f"{EVENTS.get(name, 'event')} ({name.upper()})" for name in happened]
+
+
+def _number(path: str) -> int:
+    text = board.read(path).strip()
+    return int(text) if text.isdigit() else 0
 
 
 def _kind(error: BaseException, text: str) -> str:
@@ -90,15 +119,6 @@ def _kind(error: BaseException, text: str) -> str:
     if isinstance(error, PermissionError) or "access" in text:
         return "permission"
     return "version" if "ismatch" in text else "service"
-
-
-def _private_output() -> TextIO:
-    """Standard output, which from then on nothing else writes to."""
-    output = os.fdopen(os.dup(1), "w")
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-    return output
 
 
 def _end_with_parent() -> None:

@@ -15,11 +15,7 @@ TOLERATED = 0.1  # part of a time span that may lie in gaps
 
 
 def gaps(times: Sequence[float], interval: float) -> List[Tuple[float, float]]:
-    """Where readings are further apart than `GAP` sampling intervals.
-
-    Args:
-        times: of readings, in order, seconds.
-        interval: nominal time between readings, seconds.
+    """Where readings, in order, are further apart than `GAP` sampling intervals of so many seconds.
 
     Examples:
         >>> gaps([0.0, 0.5, 2.5, 3.0], 0.5)
@@ -42,7 +38,6 @@ def energy(
 
     Args:
         times: of readings, in order, seconds; may be irregular.
-        watts: of each reading.
         interval: nominal time between readings, seconds.
 
     Returns:

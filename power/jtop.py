@@ -30,12 +30,12 @@ SILENCE = 10.0  # seconds without a reading, or ten readings, after which the se
 
 
 class Jtop(Source):
-    """A client in a process of its own: see client.py. What jtop reads at its start, versions of libraries, keeps one
-    core busy for some seconds.
+    """A client in a process of its own: see client.py. Its start keeps one core busy for some seconds: jtop looks for
+    versions of libraries.
 
     Args:
-        interval: seconds between readings to ask for. The service follows whichever program asked first: `interval` of
-            the source is the actual one.
+        interval: seconds between readings to ask for. The service follows whichever program asked first; the attribute
+            is the actual one.
         patience, silence: seconds, see `PATIENCE` and `SILENCE`.
         system: where the kernel shows throttling.
 
@@ -65,8 +65,7 @@ class Jtop(Source):
         except BaseException:
             self.close()
             raise
-        self.interval = first["interval"]
-        self.total = first["total"]
+        self.interval, self.total = first["interval"], first["total"]
         self._silence = max(silence, 10 * self.interval)
 
     def read(self) -> Sample:
@@ -79,10 +78,8 @@ class Jtop(Source):
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)  # also what jtop started to ask for versions
         self._process.wait()
-        with self._reading:  # a thread that was waiting for a line has seen the end by now
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    stream.close()
+        with self._reading, self._process:  # a thread that was waiting for a line has seen the end by now
+            pass  # which closes the streams
 
     def _line(self, seconds: float) -> Dict[str, Any]:
         with self._reading:
@@ -98,8 +95,7 @@ class Jtop(Source):
                     raise SourceEnded("jtop's client ended")
                 self._buffer += read
             line, self._buffer = self._buffer.split(b"\n", 1)
-        found: Dict[str, Any] = json.loads(line.decode())
-        return found
+        return dict(json.loads(line.decode()))
 
 
 def _start(interval: float, system: str) -> "subprocess.Popen[bytes]":

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from tlee.errors import UsageError
 from tlee.power.source import Sample, Source, SourceEnded
@@ -49,11 +49,19 @@ class Nvml(Source):
         except pynvml.NVMLError as error:
             raise UsageError("nvml", f"no NVIDIA driver that can be asked ({error})", DRIVER) from None
         try:
-            self._device = self._find()
+            wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+            if wanted.startswith("GPU-"):
+                self._device = pynvml.nvmlDeviceGetHandleByUUID(wanted)
+            else:
+                self._device = pynvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
             self._last = self._energy()
             if self._last is None:
                 pynvml.nvmlDeviceGetPowerUsage(self._device)
-            self._state = self._settings()
+            limit = self._query("nvmlDeviceGetPowerManagementLimit")  # milliwatts
+            name = self._query("nvmlDeviceGetName")
+            self._state = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
+            if limit:
+                self._state["power_limit"] = f"{limit / 1e3:g} W"
         except BaseException as error:
             self.close()
             if isinstance(error, pynvml.NVMLError):
@@ -74,33 +82,16 @@ class Nvml(Source):
         bits = self._query("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:  # its name before release 535 of the driver
             bits = self._query("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
-        return Sample(
-            moment,
-            watts,
-            {"GPU board": watts},
-            {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)},
-            {name: float(clock) for name, clock in clocks.items() if clock is not None},
-            {} if celsius is None else {"GPU": float(celsius)},
-            [reason for bit, reason in REASONS if bits & bit],
-            self._state,
-        )
+        loads = {} if load is None else {"GPU": float(load.gpu), "EMC": float(load.memory)}
+        clocks = {name: float(clock) for name, clock in clocks.items() if clock is not None}
+        temperatures = {} if celsius is None else {"GPU": float(celsius)}
+        throttled = [reason for bit, reason in REASONS if bits & bit]
+        return Sample(moment, watts, {"GPU board": watts}, loads, clocks, temperatures, throttled, self._state)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._nvml.nvmlShutdown()
-
-    def _find(self) -> Any:
-        wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-        if wanted.startswith("GPU-"):
-            return self._nvml.nvmlDeviceGetHandleByUUID(wanted)
-        return self._nvml.nvmlDeviceGetHandleByIndex(int(wanted) if wanted.isdigit() else 0)
-
-    def _settings(self) -> Dict[str, str]:
-        limit = self._query("nvmlDeviceGetPowerManagementLimit")  # milliwatts
-        name = self._query("nvmlDeviceGetName")
-        found = {"gpu": name.decode() if isinstance(name, bytes) else str(name)}
-        return dict(found, power_limit=f"{limit / 1e3:g} W") if limit else found
 
     def _power(self) -> Tuple[float, float]:
         """Moment and watts."""
@@ -117,8 +108,8 @@ class Nvml(Source):
 
     def _query(self, function: str, *arguments: Any) -> Any:
         """Result of one of the library's functions for the GPU; None where library or GPU do not support it."""
-        query: Optional[Callable] = getattr(self._nvml, function, None)
+        query: Callable[..., Any] = getattr(self._nvml, function, lambda *_: None)
         try:
-            return None if query is None else query(self._device, *arguments)
+            return query(self._device, *arguments)
         except self._nvml.NVMLError:
             return None

@@ -6,7 +6,7 @@ Interfaces: the kernel's Documentation/power/powercap/powercap.rst. Processors o
 import glob
 import os
 import time
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, Tuple
 
 from tlee.errors import UsageError
 from tlee.power.source import Sample, Source, SourceEnded
@@ -14,13 +14,6 @@ from tlee.power.source import Sample, Source, SourceEnded
 ROOT = "/sys/class/powercap"
 COUNTED = ("package", "dram")  # "core" and "uncore" are parts of a package, "psys" contains it
 ALLOW = "sudo chmod a+r {}/intel-rapl:*/energy_uj (until the next start)"
-
-
-class Domain(NamedTuple):
-    """A counter: its file, and the microjoules after which it wraps around to zero."""
-
-    path: str
-    size: int
 
 
 class Rapl(Source):
@@ -51,25 +44,25 @@ class Rapl(Source):
         except OSError as error:
             raise SourceEnded("rapl: " + _why(error)) from None
         rails = {}
-        for name, domain in self._domains.items():
+        for name, (_, size) in self._domains.items():
             used = counters[name] - then[name]
-            rails[name] = (used if used >= 0 else used + domain.size) / 1e6 / (now - before)
+            rails[name] = (used if used >= 0 else used + size) / 1e6 / (now - before)
         return Sample((before + now) / 2, sum(rails.values()), rails, {}, {}, {}, [])
 
     def _counters(self) -> Tuple[float, Dict[str, int]]:
-        return time.perf_counter(), {name: int(_text(domain.path)) for name, domain in self._domains.items()}
+        return time.perf_counter(), {name: int(_text(path)) for name, (path, _) in self._domains.items()}
 
 
-def _domains(root: str) -> Dict[str, Domain]:
-    """Counters by name, for example "package-0" and "dram-0"."""
-    found: Dict[str, Domain] = {}
-    for folder in sorted(glob.glob(os.path.join(root, "intel-rapl:*"))):
-        name = _text(os.path.join(folder, "name"))
+def _domains(root: str) -> Dict[str, Tuple[str, int]]:
+    """By name of a counter, such as "package-0" and "dram-0", its file and the microjoules after which it wraps around
+    to zero."""
+    found: Dict[str, Tuple[str, int]] = {}
+    for folder in sorted(glob.glob(f"{root}/intel-rapl:*")):
+        name = _text(f"{folder}/name")
         if name.startswith("dram"):  # belongs to package N, whose folder is intel-rapl:N
             name += "-" + os.path.basename(folder).split(":")[1]
         if name.startswith(COUNTED):
-            size = int(_text(os.path.join(folder, "max_energy_range_uj")))
-            found[name] = Domain(os.path.join(folder, "energy_uj"), size)
+            found[name] = f"{folder}/energy_uj", int(_text(f"{folder}/max_energy_range_uj"))
     return found
 
 

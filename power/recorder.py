@@ -18,11 +18,6 @@ class Recorder:
         source: None where there is none: nothing is recorded then.
         start: `time.perf_counter()` at which the measurement began; times in `as_json` are relative to it.
         reason: why there is no source, for people.
-
-    Examples:
-        >>> with Recorder(source, start) as recorder:  # doctest: +SKIP
-        ...     run()
-        >>> recorder.energy(began, ended)  # doctest: +SKIP
     """
 
     def __init__(self, source: Optional[Source], start: float, reason: Optional[str] = None) -> None:
@@ -57,12 +52,13 @@ class Recorder:
 
     def energy(self, start: float, end: float) -> Optional[float]:
         """Joules between two moments of `time.perf_counter()`; None where readings do not say, see integral.py."""
-        if self._source is None:
-            return None
         # With one reading to either side: a measurement asks for many short times out of many readings.
         first, last = bisect_left(self._known, (start,)), bisect_right(self._known, (end, float("inf")))
         near = self._known[max(first - 1, 0) : last + 1]
-        return integral.energy([at for at, _ in near], [watts for _, watts in near], start, end, self._source.interval)
+        if self._source is None or not near:
+            return None
+        times, watts = zip(*near)
+        return integral.energy(times, watts, start, end, self._source.interval)
 
     def watts(self, start: float, end: float) -> Optional[float]:
         """Mean power between two moments, or None."""
@@ -73,20 +69,23 @@ class Recorder:
         """All readings as plain values: `power` of a measurement, see docs/benchmarks.md."""
         source, samples = self._source, list(self._samples)
         times = [sample.time - self._start for sample in samples]
-        known = [moment - self._start for moment, _ in self._known]
-        groups = ("rails", "loads", "clocks", "temperatures", "state")
-        columns: Dict[str, Any] = {group: _columns([getattr(s, group) for s in samples]) for group in groups}
-        columns.update(time=_rounded(times), watts=_rounded([sample.watts for sample in samples]))
-        return {
-            "source": "none" if source is None else source.name,
-            "reason": self.reason,
-            "total": "" if source is None else source.total,
-            "interval": None if source is None else source.interval,
-            "samples": columns,
-            "gaps": [] if source is None else [_rounded(gap) for gap in integral.gaps(known, source.interval)],
-            "throttled": throttled(times, [sample.throttled for sample in samples]),
-            "state": dict(samples[0].state) if samples else {},
-        }
+        columns: Dict[str, Any] = {"time": _rounded(times), "watts": _rounded([sample.watts for sample in samples])}
+        for group in ("rails", "loads", "clocks", "temperatures", "state"):
+            rows = [getattr(sample, group) for sample in samples]
+            names = sorted(set().union(*rows))
+            columns[group] = {name: _rounded([row.get(name) for row in rows]) for name in names}
+        facts: Dict[str, Any] = {"source": "none", "total": "", "interval": None, "gaps": []}
+        if source is not None:
+            gaps = integral.gaps([moment - self._start for moment, _ in self._known], source.interval)
+            facts = {"source": source.name, "total": source.total, "interval": source.interval}
+            facts["gaps"] = [_rounded(gap) for gap in gaps]
+        return dict(
+            facts,
+            reason=self.reason,
+            samples=columns,
+            throttled=throttled(times, [sample.throttled for sample in samples]),
+            state=dict(samples[0].state) if samples else {},
+        )
 
     def _sample(self) -> None:
         assert self._source is not None
@@ -126,18 +125,8 @@ def throttled(times: List[float], reasons: List[List[str]]) -> List[str]:
         >>> throttled([0.0, 0.5, 1.0], [[], ["power cap"], ["power cap"]])
         ['0.5 s: power cap']
     """
-    found = []
-    before: List[str] = []
-    for moment, now in zip(times, reasons):
-        found += [f"{moment:.1f} s: {why}" for why in now if why not in before]
-        before = now
-    return found
-
-
-def _columns(rows: Sequence[Dict[str, Any]]) -> Dict[str, List[Any]]:
-    """Lists of one length by name, None where a row lacks the name."""
-    names = sorted({name for row in rows for name in row})
-    return {name: _rounded([row.get(name) for row in rows]) for name in names}
+    changes = zip(times, [[], *reasons], reasons)
+    return [f"{moment:.1f} s: {why}" for moment, before, now in changes for why in now if why not in before]
 
 
 def _rounded(values: Sequence[Any]) -> List[Any]:

@@ -4,26 +4,16 @@ from typing import Dict, List, NamedTuple, Optional
 
 
 class Sample(NamedTuple):
-    """One reading. What a source does not know is missing from its dictionaries.
+    """One reading. What a source does not know is missing from its dictionaries."""
 
-    Attributes:
-        time: `time.perf_counter()` of it.
-        watts: the total, see `Source.total`; None where it is unknown.
-        rails: watts by name.
-        loads, clocks: per cent and MHz by "GPU", "CPU", "EMC".
-        temperatures: degrees Celsius by sensor.
-        throttled: why clocks are held down now, for people.
-        state: settings of the machine that affect its power.
-    """
-
-    time: float
-    watts: Optional[float]
-    rails: Dict[str, float]
-    loads: Dict[str, float]
-    clocks: Dict[str, float]
-    temperatures: Dict[str, float]
-    throttled: List[str]
-    state: Dict[str, str] = {}
+    time: float  # `time.perf_counter()` of it
+    watts: Optional[float]  # the total, see `Source.total`; None where it is unknown
+    rails: Dict[str, float]  # watts by name
+    loads: Dict[str, float]  # per cent by "GPU", "CPU", "EMC"
+    clocks: Dict[str, float]  # MHz by the same
+    temperatures: Dict[str, float]  # degrees Celsius by sensor
+    throttled: List[str]  # why clocks are held down now, for people
+    state: Dict[str, str] = {}  # settings of the machine that affect its power
 
 
 class SourceEnded(Exception):
@@ -31,26 +21,15 @@ class SourceEnded(Exception):
 
 
 class Source:
-    """Readings of power, until `close`.
+    """Readings of power, until `close`."""
 
-    Attributes:
-        name: one of `tlee.power.sources.SOURCES`.
-        total: what the total covers, for people.
-        interval: seconds between readings.
-        paced: whether `read` itself waits until the next reading is there.
-    """
-
-    name: str
-    total: str
-    interval: float
-    paced = False
+    name: str  # of `tlee.power.sources.SOURCES`
+    total: str  # what the total covers, for people
+    interval: float  # seconds between readings
+    paced = False  # whether `read` itself waits until the next reading is there
 
     def read(self) -> Sample:
-        """The next reading.
-
-        Raises:
-            SourceEnded: there will be none.
-        """
+        """The next reading. Raises SourceEnded where there will be none."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ def open_source(choice: str = "auto") -> Tuple[Optional[Source], Optional[str]]:
         choice: a name of `SOURCES`; "auto" for the first of them that works, "none" for none.
 
     Raises:
-        UsageError: a source was named that does not work here, or that does not exist. "auto" and "none" never raise.
+        UsageError: a source was named that does not work here, or that does not exist.
 
     Examples:
         >>> source, reason = open_source()  # doctest: +SKIP

@@ -39,9 +39,10 @@ def _show(options: argparse.Namespace) -> None:
     if options.profile:
         write_json(options.profile, device_profile(report))
     if options.page:
-        from tlee.reports.measurement_page import page  # matplotlib takes a second to load
+        from tlee.reports import measurement_page  # matplotlib takes a second to load
 
-        _write(options.page, page(report))
+        with atomic_write(options.page) as stream:
+            stream.write(measurement_page.page(report))
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -52,9 +53,10 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         write_json(options.json, found)
     if options.page:
-        from tlee.reports.measurement_page import comparison_page
+        from tlee.reports import measurement_page
 
-        _write(options.page, comparison_page(found))
+        with atomic_write(options.page) as stream:
+            stream.write(measurement_page.comparison_page(found))
 
 
 def _estimate(options: argparse.Namespace) -> None:
@@ -73,11 +75,6 @@ def _estimate(options: argparse.Namespace) -> None:
 def _refuse(value: str | None, option: str) -> None:
     if value:
         raise UsageError(option, "there is none of this", "leave it out, see tlee-report --help")
-
-
-def _write(path: str, text: str) -> None:
-    with atomic_write(path) as stream:
-        stream.write(text)
 
 
 def _margin(text: str) -> float:
@@ -106,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", metavar="FILE", help="write what each graph costs, for tlee-tune")
     parser.add_argument("--margin", type=_margin, default="3", metavar="PERCENT", help="that count as the same (3)")
     parser.add_argument("--estimate", metavar="BOARD", help=f"of: {', '.join(BOARDS)}")
-    parser.add_argument("--precision", choices=PRECISIONS, help="of the estimate (fp16)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the estimate (fp16)")
     return parser
 
 

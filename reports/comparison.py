@@ -81,11 +81,15 @@ def compare(before: Report, after: Report, names: tuple[str, str] = ("a", "b"), 
     room = math.log1p(margin)
     chances = [1.0 if found is None else found.chance(room) for found in differences]
     holds = _significant(chances, [(row.metric, row.graph) for row in rows])
+    a, b = (
+        {"file": name, **{part: report[part] for part in ("bundle", "environment", "started")}}
+        for report, name in zip(both, names)
+    )
     return {
         "format": FORMAT,
         "program": PROGRAM,
-        "a": _about(before, names[0]),
-        "b": _about(after, names[1]),
+        "a": a,
+        "b": b,
         "margin": margin,
         "level": statistics.LEVEL,
         "rows": [_shown(row, found, held) for row, found, held in zip(rows, differences, holds)],
@@ -95,7 +99,12 @@ def compare(before: Report, after: Report, names: tuple[str, str] = ("a", "b"), 
 
 def lines(comparison: Report) -> list[str]:
     """The comparison for the terminal: what was compared, a table, and what to mind."""
-    shown = [f"{side}: {_title(comparison[side])}" for side in "ab"]
+    shown = [
+        "{side}: {file}, {bundle[name]} on {environment[device]}, {environment[backend]}, {started}".format(
+            side=side, **comparison[side]
+        )
+        for side in "ab"
+    ]
     table = [["", "metric", "a", "b", "b / a", "95 % interval", "verdict"]]
     for row in comparison["rows"]:
         ratio = row["ratio"]
@@ -108,30 +117,17 @@ def lines(comparison: Report) -> list[str]:
     return shown + [f"Mind: {warning}" for warning in comparison["warnings"]]
 
 
-def _title(about: Report) -> str:
-    place = f"{about['environment']['device']}, {about['environment']['backend']}"
-    return f"{about['file']}, {about['bundle']['name']} on {place}, {about['started']}"
-
-
-def _about(report: Report, name: str) -> Report:
-    about = {part: report[part] for part in ("bundle", "environment", "started")}
-    return dict(about, file=name)
-
-
 def _shown(row: Row, found: statistics.Difference | None, held: bool) -> Report:
-    if found is None:
-        away = float(row.blocks[1].mean() - row.blocks[0].mean())
-        low: float | None = None
-        high: float | None = None
-    else:
-        away, half = found.value, found.half()
-        low, high = math.exp(away - half), math.exp(away + half)
+    away = float(row.blocks[1].mean() - row.blocks[0].mean())
+    ratio = {"value": math.exp(away), "low": None, "high": None}
+    if found is not None:
+        ratio.update(low=math.exp(away - found.half()), high=math.exp(away + found.half()))
     return {
         "name": row.name,
         "metric": row.metric,
         "a": row.values[0],
         "b": row.values[1],
-        "ratio": {"value": math.exp(away), "low": low, "high": high},
+        "ratio": ratio,
         "verdict": row.words[away < 0] if held else SAME,
     }
 
@@ -164,26 +160,20 @@ def _mode_rows(pair: Pair, both: Pair, common: set[str]) -> list[Row]:
     logs = _log_quantiles(*runs) if all(runs) else None
     if not logs:
         return []
-    name = pair[0]["name"]
-    summaries: list[Any] = [statistics.latency([times for times, _ in blocks]) for blocks in runs]
-    rows = [
-        Row(name, metric, (summaries[0][of], summaries[1][of]), logs[of], SLOWER) for metric, of in LATENCIES.items()
-    ]
+    a, b = (statistics.latency([times for times, _ in blocks]) for blocks in runs)
+    rows = [Row(pair[0]["name"], metric, (a[of], b[of]), logs[of], SLOWER) for metric, of in LATENCIES.items()]
     return rows + (_energy_rows(pair, both) if _videos(both[0]) == _videos(both[1]) else [])
 
 
 def _common_runs(mode: Report, videos: Sequence[str], order: dict[str, int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each block the times of the runs of common videos after the warm-up, and which videos these are."""
-    index = np.array([order.get(_base(video), -1) for video in videos], np.int64)
-    first = mode["warm_up"]["runs"]
-    times = statistics.without_first([block["milliseconds"] for block in mode["blocks"]], first)
-    which = statistics.without_first([block["video"] for block in mode["blocks"]], first)
-    blocks = []
-    for block, numbers in zip(times, which):
-        of = index[np.asarray(numbers, np.int64)]
-        if (of >= 0).any():
-            blocks.append((np.maximum(np.asarray(block, np.float64)[of >= 0], RESOLUTION), of[of >= 0]))
-    return blocks
+    index = np.array([order.get(_base(video), -1) for video in videos])
+    kept = (
+        statistics.without_first([block[part] for block in mode["blocks"]], mode["warm_up"]["runs"])
+        for part in ("milliseconds", "video")
+    )
+    blocks = [(np.maximum(times, RESOLUTION), index[np.asarray(which)]) for times, which in zip(*kept)]
+    return [(times[of >= 0], of[of >= 0]) for times, of in blocks if (of >= 0).any()]
 
 
 def _log_quantiles(before: Sequence[Pair], after: Sequence[Pair]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -201,9 +191,10 @@ def _log_quantiles(before: Sequence[Pair], after: Sequence[Pair]) -> dict[str, t
     for blocks in (before, after):
         relative = []
         for times, of in blocks:
-            known = np.array([reference.get(video, np.nan) for video in of])
-            relative.append(((np.log(times) - known)[~np.isnan(known)], of[~np.isnan(known)]))
-        relative = [(times, of) for times, of in relative if len(times)]
+            known = np.isin(of, list(reference))
+            if known.any():
+                usually = [reference[video] for video in of[known]]
+                relative.append((np.log(times[known]) - usually, of[known]))
         medians.append(np.array([statistics.group_medians(times, of)[1].mean() for times, of in relative]))
         tails.append(np.array([np.percentile(times, 90) for times, _ in relative]))
     return {"median": (medians[0], medians[1]), "p90": (tails[0], tails[1])}

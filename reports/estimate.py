@@ -14,7 +14,7 @@ from tlee.device_profile import FORMAT
 from tlee.errors import UsageError
 from tlee.manifest import FP32_ONLY
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
-from tlee.reports.fit import BOARDS, Error, board_named, compared, error, error_of, milliseconds, peak_times, sources
+from tlee.reports.fit import BOARDS, Error, compared, error_of, error_on, milliseconds, peak_times, sources
 
 RESULTS = "give a file that `tlee-run NAME.tlee VIDEO... --json` wrote"
 DEFAULT_PRECISION = "fp16"  # all these boards are faster in it
@@ -32,9 +32,8 @@ class Estimate(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        compared = None if self.compared is None else dict(self.compared._asdict())
-        result = dict(self._asdict(), error=dict(self.error._asdict()), compared=compared)
-        return dict(result, estimate=True, sources=sources(BOARDS[self.board].fitted))
+        errors = {"error": self.error._asdict(), "compared": self.compared and self.compared._asdict()}
+        return {**self._asdict(), **errors, "estimate": True, "sources": sources(BOARDS[self.board].fitted)}
 
 
 class Video(NamedTuple):
@@ -45,8 +44,8 @@ class Video(NamedTuple):
     milliseconds: float
 
 
-def estimate(bundle: Bundle, board: str, precision: str | None = None) -> Estimate:
-    """What each segment and fused exit may take on a board, one frame of one video at a time.
+def estimate(bundle: Bundle, board: str, precision: str = DEFAULT_PRECISION) -> Estimate:
+    """What each segment and fused exit may take on a board in this precision, one frame of one video at a time.
 
     FRM, head and gate always count in float32, as they are built. In INT8 what the bundle's plan keeps out of it counts
     in FP16.
@@ -54,16 +53,19 @@ def estimate(bundle: Bundle, board: str, precision: str | None = None) -> Estima
     Raises:
         UsageError: no such board, or it is not fast in this precision.
     """
-    named, wanted = board_named(board), precision or DEFAULT_PRECISION
-    if wanted not in named.peak:
+    if board not in BOARDS:
+        raise UsageError(board, "no such board is known", f"choose of: {', '.join(sorted(BOARDS))}")
+    named = BOARDS[board]
+    if precision not in named.peak:
         remedy = f"choose of: {', '.join(sorted(named.peak))}"
-        raise UsageError(named.title, f"computes nothing fast in {wanted}", remedy)
-    times = {}
-    for name, entry in bundle.manifest["segments"].items():
-        times[name] = milliseconds(peak_times(named, entry, _precision(bundle, name, wanted)), named.fitted)
+        raise UsageError(named.title, f"computes nothing fast in {precision}", remedy)
+    times = {
+        name: milliseconds(peak_times(named, entry, _precision(bundle, name, precision)), named.fitted)
+        for name, entry in bundle.manifest["segments"].items()
+    }
     times.update({name: sum(times[part] for part in fused.segments) for name, fused in bundle.fused_exits.items()})
-    others = error([c for c in compared(board) if c.figure.precision == wanted], board, False)
-    return Estimate(bundle.name, board, wanted, times, error_of(board, wanted), others)
+    others = error_on([c for c in compared(board) if c.figure.precision == precision], board, False)
+    return Estimate(bundle.name, board, precision, times, error_of(board, precision), others)
 
 
 def _precision(bundle: Bundle, name: str, wanted: str) -> str:
@@ -126,14 +128,19 @@ def video_milliseconds(bundle: Bundle, estimated: Estimate, videos: Sequence[Seq
 def lines(bundle: Bundle, estimated: Estimate, videos: Sequence[Sequence[int]] = ()) -> list[str]:
     """The estimate for a terminal. Its first line says what it is."""
     board = BOARDS[estimated.board]
-    head = f"ESTIMATE, nothing was measured: {bundle.name} on {board.title}, {estimated.precision}"
-    text = [head, _reliability(estimated)]
+    error = estimated.error
+    how = "each network left out of its fit" if error.left_out else "none of them fitted"
+    text = [
+        f"ESTIMATE, nothing was measured: {bundle.name} on {board.title}, {estimated.precision}",
+        f"off by {error.median:.0%} in the median and {error.worst:.0%} at worst on {error.figures} published times "
+        f"of {BOARDS[error.board].title}, {how}",
+    ]
     if board.fitted != estimated.board:
         text.append(
             f"no published times of {board.title} are fitted: its peak rates with the factors of "
             f"{BOARDS[board.fitted].title}, whose tensor cores and software are others; expect more than that error"
         )
-    if estimated.compared is not None and estimated.error.left_out:
+    if estimated.compared is not None and error.left_out:
         text.append(
             "on {figures} figures by others, which are not fitted: off by {median:.0%} in the median (with signs "
             "{bias:+.0%}), {worst:.0%} at worst".format(**estimated.compared._asdict())
@@ -145,16 +152,5 @@ def lines(bundle: Bundle, estimated: Estimate, videos: Sequence[Sequence[int]] =
     for video in video_milliseconds(bundle, estimated, videos):
         rate = 1000 / video.milliseconds
         rows.append([video.what] + [f"{n:.3g}" for n in (video.frames, video.milliseconds, rate)])
-    return [
-        *text,
-        *table(rows, "lrrr"),
-        "",
-        "without reading and preparing frames, and without the host between graphs",
-    ]
-
-
-def _reliability(estimated: Estimate) -> str:
-    error = estimated.error
-    how = "each network left out of its fit" if error.left_out else "none of them fitted"
-    off = f"off by {error.median:.0%} in the median and {error.worst:.0%} at worst"
-    return f"{off} on {error.figures} published times of {BOARDS[error.board].title}, {how}"
+    end = "without reading and preparing frames, and without the host between graphs"
+    return [*text, *table(rows, "lrrr"), "", end]

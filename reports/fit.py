@@ -16,7 +16,6 @@ say more about time than arithmetic does: Radosavovic et al., "Designing Network
 """
 
 import functools
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import optimize
 
-from tlee.errors import UsageError
+from tlee.reading import read_json
 
 PUBLISHED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published.json")
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
@@ -36,18 +35,12 @@ LAUNCHES_SHOW = "agx-xavier"  # networks of 1 ms and some fifty layers
 
 
 class Board(NamedTuple):
-    """A board's published peak rates.
-
-    Attributes:
-        peak: 1e9 operations a second by precision, a multiply-accumulate being two, nothing sparse.
-        bandwidth: of its memory, 1e9 bytes a second.
-        fitted: the board whose published times its factors are fitted to, itself where there are any.
-    """
+    """A board's published peak rates."""
 
     title: str
-    peak: dict[str, float]
-    bandwidth: float
-    fitted: str
+    peak: dict[str, float]  # 1e9 operations a second by precision, a multiply-accumulate being two, nothing sparse
+    bandwidth: float  # of its memory, 1e9 bytes a second
+    fitted: str  # the board whose published times its factors are fitted to, itself where there are any
 
 
 def _cuda(cores: int, ghz: float) -> dict[str, float]:
@@ -112,26 +105,19 @@ class Error(NamedTuple):
     left_out: bool  # each estimate is of a fit without that network; else of figures that no fit has seen
 
 
-def board_named(name: str) -> Board:
-    """A board of `BOARDS`. Raises UsageError for any other."""
-    if name not in BOARDS:
-        raise UsageError(name, "no such board is known", f"choose of: {', '.join(sorted(BOARDS))}")
-    return BOARDS[name]
-
-
 @functools.cache
 def _published() -> dict[str, Any]:
-    with open(PUBLISHED, encoding="utf-8") as stream:
-        content: dict[str, Any] = json.load(stream)
-    return content
+    return dict(read_json(PUBLISHED))
 
 
 def figures(board: str) -> list[Figure]:
     """All published figures of a board."""
-    found = [entry for entry in _published()["figures"] if entry["board"] == board]
-    times = [entry["milliseconds"] if "milliseconds" in entry else 1000.0 / entry["fps"] for entry in found]
-    keys = ("network", "precision", "source", "fitted")
-    return [Figure(board=board, milliseconds=t, **{key: e[key] for key in keys}) for e, t in zip(found, times)]
+    found = []
+    for entry in _published()["figures"]:
+        if entry["board"] == board:
+            time = entry["milliseconds"] if "milliseconds" in entry else 1000.0 / entry["fps"]
+            found.append(Figure(board, entry["network"], entry["precision"], time, entry["source"], entry["fitted"]))
+    return found
 
 
 def sources(board: str) -> list[str]:
@@ -194,7 +180,7 @@ def compared(board: str) -> list[Comparison]:
     return [Comparison(figure, milliseconds(_peak_times_of(figure), BOARDS[board].fitted)) for figure in others]
 
 
-def error(comparisons: Iterable[Comparison], board: str, left_out: bool) -> Error | None:
+def error_on(comparisons: Iterable[Comparison], board: str, left_out: bool) -> Error | None:
     signed = [comparison.error for comparison in comparisons]
     if not signed:
         return None
@@ -208,8 +194,8 @@ def error_of(board: str, precision: str) -> Error:
     fitted = BOARDS[board].fitted
     left, others = leave_one_out(fitted), compared(fitted)
     candidates = [
-        error([c for c in left if c.figure.precision == precision], fitted, True),
-        error([c for c in others if c.figure.precision == precision], fitted, False),
-        error(left, fitted, True),
+        error_on([c for c in left if c.figure.precision == precision], fitted, True),
+        error_on([c for c in others if c.figure.precision == precision], fitted, False),
+        error_on(left, fitted, True),
     ]
     return [candidate for candidate in candidates if candidate is not None][0]

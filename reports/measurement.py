@@ -1,11 +1,11 @@
 """A measurement of `tlee-bench`: read, checked against measurement.schema.json, and what its raw samples say."""
 
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import fastjsonschema
 import numpy as np
 
 from tlee.device_profile import millijoules
@@ -34,7 +34,7 @@ def load(path: str) -> Json:
     if content.get("format") != FORMAT:
         problem = f"has format {str(content.get('format'))[:20]}, this release reads {FORMAT}"
         raise UsageError(path, problem, "measure anew, or use the release of tlee that wrote it")
-    fault = _fault(content)
+    fault = next(_faults(content), None)
     if fault:
         raise UsageError(path, f"is damaged: {fault}", REMEDY)
     return summarised(content)
@@ -70,27 +70,23 @@ def _mode(mode: Json, idle: float | None, labels: Sequence[int | None], bundle: 
     energy = _energy(blocks, idle)
     if energy:
         used, net = frames / videos, energy["net"]
-        per_frame = {"gross": energy["gross"]["value"] / used, "net": net and net["value"] / used}
-        energy = {**energy, "per_frame": per_frame}
+        energy["per_frame"] = {"gross": energy["gross"]["value"] / used, "net": net and net["value"] / used}
+    # By frame in processing order and exit, how many frames exited there, over one pass of the videos.
+    counts = np.zeros((bundle["frames"], 1 if mode["mode"] == PLAIN else bundle["exits"]), int)
+    for result in mode["results"]:
+        np.add.at(counts, (np.arange(len(result["exits"])), result["exits"]), 1)
+    kept = blocks[1:] or blocks  # the first block warmed up
+    weights, parts = [len(block["milliseconds"]) for block in kept], kept[0]["parts"]
     return {
         **mode,
         "warm_up": {"runs": runs, "steady": steady},
         "latency": statistics.latency(statistics.without_first(times, runs)),
         "rate": {"videos": videos / seconds, "frames": frames / seconds},
-        "exits": _exit_counts(mode["results"], bundle["frames"], 1 if mode["mode"] == PLAIN else bundle["exits"]),
+        "exits": counts.tolist(),
         "answers": _answers(mode, labels),
-        "parts": _mean_parts(blocks),
+        "parts": {part: float(np.average([b["parts"][part] for b in kept], weights=weights)) for part in parts},
         "energy": energy,
     }
-
-
-def _exit_counts(results: Sequence[Json], frames: int, exits: int) -> list[list[int]]:
-    """By frame in processing order and exit, how many frames exited there, over one pass of the videos."""
-    counts = np.zeros((frames, exits), int)
-    for result in results:
-        np.add.at(counts, (np.arange(len(result["exits"])), result["exits"]), 1)
-    found: list[list[int]] = counts.tolist()
-    return found
 
 
 def _answers(mode: Json, labels: Sequence[int | None]) -> Json:
@@ -108,13 +104,6 @@ def _answers(mode: Json, labels: Sequence[int | None]) -> Json:
         "share": float(np.mean([result["share"] for result in results])),
         "frames": float(np.mean([len(result["exits"]) for result in results])),
     }
-
-
-def _mean_parts(blocks: Sequence[Json]) -> dict[str, float]:
-    """Mean milliseconds of a video, without the first block, which warmed up, where there are others."""
-    kept = blocks[1:] or blocks
-    weights = [len(block["milliseconds"]) for block in kept]
-    return {part: float(np.average([b["parts"][part] for b in kept], weights=weights)) for part in kept[0]["parts"]}
 
 
 def _graph(graph: Json, idle: float | None) -> Json:
@@ -187,43 +176,32 @@ def _steps(times: Sequence[float], values: Sequence[Any], text: str, differ: Cal
 
 
 @functools.cache
-def _validate() -> Callable[[Any], Any]:
-    import fastjsonschema
-
-    with open(SCHEMA, encoding="utf-8") as stream:
-        compiled: Callable[[Any], Any] = fastjsonschema.compile(json.load(stream))
-    return compiled
+def _schema() -> Callable[[Any], Any]:
+    """A function that checks a measurement against the schema."""
+    checker: Callable[[Any], Any] = fastjsonschema.compile(read_json(SCHEMA))
+    return checker
 
 
-def _fault(content: Json) -> str | None:
-    """What is wrong with a measurement, if anything."""
-    import fastjsonschema
-
+def _faults(content: Json) -> Iterator[str]:
+    """What is wrong with a measurement: first by the schema, then what no schema can say, whether lists that belong
+    together are of one length, indices exist, time goes on."""
     try:
-        _validate()(content)
+        _schema()(content)
     except fastjsonschema.JsonSchemaValueException as error:
         problem = "has another type or is out of range" if error.rule == "anyOf" else error.message.partition(" ")[2]
-        return f"{'.'.join(error.path[1:])} {problem}"
-    return next(_contradictions(content), None)
-
-
-def _contradictions(content: Json) -> Iterator[str]:
-    """What no schema can say: lists that belong together are of one length, indices exist, time goes on."""
-    videos = len(content["load"]["videos"])
+        yield f"{'.'.join(error.path[1:])} {problem}"
+        return
+    videos, bundle, samples = len(content["load"]["videos"]), content["bundle"], content["power"]["samples"]
+    lengths = [("load.labels", content["load"]["labels"], "videos", videos)]
     spans = {f"graphs.{g}": graph["blocks"] for g, graph in enumerate(content["graphs"])}
-    if len(content["load"]["labels"]) != videos:
-        yield "load.labels is not as long as videos"
     for m, mode in enumerate(content["modes"]):
         spans[f"modes.{m}"] = mode["blocks"]
-        if len(mode["results"]) != videos:
-            yield f"modes.{m}.results is not as long as load.videos"
-        for result in mode["results"]:
-            exits = 1 if mode["mode"] == PLAIN else content["bundle"]["exits"]
-            if len(result["exits"]) > content["bundle"]["frames"] or max(result["exits"]) >= exits:
-                yield f"modes.{m}.results has frames or exits that the bundle does not have"
+        lengths.append((f"modes.{m}.results", mode["results"], "load.videos", videos))
+        exits = 1 if mode["mode"] == PLAIN else bundle["exits"]
+        if any(len(one["exits"]) > bundle["frames"] or max(one["exits"]) >= exits for one in mode["results"]):
+            yield f"modes.{m}.results has frames or exits that the bundle does not have"
         for b, block in enumerate(mode["blocks"]):
-            if len(block["video"]) != len(block["milliseconds"]):
-                yield f"modes.{m}.blocks.{b}.video is not as long as milliseconds"
+            lengths.append((f"modes.{m}.blocks.{b}.video", block["video"], "milliseconds", len(block["milliseconds"])))
             if not all(video < videos for video in block["video"]):
                 yield f"modes.{m}.blocks.{b}.video holds other numbers than indices of load.videos"
     if content["sustained"]:
@@ -231,10 +209,8 @@ def _contradictions(content: Json) -> Iterator[str]:
     for name, blocks in spans.items():
         if not all(block["end"] - block["start"] > 1e-9 for block in blocks):
             yield f"{name} has a block that ends before it starts"
-    samples = content["power"]["samples"]
     columns = {"watts": samples["watts"]}
     for group in ("rails", "loads", "clocks", "temperatures", "state"):
         columns.update({f"{group}.{name}": values for name, values in samples[group].items()})
-    for name, values in columns.items():
-        if len(values) != len(samples["time"]):
-            yield f"power.samples.{name} is not as long as time"
+    lengths += [(f"power.samples.{name}", values, "time", len(samples["time"])) for name, values in columns.items()]
+    yield from (f"{name} is not as long as {other}" for name, values, other, count in lengths if len(values) != count)

@@ -19,10 +19,24 @@ def lines(report: Json) -> list[str]:
         report: of `tlee.reports.measurement.load`.
     """
     bundle, place = report["bundle"], report["environment"]
-    where = f"{place['device']}, {place['backend']}, {place['exit_graphs']} exits"
-    found = [f"{bundle['name']} ({bundle['backbone']}) on {where}", _load(report), _power(report["power"]), ""]
-    found += [*cli.table(_modes(report), "lrrrrrrrrr"), ""]
-    found += [*cli.table(_graphs(report), "lrrrrr"), ""] if report["graphs"] else []
+    load, modes = report["load"], report["modes"]
+    what = "clips of noise" if load["synthetic"] else "videos"
+    runs = sum(mode["latency"]["runs"] for mode in modes)
+    found = [
+        f"{bundle['name']} ({bundle['backbone']}) on {place['device']}, {place['backend']}, "
+        f"{place['exit_graphs']} exits",
+        f"{what}: {len(load['videos'])}; modes, in turns: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; "
+        f"runs after the warm-up: {runs}",
+        _power(report["power"]),
+        "",
+        *cli.table(_modes(report), "lrrrrrrrrr"),
+        "",
+    ]
+    rows = [["graph", *TIMES, "mJ"]]
+    for graph in report["graphs"]:
+        energy = number(graph["energy"]["gross"]) if graph["energy"] else ""
+        rows.append([graph["name"], *_times(graph["latency"]), energy])
+    found += [*cli.table(rows, "lrrrrr"), ""] if report["graphs"] else []
     return [*found, *_others(report), *(f"attention: {text}" for text in doubts(report))]
 
 
@@ -36,14 +50,6 @@ def doubts(report: Json) -> list[str]:
     ]
     busy = report["environment"]["others"] or 0
     return found + ([f"other programs kept {busy:.1f} cores busy"] if busy > BUSY else [])
-
-
-def _load(report: Json) -> str:
-    load, modes = report["load"], report["modes"]
-    what = "clips of noise" if load["synthetic"] else "videos"
-    runs = sum(mode["latency"]["runs"] for mode in modes)
-    counts = f"modes, in turns: {len(modes)}; blocks of each: {len(modes[0]['blocks'])}; runs after the warm-up: {runs}"
-    return f"{what}: {len(load['videos'])}; {counts}"
 
 
 def _power(power: Json) -> str:
@@ -63,12 +69,6 @@ def _modes(report: Json) -> list[list[str]]:
         cells = [mode["name"], accuracy, f"{answers['share']:.1%}", f"{answers['frames']:.1f}"]
         rows.append([*cells, *_times(mode["latency"]), number(mode["rate"]["videos"]), used])
     return rows
-
-
-def _graphs(report: Json) -> list[list[str]]:
-    energies = [number(graph["energy"]["gross"]) if graph["energy"] else "" for graph in report["graphs"]]
-    rows = [[g["name"], *_times(g["latency"]), energy] for g, energy in zip(report["graphs"], energies)]
-    return [["graph", *TIMES, "mJ"], *rows]
 
 
 def _times(latency: Json) -> list[str]:

@@ -6,7 +6,7 @@ Runs within a block are not independent (caches, clocks, other programs), so blo
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -139,7 +139,7 @@ def without_first(blocks: Sequence[Sequence[float]], runs: int) -> list[Sequence
     return kept
 
 
-def latency(blocks: Sequence[Values]) -> dict[str, object]:
+def latency(blocks: Sequence[Values]) -> dict[str, Any]:
     """Mean and quantiles of all runs, with 95 % intervals that treat each block as one observation.
 
     The mean is a ratio of sums over blocks (Cochran, "Sampling techniques", 1977, section 6.3) with a t interval.
@@ -155,15 +155,9 @@ def latency(blocks: Sequence[Values]) -> dict[str, object]:
         the data cannot give it: one block bounds nothing, and a few hundred runs do not bound p99 from above.
     """
     full = [np.asarray(block, np.float64) for block in blocks if len(block)]
-    if not full:
-        raise ValueError("there are no runs to summarise")
-    runs = np.concatenate(full)
-    owner = np.repeat(np.arange(len(full)), [len(block) for block in full])
-    ordered = np.sort(runs)
-    result: dict[str, object] = {"runs": len(runs), "mean": _mean(runs, owner)}
-    for name, share in QUANTILES.items():
-        result[name] = _quantile(runs, owner, ordered, share)
-    return result
+    runs, owner = np.concatenate(full), np.repeat(np.arange(len(full)), [len(block) for block in full])
+    quantiles = {name: _quantile(runs, owner, share) for name, share in QUANTILES.items()}
+    return {"runs": len(runs), "mean": _mean(runs, owner), **quantiles}
 
 
 def interval(values: Values) -> Interval:
@@ -206,8 +200,8 @@ def _memory(sums: np.ndarray) -> float:
     return (1 + memory) / (1 - memory)
 
 
-def _quantile(runs: np.ndarray, owner: np.ndarray, ordered: np.ndarray, share: float) -> Interval:
-    count, blocks = len(runs), int(owner[-1]) + 1
+def _quantile(runs: np.ndarray, owner: np.ndarray, share: float) -> Interval:
+    count, blocks, ordered = len(runs), int(owner[-1]) + 1, np.sort(runs)
     value = float(np.percentile(ordered, 100 * share))
     if blocks == 1:
         return {"value": value, "low": None, "high": None}
@@ -241,10 +235,7 @@ def _ranks(count: float, share: float) -> tuple[float | None, float | None]:
     # distribution, here of a number of runs that is not whole.
     outermost = special.betainc([count, 1], [1, count], 1 - share)  # of the ranks 1 and `count`
     ranks = np.minimum(special.bdtrik([tail, 1 - tail], count, share) + 1, count)
-    return (
-        None if outermost[0] > tail else float(ranks[0]),
-        None if outermost[1] < 1 - tail else float(ranks[1]),
-    )
+    return (None if outermost[0] > tail else float(ranks[0]), None if outermost[1] < 1 - tail else float(ranks[1]))
 
 
 def student(chance: float, freedom: float) -> float:

@@ -5,8 +5,6 @@
 Both run in one process on one thread pool, in turn; the ratio is that of each pair of runs.
 """
 
-import os
-import tempfile
 from typing import Any, List, Optional
 
 import numpy as np
@@ -61,12 +59,10 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--folder", metavar="FOLDER", help="with NAME.tlee and NAME.onnx of tlee.export.backbone")
     options = parser.parse_args(arguments)
     report = timing.Report("chain", "chained splits / one graph", options, ["onnxruntime"])
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.backbones:
-            path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
-            times = time_whole_and_chain(Bundle.open(path + ".tlee"), path + ".onnx", options.runs, options.threads)
-            parts = dict(zip(("one graph, ms", "chain, ms"), times))
-            report.add(name, parts, timing.ratio(times[1], times[0]), GOAL)
+    for name, path in timing.exported(options):
+        times = time_whole_and_chain(Bundle.open(path + ".tlee"), path + ".onnx", options.runs, options.threads)
+        parts = dict(zip(("one graph, ms", "chain, ms"), times))
+        report.add(name, parts, timing.ratio(times[1], times[0]), GOAL)
     report.finish()
 
 

@@ -9,6 +9,7 @@ shown by itself, too.
 
 import statistics
 import time
+from types import SimpleNamespace
 from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
@@ -18,7 +19,7 @@ from tlee.benchmarks.development import timing
 from tlee.benchmarks.graphs import no_stop
 from tlee.bundle import FUSED, SEPARATE, Bundle
 from tlee.inference import exit_steps
-from tlee.runtime.chain import Chain, chain_of
+from tlee.runtime.chain import chain_of
 from tlee.runtime.onnx_backend import OnnxBackend
 
 GOAL = 40  # microseconds
@@ -51,15 +52,6 @@ class TimedSession:
         self._clock.calls += 1
 
 
-class Nothing:
-    """A session that does nothing."""
-
-    io_binding = None
-
-    def run_with_iobinding(self, binding: Any) -> None:
-        pass
-
-
 class Cost(NamedTuple):
     """Microseconds per decision, of each recognition."""
 
@@ -86,32 +78,24 @@ def time_decisions(bundle: Bundle, exit_graphs: str, runs: int, threads: Optiona
         if i >= timing.WARM_UP:
             costs.decision.append(1e6 * host / decisions)
             costs.inference.append(1e6 * clock.seconds / decisions)
-            costs.frame.append(_loading(chain, clip) / decisions)
+            start = now()
+            for frame in clip:
+                chain.load(frame)
+            costs.frame.append(1e6 * (now() - start) / decisions)
     return costs
-
-
-def _loading(chain: Chain, clip: np.ndarray) -> float:
-    start = now()
-    for frame in clip:
-        chain.load(frame)
-    return 1e6 * (now() - start)
 
 
 def _proxy_cost() -> float:
     """Seconds by which a timed session's run is longer than it says."""
-    clock, nothing = Clock(), Nothing()
+    clock, nothing = Clock(), SimpleNamespace(run_with_iobinding=lambda binding: None, io_binding=None)
     timed = TimedSession(nothing, clock)
-
-    def seconds(run: Any) -> float:
-        start = now()
-        for _ in range(SEVERAL):
-            run(None)
-        return now() - start
 
     costs = []
     for _ in range(21):
-        clock.seconds = 0.0
-        costs.append((seconds(timed.run_with_iobinding) - clock.seconds) / SEVERAL)
+        clock.seconds, start = 0.0, now()
+        for _ in range(SEVERAL):
+            timed.run_with_iobinding(None)
+        costs.append((now() - start - clock.seconds) / SEVERAL)
     return statistics.median(costs)
 
 

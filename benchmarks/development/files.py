@@ -16,49 +16,40 @@ from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.data.video import open_clip, read_frames
-from tlee.frames import FrameSpec
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer
-from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, open_backend
+from tlee.runtime.backends import BackendConfig, open_backend
 from tlee.runtime.base import bundle_policy
 from tlee.runtime.chain import chain_of
 
 SEQUENTIAL, OVERLAPPED = 1.1, 1.15  # goals
 
 
-def decoded(video: str, spec: FrameSpec, indices: Optional[List[int]] = None) -> List[np.ndarray]:
-    """The frames at these indices of a file, without them all that a model reads."""
-    with open_clip(video) as clip:
-        return list(read_frames(clip, spec, indices))
-
-
 def time_file(recognizer: Recognizer, video: str, runs: int) -> List[List[float]]:
     """Milliseconds of end to end, of decoding and of inference."""
-    spec = recognizer.bundle.frames
-    clip = np.stack(decoded(video, spec))
+
+    def decoded(indices: Optional[List[int]] = None) -> List[np.ndarray]:
+        with open_clip(video) as clip:
+            return list(read_frames(clip, recognizer.bundle.frames, indices))
+
+    clip = np.stack(decoded())
     needed = [frame.video_frame for frame in recognizer.recognize(video).frames]
-    functions = [
-        lambda: recognizer.recognize(video),
-        lambda: decoded(video, spec, needed),
-        lambda: recognizer.recognize(clip),
-    ]
+    functions = [lambda: recognizer.recognize(video), lambda: decoded(needed), lambda: recognizer.recognize(clip)]
     return timing.in_turns(functions, runs, warm_up=2)
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = timing.parser("files", __doc__, 100)
+    parser = timing.parser("files", __doc__, 100, backend=True)
     parser.add_argument("video")
     parser.add_argument("bundle")
-    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
     opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads, shared_pool=True))
-    full = bundle_policy(bundle, early_exit=False)
     own = bundle_policy(bundle)
     policies = {
         "early exits": own,
         "frames leave early, the video does not stop": ExitPolicy(own.frames, own.thresholds, frame_exit=False),
-        "no exit": full,
+        "no exit": bundle_policy(bundle, early_exit=False),
     }
     overlapped = opened.backend.is_async
     apart_title = "longer of decoding and inference" if overlapped else "decoding + inference"

@@ -55,7 +55,14 @@ def loader_rate(batches: Any) -> float:
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(description="The training data loader against plain decoding.")
+    parser.add_argument("folder", help="one subfolder of video files per class")
+    parser.add_argument("--size", type=int, default=224, help="side of a frame, pixels (%(default)s)")
+    parser.add_argument("--frames", type=int, default=10, help="frames of each video (%(default)s)")
+    parser.add_argument("--videos", type=int, default=400, help="so many of them (%(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="of each (%(default)s)")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (%(default)s)")
+    options = parser.parse_args(arguments)
     # imported here: PyTorch may not be installed
     from tlee.data.labelled.augmentation import AugmentConfig
     from tlee.data.labelled.listing import read_listing
@@ -78,22 +85,10 @@ def command(arguments: Optional[List[str]]) -> None:
             loader.append(loader_rate(batches))
     ratios = [b / a for a, b in zip(plain[1:], loader[1:])]
     print(f"{len(jobs)} videos, {options.workers} processes, frames to {options.size} pixels")
-    rows = [["", f"frames/s (median of {options.runs})"]]
-    rows += [["plain decoding", f"{statistics.median(plain[1:]):.0f}"]]
-    rows += [["data loader", f"{statistics.median(loader[1:]):.0f}"]]
+    medians = [f"{statistics.median(rates[1:]):.0f}" for rates in (plain, loader)]
+    rows = [["", f"frames/s (median of {options.runs})"], *zip(("plain decoding", "data loader"), medians)]
     print("\n".join(cli.table(rows, "lr")))
     print(f"ratio, paired: {statistics.median(ratios):.2f}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="The training data loader against plain decoding.")
-    parser.add_argument("folder", help="one subfolder of video files per class")
-    parser.add_argument("--size", type=int, default=224, help="side of a frame, pixels (%(default)s)")
-    parser.add_argument("--frames", type=int, default=10, help="frames of each video (%(default)s)")
-    parser.add_argument("--videos", type=int, default=400, help="so many of them (%(default)s)")
-    parser.add_argument("--runs", type=int, default=7, help="of each (%(default)s)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (%(default)s)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,19 +8,21 @@ run, and in each part the median slope between any two samples (Theil-Sen): a si
 thread, does not count. Exit status: 0 flat and nothing left open, 1 not.
 """
 
-import argparse
+import functools
+import importlib.util
 import itertools
 import os
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from tlee import cli
+from tlee.benchmarks.development import timing
+from tlee.benchmarks.videos import synthetic_videos
 from tlee.bundle import Bundle
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, InputError, UsageError
+from tlee.errors import InputError, UsageError, writing
 from tlee.files import write_json
-from tlee.runtime.backends import AUTO, BACKENDS
 from tlee.runtime.batch import BatchRecognizer
 from tlee.runtime.recognizer import Recognizer
 
@@ -29,7 +31,6 @@ PARTS = 5  # of a run
 FLAT = 1.0  # MB per 1000 recognitions
 TURN = 4  # clips for each place of a batch, between one recogniser and the other
 PATIENCE = 2.0  # seconds for files that are closed by other threads
-RANDOM = 3  # clips of random frames, where none are given
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
@@ -58,12 +59,18 @@ def memory_over_runs(recognizers: Sequence[Any], clips: Sequence[Any], runs: int
     source, i = itertools.cycle(clips), 0
     for count in (WARM_UP, runs):
         before = descriptors()
-        for answer in _answers(recognizers, source, count, turn):
-            if isinstance(answer, InputError):
-                raise answer
-            samples[i] = resident(), descriptors()
-            i += 1
-        left = _left(before)
+        for start in range(0, count, turn):
+            recognizer = recognizers[start // turn % 3 == 2]
+            some = list(itertools.islice(source, min(turn, count - start)))
+            for answer in recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some):
+                if isinstance(answer, InputError):
+                    raise answer
+                samples[i] = resident(), descriptors()
+                i += 1
+        end = time.monotonic() + PATIENCE
+        while descriptors() > before and time.monotonic() < end:
+            time.sleep(0.01)
+        left = descriptors() - before
     return Measured(samples[:, 0].tolist(), samples[:, 1].astype(int).tolist(), left)
 
 
@@ -86,26 +93,11 @@ def slope(values: Sequence[float]) -> float:
         >>> slope([float(i // 4) for i in range(100)]), slope([5.0] * 50 + [9.0] * 50)
         (0.25, 0.0)
     """
-    return float(np.median([_median_slope(part) for part in np.array_split(np.asarray(values), PARTS)]))
-
-
-def _median_slope(heights: np.ndarray) -> float:
-    i, j = np.triu_indices(len(heights), 1)
-    return float(np.median((heights[j] - heights[i]) / (j - i)))
-
-
-def _answers(recognizers: Sequence[Any], clips: Iterator[Any], count: int, turn: int) -> Iterator[Any]:
-    for start in range(0, count, turn):
-        recognizer = recognizers[start // turn % 3 == 2]
-        some = list(itertools.islice(clips, min(turn, count - start)))
-        yield from recognizer.recognize(some) if turn > 1 else map(recognizer.recognize, some)
-
-
-def _left(before: int) -> int:
-    end = time.monotonic() + PATIENCE
-    while descriptors() > before and time.monotonic() < end:
-        time.sleep(0.01)
-    return descriptors() - before
+    slopes = []
+    for part in np.array_split(np.asarray(values), PARTS):
+        i, j = np.triu_indices(len(part), 1)
+        slopes.append(np.median((part[j] - part[i]) / (j - i)))
+    return float(np.median(slopes))
 
 
 def _plot(path: str, title: str, measured: Measured) -> None:
@@ -124,44 +116,37 @@ def _plot(path: str, title: str, measured: Measured) -> None:
     files.set_xlabel(f"recognition, after {WARM_UP} to warm up")
     for axes in (memory, files):
         axes.axvspan(counts[0], 0, color="0.93", linewidth=0)
-        axes.spines["top"].set_visible(False)
-        axes.spines["right"].set_visible(False)
         axes.grid(True, axis="y", linewidth=0.5, color="0.85")
         axes.set_axisbelow(True)
-    try:
+    with writing(path):
         canvas.savefig(path, dpi=150, bbox_inches="tight")
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), CHOOSE_FOLDER) from None
 
 
-def _check_plot(path: Optional[str]) -> None:
-    """Before anything is measured."""
-    if path is None:
-        return
+def _check_plot(path: str) -> None:
     if os.path.splitext(path)[1] not in (".svg", ".png"):
         raise UsageError(path, "no kind of plot", "call it FILE.svg or FILE.png")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError("--plot", "matplotlib is not installed", "pip install matplotlib, or leave it out") from None
-
-
-def _random_clips(bundle: Bundle) -> List[np.ndarray]:
-    random, size = np.random.RandomState(0), bundle.frames.crop
-    return [random.randint(0, 256, (bundle.frames.length, size, size, 3)).astype(np.uint8) for _ in range(RANDOM)]
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot", "matplotlib is not installed", "pip install matplotlib, or leave it out")
 
 
 def command(arguments: Optional[List[str]]) -> int:
-    options = _parser().parse_args(arguments)
-    _check_plot(options.plot)
+    parser = timing.parser("memory", __doc__, 1000, backend=True)
+    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
+    parser.add_argument("clips", nargs="*", metavar="CLIP", help="videos, taken in turn (random frames)")
+    parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
+    parser.add_argument("--plot", metavar="FILE", help="draw all samples: FILE.svg or FILE.png")
+    options = parser.parse_args(arguments)
+    if options.runs < 2 * PARTS:
+        parser.error(f"--runs: {options.runs} show no growth, give at least {2 * PARTS}")
+    if options.plot:
+        _check_plot(options.plot)  # before anything is measured
     bundle = Bundle.open(options.bundle)
-    clips: List[Any] = options.clips or _random_clips(bundle)
-    kinds: List[Dict[str, Any]] = [{"early_exit": True}, {"early_exit": False}]
-    common: Dict[str, Any] = {"backend": options.backend, "shared_pool": True}
+    clips: List[Any] = options.clips or [video.clip for video in synthetic_videos(bundle)]
+    load: Any = functools.partial(Recognizer.load, bundle)
     if options.batch > 1:
-        recognizers: List[Any] = [BatchRecognizer.load(bundle, options.batch, **dict(common, **k)) for k in kinds]
-    else:
-        recognizers = [Recognizer.load(bundle, **dict(common, **k)) for k in kinds]
+        load = functools.partial(BatchRecognizer.load, bundle, options.batch)
+    common = {"backend": options.backend, "threads": options.threads, "shared_pool": True}
+    recognizers = [load(early_exit=early_exit, **common) for early_exit in (True, False)]
     name = recognizers[0].backend
     measured = memory_over_runs(recognizers, clips, options.runs, options.batch)
     for recognizer in recognizers:
@@ -178,29 +163,10 @@ def command(arguments: Optional[List[str]]) -> int:
     if options.plot:
         _plot(options.plot, title, measured)
     if options.json:
-        said = {"bundle": bundle.name, "backend": name, "batch": options.batch, "runs": options.runs}
-        found = {"first_mb": first, "last_mb": last, "growth_mb_per_1000": measured.growth, "flat": measured.flat}
-        write_json(options.json, dict(said, **dict(found, **measured._asdict())))
+        report = {"bundle": bundle.name, "backend": name, "batch": options.batch, "runs": options.runs}
+        report.update(first_mb=first, last_mb=last, growth_mb_per_1000=measured.growth, flat=measured.flat)
+        write_json(options.json, dict(report, **measured._asdict()))
     return cli.OK if measured.flat else cli.INPUT_FAILED
-
-
-def _runs(text: str) -> int:
-    count = cli.positive(text)
-    if count < 2 * PARTS:  # no slopes
-        raise ValueError
-    return count
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tlee.benchmarks.development.memory", description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    parser.add_argument("clips", nargs="*", metavar="CLIP", help="videos, taken in turn (random frames)")
-    parser.add_argument("--runs", type=_runs, default=1000, help="recognitions after the warm-up (%(default)s)")
-    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
-    parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
-    parser.add_argument("--plot", metavar="FILE", help="draw all samples: FILE.svg or FILE.png")
-    parser.add_argument("--json", metavar="FILE", help="write all samples")
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ among themselves.
 
 import itertools
 import os
+import statistics
 import time
-from typing import Any, Callable, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from tlee import cli, modes
 from tlee.benchmarks.bench import LIBRARIES
@@ -21,7 +22,7 @@ from tlee.power.recorder import Recorder
 from tlee.power.source import Source
 from tlee.power.sources import CHOICES, open_source
 from tlee.runtime import Recognizer
-from tlee.runtime.backends import AUTO, BACKENDS, BackendConfig, BackendHandle, open_backend
+from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend
 from tlee.runtime.chain import chain_of
 
 GOAL = 1.02
@@ -34,13 +35,9 @@ def timed(mode: Mode, opened: BackendHandle, videos: Sequence[Video], runs: int)
     """Milliseconds of one video after the other, with every step timed and without, in turns."""
     chain = chain_of(mode.bundle, opened.backend, opened.exit_graphs)
     with Recognizer(mode.bundle, chain, mode.policy, prefetch=mode.is_async) as recognizer:
-        functions = [_next(mode.recognize, videos), _next(lambda video: recognizer.recognize(video.clip), videos)]
+        first, second = itertools.cycle(videos), itertools.cycle(videos)
+        functions = [lambda: mode.recognize(next(first)), lambda: recognizer.recognize(next(second).clip)]
         return timing.in_turns(functions, runs, warm_up=len(videos))
-
-
-def _next(recognize: Callable[[Video], Any], videos: Sequence[Video]) -> Callable[[], Any]:
-    forever = itertools.cycle(videos)
-    return lambda: recognize(next(forever))
 
 
 def sampling(source: Source) -> List[float]:
@@ -70,10 +67,9 @@ def _processor_seconds() -> float:
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    parser = timing.parser("overhead", __doc__, 2000)
+    parser = timing.parser("overhead", __doc__, 2000, backend=True)
     parser.add_argument("bundle")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
-    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     parser.add_argument("--power", choices=CHOICES, default="auto", help="what measures it (%(default)s)")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
@@ -88,8 +84,7 @@ def command(arguments: Optional[List[str]]) -> None:
         mode.close()
     report.finish()
     if source:
-        spread = timing.spread(shares)
-        taken = f"{spread['median']:.4f} cores (median of {WINDOWS} times {WINDOW:g} s)"
+        taken = f"{statistics.median(shares):.4f} cores (median of {WINDOWS} times {WINDOW:g} s)"
         print(f"sampling of power by {source.name} takes {taken}, goal at most {CORES:g}")
     opened.backend.close()
 

@@ -19,10 +19,7 @@ from tlee.files import write_json
 from tlee.reports import fit
 
 FROM_TIMM = ("inception_resnet_v2", "inception_v4", "mobilenetv1_100")
-UNTRAINED = {
-    "googlenet": {"init_weights": False},
-    "inception_v3": {"init_weights": False},
-}  # initialising takes minutes
+UNTRAINED = {name: {"init_weights": False} for name in ("googlenet", "inception_v3")}  # initialising takes minutes
 
 
 def count(network: str) -> Dict[str, Any]:
@@ -30,17 +27,14 @@ def count(network: str) -> Dict[str, Any]:
     from tlee.export.segments import SegmentModule, count_macs, count_parameters, count_traffic, to_onnx
 
     name, side = network.rsplit("-", 1)
-    segment = SegmentModule(name, _model(name), ("x",), ((1, 3, int(side), int(side)),), ("y",))
+    if name in FROM_TIMM:
+        model = importlib.import_module("timm").create_model(name, pretrained=False)
+    else:
+        models = importlib.import_module("torchvision.models")
+        model = models.get_model(name, weights=None, **UNTRAINED.get(name, {}))
+    segment = SegmentModule(name, model.eval(), ("x",), ((1, 3, int(side), int(side)),), ("y",))
     counts = {"macs": count_macs(segment), "parameters": count_parameters(segment)}
     return dict(counts, **count_traffic(to_onnx(segment)))
-
-
-def _model(name: str) -> Any:
-    if name in FROM_TIMM:
-        return importlib.import_module("timm").create_model(name, pretrained=False).eval()
-    import torchvision
-
-    return torchvision.models.get_model(name, weights=None, **UNTRAINED.get(name, {})).eval()
 
 
 def command(arguments: Optional[List[str]] = None) -> None:

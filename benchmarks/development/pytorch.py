@@ -8,13 +8,13 @@ wakes threads up and fills caches that the other process has used. For a worksta
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 
@@ -33,31 +33,23 @@ IN_A_ROW = 2
 TOLERANCE = 1e-3
 
 
-class Eager:
-    """PyTorch in another process, which recognises one clip per line."""
+@contextlib.contextmanager
+def eager(checkpoint: str, threads: Optional[int]) -> Iterator[Callable[[], Dict[str, Any]]]:
+    """PyTorch in another process: a function that returns its answer to the next clip, milliseconds, confidence and the
+    release of PyTorch."""
+    command = [sys.executable, "-m", "tlee.benchmarks.development.pytorch", "--serve", checkpoint]
+    if threads:
+        command += ["--threads", str(threads)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True) as process:
 
-    def __init__(self, checkpoint: str, threads: Optional[int]) -> None:
-        command = [sys.executable, "-m", "tlee.benchmarks.development.pytorch", "--serve", checkpoint]
-        if threads:
-            command += ["--threads", str(threads)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True, bufsize=1
-        )
+        def recognize() -> Dict[str, Any]:
+            print("clip", file=process.stdin, flush=True)
+            line = process.stdout.readline()  # type: ignore
+            if not line:
+                raise UsageError("PyTorch", "its process ended early", "see what it printed above")
+            return dict(json.loads(line))
 
-    def __enter__(self) -> "Eager":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._process.communicate()
-
-    def recognize(self) -> Dict[str, Any]:
-        """Its answer to the next clip: milliseconds, confidence and the release of PyTorch."""
-        self._process.stdin.write("clip\n")  # type: ignore
-        self._process.stdin.flush()  # type: ignore
-        line = self._process.stdout.readline()  # type: ignore
-        if not line:
-            raise UsageError("PyTorch", "its process ended early", "see what it printed above")
-        return dict(json.loads(line))
+        yield recognize
 
 
 def clip_of(frames: int, size: int) -> np.ndarray:
@@ -81,8 +73,7 @@ def serve(checkpoint: str, threads: Optional[int]) -> None:
     for _ in sys.stdin:
         for _ in range(IN_A_ROW):
             start = time.perf_counter()
-            for step in exit_steps(stages, clip, policy):
-                last = step
+            *_, last = exit_steps(stages, clip, policy)
             spent = 1000 * (time.perf_counter() - start)
         answer = {"milliseconds": spent, "confidence": last.values.confidence, "release": torch.__version__}
         print(json.dumps(answer), flush=True)
@@ -92,12 +83,11 @@ def time_both(bundle: Bundle, checkpoint: str, runs: int, threads: Optional[int]
     """Milliseconds of PyTorch and of the runtime, and PyTorch's release."""
     clip = clip_of(bundle.frames.length, bundle.frames.crop)
     thresholds = no_stop(bundle.frames.length, bundle.exits).thresholds
-    ours: List[float] = []
-    theirs: List[float] = []
+    ours, theirs = [], []
     loaded = Recognizer.load(bundle, "cpu", thresholds, threads=threads, shared_pool=True)
-    with loaded as recognizer, Eager(checkpoint, threads) as eager:
+    with loaded as recognizer, eager(checkpoint, threads) as recognize_eagerly:
         for _ in range(WARM_UP + runs):
-            answer = eager.recognize()
+            answer = recognize_eagerly()
             time.sleep(PAUSE)
             for _ in range(IN_A_ROW):
                 result = recognizer.recognize(clip)
@@ -119,14 +109,12 @@ def command(arguments: Optional[List[str]]) -> None:
         serve(options.serve, options.threads)
         return
     report = timing.Report("pytorch", "PyTorch / runtime, no exit taken", options, ["onnxruntime"], at_most=False)
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.backbones:
-            path = os.path.join(options.folder, name) if options.folder else timing.export_backbone(name, temporary)
-            bundle = Bundle.open(path + ".tlee")
-            theirs, ours, release = time_both(bundle, path + ".safetensors", options.runs, options.threads)
-            report.result["versions"]["torch"] = release
-            parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
-            report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))
+    for name, path in timing.exported(options):
+        bundle = Bundle.open(path + ".tlee")
+        theirs, ours, release = time_both(bundle, path + ".safetensors", options.runs, options.threads)
+        report.result["versions"]["torch"] = release
+        parts = {"PyTorch, ms": theirs, "runtime, ms": ours}
+        report.add(name, parts, timing.ratio(theirs, ours), GOALS.get(name))
     report.finish()
 
 

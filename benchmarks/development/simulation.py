@@ -14,7 +14,12 @@ from tlee import cli
 
 
 def command(arguments: Optional[List[str]]) -> None:
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(description="Time the simulation of policies on recorded videos.")
+    parser.add_argument("trace", help="trace.npz of a report of tlee-tune")
+    parser.add_argument("--policies", type=cli.positive, default=100000, help="drawn at random (%(default)s)")
+    parser.add_argument("--videos", type=cli.positive, default=1000, help="those of the trace, repeated (%(default)s)")
+    parser.add_argument("--runs", type=cli.positive, default=5, help="(%(default)s)")
+    options = parser.parse_args(arguments)
     # imported here: numba may not be installed
     import numpy as np
 
@@ -35,15 +40,6 @@ def command(arguments: Optional[List[str]]) -> None:
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
     print(f"{len(policies):,} policies on {len(videos):,} videos: {median:.2f} s (median of {options.runs})")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Time the simulation of policies on recorded videos.")
-    parser.add_argument("trace", help="trace.npz of a report of tlee-tune")
-    parser.add_argument("--policies", type=cli.positive, default=100000, help="drawn at random (%(default)s)")
-    parser.add_argument("--videos", type=cli.positive, default=1000, help="those of the trace, repeated (%(default)s)")
-    parser.add_argument("--runs", type=cli.positive, default=5, help="(%(default)s)")
-    return parser
 
 
 if __name__ == "__main__":

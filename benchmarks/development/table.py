@@ -14,8 +14,10 @@ from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.cli import number
 from tlee.errors import UsageError
+from tlee.reading import read_json
 
 BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
+REMEDY = "give what --json wrote"
 HEAD = ["measured", "of", "value", "quartiles", "goal"]
 
 
@@ -26,7 +28,11 @@ def page(results: List[Dict[str, Any]]) -> List[str]:
         by_machine.setdefault(json.dumps(result["machine"], sort_keys=True), []).append(result)
     lines: List[str] = []
     for of_machine in by_machine.values():
-        rows = [HEAD] + [row for result in of_machine for row in _rows(result)]
+        rows = [HEAD]
+        for title, line in [(result["title"], line) for result in of_machine for line in result["results"]]:
+            median, (low, high) = line["value"]["median"], line["value"]["quartiles"]
+            quartiles = f"{number(low)} to {number(high)}"
+            rows.append([title, line["name"], number(median), quartiles, timing.goal(line)])
         versions = {name: version for result in of_machine for name, version in result["versions"].items()}
         busy = max(result["background_cpu"] for result in of_machine)
         place = timing.place(dict(of_machine[0], versions=versions, background_cpu=busy))
@@ -34,25 +40,10 @@ def page(results: List[Dict[str, Any]]) -> List[str]:
     return lines
 
 
-def _rows(result: Dict[str, Any]) -> List[List[str]]:
-    rows = []
-    for line in result["results"]:
-        value = line["value"]
-        low, high = value["quartiles"]
-        quartiles = f"{number(low)} to {number(high)}"
-        cells = [result["title"], line["name"], number(value["median"]), quartiles, timing.goal(line)]
-        rows.append(cells)
-    return rows
-
-
 def _read(path: str) -> Dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            result = json.load(stream)
-    except (OSError, ValueError) as error:
-        raise UsageError(path, f"cannot be read ({error})", "give what --json wrote") from None
+    result = read_json(path, remedy=REMEDY)
     if not isinstance(result, dict) or "benchmark" not in result:
-        raise UsageError(path, "no result of a measurement", "give what --json wrote")
+        raise UsageError(path, "no result of a measurement", REMEDY)
     return result
 
 

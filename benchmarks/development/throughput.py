@@ -5,14 +5,13 @@
 Both recognise all videos in turn, with the same early exits.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
 from tlee.errors import InputError, UsageError
-from tlee.runtime import BatchRecognizer, Recognizer, Result
-from tlee.runtime.backends import AUTO, BACKENDS
+from tlee.runtime import BatchRecognizer, Recognizer
 
 
 def time_both(single: Recognizer, several: BatchRecognizer, clips: List[Any], runs: int) -> List[List[float]]:
@@ -27,21 +26,16 @@ def time_both(single: Recognizer, several: BatchRecognizer, clips: List[Any], ru
     for answer, expected in zip(at_once(), one_by_one()):
         if isinstance(answer, InputError):
             raise answer
-        if _answer(answer) != _answer(expected):
+        if any(getattr(answer, key) != getattr(expected, key) for key in ("label", "exit_frame", "exit_layer")):
             raise UsageError(expected.source, "answered otherwise in a batch", "report it as an error of the runtime")
     return timing.in_turns([one_by_one, at_once], runs, warm_up=1)
 
 
-def _answer(result: Result) -> Tuple[str, int, int]:
-    return result.label, result.exit_frame, result.exit_layer
-
-
 def command(arguments: Optional[List[str]]) -> None:
-    parser = timing.parser("throughput", __doc__, 20)
+    parser = timing.parser("throughput", __doc__, 20, backend=True)
     parser.add_argument("bundle")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     parser.add_argument("--batch", type=cli.positive, default=4, help="videos at once (%(default)s)")
-    parser.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
     loading = {"backend": options.backend, "threads": options.threads, "shared_pool": True}

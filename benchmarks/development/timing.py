@@ -4,8 +4,9 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tlee.benchmarks.environment import background_cpu, background_seconds, mach
 from tlee.cli import number
 from tlee.errors import UsageError
 from tlee.files import atomic_write, write_json
+from tlee.runtime.backends import AUTO, BACKENDS
 
 WARM_UP = 10
 IDLE = 0.1  # cores that other programs may keep busy unmentioned
@@ -27,17 +29,10 @@ def in_turns(functions: Sequence[Callable[[], Any]], runs: int, warm_up: int = W
     for i in range(warm_up + runs):
         for k in range(len(functions)):
             which = (i + k) % len(functions)
-            spent = milliseconds(functions[which])
-            if i >= warm_up:
-                times[which].append(spent)
-    return times
-
-
-def milliseconds(function: Callable[[], Any]) -> float:
-    """What one run takes."""
-    start = time.perf_counter()
-    function()
-    return 1000 * (time.perf_counter() - start)
+            start = time.perf_counter()
+            functions[which]()
+            times[which].append(1000 * (time.perf_counter() - start))
+    return [of_one[warm_up:] for of_one in times]
 
 
 def spread(values: Sequence[float]) -> Numbers:
@@ -83,11 +78,7 @@ class Report:
         self, name: str, parts: Mapping[str, Sequence[float]], value: Numbers, goal: Optional[float] = None
     ) -> None:
         """A line: the times that were measured, by what of, and the value that the measurement is about."""
-        line: Numbers = {
-            "name": name,
-            "value": value,
-            "parts": {label: spread(times) for label, times in parts.items()},
-        }
+        line: Numbers = {"name": name, "value": value, "parts": {label: spread(part) for label, part in parts.items()}}
         if goal is not None:
             reached = value["median"] <= goal if self._at_most else value["median"] >= goal
             line.update(goal=goal, at_most=self._at_most, reached=reached)
@@ -129,11 +120,13 @@ def place(result: Numbers) -> str:
     return where + (f"; other programs on {busy:.1f} cores" if busy > IDLE else "")
 
 
-def parser(name: str, documentation: str, runs: int) -> argparse.ArgumentParser:
-    """With the options that every measurement has."""
+def parser(name: str, documentation: str, runs: int, backend: bool = False) -> argparse.ArgumentParser:
+    """With the options that every measurement has, and --backend."""
     made = argparse.ArgumentParser(
         prog="tlee.benchmarks.development." + name, description=documentation.splitlines()[0]
     )
+    if backend:
+        made.add_argument("--backend", choices=BACKENDS, default=AUTO, help="what computes (%(default)s)")
     made.add_argument("--runs", type=cli.positive, default=runs, help="(%(default)s)")
     made.add_argument("--threads", type=cli.positive, help="all cores without it")
     made.add_argument("--json", metavar="FILE", help="write the numbers there")
@@ -147,14 +140,22 @@ def export_backbone(name: str, folder: str) -> str:
     return os.path.join(folder, name)
 
 
+def exported(options: argparse.Namespace) -> Iterator[Tuple[str, str]]:
+    """Name, and path without the ending, of each of `options.backbones`: in `options.folder`, or exported anew."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in options.backbones:
+            path = os.path.join(options.folder, name) if options.folder else export_backbone(name, temporary)
+            yield name, path
+
+
 def write_between(path: str, begin: str, end: str, lines: List[str]) -> None:
     """Replace what stands between two marker lines of a page."""
     with open(path, encoding="utf-8") as stream:
         text = stream.read()
-    if text.count(begin) != 1 or end not in text.split(begin)[1]:
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if begin in rest or not found:
         raise UsageError(path, "has no place for the table", "put these two lines into it: " + begin + end)
-    before, rest = text.split(begin)
-    after = rest.split(end, 1)[1]
     with atomic_write(path) as stream:
         stream.write(before + begin + "\n".join(lines) + "\n" + end + after)
 

@@ -14,8 +14,7 @@ from doubles.environment import HERE
 
 from tlee.errors import UsageError
 from tlee.power import client
-from tlee.power.alerts import Alerts
-from tlee.power.client import OLD
+from tlee.power.client import OLD, Alerts
 from tlee.power.jtop import Jtop
 from tlee.power.recorder import Recorder
 from tlee.power.source import SourceEnded
