@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from tlee import cli
 from tlee.bundle import PRECISIONS, Bundle
 from tlee.errors import UsageError
 from tlee.evaluation.arguments import add_data_arguments, listing_of, show_written
 from tlee.frames import sample_indices
-
-if TYPE_CHECKING:
-    from tlee.evaluation.evaluated import EvaluatedModel
 
 PROGRAM = "tlee-eval"
 
@@ -26,9 +22,11 @@ def command(arguments: list[str] | None) -> int:
 
     # Imported here: torch takes seconds, and --help, wrong arguments and bundles that are none need not wait for it.
     from tlee.evaluation.evaluate import evaluate
+    from tlee.evaluation.evaluated import open_model
     from tlee.evaluation.report import report_of, video_lines
-    from tlee.reports.evaluation_page import page
-    from tlee.reports.folder import report_folder, write_report
+    from tlee.models.published_config import load_model_config, warn
+    from tlee.reports.evaluation_page import mode_rows, page
+    from tlee.reports.pages import report_folder, write_report
 
     if not options.data:
         _take_published_videos(options)
@@ -37,13 +35,20 @@ def command(arguments: list[str] | None) -> int:
     if options.limit and options.limit < total:
         listing = replace(listing, entries=[listing.entries[i] for i in sample_indices(total, options.limit)])
     with report_folder(options.output, options.replace) as folder:
-        model = _model(options)
+        config = None
+        if options.config:
+            config, warnings = load_model_config(options.config)
+            warn(PROGRAM, options.config, warnings)
+        # This process is ours: its sessions may share one pool.
+        model = open_model(options.subject, config, options.point, options.threads, True, options.precision)
         evaluation = evaluate(model, listing, options.batch, options.workers)
         for error in evaluation.unreadable.values():
             cli.report(PROGRAM, error)
         data = {"source": options.data, "format": options.format, "split": options.split, "videos": total}
         report = report_of(evaluation, model.about(), data)
-        cli.show(*_lines(report))
+        left_out = f", {len(evaluation.unreadable)} could not be read" if evaluation.unreadable else ""
+        head = f"{report['subject']['name']}: {report['videos']} videos{left_out}"
+        cli.show(head, *cli.table(mode_rows(report), "l" + 8 * "r"))
         if folder:
             write_report(folder, report, page(report), {"videos.jsonl": video_lines(evaluation)})
     show_written(report=options.output)
@@ -51,7 +56,7 @@ def command(arguments: list[str] | None) -> int:
 
 
 def _take_published_videos(options: argparse.Namespace) -> None:
-    """Take the list of videos from a published configuration. Raises UsageError: it names none."""
+    """Take the list of videos from a published configuration, or raise UsageError."""
     from tlee.models.config import read_yaml
     from tlee.models.published_config import as_published
     from tlee.training.published import listed_videos
@@ -63,26 +68,6 @@ def _take_published_videos(options: argparse.Namespace) -> None:
         raise UsageError("--data", "no videos to evaluate with", remedy)
     options.data, options.format = videos["data"], videos["format"]
     options.root, options.labels = options.root or videos["root"], options.labels or videos["labels"]
-
-
-def _model(options: argparse.Namespace) -> EvaluatedModel:
-    from tlee.evaluation.evaluated import open_model
-    from tlee.models.published_config import load_model_config, warn
-
-    config = None
-    if options.config:
-        config, warnings = load_model_config(options.config)
-        warn(PROGRAM, options.config, warnings)
-    # This process is ours: its sessions may share one pool.
-    return open_model(options.subject, config, options.point, options.threads, True, options.precision)
-
-
-def _lines(report: dict[str, Any]) -> list[str]:
-    from tlee.reports.evaluation_page import mode_rows
-
-    left_out = len(report["unreadable"])
-    counts = f"{report['videos']} videos" + (f", {left_out} could not be read" if left_out else "")
-    return [f"{report['subject']['name']}: {counts}", *cli.table(mode_rows(report), "l" + 8 * "r")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -80,18 +80,12 @@ class ModeEvaluator:
 
     def __init__(self, model: EvaluatedModel) -> None:
         self._model = model
-        self._policies = policies(model.gate, model.spec.length, model.thresholds)
+        self._policies = policies(model.facts["gate"], model.spec.length, model.thresholds)
         self._fixed = fixed_exits(model.spec.length, model.thresholds)
 
     def answer(self, stages: Stages, frames: Iterable[Any]) -> tuple[dict[str, Answer], np.ndarray]:
-        """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1).
-
-        Args:
-            frames: can be iterated more than once.
-
-        Raises:
-            SegmentError: something computed is not a number.
-        """
+        """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1); `frames` can be
+        iterated again. Raises SegmentError: something computed is not a number."""
         runs = {mode: self._run(stages, frames, policy) for mode, policy in self._policies.items()}
         fixed = [self._run(stages, frames, policy) for policy in self._fixed]
         runs[NONE] = fixed[-1]
@@ -100,7 +94,7 @@ class ModeEvaluator:
         return answers, np.stack([probabilities.argmax(1) for _, probabilities in fixed], 1)
 
     def _run(self, stages: Stages, frames: Iterable[Any], policy: ExitPolicy) -> tuple[list[Step], np.ndarray]:
-        """The steps, and the class probabilities of each."""
+        """The steps, and their (steps, K) class probabilities."""
         steps, logits = [], []
         for step in exit_steps(stages, frames, policy):
             steps.append(step)
@@ -124,25 +118,22 @@ class ModeEvaluator:
 
 
 def fitted(listing: Listing, own: list[str], path: str | Path) -> Listing:
-    """The listing with a model's own classes: matched by name where both have names, of which the listing may have
-    fewer; else by number.
-
-    Args:
-        path: of the model, for the error.
+    """The listing with the classes `own` of the model `path`: matched by name where both have names, of which the
+    listing may have fewer; else by number.
 
     Raises:
         UsageError: another number of classes, or names that the model does not have.
     """
     given = listing.classes
     named = are_names(own) and are_names(given)
-    unknown = [name for name in given if name not in own] if named else []
-    if unknown:
-        problem = f"has no class '{unknown[0]}' as the videos have, but for instance '{own[0]}'"
-        raise UsageError(path, problem, OTHER_MODEL)
     if not named and len(own) != len(given):
         raise UsageError(path, f"has {len(own)} classes, the videos have {len(given)}", OTHER_MODEL)
     if not named or own == given:
         return replace(listing, classes=own if are_names(own) else given)
+    for name in given:
+        if name not in own:
+            problem = f"has no class '{name}' as the videos have, but for instance '{own[0]}'"
+            raise UsageError(path, problem, OTHER_MODEL)
     numbers = [own.index(name) for name in given]
     entries = [replace(entry, labels=tuple(sorted(numbers[i] for i in entry.labels))) for entry in listing.entries]
     return replace(listing, entries=entries, classes=own)

@@ -17,13 +17,12 @@ from tlee.bundle import Bundle
 from tlee.costs import Costs
 from tlee.errors import UsageError
 from tlee.evaluation.replay import replaying_chain
-from tlee.evaluation.report import PARTS
+from tlee.evaluation.report import PARTS, about_bundle
 from tlee.export.exporter import load_model
 from tlee.export.segments import count_macs, segment_modules
 from tlee.files import sha256_of
 from tlee.frames import FrameSpec
 from tlee.inference import ExitValues, Stages
-from tlee.manifest import MANIFEST
 from tlee.models.config import Config
 from tlee.models.model import Tlee, TorchStages
 from tlee.policy import Thresholds
@@ -34,32 +33,20 @@ class EvaluatedModel(ABC):
     """A model that answers videos, and facts about it.
 
     Attributes:
-        path, kind: where it came from; "checkpoint" or "bundle".
-        sha256: of the checkpoint, or of the bundle's manifest, which holds those of its files.
-        model: its name and parts, plain values.
+        facts: path, kind (checkpoint, bundle), sha256 (of the checkpoint, or of the bundle's manifest), name, parts.
     """
 
     path: str | Path
-    kind: str
-    sha256: str
+    facts: dict[str, Any]
     spec: FrameSpec
     labels: list[str]
     thresholds: Thresholds
     costs: Costs
-    model: dict[str, Any]
-
-    @property
-    def gate(self) -> str:
-        """The gate's kind."""
-        return self.model["gate"]
 
     def about(self) -> dict[str, Any]:
         """Plain values for a report."""
         return {
-            "path": os.fspath(self.path),
-            "kind": self.kind,
-            "sha256": self.sha256,
-            **self.model,
+            **self.facts,
             "frames": self.spec.length,
             "order": self.spec.order,
             "thresholds": self.thresholds.as_dict(),
@@ -77,25 +64,17 @@ class EvaluatedModel(ABC):
 
 
 class EvaluatedCheckpoint(EvaluatedModel):
-    """A checkpoint in PyTorch. All features of a batch are computed at once, on the GPU if there is one; what follows
-    them (feature reuse, classifier and gate) is computed anew in each run.
+    """A checkpoint in PyTorch; arguments and errors as of `tlee.export.exporter.load_model`.
 
-    With a temporal shift, features depend on where earlier frames left, so there every run computes its own.
-
-    Args:
-        config: of a published checkpoint.
-
-    Raises:
-        as `tlee.export.exporter.load_model`.
+    All features of a batch are computed at once, on the GPU if there is one; feature reuse, classifier and gate in each
+    run. With a temporal shift, features depend on where earlier frames left, and each run computes its own.
     """
 
-    kind = "checkpoint"
-
     def __init__(self, path: str | Path, config: Config | None = None) -> None:
-        self._model = load_model(path, config)
-        self.path, self.sha256 = path, sha256_of(str(path))
+        self.path, self._model = path, load_model(path, config)
         config = self._model.config
-        self.model = _facts(config.name, config.model.model_dump())
+        self.facts = {"path": str(path), "kind": "checkpoint", "sha256": sha256_of(str(path)), "name": config.name}
+        self.facts.update((part, getattr(config.model, part)) for part in PARTS)
         self.spec, self.labels, self.thresholds = config.frame_spec(), config.label_names(), config.thresholds()
         self.costs = Costs({segment.name: count_macs(segment) for segment in segment_modules(self._model)})
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -119,12 +98,8 @@ class EvaluatedCheckpoint(EvaluatedModel):
 
 
 class Recorded(TorchStages):
-    """The exits of one clip whose features are known already. Frames, and the outputs of splits, are frame numbers.
-
-    Args:
-        model: in eval mode, on the CPU.
-        features: (T, B + 1, D), behind the neck, before any feature reuse.
-    """
+    """The exits of one clip whose `features`, (T, B + 1, D) before any feature reuse, are known already. Frames, and
+    the outputs of splits, are frame numbers."""
 
     def __init__(self, model: Tlee, features: Tensor) -> None:
         super().__init__(model)
@@ -152,8 +127,6 @@ class EvaluatedBundle(EvaluatedModel):
         UsageError: no such operating point, or no variant in this precision.
     """
 
-    kind = "bundle"
-
     def __init__(
         self,
         path: str | Path,
@@ -163,8 +136,8 @@ class EvaluatedBundle(EvaluatedModel):
         precision: str = "fp32",
     ) -> None:
         bundle = Bundle.open(os.fspath(path))
-        self.path, self.sha256 = path, sha256_of(os.path.join(path, MANIFEST))
-        self.model = {**_facts(bundle.name, bundle.manifest["model"]), "point": point, "precision": precision}
+        self.path = path
+        self.facts = {"kind": "bundle", **about_bundle(bundle), "point": point, "precision": precision}
         self.spec, self.labels, self.thresholds = bundle.frames, bundle.labels, bundle.thresholds(point)
         self.costs = Costs.of_bundle(bundle)
         self._chain = replaying_chain(bundle, OnnxBackend(bundle, threads, shared_pool, precision))
@@ -206,7 +179,3 @@ def open_model(
 def are_names(labels: list[str]) -> bool:
     """Whether classes have names, and not only numbers as `Config.label_names` and lists without a label file say."""
     return labels != [f"class {i}" for i in range(len(labels))]
-
-
-def _facts(name: str, model: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, **{part: model[part] for part in PARTS}}

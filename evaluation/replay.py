@@ -54,19 +54,15 @@ class ReplayingChain(RepeatingChain):
     def feature(self, index: int, x: Any) -> Any:
         if x not in self._features_of_frame:
             assert self._clip is not None
-            self._features_of_frame[x] = self._compute(self._clip[x])
+            value, features = super().load(self._clip[x]), []
+            for b in range(len(self._splits)):
+                value = super().split(b, value)
+                features.append(self.kept(super().feature(b, value)))
+            self._features_of_frame[x] = features
         return self._features_of_frame[x][index]
-
-    def _compute(self, frame: np.ndarray) -> list[Any]:
-        x, features = super().load(frame), []
-        for b in range(len(self._splits)):
-            x = super().split(b, x)
-            features.append(self.kept(super().feature(b, x)))
-        return features
 
 
 def replaying_chain(bundle: Bundle, backend: Backend) -> RepeatingChain:
-    """The chain for many runs. With a temporal shift, features depend on where earlier frames left: there every run
-    computes its own."""
+    """The chain for many runs. With a temporal shift, features depend on where earlier frames left: nothing is kept."""
     shifts = any(segment.state for segment in bundle.segments.values())
     return (RepeatingChain if shifts else ReplayingChain)(bundle, backend)

@@ -39,20 +39,9 @@ PARTS = ("backbone", "branches", "branch", "frm", "gate", "classes")
 
 
 def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """What `report.json` holds.
-
-    Args:
-        subject: `EvaluatedModel.about()`.
-        data: where the videos came from.
-    """
-    return {
-        "format": FORMAT,
-        "subject": subject,
-        "data": data,
-        "classes": evaluation.classes,
-        **evaluation.summary(),
-        "unreadable": left_out(evaluation.unreadable),
-    }
+    """What `report.json` holds; `subject` is `EvaluatedModel.about()`, `data` where the videos came from."""
+    head = {"format": FORMAT, "subject": subject, "data": data, "classes": evaluation.classes}
+    return {**head, **evaluation.summary(), "unreadable": left_out(evaluation.unreadable)}
 
 
 def about_bundle(bundle: Bundle) -> dict[str, Any]:

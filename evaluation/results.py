@@ -15,35 +15,20 @@ from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
 from tlee.inference import Step
 from tlee.modes import EARLY, NONE
-from tlee.reports.metrics import (
-    confusion,
-    correct,
-    exit_histogram,
-    mean_average_precision,
-    rounded,
-    share_of,
-    targets_of,
-    top_accuracy,
-)
+from tlee.reports import metrics
+from tlee.reports.metrics import correct, rounded
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
 
 
 class Answer(NamedTuple):
-    """One video's answer in one mode.
+    """One video's answer in one mode."""
 
-    Attributes:
-        probabilities: (K,) of the classes.
-        frame, exit: where the answer came, from 0, frames in processing order.
-        layers: the exit that each used frame left at.
-        macs: multiply-accumulates spent.
-    """
-
-    probabilities: np.ndarray
-    frame: int
+    probabilities: np.ndarray  # (K,)
+    frame: int  # where the answer came, from 0, in processing order
     exit: int
-    layers: tuple[int, ...]
-    macs: int
+    layers: tuple[int, ...]  # the exit that each used frame left at
+    macs: int  # multiply-accumulates spent
 
     @classmethod
     def of(cls, steps: Sequence[Step], probabilities: np.ndarray, costs: Costs) -> Answer:
@@ -54,23 +39,17 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """All videos' answers in one mode, as arrays: see `Answer`.
+    """All videos' answers in one mode, as arrays: see `Answer`."""
 
-    Attributes:
-        probabilities: (N, K) float32.
-        frame, exit, macs: (N,) int64.
-        layers: (N, T) int64, UNUSED for frames that were not reached.
-    """
-
-    probabilities: np.ndarray
-    frame: np.ndarray
+    probabilities: np.ndarray  # (N, K) float32
+    frame: np.ndarray  # (N,) int64, as `exit` and `macs`
     exit: np.ndarray
-    layers: np.ndarray
+    layers: np.ndarray  # (N, T) int64, UNUSED for frames that were not reached
     macs: np.ndarray
 
     @classmethod
     def of(cls, answers: Sequence[Answer], frames: int) -> Answers:
-        """Answers of one mode, of videos that have so many frames (T)."""
+        """Arrays from single answers; videos have `frames` frames (T)."""
         layers = np.full((len(answers), frames), UNUSED, np.int64)
         for row, answer in zip(layers, answers):
             row[: len(answer.layers)] = answer.layers
@@ -80,8 +59,7 @@ class Answers:
 
     def select(self, videos: Sequence[int]) -> Answers:
         """The same for some of the videos, by their numbers."""
-        chosen = np.asarray(videos, np.int64)
-        return Answers(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return Answers(*(getattr(self, field.name)[list(videos)] for field in fields(self)))
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -121,38 +99,35 @@ class Evaluation:
             self,
             entries=[self.entries[i] for i in videos],
             modes={mode: answers.select(videos) for mode, answers in self.modes.items()},
-            fixed=self.fixed[np.asarray(videos, np.int64)],
+            fixed=self.fixed[list(videos)],
         )
 
     def summary(self) -> dict[str, Any]:
         """Plain values for JSON; `tlee.evaluation.report` describes them."""
         labels = [entry.labels for entry in self.entries]
-        targets = targets_of(labels, len(self.classes))
+        targets = metrics.targets_of(labels, len(self.classes))
         return {
             "videos": len(self.entries),
             "several_labels": any(len(own) > 1 for own in labels),
             "modes": {mode: self._of_mode(answers, targets) for mode, answers in self.modes.items()},
-            "fixed_exits": {
-                "top1": rounded(correct(self.fixed, targets).mean(0)),
-                "macs": self.fixed_macs.tolist(),
-            },
-            "confusion": confusion(self.modes[EARLY].predicted, labels, len(self.classes)).tolist(),
+            "fixed_exits": {"top1": rounded(correct(self.fixed, targets).mean(0)), "macs": self.fixed_macs.tolist()},
+            "confusion": metrics.confusion(self.modes[EARLY].predicted, labels, len(self.classes)).tolist(),
             "per_class": self._per_class(targets),
         }
 
     def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
-        top5 = top_accuracy(answers.probabilities, targets, 5)
+        top5 = metrics.top_accuracy(answers.probabilities, targets, 5)
         return {
-            **share_of("top1", correct(answers.predicted, targets)),
+            **metrics.share_of("top1", correct(answers.predicted, targets)),
             "top5": None if top5 is None else rounded(top5),
-            "mean_average_precision": rounded(mean_average_precision(answers.probabilities, targets)),
+            "mean_average_precision": rounded(metrics.mean_average_precision(answers.probabilities, targets)),
             "mean_frames": rounded(answers.frame.mean() + 1),
             "mean_exit_layer": rounded(answers.exit.mean()),
             "mean_frame_layer": rounded(answers.layers[answers.layers != UNUSED].mean()),
             "ran_to_last_frame": rounded((answers.frame == len(self.fixed_macs) - 1).mean()),
             "mean_macs": rounded(answers.macs.mean()),
             "share_of_macs": rounded(answers.macs.mean() / self.fixed_macs[-1, -1]),
-            "exit_histogram": exit_histogram(answers.frame, answers.exit, self.fixed_macs.shape),
+            "exit_histogram": metrics.exit_histogram(answers.frame, answers.exit, self.fixed_macs.shape),
         }
 
     def _per_class(self, targets: np.ndarray) -> list[dict[str, Any]]:

@@ -32,8 +32,7 @@ from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.config import ExitConfig
 from tlee.modes import EARLY, NONE
 from tlee.reports.plots import standalone
-from tlee.reports.thresholds_page import point_rows
-from tlee.reports.thresholds_plots import front
+from tlee.reports.thresholds_page import front, point_rows
 from tlee.runtime import Recognizer
 from tlee.training.run_folder import BEST, RunFolder
 

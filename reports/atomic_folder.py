@@ -61,9 +61,15 @@ def _replace(new: str, place: str, keep: Sequence[str]) -> None:
         for name in keep:
             if os.path.isdir(os.path.join(place, name)):
                 _link_tree(os.path.join(place, name), os.path.join(new, name))
-        _exchange(new, place)
-    except OSError as error:
-        if error.errno not in FIXED:
+        error = _renameat2(new, place)
+        if error in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):  # no such call here
+            os.rename(place, old_name(place))
+            os.rename(new, place)
+            os.rename(old_name(place), new)
+        elif error:
+            raise OSError(error, os.strerror(error))
+    except OSError as failure:
+        if failure.errno not in FIXED:
             raise
         _stage(new, place, keep)
         finish(place)
@@ -76,24 +82,12 @@ def _link_tree(source: str, target: str) -> None:
         raise OSError(errno.EIO, str(error.args[0][0][2])[:200]) from None  # the first of a list
 
 
-def _exchange(new: str, place: str) -> None:
-    error = _renameat2(new, place)
-    if error == 0:
-        return
-    if error not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):
-        raise OSError(error, os.strerror(error))
-    os.rename(place, old_name(place))
-    os.rename(new, place)
-    os.rename(old_name(place), new)
-
-
 def _renameat2(new: str, place: str) -> int:
     """Exchange two names; 0 or the error's number."""
-    number = SYSTEM_CALL.get(platform.machine())
-    if number is None:
+    if platform.machine() not in SYSTEM_CALL:
         return errno.ENOSYS
-    library = ctypes.CDLL(None, use_errno=True)
-    failed = library.syscall(number, AT_CWD, os.fsencode(new), AT_CWD, os.fsencode(place), EXCHANGE)
+    names = (AT_CWD, os.fsencode(new), AT_CWD, os.fsencode(place))
+    failed = ctypes.CDLL(None, use_errno=True).syscall(SYSTEM_CALL[platform.machine()], *names, EXCHANGE)
     return ctypes.get_errno() if failed else 0
 
 
@@ -101,9 +95,7 @@ def _stage(new: str, place: str, keep: Sequence[str]) -> None:
     """Copy all that is new into the folder itself, under a name that says that it is complete."""
     stage = temporary_folder(place, inside=True)
     try:
-        for name in os.listdir(new):
-            if name in keep:
-                continue
+        for name in set(os.listdir(new)).difference(keep):
             copy = shutil.copytree if os.path.isdir(os.path.join(new, name)) else shutil.copy2
             copy(os.path.join(new, name), os.path.join(stage, name))
         for name in keep:  # an empty folder says that the old content stays

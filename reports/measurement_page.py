@@ -6,10 +6,8 @@ from typing import Any
 
 from tlee.modes import MODES, PLAIN
 from tlee.reports import measurement_plots as plots
-from tlee.reports import power_plots
-from tlee.reports.pages import render
+from tlee.reports.pages import Rows, figures, percent, quantity, render
 from tlee.reports.plots import Report, exit_name
-from tlee.reports.tables import Rows, figures, percent, quantity
 
 BUSY = 0.1  # cores that other programs kept busy, from where the page warns
 # Its frames are not averaged here, unlike in an evaluation.
@@ -26,11 +24,14 @@ def page(report: Report) -> str:
     """The page of a report of `tlee-bench`, format 1."""
     measured = {mode["mode"] for mode in report["modes"]}
     sources = [mode["answers"]["of"] for mode in report["modes"] if mode["answers"]["of"]]
+    environment = report["environment"]
+    versions = {**environment["system"], **environment["versions"]}
+    if environment["others"] is not None:
+        versions["other programs"] = f"{environment['others']:.2g} cores busy"
     return render(
         "measurement.html",
         report=report,
         plots=plots,
-        power_plots=power_plots,
         doubts=doubts(report),
         about=_about(report),
         about_modes={mode: text for mode, text in ABOUT.items() if mode in measured},
@@ -41,8 +42,8 @@ def page(report: Report) -> str:
         change_rows=[[f"{change['time']:.1f} s", change["what"]] for change in report["power"]["changes"]],
         graph_rows=graph_rows(report),
         decision_rows=decision_rows(report),
-        versions=_versions(report["environment"]),
-        blocks=_blocks(report),
+        versions=versions,
+        blocks=_blocks(report["modes"]),
     )
 
 
@@ -88,10 +89,10 @@ def mode_rows(report: Report) -> Rows:
     """A row per mode; the first column is text."""
     rows = [["mode", "accuracy", "computation", "frames", "videos/s", "runs"]]
     for mode in report["modes"]:
-        answers = mode["answers"]
-        row = [mode["name"], percent(answers["accuracy"]), percent(answers["share"])]
-        row.append("-" if answers["frames"] is None else f"{answers['frames']:.2f}")
-        rows.append([*row, figures(mode["rate"]["videos"]), str(mode["latency"]["runs"])])
+        answers, runs = mode["answers"], str(mode["latency"]["runs"])
+        frames = "-" if answers["frames"] is None else f"{answers['frames']:.2f}"
+        shares = percent(answers["accuracy"]), percent(answers["share"])
+        rows.append([mode["name"], *shares, frames, figures(mode["rate"]["videos"]), runs])
     return rows
 
 
@@ -106,11 +107,10 @@ def energy_rows(report: Report) -> Rows:
     """A row per mode whose energy was measured; the first column is text."""
     rows = [["mode", "mJ per video, gross", "net", "mJ per frame, gross", "net", "W"]]
     for mode in report["modes"]:
-        energy = mode["energy"]
-        if energy:
-            row = [mode["name"], quantity(energy["gross"]), quantity(energy["net"])]
-            row += [figures(energy["per_frame"]["gross"]), figures(energy["per_frame"]["net"])]
-            rows.append([*row, figures(energy["watts"])])
+        if mode["energy"]:
+            per_video, per_frame = mode["energy"], mode["energy"]["per_frame"]
+            row = [mode["name"], *(quantity(per_video[key]) for key in ("gross", "net"))]
+            rows.append([*row, *map(figures, (per_frame["gross"], per_frame["net"], per_video["watts"]))])
     return rows
 
 
@@ -165,18 +165,11 @@ def _power_source(power: Report) -> str:
     return text + (f"; {power['reason']}" if power["reason"] else "")
 
 
-def _versions(environment: Report) -> dict[str, str]:
-    versions = {**environment["system"], **environment["versions"]}
-    if environment["others"] is not None:
-        versions["other programs"] = f"{environment['others']:.2g} cores busy"
-    return versions
-
-
-def _blocks(report: Report) -> str:
+def _blocks(modes: list[Report]) -> str:
     """How many blocks each mode has, and how long they are."""
-    counts = [len(mode["blocks"]) for mode in report["modes"]]
-    rounds = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else str(counts[0])
-    lengths = [block["end"] - block["start"] for mode in report["modes"] for block in mode["blocks"]]
+    counts = sorted({len(mode["blocks"]) for mode in modes})
+    rounds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    lengths = [block["end"] - block["start"] for mode in modes for block in mode["blocks"]]
     mean = f" of {figures(sum(lengths) / len(lengths))} s on average" if lengths else ""
     return f"{rounds} blocks per mode{mean}"
 

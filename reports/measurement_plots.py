@@ -1,27 +1,30 @@
-"""The plots of a measurement and of a comparison.
-
-Nothing measured is left out: what is too much to be drawn is drawn as the range that it covers.
-"""
+"""The plots of a measurement and of a comparison. Nothing measured is left out: what is too much to be drawn is drawn
+as the range that it covers."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from tlee.modes import EARLY, FRAME, LAYER, RANDOM
 from tlee.reports import plots
+from tlee.reports.pages import figures
 from tlee.reports.plots import Report, drawn
-from tlee.reports.tables import figures
 
 LEAVING = (EARLY, LAYER, FRAME, RANDOM)  # modes that can exit early
 BINS = 90  # of a distribution
 STEPS = 60  # of a rate over time
 BORDERS = 60  # between blocks, up to which they are drawn
+SAMPLES = 1500  # of power, up to which every one is drawn
 # P. Tol, "Colour Schemes", SRON/EPS/TN/09-002, 2021, light: none is the colour of a mode, and black reads on all.
 PARTS = {
     "open": "#DDDDDD",
@@ -32,11 +35,14 @@ PARTS = {
     "decide": "#EEDD88",
     "rest": "#FFAABB",
 }
-STAGES = {"start": "#DDDDDD", "load": "#77AADD", "first": "#EE8866"}
-STAGE_NAMES = {"start": "interpreter and imports", "load": "bundle and backend", "first": "first video"}
+# Of a cold start, by their names in a report.
+STAGES = {"start": "interpreter and imports", "load": "bundle and backend", "first": "first video"}
+STAGE_COLOURS = dict(zip(STAGES.values(), ("#DDDDDD", "#77AADD", "#EE8866")))
+# As above, bright: lines that are no mode's.
+LINES = ("#4477AA", "#CCBB44", "#66CCEE", "#AA3377", "#228833")
 ALARM = "#EE6677"
-BETTER, WORSE = plots.GREEN, plots.VERMILION
-VERDICTS = {"faster": BETTER, "less energy": BETTER, "slower": WORSE, "more energy": WORSE}
+VERDICTS = dict.fromkeys(("faster", "less energy"), plots.GREEN)
+VERDICTS.update(dict.fromkeys(("slower", "more energy"), plots.VERMILION))
 
 
 @drawn
@@ -56,8 +62,8 @@ def latencies(report: Report) -> Figure:
         axes.stairs(row - 0.5 * counts / counts.max(), edges, baseline=row, fill=True, color=style["color"], alpha=0.75)
         low, high = np.percentile(group, (1, 99))
         rare = group[(group < low) | (group > high)]
-        dots = {"color": style["color"], "markersize": 2.2, "clip_on": False, "rasterized": True}
-        axes.plot(rare, np.full(len(rare), row + 0.09), "o", **dots)
+        dots = {"color": style["color"], "markersize": 2.2, "rasterized": True}
+        axes.plot(rare, np.full(len(rare), row + 0.09), "o", clip_on=False, **dots)
         for key, length, width in (("median", 0.5, 1.6), ("p90", 0.34, 1.2), ("p99", 0.2, 1.2)):
             value = mode["latency"][key]["value"]
             if value:
@@ -84,15 +90,13 @@ def exits(report: Report) -> Figure:
 def answers(report: Report) -> Figure:
     """Accuracy against energy per video, or against its time where no energy was measured."""
     canvas, axes = plots.figure(3.8)
-    known = accuracies(report)
-    by_energy = any(mode["energy"] for mode in known)
-    styles = styles_of(report["modes"])
-    for mode, style in zip(report["modes"], styles):
-        if mode not in known or (by_energy and not mode["energy"]):
+    by_energy = any(mode["energy"] for mode in accuracies(report))
+    for mode, style in zip(report["modes"], styles_of(report["modes"])):
+        accuracy = mode["answers"]["accuracy"]
+        if accuracy is None or (by_energy and not mode["energy"]):
             continue
         cost = mode["energy"]["gross"] if by_energy else mode["latency"]["mean"]
-        accuracy = 100 * mode["answers"]["accuracy"]
-        axes.errorbar(cost["value"], accuracy, xerr=plots.reach(cost), label=plots.short(mode["name"]), **style)
+        axes.errorbar(cost["value"], 100 * accuracy, xerr=plots.reach(cost), label=plots.short(mode["name"]), **style)
     axes.margins(y=0.15)
     plots.accuracy_by_cost(axes, "mJ per video, gross" if by_energy else "ms per video, mean", columns=2)
     return canvas
@@ -114,8 +118,7 @@ def cold(report: Report) -> Figure:
     """What a new process takes until it has its first answer, a bar per process."""
     runs = report["cold"]["runs"]
     canvas, axes = plots.figure(1.0 + min(4.0, 0.32 * len(runs)))
-    colours = {STAGE_NAMES[stage]: colour for stage, colour in STAGES.items()}
-    _stack(axes, {STAGE_NAMES[stage]: [run[stage] for run in runs] for stage in STAGES}, colours)
+    _stack(axes, {name: [run[stage] for run in runs] for stage, name in STAGES.items()}, STAGE_COLOURS)
     axes.set_xlabel("ms, one bar for each new process")
     return canvas
 
@@ -127,8 +130,7 @@ def sustained(report: Report) -> Figure:
     canvas, axes = plots.figure(2.0)
     ends = np.array([run["start"], *run["times"]], float)
     # Steps of as many runs each: steps of as much time would show the grain of whole runs.
-    places = np.arange(0, len(ends) - 1, math.ceil((len(ends) - 1) / STEPS))
-    places = np.append(places, len(ends) - 1)
+    places = np.append(np.arange(0, len(ends) - 1, math.ceil((len(ends) - 1) / STEPS)), len(ends) - 1)
     rates = np.diff(places) / np.maximum(np.diff(ends[places]), 1e-9)
     axes.stairs(rates, ends[places], baseline=None, color=plots.INK, linewidth=1.5)
     axes.hlines(run["rate"], ends[0], ends[-1], linestyle="--", color=ALARM, linewidth=1.2)
@@ -183,12 +185,12 @@ def ratios(comparison: Report) -> Figure:
     """The ratios of a comparison with their intervals, and the margin within which nothing is called a difference."""
     rows: list[tuple[str, Report | None, dict[str, Any]]] = []
     shown = [row for row in comparison["rows"] if row["ratio"]["value"]]
-    for before, row in zip([None, *shown], shown):
-        if not before or before["name"] != row["name"]:
-            rows.append((row["name"], None, {}))
-        differs = row["verdict"] in VERDICTS
-        style = {"color": VERDICTS.get(row["verdict"], plots.GREY), "fmt": "o" if differs else "s"}
-        rows.append((row["metric"], row["ratio"], style))
+    for name, group in itertools.groupby(shown, operator.itemgetter("name")):
+        rows.append((name, None, {}))
+        for row in group:
+            colour = VERDICTS.get(row["verdict"])
+            style = {"color": colour or plots.GREY, "fmt": "o" if colour else "s"}
+            rows.append((row["metric"], row["ratio"], style))
     canvas, axes = plots.interval_rows(rows)
     margin = comparison["margin"]
     axes.axvspan(1 / (1 + margin), 1 + margin, color=plots.INK, alpha=0.12, linewidth=0)
@@ -220,12 +222,9 @@ def styles_of(modes: Iterable[Report]) -> list[dict[str, Any]]:
 
 def _timings(rows: Mapping[str, Report], unit: str) -> Figure:
     """A row each: median with its interval, and the 90th and 99th percentile."""
-    canvas, axes = plots.interval_rows(
-        [(name, latency["median"], {"color": plots.INK}) for name, latency in rows.items()]
-    )
-    median, p90, p99 = (
-        np.array([latency[key]["value"] for latency in rows.values()]) for key in ("median", "p90", "p99")
-    )
+    style = {"color": plots.INK}
+    canvas, axes = plots.interval_rows([(name, latency["median"], style) for name, latency in rows.items()])
+    median, p90, p99 = np.array([[row[key]["value"] for row in rows.values()] for key in ("median", "p90", "p99")])
     places = np.arange(len(rows))
     axes.hlines(places, median, p99, color=plots.INK, linewidth=1, alpha=0.6)
     axes.plot(p90, places, "|", color=plots.INK, markersize=11, markeredgewidth=1.8)
@@ -252,3 +251,85 @@ def _stack(axes: Axes, bars: Mapping[str, list[float]], colours: Mapping[str, st
     axes.set_xlim(0, 1.03 * longest)
     axes.grid(True, axis="x")
     plots.legend(axes, columns=4)
+
+
+@drawn
+def power(report: Report) -> Figure:
+    """Power over the measurement, and below it the clocks where they are known."""
+    measured = report["power"]
+    clocks = {name: values for name, values in measured["samples"]["clocks"].items() if _known(values)}
+    legend = 0.16 * (len(report["modes"]) + 1)
+    canvas, panels = plots.panels_of([2.6, 1.3] if clocks else [2.6], 0.6 + legend, sharex=True)
+    _watts(panels[0], report)
+    for (name, values), colour in zip(sorted(clocks.items()), LINES * len(clocks)):
+        _series(panels[1], measured, values, color=colour, label=plots.short(name), linewidth=1.3)
+    if clocks:
+        panels[1].set(ylabel="MHz", ylim=(0, 1.08 * max(np.nanmax(np.array(own, float)) for own in clocks.values())))
+        plots.legend(panels[1], columns=4)
+    for axes in panels:
+        for start, end in measured["gaps"]:
+            axes.axvspan(start, end, facecolor="none", edgecolor=plots.INK, alpha=0.35, hatch="////", linewidth=0)
+        for change in measured["changes"]:
+            axes.axvline(change["time"], color=plots.INK, linestyle=":", linewidth=1)
+        for time in throttles(measured):
+            axes.axvline(time, color=ALARM, linewidth=2)
+        axes.grid(True, axis="y")
+    panels[-1].set(xlim=(0, max(report["seconds"], 1e-3)), xlabel="seconds since the measurement began")
+    return canvas
+
+
+def power_is_known(report: Report) -> bool:
+    """Whether there are at least two samples of power to draw."""
+    samples = report["power"]["samples"]
+    return len(samples.get("time") or []) > 1 and _known(samples["watts"])
+
+
+def throttles(power: Report) -> list[float]:
+    """When it throttled, in s, as far as the texts begin with a time."""
+    found = (re.match(r"\s*([0-9]+(?:\.[0-9]+)?) s\b", text) for text in power["throttled"])
+    return [float(match[1]) for match in found if match]
+
+
+def _watts(axes: Axes, report: Report) -> None:
+    measured = report["power"]
+    samples, idle = measured["samples"], measured["idle"]
+    watts = np.array(samples["watts"], float)
+    top = 1.12 * max(np.nanmax(watts), 1e-6)
+    shades = []
+    for mode, style in zip(report["modes"], styles_of(report["modes"])):
+        spans = [(block["start"], block["end"] - block["start"]) for block in mode["blocks"]]
+        shade: dict[str, Any] = {"color": style["color"], "alpha": 0.4, "linewidth": 0}
+        axes.broken_barh(spans, (0, top), **shade)
+        shades.append(Patch(label=plots.short(mode["name"]), **shade))
+    # A rail that is as the total is the total.
+    rails = {name: values for name, values in sorted(samples["rails"].items()) if _known(values)}
+    rails = {n: v for n, v in rails.items() if np.nanmax(np.append(np.abs(np.array(v, float) - watts), 0)) > 1e-6}
+    for (name, values), dashes in zip(rails.items(), ("--", ":", "-.") * len(rails)):
+        style = {"color": plots.INK, "linestyle": dashes, "linewidth": 0.8, "alpha": 0.8}
+        _series(axes, measured, values, label=plots.short(name), **style)
+    _series(axes, measured, samples["watts"], color=plots.INK, linewidth=1.2, label="total")
+    if idle:
+        axes.axhline(idle["watts"], color=LINES[0], linestyle="--", linewidth=1.2, label="idle")
+        axes.hlines(idle["watts"], idle["start"], idle["end"], color=LINES[0], linewidth=3)
+    axes.set(ylim=(0, top), ylabel="W")
+    plots.legend(axes, columns=2, handles=[*shades, *axes.get_legend_handles_labels()[0]])
+
+
+def _series(axes: Axes, power: Report, values: Sequence[float | None], **style: Any) -> None:
+    """A line over time, broken where nothing is known; of many samples medians, and the ranges that they cover."""
+    time, known = np.array(power["samples"]["time"], float), np.array(values, float)
+    middles = [(start + end) / 2 for start, end in power["gaps"]]
+    places = np.searchsorted(time, middles)
+    time, known = np.insert(time, places, middles), np.insert(known, places, np.nan)
+    if len(time) > SAMPLES:
+        stretch = math.ceil(3 * len(time) / SAMPLES)
+        filled = [np.nan] * (-len(time) % stretch)
+        time, known = (np.append(row, filled).reshape(-1, stretch) for row in (time, known))
+        time = np.nanmean(time, 1)
+        axes.fill_between(time, np.nanmin(known, 1), np.nanmax(known, 1), color=style["color"], alpha=0.3, linewidth=0)
+        known = np.nanmedian(known, 1)
+    axes.plot(time, known, **style)
+
+
+def _known(values: Sequence[float | None]) -> bool:
+    return any(value is not None for value in values)

@@ -147,11 +147,10 @@ def mode_styles(modes: Sequence[str]) -> list[dict[str, Any]]:
         colour, shape, size = MARKS[mode]
         strength = 0.65 ** modes[:i].count(mode)
         red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
-        ring = mode == PLAIN  # often where no exit is, and then around it
-        inside = {"markerfacecolor": "none", "markeredgewidth": 2} if ring else {}
-        styles.append(
-            {"color": to_hex((red, green, blue)), "fmt": shape, "markersize": size, "elinewidth": 1.2, **inside}
-        )
+        style = {"color": to_hex((red, green, blue)), "fmt": shape, "markersize": size, "elinewidth": 1.2}
+        if mode == PLAIN:  # a ring: often where no exit is, and then around it
+            style.update(markerfacecolor="none", markeredgewidth=2)
+        styles.append(style)
     return styles
 
 
@@ -187,7 +186,8 @@ def exit_maps(maps: Mapping[str, Sequence[Sequence[int]]], videos: int) -> Figur
     step = 1 if frames <= COUNTED else math.ceil(frames / 16)
     for axes, title, share in zip(panels, maps, shares):
         names = [f"{exit_name(b, layers)} ({share[b].sum():.0f})" for b in range(layers)]
-        cells(axes, share / max(share.max(), 1e-9), [[_whole(part) for part in row] for row in share], names, step)
+        texts = [["<1" if 0 < part < 1 else f"{part:.0f}" if part else "" for part in row] for row in share]
+        cells(axes, share / max(share.max(), 1e-9), texts, names, step)
         axes.set_title(short(title))
     panels[-1].set_xlabel("frame, in processing order", fontsize=9)
     return canvas
@@ -223,9 +223,3 @@ def short(name: str, length: int = NAME) -> str:
     """A name for a plot: one line, not too long."""
     name = " ".join(name.encode("utf-8", "backslashreplace").decode().split())
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _whole(share: float) -> str:
-    if share == 0:
-        return ""
-    return "<1" if share < 1 else f"{share:.0f}"

@@ -1,32 +1,44 @@
-"""A tuning's report as rows for a terminal, and as a page."""
+"""A tuning's report as rows for a terminal, and as a page with plots."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tlee.reports import thresholds_plots as plots
-from tlee.reports.evaluation_page import left_out_rows
-from tlee.reports.pages import render
-from tlee.reports.plots import exit_name
-from tlee.reports.tables import Rows, cost_unit, figures, interval, percent
+import numpy as np
+from matplotlib.figure import Figure
+
+from tlee.reports import plots
+from tlee.reports.metrics import wilson
+from tlee.reports.pages import Rows, cost_unit, figures, interval, percent, render
+from tlee.reports.plots import Report, drawn
+
+BASELINES = {
+    "published rule": (plots.ORANGE, "."),
+    "one threshold of each kind": (plots.PURPLE, "."),
+    "random exit": (plots.GREEN, "X"),
+    "fixed exits": (plots.SKY, "s"),
+}
 
 
-def page(report: dict[str, Any]) -> str:
+def page(report: Report) -> str:
     """The page of a report made by `tlee.calibration.thresholds.report.report_of`."""
-    repeated = [[path, "has the frames of a video to choose by"] for path in report["data"]["repeated"]]
+    left_out = [[video["path"], video["problem"]] for video in report["data"]["unreadable"]]
+    left_out += [[path, "has the frames of a video to choose by"] for path in report["data"]["repeated"]]
     return render(
         "thresholds.html",
         report=report,
-        plots=plots,
+        front=front(report),
+        exit_map=exit_map,
+        temperatures=temperatures(report),
         baseline_rows=baseline_rows(report),
         point_rows=point_rows(report),
         threshold_rows=threshold_rows,
         simulation_text=simulation_text(report),
-        left_out=left_out_rows(report["data"]["unreadable"]) + repeated,
+        left_out=left_out,
     )
 
 
-def point_rows(report: dict[str, Any]) -> Rows:
+def point_rows(report: Report) -> Rows:
     """A row per operating point, the last one no exit; the first column is text."""
     full, frames = report["metric"]["full"], report["subject"]["frames"]
     unit, name = cost_unit(full, report["metric"]["unit"])
@@ -41,17 +53,14 @@ def point_rows(report: dict[str, Any]) -> Rows:
     return rows
 
 
-def threshold_rows(report: dict[str, Any], point: dict[str, Any]) -> Rows:
+def threshold_rows(report: Report, point: Report) -> Rows:
     """A row per kind of threshold of an operating point, a column per exit; the first column is text."""
     exits = report["subject"]["exits"]
-    kinds = point["thresholds"].items()
-    return [
-        ["", *(exit_name(b, exits) for b in range(exits))],
-        *([kind, *(f"{value:.6g}" for value in values)] for kind, values in kinds),
-    ]
+    rows = [[kind, *(f"{value:.6g}" for value in values)] for kind, values in point["thresholds"].items()]
+    return [["", *(plots.exit_name(b, exits) for b in range(exits))], *rows]
 
 
-def baseline_rows(report: dict[str, Any]) -> Rows:
+def baseline_rows(report: Report) -> Rows:
     """A row per baseline; the first column is text."""
     rows = [["on the held-out videos", "settings", "dominated by the front", "least margin, points"]]
     for name, found in report["baselines"].items():
@@ -60,7 +69,7 @@ def baseline_rows(report: dict[str, Any]) -> Rows:
     return rows
 
 
-def simulation_text(report: dict[str, Any]) -> str:
+def simulation_text(report: Report) -> str:
     """How closely what was simulated and what was run agree, a sentence."""
     found = report["simulation"]
     off = max(max(point["run_error"].values()) for point in report["points"].values())
@@ -69,3 +78,65 @@ def simulation_text(report: dict[str, Any]) -> str:
         f"{100 * found['accuracy_error']:.2f} points, cost within {percent(found['cost_error'])}; plain runtime on the "
         f"held-out videos: {'the same' if off < 1e-6 else f'off by {off:.4f}'}"
     )
+
+
+@drawn
+def front(report: Report) -> Figure:
+    """The front and its baselines, on the held-out videos."""
+    canvas, axes = plots.figure(4.9)
+    full = report["metric"]["full"]
+    unit, name = cost_unit(full, report["metric"]["unit"])
+    for baseline, (colour, mark) in BASELINES.items():
+        points = report["baselines"][baseline]["points"]
+        cost, accuracy = np.array(points["cost"]) / unit, 100 * np.array(points["top1"])
+        many = mark == "."
+        size, alpha = (14, 0.5) if many else (30, 0.9)
+        style: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "marker": mark, "color": colour}
+        axes.scatter(cost, accuracy, label=baseline, rasterized=many, **style)
+    cost, accuracy = _line(report, "held_out")
+    videos = report["data"]["videos"]["held_out"]
+    low, high = 100 * np.array([wilson(share / 100, videos) for share in accuracy]).T
+    axes.fill_between(cost / unit, low, high, color=plots.VERMILION, alpha=0.15, linewidth=0)
+    axes.plot(cost / unit, accuracy, color=plots.VERMILION, linewidth=2, label="tuned front")
+    cost, tuned = _line(report, "tuning")
+    axes.plot(cost / unit, tuned, "--", color=plots.VERMILION, linewidth=1, label="on the tuning videos")
+    without = 100 * report["full"]["held_out"]
+    axes.plot(full / unit, without, "D", color=plots.BLUE, markersize=6, label="no exit")
+    by_cost = sorted(report["points"].items(), key=lambda item: item[1]["held_out"]["cost"])
+    for i, (point, found) in enumerate(by_cost):
+        place = (found["held_out"]["cost"] / unit, 100 * found["held_out"]["top1"])
+        axes.plot(*place, "o", color=plots.INK, markersize=6, zorder=5)
+        pointer = {"arrowstyle": "-", "color": plots.INK, "linewidth": 0.6}
+        # One under the other, since points may lie close, where no baseline is: cheap and accurate.
+        axes.annotate(point, place, (0.03, 0.94 - 0.06 * i), textcoords="axes fraction", zorder=5, arrowprops=pointer)
+    top = max(high.max(), without)
+    axes.set_ylim(min(accuracy.min(), top - 20), top + 1)
+    plots.accuracy_by_cost(axes, f"{name} per video", columns=2)
+    return canvas
+
+
+@drawn
+def exit_map(held_out: Report) -> Figure:
+    """Where an operating point's answers come from."""
+    return plots.exit_maps({"": held_out["exit_histogram"]}, held_out["videos"])
+
+
+@drawn
+def temperatures(report: Report) -> Figure:
+    """Calibration errors before and after, by exit."""
+    canvas, axes = plots.figure(2.6)
+    before, after = (100 * np.array(errors) for errors in report["temperature"]["error_held_out"])
+    places = np.arange(len(before))
+    axes.bar(places - 0.2, before, 0.38, color=plots.GREY, label="as trained")
+    axes.bar(places + 0.2, after, 0.38, color=plots.BLUE, label="with temperatures")
+    values = report["temperature"]["values"]
+    axes.set_xticks(places, [f"{plots.exit_name(b, len(places))}\n({value:.2f})" for b, value in enumerate(values)])
+    axes.set_ylabel("error, points")
+    plots.legend(axes)
+    return canvas
+
+
+def _line(report: Report, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and accuracies (per cent) of the front on a part of the videos."""
+    places = [place[part] for place in report["front"]]
+    return np.array([place["cost"] for place in places]), 100 * np.array([place["top1"] for place in places])

@@ -27,8 +27,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of
     from tlee.calibration.videos import VideoReader
-    from tlee.reports.folder import report_folder, write_report
     from tlee.reports.int8_page import agreement_rows, excluded_text, page, target_text
+    from tlee.reports.pages import report_folder, write_report
 
     bundle = Bundle.open(options.bundle)
     parts = parts_of(PROGRAM, options, bundle)

@@ -39,7 +39,7 @@ def _tune(options: argparse.Namespace) -> int:
     from tlee.calibration.thresholds.trace_file import load_trace, save_trace
     from tlee.calibration.thresholds.tune import Tuner
     from tlee.calibration.videos import VideoReader
-    from tlee.reports.folder import report_folder, write_report
+    from tlee.reports.pages import report_folder, write_report
     from tlee.reports.thresholds_page import baseline_rows, page, point_rows, simulation_text
 
     bundle = Bundle.open(options.bundle)

@@ -54,10 +54,10 @@ def lively(clips):
         never, tail = Thresholds.of(model.exits, NEVER, NEVER, NEVER), model.exits - 1
         # The tail alone too: its gate then compares with the tail of the frame before.
         ways = [ExitPolicy(4, never), ExitPolicy(4, never, only=tail)]
-        walks = [[s for clip in clips for s in exit_steps(TorchStages(model), clip, policy)] for policy in ways]
+        runs = [[s for clip in clips for s in exit_steps(TorchStages(model), clip, policy)] for policy in ways]
         exits: dict[str, list[float]] = {"first": [], "layer": [], "gate": []}
         for b in range(model.exits):
-            here = [step for step in walks[b == tail] if step.exit == b]
+            here = [step for step in runs[b == tail] if step.exit == b]
             scores = [step.values.score for step in here if step.values.score is not None]
             exits["first"].append(amid([step.values.confidence for step in here if step.frame == 0], 0.8))
             exits["layer"].append(amid([step.values.confidence for step in here], 0.6))

@@ -23,11 +23,11 @@ PARTS = [
 
 def all_policies(subject):
     arguments = (subject.spec.length, subject.thresholds)
-    return [*policies(subject.gate, *arguments).values(), *fixed_exits(*arguments)]
+    return [*policies(subject.facts["gate"], *arguments).values(), *fixed_exits(*arguments)]
 
 
 @pytest.mark.parametrize("parts", PARTS, ids=lambda parts: "-".join(map(str, parts.values())))
-def test_recorded_features_walk_as_the_model_itself(tmp_path, lively, clips, parts):
+def test_recorded_features_exit_as_the_model_itself(tmp_path, lively, clips, parts):
     model, clips = lively(**parts), clips[::2]
     save_checkpoint(tmp_path / "model.safetensors", model)
     subject = open_model(tmp_path / "model.safetensors")
@@ -48,11 +48,11 @@ def test_recorded_features_walk_as_the_model_itself(tmp_path, lively, clips, par
 
 def test_what_is_compared_takes_exits_of_every_kind(checkpoint, clips):
     subject = open_model(checkpoint)
-    ways = policies(subject.gate, subject.spec.length, subject.thresholds)
+    ways = policies(subject.facts["gate"], subject.spec.length, subject.thresholds)
     reasons = {}
     for mode, policy in ways.items():
-        walks = [list(exit_steps(stages, frames, policy)) for stages, frames in subject.clips(clips[::2])]
-        reasons[mode] = {step.decision.reason.value for steps in walks for step in steps}
+        runs = [list(exit_steps(stages, frames, policy)) for stages, frames in subject.clips(clips[::2])]
+        reasons[mode] = {step.decision.reason.value for steps in runs for step in steps}
     assert reasons["early exits"] >= {"first frame confident", "gate", "layer confident", "none"}
     assert reasons[LAYER] >= {"layer confident", "last exit", "last frame", "none"}
     assert reasons[FRAME] >= {"first frame confident", "gate", "last exit"}
@@ -73,7 +73,7 @@ def test_checkpoint_and_bundle_say_the_same_about_the_model(checkpoint, bundle):
     assert not are_names(["class 0", "class 1"])
 
 
-def test_costs_of_a_walk_are_those_of_the_recogniser(bundle, clips):
+def test_costs_of_a_run_are_those_of_the_recogniser(bundle, clips):
     from tlee.runtime import Recognizer
 
     subject, recognizer = open_model(bundle), Recognizer.load(bundle)

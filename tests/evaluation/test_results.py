@@ -93,6 +93,6 @@ def test_a_line_per_video(evaluation):
     assert list(lines[0]["modes"]) == list(MODES)
 
 
-def test_probabilities_are_kept_for_whoever_wants_them(evaluation):
+def test_probabilities_are_kept(evaluation):
     assert evaluation.modes[NONE].probabilities.dtype == np.float32
     assert evaluation.modes[NONE].predicted.tolist() == [0, 1, 1, 0]

@@ -9,11 +9,9 @@ from helpers.html_elements import Elements
 
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.report import report_of, video_lines
-from tlee.reports.evaluation_page import confusion_rows, mode_rows, page
-from tlee.reports.evaluation_plots import CLASSES, exit_map, hardest
-from tlee.reports.folder import report_folder, write_report
+from tlee.reports.evaluation_page import CLASSES, confusion_rows, exit_map, hardest, mode_rows, page
+from tlee.reports.pages import figures, report_folder, write_report
 from tlee.reports.plots import short, standalone
-from tlee.reports.tables import figures
 
 EVIL = "<script>alert(1)</script> --> & \"'"
 SUBJECT = {
