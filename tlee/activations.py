@@ -4,7 +4,7 @@ A device has no reference model: it checks its engines against these. `tlee.expo
 """
 
 import os
-from typing import IO, Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ FOLDER = "activations"
 # Values that each exit has, in the file `<value>.<exit>.npy`; those of the splits are named already.
 OF_EXITS = ("feature", "projection", "previous", "position", "temperature", "z", "logits", "confidence", "score")
 ABSOLUTE = ("confidence", "score")  # probabilities, compared with thresholds
-TINY = 1e-12
 
 Values = Dict[str, np.ndarray]
 
@@ -65,14 +64,10 @@ class Activations:
 
     def _value(self, name: str) -> np.ndarray:
         """A value in all samples; mapped, not read: a board has little memory."""
-        if name not in self._arrays:
-            file = f"{FOLDER}/{name}.npy"
-            with self._bundle.open_file(file) as stream:
-                self._arrays[name] = self._mapped(os.path.join(self._bundle.path, file), stream)
-        return self._arrays[name]
+        if name in self._arrays:
+            return self._arrays[name]
 
-    def _mapped(self, path: str, stream: IO[bytes]) -> np.ndarray:
-        def array() -> np.ndarray:
+        def mapped() -> np.ndarray:
             if np.lib.format.read_magic(stream) != (1, 0):  # later ones have headers without a bound
                 raise ValueError("another version of NumPy's format")
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -80,7 +75,11 @@ class Activations:
                 raise ValueError(f"{shape} of {dtype}, not float32 of {self._samples} samples")
             return np.memmap(stream, dtype, "r", stream.tell(), shape)
 
-        return parsed(path, array, "recorded activations", EXPORT_AGAIN, BundleError)
+        file = f"{FOLDER}/{name}.npy"
+        with self._bundle.open_file(file) as stream:
+            path = os.path.join(self._bundle.path, file)
+            self._arrays[name] = parsed(path, mapped, "recorded activations", EXPORT_AGAIN, BundleError)
+        return self._arrays[name]
 
 
 def exits_of(graph: str, exits: int) -> List[int]:
@@ -108,9 +107,9 @@ def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
         >>> difference("score", np.array([0.25]), np.array([0.5]))
         0.25
     """
-    want, got = np.asarray(want, np.float64).ravel(), np.asarray(got, np.float64).ravel()
-    if not (np.isfinite(want).all() and np.isfinite(got).all()):
+    want, got = np.ravel(want).astype(np.float64), np.ravel(got).astype(np.float64)
+    if not np.isfinite([want, got]).all():
         return float("inf")
     if name in ABSOLUTE:
         return float(np.abs(got - want).max())
-    return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), TINY)
+    return float(np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-12))

@@ -17,6 +17,7 @@ VIDEOS = 2**31 - 1
 
 Shape = Tuple[int, ...]
 Value = Tuple[int, Shape]  # type and shape
+LEFT_OUT: Value = (0, ())
 Made = Union[Shape, List[Shape]]  # of a node's only output, or of all
 
 
@@ -24,31 +25,27 @@ class Node:
     """A node with what it reads.
 
     Attributes:
-        values: of its inputs; None for one left out.
+        values: of its inputs, `LEFT_OUT` where there is none.
         work: what computing it takes, beside writing each number of its outputs.
     """
 
     __slots__ = ("operator", "inputs", "outputs", "attributes", "values", "work", "_graph")
 
-    def __init__(
-        self, graph: Any, inputs: List[str], outputs: List[str], operation: Tuple[str, Dict[str, Any]]
-    ) -> None:
+    def __init__(self, graph: Any, inputs: List[str], outputs: List[str], operator: str, attributes: Dict[str, Any]):
         self._graph, self.inputs, self.outputs = graph, inputs, outputs
-        self.operator, self.attributes = operation
-        self.values: List[Any] = []
+        self.operator, self.attributes = operator, attributes
+        self.values: List[Value] = []
         self.work = 0
 
     def shape(self, i: int) -> Shape:
-        shape: Shape = self.values[i][1]
-        return shape
+        return self.values[i][1]
 
     def axis(self, default: int) -> int:
         return axis_of(self.attributes.get("axis", default), len(self.shape(0)))
 
     def numbers(self, i: int) -> List[int]:
         """What an input holds: sizes or axes."""
-        numbers: List[int] = self._graph.numbers(self.inputs[i])
-        return numbers
+        return list(self._graph.numbers(self.inputs[i]))
 
     def sizes(self, name: str, default: Sequence[int], least: int) -> Sequence[int]:
         """An attribute that has as many numbers as its default."""
@@ -63,7 +60,7 @@ class Node:
         self.work = macs * max(1, NARROW // rows) * max(1, NARROW // columns) + matrices * CALL
 
     def is_stored(self, i: int) -> bool:
-        return self._graph.is_stored(self.inputs[i])
+        return bool(self._graph.is_stored(self.inputs[i]))
 
 
 def shown_shapes(*shapes: Shape) -> str:
@@ -122,7 +119,7 @@ def broadcast(node: Node) -> Shape:
 
 
 def clip(node: Node) -> Shape:
-    if any(value and value[1] for value in node.values[1:]):
+    if any(value[1] for value in node.values[1:]):
         raise GraphError("its bounds are not single numbers")
     return node.shape(0)
 
@@ -268,7 +265,7 @@ def pad(node: Node) -> Shape:
         raise GraphError(f"{mode} by {pads}")
     if mode == "reflect" and any(more >= size for more, size in zip(pads, shape + shape)):
         raise GraphError(f"reflects more than there is, {pads}")
-    if len(node.values) > 2 and node.values[2] not in (None, (node.values[0][0], ())):
+    if len(node.values) > 2 and node.values[2] not in (LEFT_OUT, (node.values[0][0], ())):
         raise GraphError("with something that is not a number")
     around = [before + behind for before, behind in zip(pads, pads[len(shape) :])]
     if shape[0] == VIDEOS and around[0]:
