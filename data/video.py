@@ -141,7 +141,10 @@ class PictureFolder(Clip):
         """As of every clip. A picture's number is the last one in its name; where two names have the same or none has
         number 1, pictures are counted from 1 in their order."""
         if self._numbers is None:
-            self._numbers = _numbers([os.path.basename(file) for file in self._files])
+            found = [re.findall("[0-9]+", os.path.splitext(os.path.basename(file))[0]) for file in self._files]
+            self._numbers = {int(parts[-1]): index for index, parts in enumerate(found) if parts}
+            if len(self._numbers) < len(found) or 1 not in self._numbers:
+                self._numbers = {index + 1: index for index in range(len(found))}
         return self._numbers.get(number, self._numbers[1])
 
     def frame(self, index: int) -> np.ndarray:
@@ -211,15 +214,6 @@ def _capture(path: str) -> Any:
     except UnicodeDecodeError:
         raise InputError(path, "its name is not UTF-8", "rename it") from None
     return cv2_module().VideoCapture(name)
-
-
-def _numbers(names: List[str]) -> Dict[int, int]:
-    """Indices of files by the numbers in their names, or from 1 in order where these do not number them."""
-    found = [re.findall("[0-9]+", os.path.splitext(name)[0]) for name in names]
-    numbers = {int(parts[-1]): index for index, parts in enumerate(found) if parts}
-    if len(numbers) < len(names) or 1 not in numbers:
-        return {index + 1: index for index in range(len(names))}
-    return numbers
 
 
 def _natural(name: str) -> List[Any]:

@@ -112,4 +112,4 @@ def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
         return float("inf")
     if name in ABSOLUTE:
         return float(np.abs(got - want).max())
-    return float(np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-12))
+    return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), 1e-12)

@@ -91,7 +91,7 @@ def not_imported(library: str, module: str, error: ImportError, remedy: str) -> 
     said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
     if lacks_memory(said):
         return UsageError(library, "not enough memory to import it", MORE_MEMORY)
-    return UsageError(library, f"cannot be imported ({said})", "see what tlee-doctor says of it")
+    return UsageError(library, f"cannot be imported ({said})", "see what tlee-doctor reports")
 
 
 class InputError(TleeError):
