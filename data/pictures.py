@@ -50,10 +50,7 @@ _quiet = _Quiet()
 
 def read_picture(path: str, cv2: Any) -> np.ndarray:
     """The picture in a file, (h, w, 3) uint8 RGB, turned upright where the file says how it was taken; `cv2` is OpenCV.
-
-    Raises:
-        InputError: there is no such file, it is no plain file, no picture, breaks off, or has too many pixels.
-    """
+    Raises InputError where it is not there, no plain file, no picture, breaks off, or has too many pixels."""
     content = read_bytes(path, LIMIT, InputError, REPLACE)
     jpeg, png = (content.startswith(begin) for begin in (b"\xff\xd8", b"\x89PNG"))
     if jpeg and not _ends(content) or png and not _png_ends(content):

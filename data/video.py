@@ -157,11 +157,8 @@ def open_clip(path: str) -> Clip:
 
 
 def read_frames(clip: Clip, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
-    """The model's frames of a clip, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is asked for.
-
-    Args:
-        indices: which frames, in which order; None for those of `sampled_order`.
-    """
+    """The model's frames of a clip, or those of `indices`, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is
+    asked for."""
     for index in sampled_order(clip, spec) if indices is None else indices:
         yield prepare(clip.frame(index), spec)
 

@@ -22,14 +22,12 @@ Values = Dict[str, np.ndarray]
 
 
 class Activations:
-    """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed.
+    """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed; raises
+    BundleError where one is missing, altered, or no array of float32.
 
     Examples:
         >>> for inputs, outputs in Activations(bundle).of("exit0"):  # doctest: +SKIP
         ...     worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
-
-    Raises:
-        BundleError: a file is missing, altered, or no array of float32.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -38,8 +36,8 @@ class Activations:
         self._arrays: Values = {}
 
     def of(self, graph: str) -> Iterator[Tuple[Values, Values]]:
-        """Inputs and expected outputs of a segment or fused exit by their names, sample after sample; of one that all
-        exits share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
+        """Yield inputs and expected outputs of a segment or fused exit by name, sample by sample; of one that all
+        exits share, once per exit. The FRM's leave out a video's first frame, in which it is not used."""
         kind = "fused_exits" if graph in self._bundle.fused_exits else "segments"
         entry = self._bundle.manifest[kind][graph]
         for sample in range(self._samples):

@@ -115,10 +115,8 @@ def main(
     program: str, command: Callable[[Optional[List[str]]], Optional[int]], patience: Optional[float] = None
 ) -> None:
     """Run a command as a process: as `run`, with file names of any kind printable, output that fails a line of its own,
-    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C.
-
-    Args:
-        patience: see `tlee.process.watch`; None to wait for a call into a library however long it takes.
+    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C. With `patience`, as of
+    `tlee.process.watch`, it does not wait for a call into a library however long that takes.
     """
     process.own_streams()
     process.own_signals(program)

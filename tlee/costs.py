@@ -11,11 +11,8 @@ from tlee.inference import Step
 
 
 class Costs:
-    """Adds up multiply-accumulates, milliseconds or millijoules.
-
-    Args:
-        macs: of each segment, by its name in a bundle, or of each split and each fused exit; `frame`, if given, is the
-            cost of decoding and preparing a frame.
+    """Adds up multiply-accumulates, milliseconds or millijoules: `macs` of each segment by its name in a bundle, or of
+    each split and each fused exit; `frame`, if given, is the cost of decoding and preparing a frame.
 
     Attributes:
         splits: of each split alone.

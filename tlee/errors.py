@@ -1,4 +1,4 @@
-"""Errors that are no bugs of this code. Each is one line that the user can act on."""
+"""Errors that are not bugs in this code. Each is one line that the user can act on."""
 
 import contextlib
 import errno

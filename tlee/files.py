@@ -23,10 +23,8 @@ _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files who
 def atomic_write(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears when the block ends, or not at all if the block fails or is interrupted.
 
-    A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly.
-
-    Args:
-        lines: an interruption keeps the lines that are complete: each is a result.
+    A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly. With `lines`, an
+    interruption keeps those that are complete: each is a result.
 
     Raises:
         UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
@@ -89,7 +87,7 @@ def write_json(path: str, value: object) -> None:
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 of `content` as 64 lower-case hexadecimal digits."""
+    """As 64 lower-case hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

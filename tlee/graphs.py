@@ -33,14 +33,11 @@ def check_graph(content: Any, frames: Optional[int] = None) -> None:
 
     Such a model stores all tensors itself, computes with the operators of `OPERATORS` on float32 and float16 (int8
     between Q/DQ pairs), each node after those that it reads, and every shape follows from those of its inputs, of
-    which the first dimension may be the number of videos. Sizes and work are bounded.
+    which the first dimension may be the number of videos. Sizes and work are bounded. Raises GraphError.
 
     Args:
         content: bytes, or a memoryview or mmap of them; is not kept.
         frames: how many a video has; weights of which each frame has its own must be for at least as many.
-
-    Raises:
-        GraphError: it is not; says why.
     """
     with memoryview(content) as data:
         if len(data) > LARGEST_FILE:

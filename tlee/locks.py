@@ -41,14 +41,8 @@ def is_stream(path: str) -> bool:
 @contextlib.contextmanager
 def write_lock(path: str, folder: bool = False) -> Iterator[str]:
     """Be the only writer of a file or folder until the block ends. Taken before work that ends in writing it, so that
-    problems show before the work. Removes what killed writers left. May be nested within a process.
-
-    Yields:
-        The path, links followed.
-
-    Raises:
-        UsageError: it cannot be written, or another process is writing it.
-    """
+    problems show before the work. Removes what killed writers left. May be nested within a process. Yields the path,
+    links followed. Raises UsageError where it cannot be written, or another process is writing it."""
     path = os.fspath(path)
     if not folder and is_stream(path):
         yield path

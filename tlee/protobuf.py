@@ -54,11 +54,8 @@ def read_number(data: Any, at: int) -> Tuple[int, int]:
 
 class Message:
     """The fields of a message: those with tags in `single` may be there once, those in `several` any number of times,
-    in the order of their numbers, as all programs write them.
-
-    Raises:
-        GraphError: it is cut off, or holds other fields; calls the message `what`.
-    """
+    in the order of their numbers, as all programs write them. Raises GraphError, which calls the message `what`, where
+    it is cut off or holds other fields."""
 
     def __init__(self, data: Any, place: Field, what: str, single: Set[int], several: Sequence[int] = ()) -> None:
         self._data = data

@@ -126,14 +126,8 @@ def parse_json(content: bytes) -> Any:
 
 
 def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error: Type[TleeError] = UsageError) -> Any:
-    """The result of a library's parser for a file whose size is checked; whatever it raises means that the file is bad.
-
-    Args:
-        what: the file should have been, as "a checkpoint".
-
-    Raises:
-        `error`: with the first line of what the parser said.
-    """
+    """The result of a library's parser for a file whose size is checked; whatever it raises means that the file is bad,
+    and becomes `error` with the first line of it. `what` the file should have been, as "a checkpoint"."""
     try:
         return parse()
     except TleeError:

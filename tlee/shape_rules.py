@@ -22,12 +22,8 @@ Made = Union[Shape, List[Shape]]  # of a node's only output, or of all
 
 
 class Node:
-    """A node with what it reads.
-
-    Attributes:
-        values: of its inputs, `LEFT_OUT` where there is none.
-        work: what computing it takes, beside writing each number of its outputs.
-    """
+    """A node, the `values` of its inputs (`LEFT_OUT` for one that is not given), and the `work` of computing it besides
+    writing its outputs."""
 
     __slots__ = ("operator", "inputs", "outputs", "attributes", "values", "work", "_graph")
 
@@ -274,7 +270,7 @@ def pad(node: Node) -> Shape:
 
 
 def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> Shape:
-    """Of how many places a window is moved to along each dimension."""
+    """How many positions a window takes along each dimension."""
     rank = len(sizes)
     pads = node.sizes("pads", [0] * (2 * rank), 0)
     strides = node.sizes("strides", [1] * rank, 1)
