@@ -106,7 +106,7 @@ def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
         0.25
     """
     want, got = np.ravel(want).astype(np.float64), np.ravel(got).astype(np.float64)
-    if not np.isfinite([want, got]).all():
+    if not (np.isfinite(want).all() and np.isfinite(got).all()):
         return float("inf")
     if name in ABSOLUTE:
         return float(np.abs(got - want).max())
