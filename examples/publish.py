@@ -214,8 +214,7 @@ def main() -> None:
         shutil.copy(clip, clips / f"digit{clip.parent.name}_{clip.stem.split('_')[1]}_{clip.stem.split('_')[0]}.mp4")
 
     rows = result_rows(groups, times)
-    for path in (ROOT / "README.md", FOLDER / "README.md"):
-        fill(path, "results", markdown(rows) + f"\n\nMeasured on {machine()}.")
+    fill(FOLDER / "README.md", "results", markdown(rows) + f"\n\nMeasured on {machine()}.")
     for path in (ROOT / "README.md", FOLDER / "README.md"):
         fill(path, "points", markdown([row[:-1] for row in point_rows(tuned)]))
     fill(FOLDER / "README.md", "modes", markdown(mode_rows(evaluation)))

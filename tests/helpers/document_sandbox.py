@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, write_clip
 from doubles.environment import environment
-from helpers import board_files, program_doubles
+from helpers import doctor_boards, install_boards, program_doubles
 from helpers.document_inputs import Supposed
 from helpers.documents import BOARDS, WORKSTATION, Step
 
@@ -69,8 +69,11 @@ class Scene:
         program.write_text(f"#!{sys.executable}\n" + Path(program_doubles.__file__).read_text())
         program.chmod(0o755)
         python = root / "bin" / "python3"
-        self._installable = {name: board_files.installable(root / f"{name}-files", name, python) for name in BOARDS}
-        self._looked_at = {name: board_files.healthy(root / f"{name}-looked-at", name) for name in BOARDS}
+        self._installable: dict[str, Path] = {}
+        self._looked_at: dict[str, doctor_boards.Tree] = {}
+        for name, kind in (("nano", "nano"), ("orin", "orin6")):
+            self._installable[name] = install_boards.healthy_board(root / f"{name}-files", kind, str(python)).root
+            self._looked_at[name] = getattr(doctor_boards, kind)(root / f"{name}-looked-at")
         for name in program_doubles.PROGRAMS.keys() - program_doubles.AS_ROOT_ONLY:
             (root / "bin" / name).symlink_to(program)
 
