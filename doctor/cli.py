@@ -40,8 +40,7 @@ def command(arguments: Optional[List[str]], root: str = "/") -> int:
         raise BundleError(*unreadable)
     found, runs = findings(machine), libraries.backends(machine)
     if options.json:
-        shown = [dict(finding._asdict()) for finding in found]
-        cli.print_json({"findings": shown, "backends": runs})
+        cli.print_json({"findings": [finding._asdict() for finding in found], "backends": runs})
     else:
         cli.show(*lines(found, runs, shutil.get_terminal_size((100, 24)).columns))
     return cli.INPUT_FAILED if any(finding.severity in MUST for finding in found) else cli.OK
@@ -53,7 +52,7 @@ def findings(machine: Machine) -> List[Finding]:
 
 
 def lines(found: Sequence[Finding], runs: Sequence[str], columns: int) -> List[str]:
-    """Findings for a terminal so wide. Commands are never broken: they are to be copied."""
+    """Findings for a terminal of that width. Commands are never broken: they are to be copied."""
     first = max(len(finding.subject) for finding in found) + 2
     shown = []
     for finding in found:

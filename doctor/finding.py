@@ -9,13 +9,10 @@ MUST = (MISSING, WRONG)
 
 
 class Finding(NamedTuple):
-    """severity: OK; ADVICE, it works, but slower or less; MISSING or WRONG, it must be fixed. command: for a shell,
-    nothing where the finding is OK."""
-
-    severity: str
+    severity: str  # OK; ADVICE, it works, but slower or less; MISSING or WRONG, it must be fixed
     subject: str
     text: str
-    command: str = ""
+    command: str = ""  # for a shell; nothing where the finding is OK
 
 
 def pip(machine: Machine, arguments: str) -> str:

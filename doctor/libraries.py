@@ -7,7 +7,7 @@ import re
 from typing import List, Optional, Tuple
 
 from tlee.doctor.finding import ADVICE, MISSING, OK, WRONG, Finding, pip
-from tlee.doctor.machine import Machine, from_system
+from tlee.doctor.machine import Machine
 from tlee.doctor.probe import Found
 from tlee.doctor.releases import jetpack, numbers
 from tlee.doctor.system import ANEW, lacks, sees_jetpack, system
@@ -45,7 +45,8 @@ def opencv(machine: Machine) -> Optional[Finding]:
         return _broken(machine, "OpenCV", found, install)
     if machine.jetson and not found["gstreamer"]:
         text = f"{found['version']} without GStreamer ({found['file']}): csi:// cameras cannot be read"
-        return Finding(ADVICE, "OpenCV", text, apt if from_system(found["file"]) else restore)
+        debian = "/usr/lib/python3" in found["file"]  # where JetPack's is, below any root
+        return Finding(ADVICE, "OpenCV", text, apt if debian else restore)
     return Finding(OK, "OpenCV", f"{found['version']}, {'with' if found['gstreamer'] else 'without'} GStreamer")
 
 

@@ -1,5 +1,6 @@
 """Reads a machine: its files, and through tlee.doctor.probe its Python libraries. Judges nothing."""
 
+import contextlib
 import getpass
 import glob
 import json
@@ -7,21 +8,25 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
+import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 import tlee
 from tlee import board
-from tlee.doctor import probe, probes
+from tlee.doctor import probe
+from tlee.errors import UsageError
 from tlee.power.jtop import SOCKET
 
 # NVIDIA's Debian packages: of JetPack, TensorRT and its Python bindings, OpenCV.
 PACKAGES = ("nvidia-jetpack", "libnvinfer8", "libnvinfer10", "python3-libnvinfer", "libopencv-python")
 LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "cuda")
-SYSTEM = "usr/lib/python3"  # where Debian packages put Python's modules, followed by a minor release in some
 GPU_CLOCKS = "sys/class/devfreq/*.g[apv]*"  # Nano 57000000.gpu, Xavier 17000000.gv11b, Orin 17000000.gpu or .ga10b
-UNIT = "etc/systemd/system/jtop.service"
+ROOM = 4096  # bytes of what a library says
+PATIENCE = 60.0  # seconds: from a cold SD card TensorRT takes ten and more
 
 
 class Python(NamedTuple):
@@ -73,17 +78,15 @@ class Machine(NamedTuple):
 
 
 def read(root: str = "/", bundle: Optional[str] = None, environment: Optional[Mapping[str, str]] = None) -> Machine:
-    """This machine, or one whose files lie below `root`.
-
-    Args:
-        bundle: a bundle whose engines are to be looked at.
-        environment: that Python's libraries are imported in; None for this process's.
-    """
+    """This machine, or one whose files lie below `root`; with the engines of a bundle. `environment` is that in which
+    libraries are imported; None for this process's."""
     values = dict(os.environ if environment is None else environment)
     model, release = board.processor(root), board.l4t(root)
     jetson = bool(release) or "Jetson" in model or "nvidia,tegra" in board.read("proc/device-tree/compatible", root)
     names = [[name] for name in LIBRARIES] + ([["jtop"]] if jetson else [])
     names += [["engines", os.path.abspath(bundle)]] if bundle else []
+    toolkit = _found(r"CUDA Version\s*(.*\S)", board.read("usr/local/cuda/version.txt", root))  # up to CUDA 10
+    argus = "running" if _there(root, "tmp/argus_socket") else "stopped"
     folder, scripts = os.getcwd(), sysconfig.get_path("scripts")
     commands = sorted(os.path.basename(path) for path in glob.glob(os.path.join(scripts, "tlee-*")))
     return Machine(
@@ -94,21 +97,21 @@ def read(root: str = "/", bundle: Optional[str] = None, environment: Optional[Ma
         l4t=release,
         system=_found('^PRETTY_NAME="?([^"\n]+)', board.read("etc/os-release", root)) or "unknown system",
         packages=board.packages(PACKAGES, root),
-        cuda=_toolkit(root),
+        cuda=str(_json("usr/local/cuda/version.json", root, "cuda", "version")) or toolkit,
         compiler=_there(root, "usr/local/cuda/bin/nvcc"),
         driver=_found(r"Kernel Module.*? (\d+\.[\d.]+)", board.read("proc/driver/nvidia/version", root)),
         python=_python(),
         folder=folder,
         free=shutil.disk_usage(folder).free,
         cameras=["/" + os.path.relpath(path, root) for path in _glob(root, "dev/video*")],
-        camera_service=_camera_service(root),
+        camera_service=argus if _there(root, "usr/sbin/nvargus-daemon") else "",
         docker=_there(root, "usr/bin/docker"),
         docker_runtime=_there(root, "usr/bin/nvidia-container-runtime"),
         docker_knows_runtime="nvidia" in _json("etc/docker/daemon.json", root, "runtimes"),
         tlee=tlee.__version__,
         scripts=scripts,
         commands={name: shutil.which(name, path=values.get("PATH", "")) for name in commands},
-        libraries=probes.run_all(names, values),
+        libraries=run_all(names, values),
         **_user(root),
         **_memory(root),
         **_power(root),
@@ -116,9 +119,49 @@ def read(root: str = "/", bundle: Optional[str] = None, environment: Optional[Ma
     )
 
 
-def from_system(path: str) -> bool:
-    """Whether a module's file is one of a Debian package, as JetPack's are, below any root."""
-    return "/" + SYSTEM in path
+def run_all(
+    names: List[List[str]], environment: Mapping[str, str], patience: float = PATIENCE
+) -> Dict[str, probe.Found]:
+    """Run `tlee.doctor.probe` for several libraries concurrently, each name with its arguments. Raises OSError or
+    UsageError where there is no room for temporary files."""
+    # In the root folder, with this process's own path: nothing in the folder where a user happens to be is imported.
+    paths = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+    paths += [os.path.abspath(path) for path in sys.path]
+    values = dict(environment, PYTHONPATH=os.pathsep.join(paths), PYTHONIOENCODING="utf-8")
+    values["ORT_DISABLE_TELEMETRY"] = "1"  # see tlee.runtime.onnx_session.import_onnxruntime
+    end, found = time.monotonic() + patience, {}
+    with contextlib.ExitStack() as opened:
+        started = []
+        for name in names:
+            said = opened.enter_context(tempfile.TemporaryFile())
+            said.write(b" " * ROOM)  # a full disk is an error here, and not a library that says nothing
+            said.seek(0)
+            command = [sys.executable, "-m", "tlee.doctor.probe"] + name
+            process = subprocess.Popen(command, stdout=said, stderr=said, env=values, cwd="/")
+            opened.callback(process.wait)
+            opened.callback(process.kill)  # no signal is sent to one that has ended
+            started.append((name[0], said, process))
+        for library, said, process in started:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+                said.seek(0)
+                found[library] = _result(process.returncode, said.read().decode("utf-8", "replace"))
+            except subprocess.TimeoutExpired:
+                found[library] = {"problem": f"its import does not end within {patience:g} s"}
+    return found
+
+
+def _result(status: int, said: str) -> probe.Found:
+    if status < 0:
+        return {"problem": f"its import crashes (signal {-status})", "signal": -status}
+    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1]
+    if status != 0:
+        return {"problem": "its import failed: " + last[:200]}
+    try:
+        found: probe.Found = json.loads(last)
+        return found
+    except ValueError:  # a part of it
+        raise UsageError(tempfile.gettempdir(), "no room for what is found", "make room") from None
 
 
 def _there(root: str, path: str) -> bool:
@@ -144,12 +187,6 @@ def _json(path: str, root: str, *keys: str) -> Any:
         return value or ""
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _toolkit(root: str) -> str:
-    """Up to CUDA 10 "CUDA Version 10.2.300" in a text file, later JSON."""
-    text = board.read("usr/local/cuda/version.txt", root).replace("CUDA Version", "").strip()
-    return str(_json("usr/local/cuda/version.json", root, "cuda", "version")) or text
 
 
 def _python() -> Python:
@@ -195,14 +232,8 @@ def _power(root: str) -> Dict[str, Any]:
     }
 
 
-def _camera_service(root: str) -> str:
-    if not _there(root, "usr/sbin/nvargus-daemon"):
-        return ""
-    return "running" if _there(root, "tmp/argus_socket") else "stopped"
-
-
 def _jtop(root: str) -> Dict[str, Any]:
-    start, release = _found(r"^ExecStart=/?(\S+)", board.read(UNIT, root)), ""
+    start, release = _found(r"^ExecStart=/?(\S+)", board.read("etc/systemd/system/jtop.service", root)), ""
     if start:  # the package lies next to its command
         prefix = os.path.dirname(os.path.dirname(start))
         for path in _glob(root, os.path.join(prefix, "lib/python3*/*-packages/jetson_stats-*")):

@@ -81,31 +81,22 @@ def _module(name: str) -> Found:
     return {"version": str(module.__version__), "file": os.path.abspath(module.__file__)}
 
 
-def _is_missing(error: ImportError, name: str) -> bool:
-    missing = (error.name or "").split(".")
-    return isinstance(error, ModuleNotFoundError) and missing == name.split(".")[: len(missing)]
-
-
-PROBES: Dict[str, Callable[..., Found]] = {
-    "cv2": cv2,
-    "onnxruntime": onnxruntime,
-    "tensorrt": tensorrt,
-    "cuda": cuda,
-    "engines": engines,
-}
+def _is_missing(error: Exception, name: str) -> bool:
+    """Whether it is the module itself or its package that was not found."""
+    return isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
 
 
 def main() -> None:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see tlee.runtime.onnx_session.import_onnxruntime
+    probes: Dict[str, Callable[..., Found]] = {
+        probe.__name__: probe for probe in (cv2, onnxruntime, tensorrt, cuda, engines)
+    }
+    name, *arguments = sys.argv[1:]
     try:
-        probe = PROBES.get(sys.argv[1])
-        found = probe(*sys.argv[2:]) if probe else _module(sys.argv[1])
+        found = probes[name](*arguments) if name in probes else _module(name)
     except Exception as error:  # whatever a library throws at its import
-        text = " ".join(str(error).split()) or repr(error)
-        if isinstance(error, ImportError) and _is_missing(error, sys.argv[1]):
+        found = {"problem": (" ".join(str(error).split()) or repr(error))[:300]}
+        if _is_missing(error, name):
             found = {"problem": "not installed", "missing": True}
-        else:
-            found = {"problem": text[:300]}
     sys.stdout.write("\n" + json.dumps(found) + "\n")
     sys.stdout.flush()
     os._exit(0)  # what a driver's library does at its end is of no interest

@@ -29,10 +29,8 @@ SWAP = (
 
 def board(machine: Machine) -> Finding:
     place = ", in a container" if machine.container else ""
-    if machine.jetson:
-        return Finding(OK, "board", machine.name + place)
-    text = f"no Jetson: {machine.name}, {machine.architecture}{place}; engines for a Jetson are built on that Jetson"
-    return Finding(OK, "board", text)
+    other = f"no Jetson: {machine.name}, {machine.architecture}{place}; engines for a Jetson are built on that Jetson"
+    return Finding(OK, "board", machine.name + place if machine.jetson else other)
 
 
 def system(machine: Machine) -> Finding:
@@ -115,11 +113,12 @@ def memory(machine: Machine) -> Finding:
 
 
 def swap(machine: Machine) -> Finding:
-    zram = machine.zram
-    text = f"{machine.swap // MIB} MB on disk, {zram // MIB} MB of zram"
+    text = f"{machine.swap // MIB} MB on disk, {machine.zram // MIB} MB of zram"
     if machine.jetson and 0 < machine.memory < SMALL and not machine.swap:
-        text += "; zram is memory itself, of no use to builds" if zram else "; builds of large models run out of memory"
-        return Finding(ADVICE, "swap", text, ("sudo systemctl disable nvzramconfig && " if zram else "") + SWAP)
+        if machine.zram:
+            text += "; zram is memory itself, of no use to builds"
+            return Finding(ADVICE, "swap", text, "sudo systemctl disable nvzramconfig && " + SWAP)
+        return Finding(ADVICE, "swap", text + "; builds of large models run out of memory", SWAP)
     return Finding(OK, "swap", text if machine.memory else UNKNOWN)
 
 

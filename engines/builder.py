@@ -11,26 +11,18 @@ from tlee.engines import process
 from tlee.engines.check import tolerance
 from tlee.engines.memory import MIB, RESERVE, available, workspace
 from tlee.engines.planning import BuildOptions, EngineSpec, Machine, plan
-from tlee.engines.store import OTHER_FOLDER, READY, UNCHECKED, WAIT, EngineStore, FileRecord, stores
-from tlee.engines.worker import ENGINE, TIMING
-from tlee.errors import BundleError, EngineError, UsageError
-from tlee.locks import BUSY, write_lock
+from tlee.engines.store import READY, UNCHECKED, EngineStore, folder_lock, stores
+from tlee.errors import BundleError, EngineError
+from tlee.locks import BUSY
 
 
 class Result(NamedTuple):
-    """How a build of one engine ended.
-
-    Attributes:
-        spec: the engine that was to be built.
-        state: see `tlee.engines.store.EngineStore.state`; None if there is no engine.
-        new: built just now.
-        failed: something went wrong, and was reported.
-    """
+    """How a build of one engine ended."""
 
     spec: EngineSpec
-    state: Optional[str]
-    new: bool = False
-    failed: bool = False
+    state: Optional[str]  # see `tlee.engines.store.EngineStore.state`; None if there is no engine
+    new: bool  # built just now
+    failed: bool  # and the reason was reported
 
 
 def find_machine(target: str) -> Machine:
@@ -41,20 +33,11 @@ def find_machine(target: str) -> Machine:
 @contextlib.contextmanager
 def locked_bundle(bundle: Bundle, engine_dir: str) -> Iterator[None]:
     """Around changes of engines that lie in their bundle: nobody amends it meanwhile, by which they would be lost.
-
-    Raises:
-        UsageError: another command writes it, or it cannot be written.
-        BundleError: it was amended since it was opened.
-    """
+    Raises UsageError where it cannot be locked, BundleError where it was amended since it was opened."""
     if not os.path.realpath(engine_dir).startswith(os.path.realpath(bundle.path) + os.sep):
         yield
         return
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(write_lock(bundle.path, folder=True))
-        except UsageError as error:
-            remedy = WAIT if error.problem == BUSY else OTHER_FOLDER
-            raise UsageError(bundle.path, error.problem, remedy) from None
+    with folder_lock(bundle.path, BUSY):
         if Bundle.open(bundle.path).manifest != bundle.manifest:
             raise BundleError(bundle.path, "changed since it was opened", "start again, nothing was built")
         yield
@@ -73,18 +56,17 @@ class Builder:
     def __init__(
         self, bundle: Bundle, engine_dir: str, target: str, size: Optional[int], report: Callable[[str], None]
     ) -> None:
-        self._bundle, self._engine_dir, self._target = bundle, engine_dir, target
-        self._size, self._report = size, report
+        self._bundle, self._engine_dir, self._size, self._report = bundle, engine_dir, size, report
+        self._request: Dict[str, Any] = {"target": target, "bundle": bundle.path}  # to the worker
         self.machine = find_machine(target)
         self.store = EngineStore(os.path.join(engine_dir, self.machine.key))
 
     def build(self, options: BuildOptions) -> List[Result]:
         """Build what is missing. An engine that cannot be built is reported, and the others are still built. If none
-        failed, these are the ones that the bundle runs on from now on.
+        failed, the bundle runs on these from now on.
 
         Raises:
-            UsageError: see `tlee.engines.planning.plan`; or the folder cannot be written, or another command writes it,
-                or the bundle that it is in.
+            UsageError: as `tlee.engines.planning.plan`; or the folder cannot be written, or another command writes it.
             BundleError: the bundle is damaged, or was changed meanwhile.
         """
         specs = plan(self._bundle, self.machine, options)
@@ -94,18 +76,15 @@ class Builder:
             self._report_unfit(specs)
             missing = [spec for spec in specs if self._state(spec) not in (READY, UNCHECKED)]
             if missing and self._free() < RESERVE:
-                free, needed = self._free() // MIB, RESERVE // MIB
-                self._report(
-                    f"only {free} MB of memory are free, TensorRT needs about {needed}: builds may be killed;"
-                    " see docs/troubleshooting.md"
-                )
+                free = f"only {self._free() // MIB} MB of memory are free, TensorRT needs about {RESERVE // MIB}"
+                self._report(f"{free}: builds may be killed; see docs/troubleshooting.md")
             progress = Progress(missing)
-            results = [self._result(spec, spec in missing, folder, progress) for spec in specs]
+            results = [self._build_and_check(spec, spec in missing, folder, progress) for spec in specs]
             if not any(result.failed for result in results):
                 self.store.activate(self._bundle.name, [spec.file for spec in specs])
             return results
 
-    def _result(self, spec: EngineSpec, missing: bool, folder: str, progress: "Progress") -> Result:
+    def _build_and_check(self, spec: EngineSpec, missing: bool, folder: str, progress: "Progress") -> Result:
         built = failed = False
         try:
             if missing:
@@ -113,26 +92,29 @@ class Builder:
                     self._build(spec, folder, on_tick)
                 built = True
             if self._state(spec) == UNCHECKED and self.machine.gpu is not None:
-                with progress.checking(spec) as on_tick:
+                with progress.line(lambda: f"checking {spec.graph}") as on_tick:
                     self._check(spec, folder, on_tick)
         except EngineError as error:
-            about = "" if error.subject == spec.graph else spec.graph + ": "
-            self._report(about + str(error))
+            self._report(str(error) if error.subject == spec.graph else f"{spec.graph}: {error}")
             failed = True
         return Result(spec, self._state(spec), built, failed)
 
     def _build(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
-        size = self._size or workspace(self._free())
-        request = dict(self._request(spec), source=spec.source, cache=spec.cache, settings=spec.settings._asdict())
-        request.update(workspace=size, timing=self._timing())
+        size, timing = self._size or workspace(self._free()), None
+        try:
+            timing = self.store.timing()
+        except EngineError as error:
+            self._report(str(error))
+        request = dict(self._request, graph=spec.graph, source=spec.source, cache=spec.cache)
+        request.update(settings=spec.settings._asdict(), workspace=size, timing=timing)
         built = process.run("build", folder, request, on_tick)
-        timing = os.path.join(folder, TIMING)
         entry = {"identity": spec.identity, "bundle": self._bundle.name, "workspace": size, "seconds": built["seconds"]}
-        kept = timing if os.path.exists(timing) else None
-        self.store.put(spec.file, os.path.join(folder, ENGINE), kept, entry, self.machine._asdict())
+        self.store.put(spec.file, folder, entry, self.machine._asdict())
 
     def _check(self, spec: EngineSpec, folder: str, on_tick: Callable[[], None]) -> None:
-        request = dict(self._request(spec), engine=self.store.recorded(spec.file), batch=spec.settings.batch)
+        request = dict(
+            self._request, graph=spec.graph, engine=self.store.recorded(spec.file), batch=spec.settings.batch
+        )
         found = process.run("check", folder, request, on_tick)
         allowed, by_output = tolerance(self._bundle, spec.graph, spec.precision), found["differences"]
         worst = max(by_output, key=by_output.get)
@@ -147,9 +129,6 @@ class Builder:
                 f"build it in a higher precision: --segment {spec.graph}=fp32",
             )
 
-    def _request(self, spec: EngineSpec) -> Dict[str, Any]:
-        return {"target": self._target, "bundle": self._bundle.path, "graph": spec.graph}
-
     def _state(self, spec: EngineSpec) -> Optional[str]:
         entry = self.store.entries.get(spec.file)
         return self.store.state(spec.file) if entry and entry["identity"] == spec.identity else None
@@ -157,13 +136,6 @@ class Builder:
     def _free(self) -> int:
         """Bytes of memory that a build can have."""
         return available() if self.machine.integrated or self.machine.gpu is None else self.machine.free
-
-    def _timing(self) -> Optional[FileRecord]:
-        try:
-            return self.store.timing()
-        except EngineError as error:
-            self._report(str(error))
-            return None
 
     def _report_unfit(self, specs: List[EngineSpec]) -> None:
         """Say which engines are there and will not be used, and why."""
@@ -180,18 +152,15 @@ class Builder:
                     state = self._state(spec)
                     if state not in (READY, UNCHECKED):
                         self._report(f"{self.store.path(file)}: {state}; built again")
-                elif entry["bundle"] == self._bundle.name and all(
-                    found.get(key) == wanted[key] for key in ("graph", "precision")
-                ):
-                    changed = ", ".join(key for key in sorted(wanted) if found.get(key) != wanted[key])
-                    self._report(f"{self.store.path(file)}: built with another {changed}; not used")
+                elif entry["bundle"] == self._bundle.name:
+                    changed = [key for key in sorted(wanted) if found.get(key) != wanted[key]]
+                    if not {"graph", "precision"} & set(changed):
+                        self._report(f"{self.store.path(file)}: built with another {', '.join(changed)}; not used")
 
 
 class Progress:
-    """On a terminal one line that is written over: which engine is being built, since when, and how long all will take.
-
-    Time left is what the engines before took per node of their ONNX; TensorRT itself times each layer.
-    """
+    """On a terminal one line that is overwritten: which engine is being built, for how long, and how long the rest will
+    take, estimated from the time per ONNX node so far (TensorRT times each layer)."""
 
     def __init__(self, specs: List[EngineSpec]) -> None:
         self._left = [spec.nodes for spec in specs]
@@ -200,27 +169,24 @@ class Progress:
 
     @contextlib.contextmanager
     def building(self, spec: EngineSpec) -> Iterator[Callable[[], None]]:
-        """Around a build; yields what is to be called now and then."""
+        """Around a build; yields a function to call now and then."""
         start, number = time.time(), self._count - len(self._left) + 1
+        head = f"building {number} of {self._count}: {spec.graph} in {spec.precision}"
 
         def text() -> str:
-            elapsed, left = time.time() - start, ""
-            if self._nodes:
-                rest = self._spent / self._nodes * sum(self._left) - elapsed
-                left = f", about {_minutes(max(0.0, rest))} left for all"
-            head = f"building {number} of {self._count}: {spec.graph} in {spec.precision}"
-            return f"{head}, {_minutes(elapsed)} so far{left}"
+            elapsed = time.time() - start
+            if not self._nodes:
+                return f"{head}, {_minutes(elapsed)} so far"
+            rest = max(0.0, self._spent / self._nodes * sum(self._left) - elapsed)
+            return f"{head}, {_minutes(elapsed)} so far, about {_minutes(rest)} left for all"
 
-        with self._line(text) as on_tick:
+        with self.line(text) as on_tick:
             yield on_tick
         self._spent += time.time() - start
         self._nodes += self._left.pop(0)
 
-    def checking(self, spec: EngineSpec) -> "contextlib.AbstractContextManager[Callable[[], None]]":
-        return self._line(lambda: f"checking {spec.graph}")
-
     @contextlib.contextmanager
-    def _line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
+    def line(self, text: Callable[[], str]) -> Iterator[Callable[[], None]]:
         self._status.show(text())
         try:
             yield lambda: self._status.show(text())

@@ -1,7 +1,6 @@
 """Whether an engine computes what its ONNX does, run on the bundle's recorded activations; and in what precision.
 
-The engine inspector's JSON is not specified: its words differ from release to release. So types are looked for by their
-names.
+The engine inspector's JSON is not specified and differs between releases, so types are looked for by their names.
 """
 
 import json
@@ -34,12 +33,11 @@ PRECISION_NAMES = [
 def differences(
     release: TensorRT, cuda: Cuda, engine: Any, bundle: Bundle, graph: str, batch: int = 1
 ) -> Dict[str, float]:
-    """The largest difference of each output over all recorded steps. An engine for up to `batch` videos is given each
-    step in all rows at once, and every row counts. Raises EngineError where it is for other inputs, outputs or fewer
-    videos, or does not run."""
+    """The largest difference of each output over all recorded steps and all `batch` rows, which get the same inputs.
+    Raises EngineError where the engine is for other inputs, outputs or fewer videos, or does not run."""
     segment, values = bundle.graph(graph), release.values(engine)
-    found = {v.name: v.is_input for v in values}
-    if found != dict({name: True for name in segment.inputs}, **{name: False for name in segment.outputs}):
+    wanted = [(name, True) for name in segment.inputs] + [(name, False) for name in segment.outputs]
+    if sorted((v.name, v.is_input) for v in values) != sorted(wanted):
         raise EngineError(graph, "the engine has other inputs or outputs than the ONNX", "build it again")
     rows = {v.name: batch if v.shape[0] == FREE else 1 for v in values}
     if any(rows[name] != batch for name in segment.outputs):
@@ -50,7 +48,7 @@ def differences(
     release.set_batch(context, values, batch)
     largest = {name: 0.0 for name in segment.outputs}
     for inputs, expected in Activations(bundle).of(graph):
-        given = {name: np.repeat(array, rows[name], axis=0) for name, array in inputs.items()}
+        given = {name: np.repeat(array, rows[name], axis=0) for name, array in inputs.items()}  # kept until copied
         for name, array in given.items():
             cuda.upload(addresses[name], array)
         release.enqueue(context, values, addresses, cuda.stream)
@@ -71,16 +69,18 @@ def tolerance(bundle: Bundle, graph: str, precision: str) -> float:
 
 
 def layers(inspected: str) -> List[Dict[str, str]]:
-    """Name, type and precision of an engine's layers.
+    """Name, type and precision of an engine's layers, from `get_engine_information` in JSON.
 
     A layer's precision is that of its weights, or if it has none, of its first input that has one: a fused layer that
     takes int8 and gives float32 computes in int8.
-
-    Args:
-        inspected: of `get_engine_information` in JSON.
     """
-    found = json.loads(inspected).get("Layers", [])
-    return [_layer(entry if isinstance(entry, dict) else {"Name": entry}) for entry in found]
+    found = []
+    for entry in json.loads(inspected).get("Layers", []):
+        layer: Dict[str, Any] = entry if isinstance(entry, dict) else {"Name": entry}
+        described = [layer.get("Weights"), *layer.get("Inputs", []), *layer.get("Outputs", [])]
+        precision = next(filter(None, map(_precision, described)), UNKNOWN)
+        found.append({"name": layer.get("Name", ""), "type": layer.get("LayerType") or UNKNOWN, "precision": precision})
+    return found
 
 
 def summary(found: List[Dict[str, str]]) -> str:
@@ -92,13 +92,6 @@ def summary(found: List[Dict[str, str]]) -> str:
     """
     counts = Counter(layer["precision"] for layer in found)
     return ", ".join(f"{count} {precision}" for precision, count in sorted(counts.items()))
-
-
-def _layer(entry: Dict[str, Any]) -> Dict[str, str]:
-    described = [entry.get("Weights")] + list(entry.get("Inputs", [])) + list(entry.get("Outputs", []))
-    known = [precision for precision in map(_precision, described) if precision]
-    kind = entry.get("LayerType") or UNKNOWN
-    return {"name": entry.get("Name", ""), "type": kind, "precision": known[0] if known else UNKNOWN}
 
 
 def _precision(described: Any) -> str:

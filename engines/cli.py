@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Any, List, Optional
+from typing import List, Optional, Tuple
 
 from tlee import cli
 from tlee.bundle import FUSED, SEPARATE, Bundle
@@ -65,11 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _override(text: str) -> Any:
+def _override(text: str) -> Tuple[str, str]:
     name, _, precision = text.partition("=")
     if precision not in PRECISIONS:
-        wanted = ", ".join(PRECISIONS)
-        raise argparse.ArgumentTypeError(f"'{text}': give NAME=PRECISION, of {wanted}")
+        raise argparse.ArgumentTypeError(f"'{text}': give NAME=PRECISION, of {', '.join(PRECISIONS)}")
     return name, precision
 
 

@@ -6,8 +6,9 @@ other. A context left on the stack at exit, or missing in a second thread, is wh
 
 import contextlib
 import ctypes
+import importlib
 from functools import partial
-from typing import Any, Callable, Iterator, List, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -28,18 +29,14 @@ class Gpu(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """Page-locked host memory, which the GPU copies from and to by itself: an array of bytes, and if it is mapped the
-    address under which the GPU works on it directly, else 0."""
+    """Page-locked host memory, which the GPU copies from and to by itself."""
 
-    array: np.ndarray
-    pointer: int
+    array: np.ndarray  # of bytes
+    pointer: int  # the address under which the GPU works on it directly, if it is mapped, else 0
 
 
 class Cuda:
-    """One device, and a stream that work is queued on unless another one is named. `open_cuda` finds the library.
-
-    Attributes:
-        stream: handle of the stream.
+    """One device, and a `stream` that work is queued on unless another one is named. `open_cuda` finds the library.
 
     Examples:
         >>> with opened_cuda() as cuda:  # doctest: +SKIP
@@ -65,18 +62,22 @@ class Cuda:
         return self._driver.gpu()
 
     def allocate(self, size: int) -> int:
-        """The address of so many bytes of device memory, freed by `release`."""
-        try:
+        """The address of `size` bytes of device memory, freed by `release`."""
+        with self._limited(size):
             return self._driver.allocate(max(size, 1))
-        except self._driver.out_of_memory:
-            raise _no_memory(size) from None
 
     def lock(self, size: int, mapped: bool) -> Locked:
-        """So many bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
-        try:
+        """`size` bytes of page-locked memory, freed by `release`; no array of it may be used after that."""
+        with self._limited(size):
             return self._driver.lock(max(size, 1), mapped)
+
+    @contextlib.contextmanager
+    def _limited(self, size: int) -> Iterator[None]:
+        try:
+            yield
         except self._driver.out_of_memory:
-            raise _no_memory(size) from None
+            remedy = "close other programs that use it, or add swap"
+            raise EngineError("GPU", f"no {size:,} bytes of memory left", remedy) from None
 
     def upload(self, pointer: int, array: np.ndarray, stream: Any = None) -> None:
         """Queue a copy of a contiguous array, which must not change until it is done."""
@@ -119,8 +120,7 @@ class Cuda:
         return float(self._driver.milliseconds(start, end))
 
     def release(self) -> None:
-        """Wait for all work, then free memory, streams, events and context, outside of `with`. Nothing can be done with
-        this afterwards."""
+        """Wait for all work, then free memory, streams, events and context: the last call, outside of `with`."""
         self._driver.push()
         try:
             self._driver.finish()
@@ -151,12 +151,8 @@ class _PyCuda:
         self.copy = driver.memcpy_dtod_async
         stream, event = driver.Stream, driver.Event
         self.new_stream, self.synchronize, self.follow = stream, stream.synchronize, stream.wait_for_event
-        self.new_event, self.record, self.wait, self.milliseconds = (
-            event,
-            event.record,
-            event.synchronize,
-            event.time_till,
-        )
+        self.new_event, self.record, self.wait = event, event.record, event.synchronize
+        self.milliseconds = event.time_till
 
     def handle(self, stream: Any) -> int:
         return int(stream.handle)
@@ -204,13 +200,11 @@ class _CudaPython:
         self._call("cuDevicePrimaryCtxRelease", self._device)
 
     def gpu(self) -> Gpu:
-        attribute = self._driver.CUdevice_attribute
-        wanted = [
-            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
-            attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-            attribute.CU_DEVICE_ATTRIBUTE_INTEGRATED,
+        attributes = [
+            getattr(self._driver.CUdevice_attribute, "CU_DEVICE_ATTRIBUTE_" + name)
+            for name in ("COMPUTE_CAPABILITY_MAJOR", "COMPUTE_CAPABILITY_MINOR", "INTEGRATED")
         ]
-        major, minor, integrated = (self._call("cuDeviceGetAttribute", name, self._device) for name in wanted)
+        major, minor, integrated = (self._call("cuDeviceGetAttribute", each, self._device) for each in attributes)
         name = self._call("cuDeviceGetName", 256, self._device).split(b"\0")[0].decode()
         return Gpu(name, (major, minor), bool(integrated), *self._call("cuMemGetInfo"))
 
@@ -245,6 +239,9 @@ class _CudaPython:
         return results[0] if len(results) == 1 else results
 
 
+DRIVERS: Dict[str, Callable[[Any], Any]] = {"pycuda.driver": _PyCuda, "cuda.bindings.driver": _CudaPython}
+
+
 @contextlib.contextmanager
 def opened_cuda() -> Iterator[Cuda]:
     """The first device, its context current, released at the end. Raises as `open_cuda`."""
@@ -258,19 +255,7 @@ def opened_cuda() -> Iterator[Cuda]:
 
 def open_cuda() -> Cuda:
     """The first device. Raises UsageError where neither library is installed, or CUDA finds no device."""
-    try:
-        import pycuda.driver
-
-        return Cuda(_PyCuda(pycuda.driver))
-    except ImportError:  # also where it is installed without a driver
-        pass
-    try:
-        from cuda.bindings import driver
-
-        return Cuda(_CudaPython(driver))
-    except ImportError:
-        raise UsageError("CUDA", "neither PyCUDA nor cuda-python is installed", INSTALL) from None
-
-
-def _no_memory(size: int) -> EngineError:
-    return EngineError("GPU", f"no {size:,} bytes of memory left", "close other programs that use it, or add swap")
+    for name, driver in DRIVERS.items():
+        with contextlib.suppress(ImportError):  # raised also where it is installed without a driver
+            return Cuda(driver(importlib.import_module(name)))
+    raise UsageError("CUDA", "neither PyCUDA nor cuda-python is installed", INSTALL)

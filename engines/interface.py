@@ -13,58 +13,38 @@ REPORT = "report it with the bundle's tlee-info and this line"
 
 
 class Settings(NamedTuple):
-    """How to build one engine.
+    """How to build one engine."""
 
-    Attributes:
-        workspace: bytes of scratch memory that a layer may take; 0 while planning, when that is not known.
-        fp16, int8: let layers compute in these; for releases that are not `typed`.
-        fp32_layers: prefixes of the names of layers that compute in float32 nevertheless.
-        cache: calibration cache, of any release, for implicit INT8; for releases that `calibrate`.
-        timing: an earlier `Built.timing`, to be used again.
-        dla: core of the deep learning accelerator to build for; what it cannot do, the GPU does.
-        batch: the most videos that the engine computes at once. With one, all its shapes are fixed.
-    """
-
-    workspace: int
-    fp16: bool = False
-    int8: bool = False
-    fp32_layers: Sequence[str] = ()
-    cache: Optional[bytes] = None
-    timing: Optional[bytes] = None
-    dla: Optional[int] = None
-    batch: int = 1
+    workspace: int  # bytes of scratch memory that a layer may take; 0 while planning, when that is not known
+    fp16: bool = False  # layers may compute in it; for releases that are not `typed`
+    int8: bool = False  # the same
+    fp32_layers: Sequence[str] = ()  # prefixes of the names of layers that compute in float32 nevertheless
+    cache: Optional[bytes] = None  # of calibration, for implicit INT8; of any release, for those that `calibrate`
+    timing: Optional[bytes] = None  # an earlier `Built.timing`, to be used again
+    dla: Optional[int] = None  # core of the deep learning accelerator to build for; what it cannot do, the GPU does
+    batch: int = 1  # the most videos that the engine computes at once; with one, all its shapes are fixed
 
 
 class Built(NamedTuple):
-    """A serialised engine, in TensorRT's own memory, and the timing cache, if the release has one."""
-
-    engine: Any
-    timing: Optional[Any]
+    engine: Any  # serialised, in TensorRT's own memory
+    timing: Optional[Any]  # the timing cache, if the release has one
 
 
 class Binding(NamedTuple):
-    """An input or output of an engine, always float32. In engines for several videos its shape begins with -1, except
-    for inputs that all videos share."""
+    """An input or output of an engine, always float32."""
 
     name: str
-    shape: Tuple[int, ...]
+    shape: Tuple[int, ...]  # begins with -1 in engines for several videos, except for inputs that all videos share
     is_input: bool
 
 
 class TensorRT:
-    """Builds and runs engines.
-
-    Attributes:
-        typed: layers compute in the types that the ONNX says, and in no other.
-        calibrates: takes calibration caches.
-        portable: engines run on other GPUs, too.
-        notes: what the user should know about this release.
-    """
+    """Builds and runs engines."""
 
     product = "TensorRT"
-    typed = False
-    calibrates = True
-    portable = False
+    typed = False  # layers compute in the types that the ONNX says, and in no other
+    calibrates = True  # takes calibration caches
+    portable = False  # engines run on other GPUs, too
 
     if TYPE_CHECKING:  # so that mypy checks this class against the published stubs of TensorRT 10
         import tensorrt as trt
@@ -73,11 +53,9 @@ class TensorRT:
         self.trt = module
         self.version: str = module.__version__
         self.name = f"{self.product} {self.version}"
-        self.notes: List[str] = []
+        self.notes: List[str] = []  # what the user should know about this release
         self._log = _log(module)
         self._runtime: Any = None
-
-    # -- the machine
 
     def fast(self) -> Dict[str, bool]:
         """Whether the GPU computes faster in a precision than in float32."""
@@ -87,13 +65,10 @@ class TensorRT:
     def dla_cores(self) -> int:
         return self.trt.Builder(self._log).num_DLA_cores
 
-    # -- ONNX to engine
-
     def build(self, onnx: bytes, settings: Settings) -> Built:
         """Parse and build. Raises EngineError, with TensorRT's own words, where it cannot."""
         builder = self.trt.Builder(self._log)
-        network = self._network(builder)
-        self._parse(network, onnx)
+        network = self._network(builder, onnx)
         config = builder.create_builder_config()
         self._configure(config, settings)
         self._set_sizes(builder, config, network, settings)
@@ -105,24 +80,20 @@ class TensorRT:
             raise EngineError(self.name, f"built no engine: {self._said()}", REPORT)
         return Built(engine, timing.serialize() if timing else None)
 
-    def _network(self, builder: "trt.Builder") -> "trt.INetworkDefinition":
-        return builder.create_network(0)
-
-    def _parse(self, network: "trt.INetworkDefinition", onnx: bytes) -> None:
+    def _network(self, builder: "trt.Builder", onnx: bytes, flags: int = 0) -> "trt.INetworkDefinition":
+        network = builder.create_network(flags)
         parser = self.trt.OnnxParser(network, self._log)
         if not parser.parse(onnx):
             errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
             raise EngineError(self.name, f"does not take the model: {errors}", REPORT)
+        return network
 
     def _configure(self, config: "trt.IBuilderConfig", settings: Settings) -> None:
         self._set_workspace(config, settings.workspace)
         config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED  # for the layer report; costs no speed
         config.clear_flag(self.trt.BuilderFlag.TF32)  # what is called float32 is float32
-        for name, wanted in (
-            ("FP16", settings.fp16),
-            ("INT8", settings.int8),
-            ("GPU_FALLBACK", settings.dla is not None),
-        ):
+        flags = {"FP16": settings.fp16, "INT8": settings.int8, "GPU_FALLBACK": settings.dla is not None}
+        for name, wanted in flags.items():
             if wanted:
                 config.set_flag(getattr(self.trt.BuilderFlag, name))
         if settings.cache is not None:
@@ -161,8 +132,7 @@ class TensorRT:
     def _constrain(
         self, config: "trt.IBuilderConfig", network: "trt.INetworkDefinition", prefixes: Sequence[str]
     ) -> None:
-        layers = [network.get_layer(i) for i in range(network.num_layers)]
-        chosen = _with_helpers(layers, prefixes)
+        chosen = _with_helpers([network.get_layer(i) for i in range(network.num_layers)], prefixes)
         for layer in chosen:
             outputs = range(layer.num_outputs)
             if all(layer.get_output(i).dtype == self.trt.float32 for i in outputs):  # a comparison's are not
@@ -204,8 +174,6 @@ class TensorRT:
             config.set_timing_cache(cache, ignore_mismatch=False)
         return cache
 
-    # -- engine to answers
-
     def deserialize(self, content: bytes) -> Any:
         """An engine from its file's content, which must be our own: TensorRT runs the code in it. Raises EngineError
         where it was built by another release or for another device."""
@@ -226,7 +194,7 @@ class TensorRT:
         return engine.device_memory_size_v2
 
     def context(self, engine: "trt.ICudaEngine", scratch: int, size: int) -> Any:
-        """An execution context that uses device memory at the address `scratch`, of so many bytes."""
+        """An execution context that uses `size` bytes of device memory at the address `scratch`."""
         context = engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         context.set_device_memory(scratch, size)
         return context
@@ -275,16 +243,14 @@ def _log(trt: Any) -> Any:
 
 
 def _with_helpers(layers: List[Any], prefixes: Sequence[str]) -> List[Any]:
-    """The layers whose names begin so, and those that the parser puts around them (broadcasts, constants), whose names
-    do not tell where they belong: what they handed on in half precision would be lost for all that follows."""
-    chosen = [layer for layer in layers if layer.name.startswith(tuple(prefixes))]
-    helpers = [layer for layer in layers if "/" not in layer.name]
-    grown = bool(chosen)
-    while grown:
-        touched = {tensor for layer in chosen for tensor in _tensors(layer)}
-        added = [layer for layer in helpers if layer not in chosen and touched & _tensors(layer)]
-        chosen += added
-        grown = bool(added)
+    """The layers whose names have these prefixes, and those that the parser puts around them (broadcasts, constants),
+    whose names do not tell where they belong: what these rounded to half precision would stay rounded."""
+    chosen = added = [layer for layer in layers if layer.name.startswith(tuple(prefixes))]
+    while added:
+        touched = {tensor for layer in added for tensor in _tensors(layer)}
+        helpers = [layer for layer in layers if "/" not in layer.name and layer not in chosen]
+        added = [layer for layer in helpers if touched & _tensors(layer)]
+        chosen = chosen + added
     return chosen
 
 

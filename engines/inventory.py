@@ -13,20 +13,13 @@ UNRECORDED = "not recorded"
 
 
 class FoundEngine(NamedTuple):
-    """An engine file.
-
-    Attributes:
-        entry: what is recorded of it, if anything.
-        state: one of `tlee.engines.store`'s, OUTDATED, OTHER_DEVICE, UNRECORDED, of which other bundle it is, or why
-            the record is not believed.
-        own: it is of this bundle, as far as known.
-    """
+    """An engine file."""
 
     store: EngineStore
     file: str
-    entry: Optional[Dict[str, Any]]
-    state: str
-    own: bool
+    entry: Optional[Dict[str, Any]]  # what is recorded of it
+    state: str  # of `EngineStore.state`, or why it is not used
+    own: bool  # it is of this bundle, as far as known
 
     @property
     def usable(self) -> bool:
@@ -42,8 +35,7 @@ def find_all(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Ite
             if file.endswith(SUFFIX):
                 yield FoundEngine(store, file, None, store.distrust or UNRECORDED, True)
         for file, entry in sorted(store.entries.items()):
-            identity = entry["identity"]
-            own = entry["bundle"] == bundle.name
+            identity, own = entry["identity"], entry["bundle"] == bundle.name
             if not own:
                 state = f"of the bundle {entry['bundle']}"
             elif not {identity["source"], identity["cache"] or identity["source"]} <= hashes:
@@ -54,10 +46,10 @@ def find_all(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Ite
 
 
 def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[List[str]]:
-    """Of a table, its head first. Of an engine that is not recorded only the file's name is known."""
+    """Of a table of all engines, its head first."""
     table = [["device", "engine", "precision", "size", "state"]]
     for found in find_all(bundle, engine_dir, machine):
-        described = [found.file, "", ""]
+        described = [found.file, "", ""]  # all that is known of one that is not recorded
         if found.entry:
             identity = found.entry["identity"]
             several = f", up to {identity['batch']} videos" if identity["batch"] > 1 else ""
@@ -70,12 +62,7 @@ def rows(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> List[Li
 
 def clean(bundle: Bundle, engine_dir: str, machine: Optional[Machine]) -> Iterator[str]:
     """Remove the bundle's engines that cannot be used here, and files that no record names, or none that is believed;
-    yields a line for each.
-
-    Raises:
-        UsageError: another command writes there, or the folder cannot be written.
-        BundleError: the bundle was changed since it was opened.
-    """
+    yields a line for each. Raises UsageError and BundleError as `locked_bundle` and `EngineStore.locked`."""
     with locked_bundle(bundle, engine_dir):
         unfit = [found for found in find_all(bundle, engine_dir, machine) if found.own and not found.usable]
         for store in stores(engine_dir):

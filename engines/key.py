@@ -10,7 +10,7 @@ import os
 import time
 from typing import Optional
 
-from tlee.errors import CANNOT_WRITE, UsageError
+from tlee.errors import UsageError, writing
 from tlee.locks import BUSY, PATIENCE, remove, temporary_file, write_lock
 from tlee.reading import read_bytes
 
@@ -34,11 +34,8 @@ def key_file() -> str:
 
 
 def find_key() -> Optional[bytes]:
-    """The key; None where there is none yet. A link to it is followed.
-
-    Raises:
-        UsageError: it cannot be read, or is none that others could not know.
-    """
+    """The key; None where there is none yet. A link to it is followed. Raises UsageError where it cannot be read, or
+    others could know it."""
     path = key_file()
     if not os.path.lexists(path):
         return None
@@ -56,20 +53,16 @@ def find_key() -> Optional[bytes]:
 
 
 def own_key(engine_dir: str) -> bytes:
-    """The key, which is made if there is none. Of two first builds at once, one makes it and both have the same.
-
-    Raises:
-        UsageError: as `find_key`; or it cannot be written, or lies among the engines, with which it would be handed on.
-    """
+    """The key, which is made if there is none. Of two first builds at once, one makes it and both have the same. Raises
+    UsageError as `find_key`; or it cannot be written, or lies among the engines, with which it would be handed on."""
     path = key_file()
     if os.path.realpath(path).startswith(os.path.realpath(engine_dir) + os.sep):
         raise UsageError(path, "the key of engines, and among them: who gets these could sign others", REMEDY)
     deadline = time.monotonic() + PATIENCE
     while not os.path.exists(path):
         try:
-            _make(path)
-        except OSError as error:
-            raise UsageError(path, CANNOT_WRITE.format(error.strerror), REMEDY) from None
+            with writing(path):
+                _make(path)
         except UsageError as error:
             if error.problem != BUSY or time.monotonic() > deadline:
                 raise UsageError(path, error.problem, REMEDY) from None

@@ -24,7 +24,7 @@ def available(path: str = MEMINFO) -> int:
 
 
 def workspace(free: int) -> int:
-    """Bytes of scratch memory to let a layer have, of so many that are free.
+    """Bytes of scratch memory that a layer may take, where so many are free.
 
     Examples:
         >>> workspace(2600 * MIB) // MIB

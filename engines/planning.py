@@ -16,31 +16,19 @@ RECIPE = 2  # raised when engines are built otherwise than before, so that older
 
 
 class Machine(NamedTuple):
-    """What engines are built for, as a worker found it.
+    """What engines are built for, as a worker found it."""
 
-    Attributes:
-        tensorrt: product and release, such as "TensorRT 8.2.1".
-        gpu: name; None where there is no GPU (TensorRT-RTX builds without one).
-        capability: compute capability, such as "5.3".
-        fast: whether the GPU is faster in fp16 and int8 than in fp32.
-        dla_cores: deep learning accelerators that it has.
-        typed, calibrates, portable: see `tlee.engines.interface.TensorRT`.
-        integrated: the GPU shares the CPU's memory, as on every Jetson.
-        free: bytes of the GPU's own memory.
-        notes: what the user should know about this machine.
-    """
-
-    tensorrt: str
-    gpu: Optional[str]
-    capability: Optional[str]
-    fast: Dict[str, bool]
-    dla_cores: int
-    typed: bool
+    tensorrt: str  # product and release, such as "TensorRT 8.2.1"
+    gpu: Optional[str]  # name; None where there is no GPU (TensorRT-RTX builds without one)
+    capability: Optional[str]  # compute capability, such as "5.3"
+    fast: Dict[str, bool]  # whether the GPU is faster in fp16 and int8 than in fp32
+    dla_cores: int  # deep learning accelerators
+    typed: bool  # as the next two see `tlee.engines.interface.TensorRT`
     calibrates: bool
     portable: bool
-    integrated: bool
-    free: int
-    notes: List[str]
+    integrated: bool  # the GPU shares the CPU's memory, as on every Jetson
+    free: int  # bytes of the GPU's own memory
+    notes: List[str]  # what the user should know about this machine
 
     @property
     def key(self) -> str:
@@ -54,46 +42,27 @@ def machine_key(tensorrt: str, portable: bool, gpu: Optional[str], capability: O
 
 
 class BuildOptions(NamedTuple):
-    """What the user wants built.
+    """What the user wants built."""
 
-    Attributes:
-        precision: of all graphs that are not named in `overrides`: fp32, fp16 or int8.
-        overrides: precisions by graph.
-        exit_graphs: FUSED or SEPARATE, see `tlee.bundle.Bundle.chain`.
-        int8_from: QDQ graphs, or calibration CACHES on releases that take them.
-        allow_fallback: the next higher precision where the GPU is not faster in the one asked for.
-        dla: core of the deep learning accelerator to build for.
-        batch: the most videos at once.
-    """
-
-    precision: str = "fp16"
-    overrides: Mapping[str, str] = {}
-    exit_graphs: str = FUSED
-    int8_from: str = QDQ
-    allow_fallback: bool = False
-    dla: Optional[int] = None
-    batch: int = 1
+    precision: str = "fp16"  # of PRECISIONS, for all graphs that are not named in `overrides`
+    overrides: Mapping[str, str] = {}  # precisions by graph
+    exit_graphs: str = FUSED  # or SEPARATE, see `tlee.bundle.Bundle.chain`
+    int8_from: str = QDQ  # graphs, or calibration CACHES on releases that take them
+    allow_fallback: bool = False  # to the next higher precision where the GPU is not faster in the one asked for
+    dla: Optional[int] = None  # core of the deep learning accelerator to build for
+    batch: int = 1  # the most videos at once
 
 
 class EngineSpec(NamedTuple):
-    """One engine to be built.
+    """One engine to be built."""
 
-    Attributes:
-        graph: a segment or fused exit of the bundle.
-        precision: the lowest that its layers compute in.
-        source, cache: files of the bundle, the ONNX and for implicit INT8 the calibration cache.
-        settings: how to build it, without workspace, caches' contents and timing.
-        nodes: of the ONNX; the time of a build is about in proportion.
-        identity: everything that the engine depends on, for its name and its record.
-    """
-
-    graph: str
-    precision: str
-    source: str
-    cache: Optional[str]
-    settings: Settings
-    nodes: int
-    identity: Dict[str, Any]
+    graph: str  # a segment or fused exit of the bundle
+    precision: str  # the lowest that its layers compute in
+    source: str  # ONNX file of the bundle
+    cache: Optional[str]  # file of the bundle, for implicit INT8
+    settings: Settings  # without workspace, caches' contents and timing
+    nodes: int  # of the ONNX; the time of a build is about in proportion
+    identity: Dict[str, Any]  # everything that the engine depends on, for its name and its record
 
     @property
     def file(self) -> str:
@@ -116,18 +85,19 @@ def plan(bundle: Bundle, machine: Machine, options: BuildOptions) -> List[Engine
         if name in FP32_ONLY and precision != "fp32":
             problem = "always computes in float32: what it gives is compared with thresholds"
             raise UsageError(name, problem, "leave it out of --segment")
-    if options.dla is not None and not 0 <= options.dla < machine.dla_cores:
-        problem = f"no DLA core {options.dla}: {machine.gpu or 'this machine'} has {machine.dla_cores}"
-        raise UsageError("--dla", problem, "leave --dla out")
-    if options.dla is not None and options.batch > 1:
-        problem = f"a DLA takes no engines for up to {options.batch} videos at once: it needs fixed shapes"
-        raise UsageError("--dla", problem, "leave --batch or --dla out")
+    if options.dla is not None:
+        if not 0 <= options.dla < machine.dla_cores:
+            problem = f"no DLA core {options.dla}: {machine.gpu or 'this machine'} has {machine.dla_cores}"
+            raise UsageError("--dla", problem, "leave --dla out")
+        if options.batch > 1:
+            problem = f"a DLA takes no engines for up to {options.batch} videos at once: it needs fixed shapes"
+            raise UsageError("--dla", problem, "leave --batch or --dla out")
     return [_spec(bundle, machine, options, name) for name in names]
 
 
 def _spec(bundle: Bundle, machine: Machine, options: BuildOptions, name: str) -> EngineSpec:
-    precision = _precision(bundle, machine, options, name)
-    int8, flags = precision == "int8", not machine.typed
+    precision, flags = _precision(bundle, machine, options, name), not machine.typed
+    int8 = precision == "int8"
     implicit = int8 and options.int8_from == CACHES
     if implicit and not machine.calibrates:
         remedy = "leave --int8-from out: it takes the Q/DQ graphs"
@@ -181,11 +151,7 @@ def _precision(bundle: Bundle, machine: Machine, options: BuildOptions, name: st
 
 
 def _possible(precision: str, machine: Machine, allow_fallback: bool) -> str:
-    """The precision, or where the GPU is not faster in it and the user agreed, the next one that it is.
-
-    Raises:
-        UsageError: it is not, and the user did not agree.
-    """
+    """The precision, or where the GPU is not faster in it and the user agreed, the next one that it is."""
     while not machine.fast.get(precision, True):
         lower = FALLBACK[precision]
         if not allow_fallback:

@@ -21,28 +21,29 @@ OUT_OF_MEMORY = (
 
 
 def run(action: str, folder: str, request: Dict[str, Any], on_tick: Callable[[], None] = lambda: None) -> Any:
-    """Run one of the worker's actions in a process of its own.
-
-    Args:
-        folder: where the worker puts an engine.
-        on_tick: called while it runs.
+    """Run one of the worker's actions in a process of its own, and call `on_tick` while it runs.
 
     Raises:
         EngineError: there is no engine, or the worker was killed or crashed.
         UsageError: everything else that the worker raised.
     """
     status, answer, said = _run_worker(action, folder, json.dumps(request).encode("utf-8"), on_tick)
+    subject = request.get("graph", "TensorRT")
+    if status == -signal.SIGKILL:
+        least = max(request.get("workspace", 0) // MIB // 4, 16)
+        problem = "killed, most likely by the kernel because memory ran out"
+        raise EngineError(subject, problem, OUT_OF_MEMORY.format(least))
     if status != 0:
-        raise _failure(status, said.decode("utf-8", "replace"), request)
+        last = (said.decode("utf-8", "replace").strip() or "it said nothing").splitlines()[-1][:300]
+        how = f"crashed ({signal.Signals(-status).name})" if status < 0 else "failed"
+        raise EngineError(subject, f"TensorRT {how}: {last}", REPORT)
     try:
         result = parse_json(answer)
     except ValueError as problem:
-        subject = request.get("graph", "TensorRT")
         raise EngineError(subject, f"TensorRT's process gave no readable answer ({problem})", REPORT) from None
     if "error" in result:
-        error = result["error"]
-        kind = EngineError if error["of_engine"] else UsageError
-        raise kind(error["subject"], error["problem"], error["remedy"])
+        kind, *said_by_worker = result["error"]
+        raise (EngineError if kind == "EngineError" else UsageError)(*said_by_worker)
     return result
 
 
@@ -63,15 +64,3 @@ def _run_worker(action: str, folder: str, request: bytes, on_tick: Callable[[], 
         finally:
             if process.poll() is None:
                 process.kill()
-
-
-def _failure(status: int, said: str, request: Dict[str, Any]) -> EngineError:
-    """Why a worker ended without a result."""
-    subject = request.get("graph", "TensorRT")
-    if status == -signal.SIGKILL:
-        size = request.get("workspace", 0) // MIB
-        problem = "killed, most likely by the kernel because memory ran out"
-        return EngineError(subject, problem, OUT_OF_MEMORY.format(max(size // 4, 16)))
-    last = ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1][:300]
-    how = f"crashed ({signal.Signals(-status).name})" if status < 0 else "failed"
-    return EngineError(subject, f"TensorRT {how}: {last}", REPORT)

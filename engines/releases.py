@@ -25,8 +25,8 @@ class TensorRT8(TensorRT):
     if TYPE_CHECKING:
         trt: Any  # the stubs are those of 10
 
-    def _network(self, builder: Any) -> Any:
-        return builder.create_network(1 << int(self.trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+    def _network(self, builder: Any, onnx: bytes, flags: int = 0) -> Any:
+        return super()._network(builder, onnx, 1 << int(self.trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
 
     def values(self, engine: Any) -> List[Binding]:
         return [
@@ -95,20 +95,18 @@ INTERFACES: Dict[str, List[Tuple[Tuple[int, int], Optional[Type[TensorRT]]]]] = 
 
 
 def load(target: str) -> TensorRT:
-    """The TensorRT that is installed for a target of MODULES. Raises UsageError where none is, or one that is not
-    supported."""
+    """The installed TensorRT of a target of MODULES. Raises UsageError where there is none that is supported."""
     name, known = MODULES[target], INTERFACES[target]
     try:
         module = importlib.import_module(name)
         version = str(module.__version__)  # type stubs alone look like a module without contents
     except (ImportError, AttributeError):
         raise UsageError(name, "not installed", INSTALL[target]) from None
-    numbers = tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
-    fitting = [interface for since, interface in known if since <= numbers]
-    if not fitting:
-        problem = "release {}, the oldest that is supported is {}.{}".format(version, *known[0][0])
+    numbers, (major, minor) = tuple(map(int, re.findall(r"[0-9]+", version)[:2])), known[0][0]
+    if numbers < (major, minor):
+        problem = f"release {version}, the oldest that is supported is {major}.{minor}"
         raise UsageError(name, problem, "on a Jetson Nano, install JetPack 4.6.1 or later")
-    interface = fitting[-1]
+    interface = [interface for since, interface in known if since <= numbers][-1]
     if interface is None:
         problem = f"release {version}, supported are 8.2 to 8.6, and 10.1 and later"
         raise UsageError(name, problem, "install one of these")

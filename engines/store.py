@@ -17,17 +17,17 @@ import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.engines.key import find_key, own_key, signature
-from tlee.errors import CANNOT_WRITE, EngineError, UsageError
+from tlee.errors import EngineError, UsageError, writing
 from tlee.files import atomic_write, sha256, sha256_of, sha256_of_stream
 from tlee.locks import BUSY, remove, write_lock
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 
 FORMAT = 2
 RECORD, TIMING, TEMPORARY, SUFFIX = "engines.json", "timing.cache", ".building-", ".engine"
+ENGINE = "engine"  # just built, in a temporary folder
 READY, UNCHECKED, FAILED, ALTERED, MISSING = "ready", "not checked", "failed its check", "altered", "missing"
 FOREIGN = "of another machine or user, or damaged"
 OTHER_FOLDER = "choose a folder that you may write to and that has room, with --engine-dir"
-BUILDING, WAIT = "another tlee-build is at work here", "wait until it is done"
 BUILD_AGAIN = "build it again with tlee-build"
 HEAD = '{{"signature": "{}",\n'  # of a record; what follows is signed
 HEAD_SIZE = len(HEAD.format("0" * 64))
@@ -66,10 +66,7 @@ class FileRecord(NamedTuple):
 
 
 class EngineStore:
-    """The engines of one device.
-
-    Args:
-        folder: it need not exist.
+    """The engines of one device, in a folder that need not exist.
 
     Attributes:
         entries: what is recorded of each engine, by file name: `identity` (see `tlee.engines.planning.EngineSpec`),
@@ -131,27 +128,25 @@ class EngineStore:
 
     def recorded(self, file: str) -> FileRecord:
         """The recorded content of an engine."""
-        return self._file(file, self.entries[file])
+        entry = self.entries[file]
+        return FileRecord(self.path(file), entry["bytes"], entry["sha256"])
 
     def read(self, file: str) -> bytes:
         """The content of an engine that is READY. Raises EngineError where it is not."""
-        check = self.entries[file]["check"] if file in self.entries else None
-        if check is None or not check["passed"]:
-            state = self.state(file) if file in self.entries else MISSING
-            raise EngineError(self.path(file), state, BUILD_AGAIN)
+        if file not in self.entries:
+            raise EngineError(self.path(file), MISSING, BUILD_AGAIN)
+        if not (self.entries[file]["check"] or {}).get("passed"):
+            raise EngineError(self.path(file), self.state(file), BUILD_AGAIN)
         return self.recorded(file).read()
 
     def timing(self) -> Optional[FileRecord]:
         """The timing cache, if there is one. Raises EngineError where it is not what was recorded."""
         if self._timing is None:
             return None
-        recorded = self._file(TIMING, self._timing)
+        recorded = FileRecord(self.path(TIMING), self._timing["bytes"], self._timing["sha256"])
         if not recorded.matches():
             raise EngineError(recorded.path, "altered or truncated", "not used, layers are timed again")
         return recorded
-
-    def _file(self, name: str, entry: Dict[str, Any]) -> FileRecord:
-        return FileRecord(self.path(name), entry["bytes"], entry["sha256"])
 
     def unrecorded(self) -> List[str]:
         """Files that look like a store's and that no record names, or none that is believed."""
@@ -161,18 +156,12 @@ class EngineStore:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Around changes: no other process changes this folder meanwhile, the record is read anew, and what killed
-        builds left is removed. Raises UsageError where the folder cannot be written or another process has locked it.
-        """
+        builds left is removed. Raises UsageError where the folder cannot be written or another process writes it."""
         if os.path.islink(self.folder):
             raise UsageError(self.folder, "a link: engines would be written elsewhere", "remove it")
-        with contextlib.ExitStack() as held:
-            try:
-                with _as_usage(self.folder):
-                    os.makedirs(self.folder, exist_ok=True)
-                    held.enter_context(write_lock(self.folder, folder=True))
-            except UsageError as error:
-                said = (BUILDING, WAIT) if error.problem == BUSY else (error.problem, OTHER_FOLDER)
-                raise UsageError(self.folder, *said) from None
+        with writing(self.folder, OTHER_FOLDER):
+            os.makedirs(self.folder, exist_ok=True)
+        with folder_lock(self.folder, "another tlee-build is at work here"):
             self._load()
             for name in _names(self.folder):
                 if name.startswith(TEMPORARY):
@@ -181,31 +170,32 @@ class EngineStore:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[str]:
-        """As `locked`, with a temporary folder to build in. A record that is not believed gives way to a new one.
-        Raises UsageError, also where there can be no key to sign with."""
+        """As `locked`, with a temporary folder to build in. Raises UsageError also where there can be no key."""
         with self.locked():
             self._own_key()  # without one there is nothing to build for
-            with _as_usage(self.folder):
+            with writing(self.folder, OTHER_FOLDER):
                 folder = tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder)
             try:
                 yield folder
             finally:
                 remove(folder)
 
-    def put(self, file: str, built: str, timing: Optional[str], entry: Dict[str, Any], machine: Dict[str, Any]) -> None:
-        """Take a built engine in.
-
-        Args:
-            built, timing: where the files are now; on the same file system.
-            entry: what is to be recorded, without size and SHA-256.
-        """
+    def put(self, file: str, folder: str, entry: Dict[str, Any], machine: Dict[str, Any]) -> None:
+        """Take in what was built in the temporary folder: ENGINE and perhaps TIMING. `entry` is what is to be recorded,
+        without size and SHA-256."""
         self.machine = machine
-        self.entries[file] = dict(entry, check=None, layers=None, **_described(built))
-        self._take(built, file)
-        if timing:
-            self._timing = _described(timing)
-            self._take(timing, TIMING)
+        self.entries[file] = dict(entry, check=None, layers=None, **self._take(folder, ENGINE, file))
+        if os.path.exists(os.path.join(folder, TIMING)):
+            self._timing = self._take(folder, TIMING, TIMING)
         self._write_record()
+
+    def _take(self, folder: str, built: str, name: str) -> Dict[str, Any]:
+        source = os.path.join(folder, built)
+        described = {"bytes": os.path.getsize(source), "sha256": sha256_of(source)}
+        self._make_way(name)
+        with writing(self.path(name), OTHER_FOLDER):
+            os.replace(source, self.path(name))
+        return described
 
     def record_check(self, file: str, check: Dict[str, Any], layers: List[Dict[str, str]]) -> None:
         """Record how an engine's outputs differ, and what its layers compute in."""
@@ -218,7 +208,7 @@ class EngineStore:
         self._write_record()
 
     def remove(self, file: str) -> None:
-        """Remove an engine and its entry; a bundle that runs on it has none any more."""
+        """Remove an engine and its entry; a bundle that runs on it has no engines any more."""
         self.entries.pop(file, None)
         self.active = {bundle: files for bundle, files in self.active.items() if file not in files}
         self._write_record()
@@ -233,13 +223,8 @@ class EngineStore:
     def _make_way(self, name: str) -> None:
         """Remove what is not a plain file: it is never written through."""
         path = self.path(name)
-        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+        if os.path.islink(path) or os.path.exists(path) and not os.path.isfile(path):
             self.remove_unrecorded(name)
-
-    def _take(self, built: str, name: str) -> None:
-        self._make_way(name)
-        with _as_usage(self.path(name)):
-            os.replace(built, self.path(name))
 
     def _write_record(self) -> None:
         record: Dict[str, Any] = {"format": FORMAT, "machine": self.machine, "engines": self.entries}
@@ -260,17 +245,13 @@ class EngineStore:
 
 def stores(folder: str) -> Iterator[EngineStore]:
     """Those of all devices, in the folder that `--engine-dir` names."""
-    for device in devices(folder):
-        yield EngineStore(os.path.join(folder, device))
+    return (EngineStore(os.path.join(folder, device)) for device in devices(folder))
 
 
 def devices(folder: str) -> List[str]:
     """Names of all devices that have engines there, or a record of some."""
-    return [
-        device
-        for device in _names(folder)
-        if any(name == RECORD or name.endswith(SUFFIX) for name in _names(os.path.join(folder, device)))
-    ]
+    found = {device: _names(os.path.join(folder, device)) for device in _names(folder)}
+    return [device for device, names in found.items() if any(n == RECORD or n.endswith(SUFFIX) for n in names)]
 
 
 def _names(folder: str) -> List[str]:
@@ -283,13 +264,14 @@ def _names(folder: str) -> List[str]:
         return []
 
 
-def _described(file: str) -> Dict[str, Any]:
-    return {"bytes": os.path.getsize(file), "sha256": sha256_of(file)}
-
-
 @contextlib.contextmanager
-def _as_usage(path: str) -> Iterator[None]:
-    try:
+def folder_lock(path: str, busy: str) -> Iterator[None]:
+    """As `write_lock` of a folder, with remedies for engines; `busy` is the problem where another process writes it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(write_lock(path, folder=True))
+        except UsageError as error:
+            is_busy = error.problem == BUSY
+            problem, remedy = (busy, "wait until it is done") if is_busy else (error.problem, OTHER_FOLDER)
+            raise UsageError(path, problem, remedy) from None
         yield
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror), OTHER_FOLDER) from None

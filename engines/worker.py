@@ -2,8 +2,8 @@
 
     python -m tlee.engines.worker ACTION FOLDER PARENT     # with a JSON object on standard input
 
-ACTION is one of `ACTIONS`; what it returns, or a `TleeError`, goes to standard output. PARENT is the process that wants
-it: without it there is nothing to do. `tlee.engines.process` is the other side.
+ACTION is one of `ACTIONS`; what it returns, or a `TleeError`, goes to standard output. PARENT is the process that waits
+for it: `tlee.engines.process`.
 """
 
 import ctypes
@@ -12,28 +12,29 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 from tlee.bundle import Bundle
 from tlee.engines.check import differences, layers
-from tlee.engines.cuda import Gpu, opened_cuda
+from tlee.engines.cuda import opened_cuda
 from tlee.engines.interface import Settings
 from tlee.engines.releases import load
-from tlee.engines.store import FileRecord
+from tlee.engines.store import ENGINE, TIMING, FileRecord
 from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, EngineError, TleeError, UsageError, remedy_of
 
-ENGINE, TIMING = "engine", "timing"
 WORST = 1e9  # stands for differences that are infinite: JSON has no such number
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def describe(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """The machine, as the fields of `tlee.engines.planning.Machine`.
-
-    Args:
-        request: `target`, see `tlee.engines.releases.load`.
-    """
-    release, gpu = load(request["target"]), _gpu(request["target"])
+    """The machine, as the fields of `tlee.engines.planning.Machine`. Of `request`: `target`."""
+    release, gpu = load(request["target"]), None
+    try:
+        with opened_cuda() as cuda:
+            gpu = cuda.gpu()
+    except UsageError:
+        if not release.portable:  # else it builds without a GPU
+            raise
     return {
         "tensorrt": release.name,
         "gpu": gpu.name if gpu else None,
@@ -50,7 +51,7 @@ def describe(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Build one engine: FOLDER/engine, and FOLDER/timing where the release has a timing cache.
+    """Build one engine: FOLDER/engine, and FOLDER/timing.cache where the release has a timing cache.
 
     Args:
         request: `target`; `bundle`, its folder; `source` and `cache`, files of it; `settings`, and in place of its
@@ -74,21 +75,15 @@ def build(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Run an engine on the bundle's recorded activations, and look at its layers.
-
-    Args:
-        request: `target`, `bundle`, `graph`; `engine`, its `FileRecord`; `batch`, the most videos it is for.
-
-    Returns:
-        `differences` by output, see `tlee.activations.difference`, and `layers`, see `tlee.engines.check`.
-    """
+    """`differences` and `layers` of an engine, see `tlee.engines.check`. Of `request`: `target`, `bundle`, `graph`;
+    `engine`, its `FileRecord`; `batch`, the most videos it is for."""
     content = FileRecord(*request["engine"]).read()
     bundle, release = Bundle.open(request["bundle"]), load(request["target"])
     with opened_cuda() as cuda:
         engine = release.deserialize(content)
         found = differences(release, cuda, engine, bundle, request["graph"], request["batch"])
-        found = {name: min(value, WORST) for name, value in found.items()}
-        result = {"differences": found, "layers": layers(release.layers(engine))}
+        finite = {name: min(value, WORST) for name, value in found.items()}
+        result = {"differences": finite, "layers": layers(release.layers(engine))}
         del engine  # before the CUDA context that it was made in
         return result
 
@@ -96,18 +91,8 @@ def check(folder: str, request: Dict[str, Any]) -> Dict[str, Any]:
 ACTIONS = {"describe": describe, "build": build, "check": check}
 
 
-def _gpu(target: str) -> Optional[Gpu]:
-    try:
-        with opened_cuda() as cuda:
-            return cuda.gpu()
-    except UsageError:
-        if target == "rtx":  # which builds without a GPU
-            return None
-        raise
-
-
 def main() -> None:
-    # Whoever started this may be killed: an orphan would go on taking the board's memory for minutes.
+    # The process that started this may be killed: an orphan would go on taking the board's memory for minutes.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     action, folder, parent = sys.argv[1:]
     if os.getppid() != int(parent):  # killed before that was asked for
@@ -116,20 +101,20 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no part of the answer
     try:
         result = ACTIONS[action](folder, json.load(sys.stdin))
-    except (TleeError, MemoryError, OSError) as problem:
-        result = {"error": _described(problem)}
+    except TleeError as error:
+        result = _described(error)
+    except MemoryError:
+        result = _described(EngineError("memory", "ran out", "add swap, or give it less with --workspace MB"))
+    except OSError as error:
+        remedy = remedy_of(error, "check the path and the system's limits")
+        result = _described(UsageError(error.filename or "system", error.strerror or error, remedy))
     with open(answer, "w", encoding="utf-8") as stream:
         json.dump(result, stream)
 
 
-def _described(error: Exception) -> Dict[str, Any]:
-    if isinstance(error, MemoryError):
-        error = EngineError("memory", "ran out", "add swap, or give it less with --workspace MB")
-    elif isinstance(error, OSError):
-        remedy = remedy_of(error, "check the path and the system's limits")
-        error = UsageError(error.filename or "system", error.strerror or error, remedy)
-    fields = {name: getattr(error, name) for name in ("subject", "problem", "remedy")}
-    return dict(fields, of_engine=isinstance(error, EngineError))
+def _described(error: TleeError) -> Dict[str, Any]:
+    kind = EngineError if isinstance(error, EngineError) else UsageError
+    return {"error": [kind.__name__, error.subject, error.problem, error.remedy]}
 
 
 if __name__ == "__main__":

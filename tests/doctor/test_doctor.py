@@ -16,7 +16,7 @@ from doubles.environment import HERE
 
 from tlee import board
 from tlee import cli as shared
-from tlee.doctor import cli, machine, probes
+from tlee.doctor import cli, machine
 from tlee.doctor.cli import findings
 from tlee.doctor.finding import ADVICE, MISSING, OK, WRONG
 from tlee.doctor.libraries import backends
@@ -431,10 +431,10 @@ def test_an_import_that_hangs_is_a_finding_and_not_the_end(nano, monkeypatch):
         def wait(self, timeout=None):  # however long a busy machine takes: what hangs has all the time, else nobody
             return super().wait(timeout if timeout is None or "cv2" in self.args else 300)
 
-    monkeypatch.setattr(probes.subprocess, "Popen", Started)
+    monkeypatch.setattr(machine.subprocess, "Popen", Started)
     nano.module("cv2", "import time\ntime.sleep(600)\n")
     values = {**nano.environment, "PYTHONPATH": str(nano.root / "usr/lib/python3/dist-packages")}
-    found = probes.run_all([["cv2"], ["numpy"]], values, patience=1.0)
+    found = machine.run_all([["cv2"], ["numpy"]], values, patience=1.0)
     assert found["cv2"] == {"problem": "its import does not end within 1 s"}
     assert "version" in found["numpy"]
 
@@ -456,10 +456,10 @@ def test_a_full_disk_is_no_fault_of_a_library(nano, monkeypatch):
     cut = "import os\nend = os._exit\nos._exit = lambda status: (os.ftruncate(1, 5), end(status))\n"
     nano.module("cv2", cut + "__version__ = '4.1'\n")
     with pytest.raises(UsageError, match="no room for what is found; make room"):
-        probes.run_all([["cv2"]], values)
-    monkeypatch.setattr(probes.tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "r+b", buffering=0))
+        machine.run_all([["cv2"]], values)
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "r+b", buffering=0))
     with pytest.raises(OSError, match="No space left"):
-        probes.run_all([["cv2"]], values)
+        machine.run_all([["cv2"]], values)
 
 
 def test_commands_that_a_shell_does_not_find_are_named(pc):

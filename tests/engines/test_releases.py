@@ -86,8 +86,7 @@ def test_type_stubs_alone_are_not_taken_for_tensorrt(monkeypatch):
 def test_layers_that_the_parser_adds_belong_to_the_parts_that_they_serve(exported):
     release = load("rtx")  # NVIDIA's own parser, which gives helpers names of its own
     builder = release.trt.Builder(release._log)
-    network = release._network(builder)
-    release._parse(network, Bundle.open(exported).read("exit0"))
+    network = release._network(builder, Bundle.open(exported).read("exit0"))
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     delicate, branch = _with_helpers(layers, ("frm/", "head/", "gate/")), _with_helpers(layers, ("branch0/",))
     assert any("/" not in layer.name for layer in delicate)
@@ -109,8 +108,8 @@ def test_engines_for_several_videos_are_built_of_every_form(exported, precision)
 def test_only_engines_for_several_videos_leave_their_number_open(exported, batch, first, profiles):
     release = load("rtx")
     builder = release.trt.Builder(release._log)
-    network, config = release._network(builder), builder.create_builder_config()
-    release._parse(network, Bundle.open(exported).read("exit0"))
+    network = release._network(builder, Bundle.open(exported).read("exit0"))
+    config = builder.create_builder_config()
     release._set_sizes(builder, config, network, Settings(1 << 30, batch=batch))
     found = {network.get_input(i).name: network.get_input(i).shape[0] for i in range(network.num_inputs)}
     assert found == {**first, "previous": first["x0"], "temperature": 1}

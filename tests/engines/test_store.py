@@ -35,12 +35,11 @@ def folder(tmp_path):
 def filled(folder, content: bytes = b"an engine", timing: bytes = b"times") -> EngineStore:
     store = EngineStore(str(folder))
     with store.building() as temporary:
-        for name, data in (("engine", content), ("timing", timing)):
+        for name, data in (("engine", content), (TIMING, timing)):
             with open(os.path.join(temporary, name), "wb") as stream:
                 stream.write(data)
-        paths = [os.path.join(temporary, name) for name in ("engine", "timing")]
         entry = {"identity": IDENTITY, "bundle": "digits", "seconds": 1.0, "workspace": 1}
-        store.put("split0.engine", *paths, entry, {"gpu": "Orin"})
+        store.put("split0.engine", temporary, entry, {"gpu": "Orin"})
     return store
 
 

@@ -10,11 +10,10 @@ from unittest.mock import patch
 
 from doubles.environment import HERE, environment
 
-from tlee.doctor import probes
+from tlee.doctor import machine
 from tlee.doctor.cli import findings
 from tlee.doctor.finding import OK, Finding
-from tlee.doctor.machine import Machine, Python, read
-from tlee.doctor.probes import run_all
+from tlee.doctor.machine import Machine, Python, read, run_all
 
 # As OpenCV prints it: of JetPack's, and of pip's.
 BUILT = "General configuration for OpenCV {}\n\n  Video I/O:\n    FFMPEG:                      YES\n"
@@ -95,7 +94,7 @@ class Tree:
         self.write("var/lib/dpkg/status", "\n".join(status.format(*item) for item in self.packages.items()))
         folders = [str(self.root / PIP), str(self.root / SYSTEM), *self.doubles]
         values = {**self.environment, "PYTHONPATH": os.pathsep.join(folders)}
-        with patch.object(probes, "run_all", partial(self._probed, anew)):
+        with patch.object(machine, "run_all", partial(self._probed, anew)):
             found = read(str(self.root), bundle and str(bundle), values)
         return found._replace(python=self.python, **self.changes)
 
