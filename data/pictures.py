@@ -49,19 +49,14 @@ _quiet = _Quiet()
 
 
 def read_picture(path: str, cv2: Any) -> np.ndarray:
-    """The picture in a file, (h, w, 3) uint8 RGB, turned upright where the file says how it was taken.
-
-    Args:
-        cv2: OpenCV.
-
-    Raises:
-        InputError: there is no such file, it is no plain file, no picture, breaks off, or has too many pixels.
-    """
+    """The picture in a file, (h, w, 3) uint8 RGB, turned upright where the file says how it was taken; `cv2` is OpenCV.
+    Raises InputError where it is not there, no plain file, no picture, breaks off, or has too many pixels."""
     content = read_bytes(path, LIMIT, InputError, REPLACE)
     jpeg, png = (content.startswith(begin) for begin in (b"\xff\xd8", b"\x89PNG"))
     if jpeg and not _ends(content) or png and not _png_ends(content):
         raise InputError(path, "breaks off", REPLACE)
-    if png and _area(content) > PIXELS:
+    # A few bytes can state billions of pixels. OpenCV's own limit is another where a program imports it before us.
+    if png and int.from_bytes(content[16:20], "big") * int.from_bytes(content[20:24], "big") > PIXELS:
         raise InputError(path, f"more than {PIXELS:,} pixels", REPLACE)
     try:
         with _quiet:
@@ -71,12 +66,6 @@ def read_picture(path: str, cv2: Any) -> np.ndarray:
     if picture is None:
         raise InputError(path, "not a picture that can be decoded", REPLACE)
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def _area(png: bytes) -> int:
-    """Pixels that its header states: a few bytes can make billions. OpenCV's own limit is another where a program
-    imports it before `tlee.data.video`."""
-    return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
 
 
 def _ends(jpeg: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 import numpy as np
 
 from tlee.data.pictures import LIMIT, PIXELS, REPLACE, read_picture
-from tlee.errors import InputError, not_imported, remedy_of
+from tlee.errors import InputError, not_imported, system_errors
 from tlee.frames import PUBLISHED, FrameSpec, prepare, published_numbers, sample_indices
 from tlee.reading import check_size
 
@@ -29,11 +29,7 @@ DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW
 
 
 class Clip:
-    """A video file or a folder of pictures, opened for random access.
-
-    Attributes:
-        frame_count: how many frames it has.
-    """
+    """A video file or a folder of pictures, opened for random access."""
 
     path: str
     frame_count: int
@@ -72,7 +68,11 @@ class VideoFile(Clip):
         _check_file(path)
         self._capture = _capture(path)
         if not self._capture.isOpened():
-            _check_memory(path)
+            try:
+                bytearray(ROOM)  # OpenCV does not report a lack of memory
+            except MemoryError:
+                remedy = "close other programs, or add swap"
+                raise InputError(path, "not enough memory to decode it", remedy) from None
             raise InputError(path, "not a video that can be decoded, or its end is missing", DAMAGED)
         self._position = 0  # of the next frame that a plain read gives
         self._last: Optional[Tuple[int, np.ndarray]] = None
@@ -88,16 +88,13 @@ class VideoFile(Clip):
 
     def frame(self, index: int) -> np.ndarray:
         if self._last is None or self._last[0] != index:
-            self._last = (index, self._decode(index))
+            picture = self._read(index)
+            if picture is None:
+                picture = self._read(self._stand_in(index))
+            if picture is None:
+                raise InputError(self.path, f"frame {index} cannot be decoded", DAMAGED)
+            self._last = index, cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
         return self._last[1]
-
-    def _decode(self, index: int) -> np.ndarray:
-        picture = self._read(index)
-        if picture is None:
-            picture = self._read(self._stand_in(index))
-        if picture is None:
-            raise InputError(self.path, f"frame {index} cannot be decoded", DAMAGED)
-        return cv2_module().cvtColor(picture, cv2_module().COLOR_BGR2RGB)
 
     def _read(self, index: int) -> Optional[np.ndarray]:
         if 0 <= index - self._position <= FORWARD:
@@ -132,10 +129,8 @@ class PictureFolder(Clip):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        try:
+        with system_errors(InputError, path, "make the folder readable"):
             names = [n for n in os.listdir(path) if n.lower().endswith(PICTURES) and not n.startswith(".")]
-        except OSError as error:
-            raise InputError(path, error.strerror, remedy_of(error, "make the folder readable")) from None
         self._files = [os.path.join(path, n) for n in sorted(names, key=_natural)]
         self.frame_count = len(self._files)
         self._numbers: Optional[Dict[int, int]] = None
@@ -146,7 +141,10 @@ class PictureFolder(Clip):
         """As of every clip. A picture's number is the last one in its name; where two names have the same or none has
         number 1, pictures are counted from 1 in their order."""
         if self._numbers is None:
-            self._numbers = _numbers([os.path.basename(file) for file in self._files])
+            found = [re.findall("[0-9]+", os.path.splitext(os.path.basename(file))[0]) for file in self._files]
+            self._numbers = {int(parts[-1]): index for index, parts in enumerate(found) if parts}
+            if len(self._numbers) < len(found) or 1 not in self._numbers:
+                self._numbers = {index + 1: index for index in range(len(found))}
         return self._numbers.get(number, self._numbers[1])
 
     def frame(self, index: int) -> np.ndarray:
@@ -159,11 +157,8 @@ def open_clip(path: str) -> Clip:
 
 
 def read_frames(clip: Clip, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
-    """The model's frames of a clip, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is asked for.
-
-    Args:
-        indices: which frames, in which order; None for those of `sampled_order`.
-    """
+    """The model's frames of a clip, or those of `indices`, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is
+    asked for."""
     for index in sampled_order(clip, spec) if indices is None else indices:
         yield prepare(clip.frame(index), spec)
 
@@ -189,22 +184,10 @@ def _check_file(path: str) -> None:
         raise InputError(path, "not a plain file", "give a video file or a folder of pictures")
     if path.lower().endswith(PICTURES):  # of which decoders read all
         check_size(path, os.path.getsize(path), LIMIT, InputError, REPLACE)
-    try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:  # OpenCV gives no reason
-        problem = f"cannot be opened ({error.strerror})"
-        raise InputError(path, problem, remedy_of(error, "see whether you may read it")) from None
-    if os.path.getsize(path) == 0:
-        raise InputError(path, "the file is empty", "copy or record it again")
-
-
-def _check_memory(path: str) -> None:
-    """Tell a lack of memory, which OpenCV does not report, from a damaged file."""
-    try:
-        bytearray(ROOM)
-    except MemoryError:
-        raise InputError(path, "not enough memory to decode it", "close other programs, or add swap") from None
+    remedy = "see whether you may read it"
+    with system_errors(InputError, path, remedy, "cannot be opened ({})"), open(path, "rb"):  # OpenCV gives no reason
+        if os.path.getsize(path) == 0:
+            raise InputError(path, "the file is empty", "copy or record it again")
 
 
 def cv2_module() -> Any:
@@ -228,15 +211,6 @@ def _capture(path: str) -> Any:
     except UnicodeDecodeError:
         raise InputError(path, "its name is not UTF-8", "rename it") from None
     return cv2_module().VideoCapture(name)
-
-
-def _numbers(names: List[str]) -> Dict[int, int]:
-    """Indices of files by the numbers in their names, or from 1 in order where these do not number them."""
-    found = [re.findall("[0-9]+", os.path.splitext(name)[0]) for name in names]
-    numbers = {int(parts[-1]): index for index, parts in enumerate(found) if parts}
-    if len(numbers) < len(names) or 1 not in numbers:
-        return {index + 1: index for index in range(len(names))}
-    return numbers
 
 
 def _natural(name: str) -> List[Any]:

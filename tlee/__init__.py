@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# Recent releases of ONNX Runtime report what they run to their maker unless told not to, and keep a data base for it in
+# Recent releases of ONNX Runtime report what they run to their maker unless told not to, and keep a database for it in
 # the user's home. Nobody who installs this has agreed to that. Here, since other libraries import it, too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

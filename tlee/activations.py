@@ -4,7 +4,7 @@ A device has no reference model: it checks its engines against these. `tlee.expo
 """
 
 import os
-from typing import IO, Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -17,20 +17,17 @@ FOLDER = "activations"
 # Values that each exit has, in the file `<value>.<exit>.npy`; those of the splits are named already.
 OF_EXITS = ("feature", "projection", "previous", "position", "temperature", "z", "logits", "confidence", "score")
 ABSOLUTE = ("confidence", "score")  # probabilities, compared with thresholds
-TINY = 1e-12
 
 Values = Dict[str, np.ndarray]
 
 
 class Activations:
-    """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed.
+    """A bundle's recorded activations. Files are checked against their SHA-256 when they are first needed; raises
+    BundleError where one is missing, altered, or no array of float32.
 
     Examples:
         >>> for inputs, outputs in Activations(bundle).of("exit0"):  # doctest: +SKIP
         ...     worst = max(difference(name, want, run(inputs)[name]) for name, want in outputs.items())
-
-    Raises:
-        BundleError: a file is missing, altered, or no array of float32.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -39,8 +36,8 @@ class Activations:
         self._arrays: Values = {}
 
     def of(self, graph: str) -> Iterator[Tuple[Values, Values]]:
-        """Inputs and expected outputs of a segment or fused exit by their names, sample after sample; of one that all
-        exits share, of all exits. The FRM's are those in which it is used, so without a video's first frame."""
+        """Yield inputs and expected outputs of a segment or fused exit by name, sample by sample; of one that all
+        exits share, once per exit. The FRM's leave out a video's first frame, in which it is not used."""
         kind = "fused_exits" if graph in self._bundle.fused_exits else "segments"
         entry = self._bundle.manifest[kind][graph]
         for sample in range(self._samples):
@@ -65,14 +62,10 @@ class Activations:
 
     def _value(self, name: str) -> np.ndarray:
         """A value in all samples; mapped, not read: a board has little memory."""
-        if name not in self._arrays:
-            file = f"{FOLDER}/{name}.npy"
-            with self._bundle.open_file(file) as stream:
-                self._arrays[name] = self._mapped(os.path.join(self._bundle.path, file), stream)
-        return self._arrays[name]
+        if name in self._arrays:
+            return self._arrays[name]
 
-    def _mapped(self, path: str, stream: IO[bytes]) -> np.ndarray:
-        def array() -> np.ndarray:
+        def mapped() -> np.ndarray:
             if np.lib.format.read_magic(stream) != (1, 0):  # later ones have headers without a bound
                 raise ValueError("another version of NumPy's format")
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -80,7 +73,11 @@ class Activations:
                 raise ValueError(f"{shape} of {dtype}, not float32 of {self._samples} samples")
             return np.memmap(stream, dtype, "r", stream.tell(), shape)
 
-        return parsed(path, array, "recorded activations", EXPORT_AGAIN, BundleError)
+        file = f"{FOLDER}/{name}.npy"
+        with self._bundle.open_file(file) as stream:
+            path = os.path.join(self._bundle.path, file)
+            self._arrays[name] = parsed(path, mapped, "recorded activations", EXPORT_AGAIN, BundleError)
+        return self._arrays[name]
 
 
 def exits_of(graph: str, exits: int) -> List[int]:
@@ -108,9 +105,9 @@ def difference(name: str, want: np.ndarray, got: np.ndarray) -> float:
         >>> difference("score", np.array([0.25]), np.array([0.5]))
         0.25
     """
-    want, got = np.asarray(want, np.float64).ravel(), np.asarray(got, np.float64).ravel()
+    want, got = np.ravel(want).astype(np.float64), np.ravel(got).astype(np.float64)
     if not (np.isfinite(want).all() and np.isfinite(got).all()):
         return float("inf")
     if name in ABSOLUTE:
         return float(np.abs(got - want).max())
-    return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), TINY)
+    return float(np.linalg.norm(got - want)) / max(float(np.linalg.norm(want)), 1e-12)

@@ -11,7 +11,7 @@ import stat
 import time
 from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from tlee.errors import BundleError, UsageError, remedy_of
+from tlee.errors import BundleError, UsageError, system_errors
 from tlee.files import sha256, sha256_of_stream
 from tlee.frames import FrameSpec
 from tlee.graphs import GraphError, check_graph
@@ -75,8 +75,7 @@ class Bundle:
         self.name: str = model["name"]
         self.labels: List[str] = model["labels"]
         self.exits: int = model["branches"] + 1
-        keys = ("count", "order", "resize", "crop", "sampling", "interpolation")
-        self.frames = FrameSpec(*[frames[key] for key in keys])
+        self.frames = FrameSpec(length=frames["count"], **{key: frames[key] for key in FrameSpec._fields[1:]})
         self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
         self.fused_exits = {name: _segment(name, entry) for name, entry in manifest["fused_exits"].items()}
 
@@ -104,16 +103,24 @@ class Bundle:
 
     @classmethod
     def _open(cls, path: str) -> "Bundle":
-        try:
-            folder = OpenFolder(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise BundleError(path, "no such bundle", "give the folder that tlee-export wrote (NAME.tlee)") from None
-        except OSError as error:
-            problem = f"cannot be opened ({error.strerror})"
-            raise BundleError(path, problem, remedy_of(error, "make it readable")) from None
+        with system_errors(BundleError, path, "make it readable", "cannot be opened ({})"):
+            try:
+                folder = OpenFolder(path)
+            except (FileNotFoundError, NotADirectoryError):
+                remedy = "give the folder that tlee-export wrote (NAME.tlee)"
+                raise BundleError(path, "no such bundle", remedy) from None
         manifest = load_manifest(path, folder)
         check_manifest(os.path.join(path, MANIFEST), manifest)
-        _check_files(path, folder, manifest)
+        sizes = _sizes(path, folder)
+        for name, entry in manifest["files"].items():
+            file = os.path.join(path, name)
+            if name not in sizes:
+                raise BundleError(file, "missing", EXPORT_AGAIN)
+            if sizes[name] != entry["size"]:
+                raise BundleError(file, f"{sizes[name]} bytes, the manifest says {entry['size']}", EXPORT_AGAIN)
+        for extra in sorted(set(sizes) - set(manifest["files"]) - {MANIFEST}):
+            if extra.split("/")[0] not in DEVICE_FOLDERS:
+                raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
         bundle = cls(path, manifest, folder)
         for name in graph_files(manifest):
             bundle._check_stored_graph(name)
@@ -227,40 +234,21 @@ class Bundle:
                 pass
 
     def thresholds(self, point: Optional[str] = None) -> Thresholds:
-        """The exit rule's thresholds, or those of a named operating point.
-
-        Raises:
-            UsageError: there is no such point.
-        """
+        """The exit rule's thresholds, or those of a named operating point. Raises UsageError if there is none."""
         rule = self.manifest["exit_rule"]
-        if point is None:
-            return Thresholds(**rule["thresholds"])
-        if point not in rule["operating_points"]:
-            known = ", ".join(sorted(rule["operating_points"])) or "none"
+        points = rule["operating_points"]
+        if point is not None and point not in points:
+            known = ", ".join(sorted(points)) or "none"
             raise UsageError(self.path, f"no operating point '{point}'", f"choose of: {known}")
-        return Thresholds(**rule["operating_points"][point]["thresholds"])
+        return Thresholds(**(rule if point is None else points[point])["thresholds"])
 
 
 def _state(path: str) -> Optional[Tuple[int, int, int]]:
     """Changes when the bundle is replaced."""
-    try:
+    with contextlib.suppress(OSError):
         status = os.stat(os.path.join(path, MANIFEST))
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
-
-
-def _check_files(path: str, folder: OpenFolder, manifest: Dict[str, Any]) -> None:
-    sizes = _sizes(path, folder)
-    for name, entry in manifest["files"].items():
-        file = os.path.join(path, name)
-        if name not in sizes:
-            raise BundleError(file, "missing", EXPORT_AGAIN)
-        if sizes[name] != entry["size"]:
-            raise BundleError(file, f"{sizes[name]} bytes, the manifest says {entry['size']}", EXPORT_AGAIN)
-    for extra in sorted(set(sizes) - set(manifest["files"]) - {MANIFEST}):
-        if extra.split("/")[0] not in DEVICE_FOLDERS:
-            raise BundleError(os.path.join(path, extra), "not listed in the manifest", "remove it from the bundle")
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
@@ -269,8 +257,7 @@ def _sizes(path: str, folder: OpenFolder) -> Dict[str, int]:
     entries = 0
     for at, folders, names, descriptor in os.fwalk(".", dir_fd=folder.descriptor):
         if at == ".":  # without what is there only while the bundle is amended
-            folders[:] = [name for name in folders if not is_temporary(name)]
-            names = [name for name in names if not is_temporary(name)]
+            folders[:], names = ([name for name in found if not is_temporary(name)] for found in (folders, names))
         for name in folders + names:
             relative = os.path.normpath(os.path.join(at, name))
             try:

@@ -12,14 +12,9 @@ _HEADER = re.compile(r"TRT-[0-9]+-EntropyCalibration2")
 
 
 def for_release(content: bytes, version: str) -> bytes:
-    """The same cache for another release: TensorRT refuses one whose header does not name its own.
-
-    Raises:
-        BundleError: the cache is damaged.
-        UsageError: no version.
-    """
-    header, _ = cache_lines(content)
-    return header_of(version).encode("ascii") + content[len(header) :]
+    """The same cache for another release: TensorRT refuses one whose header does not name its own. Raises BundleError
+    where the cache is damaged, UsageError where `version` is none."""
+    return header_of(version).encode("ascii") + content[len(cache_lines(content)[0]) :]
 
 
 def header_of(version: str) -> str:
@@ -27,7 +22,7 @@ def header_of(version: str) -> str:
     numbers = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", version)
     if not numbers:
         raise UsageError("TensorRT version", f"{version!r} is none", "give it as in 8.2.1")
-    major, minor, patch = (int(number) for number in numbers.groups())
+    major, minor, patch = map(int, numbers.groups())
     return f"TRT-{major * (1000 if major < 10 else 10000) + minor * 100 + patch}-EntropyCalibration2"
 
 

@@ -10,18 +10,8 @@ import unicodedata
 import warnings
 from typing import Any, Callable, List, Optional, Sequence
 
-from tlee import process
-from tlee.errors import (
-    REMEDIES,
-    UNSAFE,
-    TleeError,
-    UsageError,
-    lacks_memory,
-    not_imported,
-    printable,
-    remedy_of,
-    system_fault,
-)
+from tlee import errors, process
+from tlee.errors import UNSAFE, TleeError, UsageError, printable
 from tlee.process import INTERRUPTED, output_failed, report
 
 __all__ = ["output_failed", "report"]
@@ -66,33 +56,24 @@ class StatusLine:
 def run(
     program: str, command: Callable[[Optional[List[str]]], Optional[int]], arguments: Optional[List[str]] = None
 ) -> int:
-    """Run a command and turn what it raises into a line and an exit status.
-
-    Returns:
-        The command's own status (None is 0); 2 for a `TleeError`, a missing library, or a system that gives no memory,
-        files or processes; 130 when interrupted.
-    """
+    """Run a command and turn what it raises into a line and an exit status: its own (None is 0), 2 for a `TleeError`, a
+    missing library, or a system that gives no memory, files or processes, 130 when interrupted."""
     try:
         return command(arguments) or OK
-    except KeyboardInterrupt:
-        report(program, "interrupted")
-        return INTERRUPTED
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
         # Libraries replace it by errors of their own, or see first that their own processes were told to end.
-        if process.interrupted or "killed by signal: Terminated" in str(error):
+        ended = process.interrupted or "killed by signal: Terminated" in str(error)
+        if ended or isinstance(error, KeyboardInterrupt):
             report(program, "interrupted")
             return INTERRUPTED
-        if isinstance(error, TleeError):
-            report(program, error)
-            return WRONG_USE
-        line = _of_system(program, error)
+        line = error if isinstance(error, TleeError) else _of_system(program, error)
         if line is None:
             raise
         report(program, line)
         return WRONG_USE
 
 
-def _of_system(program: str, error: Exception) -> Optional[str]:
+def _of_system(program: str, error: BaseException) -> Optional[str]:
     """The line for a fault of the system, neither of this code nor of its input."""
     if isinstance(error, ModuleNotFoundError):  # an extra that was not installed
         extra = "workstation" if program in WORKSTATION else "cpu"
@@ -102,16 +83,16 @@ def _of_system(program: str, error: Exception) -> Optional[str]:
     if isinstance(error, FileNotFoundError) and error.filename is None:  # asked where this process is
         return NO_FOLDER
     if isinstance(error, OSError) and error.errno:
-        remedy = remedy_of(error, "check the path and the system's limits")
+        remedy = errors.remedy_of(error, "check the path and the system's limits")
         return f"{error.filename or 'system'}: {error.strerror or error}; {remedy}"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return f"system: no new thread; {REMEDIES[errno.EAGAIN]}"
+        return f"system: no new thread; {errors.REMEDIES[errno.EAGAIN]}"
     line = _in_words(f"{error.__cause__ or ''}\n{error}")
     if line is None and isinstance(error, OSError):
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         return f"system: {said}; check the path and the system's limits"
     if line is None and isinstance(error, ImportError):
-        return str(not_imported(error.name or "library", "", error, ""))
+        return str(errors.not_imported(error.name or "library", "", error, ""))
     return line
 
 
@@ -124,9 +105,9 @@ def _in_words(text: str) -> Optional[str]:
     if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
         found = re.search(r"killed by signal: ([^.]*)", text)
         return LOADER.format(found.group(1) if found else "by itself")
-    if lacks_memory(text):
+    if errors.lacks_memory(text):
         return MEMORY
-    fault = system_fault(text)
+    fault = errors.system_fault(text)
     return f"system: {fault[0]}; {fault[1]}" if fault else None
 
 
@@ -134,10 +115,8 @@ def main(
     program: str, command: Callable[[Optional[List[str]]], Optional[int]], patience: Optional[float] = None
 ) -> None:
     """Run a command as a process: as `run`, with file names of any kind printable, output that fails a line of its own,
-    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C.
-
-    Args:
-        patience: see `tlee.process.watch`; None to wait for a call into a library however long it takes.
+    and a request to end (SIGTERM, a terminal that goes away) taken as Ctrl-C. With `patience`, as of
+    `tlee.process.watch`, it does not wait for a call into a library however long that takes.
     """
     process.own_streams()
     process.own_signals(program)
@@ -150,8 +129,11 @@ def main(
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
 
     def checked(arguments: Optional[List[str]]) -> Optional[int]:
-        if program in WORKSTATION:
-            _check_workstation()
+        if program in WORKSTATION:  # before PyTorch ends the process for it, or complains of it for every layer
+            os.getcwd()
+            if sys.platform.startswith("linux") and not os.path.exists("/proc/cpuinfo"):
+                problem = "not there, where PyTorch and ONNX Runtime read what processor this is"
+                raise UsageError("/proc", problem, "mount it (mount -t proc proc /proc)")
         return command(arguments)
 
     try:
@@ -159,14 +141,6 @@ def main(
     except SystemExit as end:  # of argparse
         status = end.code if isinstance(end.code, int) else WRONG_USE
     process.end(_check_output(program) or status)
-
-
-def _check_workstation() -> None:
-    """Find before PyTorch does what it would end the process for, or complain of in a line for every layer."""
-    os.getcwd()
-    if sys.platform.startswith("linux") and not os.path.exists("/proc/cpuinfo"):
-        problem = "not there, where PyTorch and ONNX Runtime read what processor this is"
-        raise UsageError("/proc", problem, "mount it (mount -t proc proc /proc)")
 
 
 def _check_output(program: str) -> int:
@@ -186,10 +160,9 @@ def _check_output(program: str) -> int:
 
 def natural(text: str) -> int:
     """A whole number from 0, as a type of argparse's."""
-    value = int(text)
-    if value < 0:
+    if int(text) < 0:
         raise ValueError
-    return value
+    return int(text)
 
 
 def positive(text: str) -> int:

@@ -35,7 +35,13 @@ def main() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:
-        _run(program)
+        from tlee import cli  # not before signals are ours: what it needs takes a tenth of a second
+
+        modules: list = []
+        failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))
+        if failed:
+            sys.exit(failed)
+        modules[0].main()
     except (EOFError, ValueError, TypeError):
         trace = sys.exc_info()[2]
         while trace and trace.tb_next:
@@ -46,13 +52,3 @@ def main() -> None:
         problem = "a compiled module that breaks off, as Python writes them on a full disk"
         sys.stderr.write(f"{program}: {file}: {problem}; remove {os.path.dirname(file)}\n")
         sys.exit(2)
-
-
-def _run(program: str) -> None:
-    from tlee import cli  # not before signals are ours: what it needs takes a tenth of a second
-
-    modules: list = []
-    failed = cli.run(program, lambda _: modules.append(importlib.import_module(MODULES[program])))
-    if failed:
-        sys.exit(failed)
-    modules[0].main()

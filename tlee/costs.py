@@ -11,11 +11,8 @@ from tlee.inference import Step
 
 
 class Costs:
-    """Adds up multiply-accumulates, milliseconds or millijoules.
-
-    Args:
-        macs: of each segment, by its name in a bundle, or of each split and each fused exit; `frame`, if given, is the
-            cost of decoding and preparing a frame.
+    """Adds up multiply-accumulates, milliseconds or millijoules: `macs` of each segment by its name in a bundle, or of
+    each split and each fused exit; `frame`, if given, is the cost of decoding and preparing a frame.
 
     Attributes:
         splits: of each split alone.
@@ -35,12 +32,11 @@ class Costs:
         self.frm, self.gate = macs.get("frm", 0), macs.get("gate", 0)
         self.splits: List[Any] = [macs[f"split{b}"] for b in range(count)]
         self.splits[0] += macs.get("frame", 0)
-        self.exits: List[Any] = []
         if "exit0" in macs:
-            self.exits += [macs[f"exit{b}"] for b in range(count)]
+            self.exits: List[Any] = [macs[f"exit{b}"] for b in range(count)]
         else:
             features = [f"branch{b}" for b in range(count - 1)] + ["tail"]
-            self.exits += [macs[name] + macs.get("neck", 0) + self.frm + macs["head"] for name in features]
+            self.exits = [macs[name] + macs.get("neck", 0) + self.frm + macs["head"] for name in features]
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> "Costs":

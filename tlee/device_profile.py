@@ -1,5 +1,4 @@
-"""What the graphs of a bundle cost on a device: the file that tlee-bench writes, and tlee-report from what it measured,
-for tlee-tune."""
+"""What the graphs of a bundle cost on a device: what tlee-bench and tlee-report write for tlee-tune."""
 
 from typing import Any, Dict, List
 
@@ -13,20 +12,13 @@ FORMAT = 1
 def device_profile(measurement: Dict[str, Any]) -> Dict[str, Any]:
     """Mean milliseconds, and gross millijoules where power was measured, of each graph and of reading a frame.
 
-    Args:
-        measurement: as tlee-bench writes it, see docs/benchmarks.md.
-
-    Raises:
-        UsageError: the graphs were not measured.
-    """
+    `measurement` is as tlee-bench writes it, see docs/benchmarks.md. Raises UsageError where it is without graphs."""
     if not measurement["graphs"]:
         raise UsageError("profile", "the graphs were not measured", "let the measurement come to its end")
     environment, power = measurement["environment"], measurement["power"]
     return {
         "format": FORMAT,
-        "device": environment["device"],
-        "backend": environment["backend"],
-        "precision": environment["precision"],
+        **{key: environment[key] for key in ("device", "backend", "precision")},
         "bundle": measurement["bundle"]["sha256"],
         "power": power["total"] if power["source"] != "none" else None,
         "graphs": {graph["name"]: _costs(graph) for graph in measurement["graphs"]},

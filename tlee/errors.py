@@ -1,10 +1,10 @@
-"""Errors that are no bugs of this code. Each is one line that the user can act on."""
+"""Errors that are not bugs in this code. Each is one line that the user can act on."""
 
 import contextlib
 import errno
 import os
 import re
-from typing import Iterator, Optional, Tuple
+from typing import ContextManager, Iterator, Optional, Tuple, Type
 
 # Control characters, line separators, marks that turn the direction of writing, and half surrogate pairs.
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -56,12 +56,17 @@ def remedy_of(error: OSError, otherwise: str) -> str:
 
 
 @contextlib.contextmanager
-def writing(path: object, otherwise: str = CHOOSE_FOLDER) -> Iterator[None]:
-    """Turn an OSError into a UsageError: `path` cannot be written. Arguments as of `remedy_of`."""
+def system_errors(error: Type[TleeError], subject: object, otherwise: str, problem: str = "{}") -> Iterator[None]:
+    """Turn an OSError into `error`; the system's reason stands in `problem`. `otherwise` as of `remedy_of`."""
     try:
         yield
-    except OSError as error:
-        raise UsageError(path, CANNOT_WRITE.format(error.strerror or error), remedy_of(error, otherwise)) from None
+    except OSError as fault:
+        raise error(subject, problem.format(fault.strerror or fault), remedy_of(fault, otherwise)) from None
+
+
+def writing(path: object, otherwise: str = CHOOSE_FOLDER) -> ContextManager[None]:
+    """Turn an OSError into a UsageError: `path` cannot be written."""
+    return system_errors(UsageError, path, otherwise, CANNOT_WRITE)
 
 
 def lacks_memory(text: str) -> bool:
@@ -86,7 +91,7 @@ def not_imported(library: str, module: str, error: ImportError, remedy: str) -> 
     said = (str(error.__cause__ or error).strip().splitlines() or [""])[0][:200]
     if lacks_memory(said):
         return UsageError(library, "not enough memory to import it", MORE_MEMORY)
-    return UsageError(library, f"cannot be imported ({said})", "see what tlee-doctor says of it")
+    return UsageError(library, f"cannot be imported ({said})", "see what tlee-doctor reports")
 
 
 class InputError(TleeError):

@@ -23,10 +23,8 @@ _lines: Dict[str, Tuple[str, str]] = {}  # place and path of temporary files who
 def atomic_write(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears when the block ends, or not at all if the block fails or is interrupted.
 
-    A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly.
-
-    Args:
-        lines: an interruption keeps the lines that are complete: each is a result.
+    A link is followed, and the file keeps its mode and owner. A device or pipe is written to directly. With `lines`, an
+    interruption keeps those that are complete: each is a result.
 
     Raises:
         UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
@@ -42,14 +40,14 @@ def atomic_write(path: str, mode: str = "w", lines: bool = False) -> Iterator[IO
         if lines:
             _lines[temporary] = place, path
         try:
-            try:
-                with _opened(temporary, mode, path) as stream:
-                    yield stream
-            except KeyboardInterrupt:
-                if lines:
-                    _end_lines(temporary, path)
-                    _rename(temporary, place, path)
-                raise
+            with _opened(temporary, mode, path) as stream:
+                yield stream
+        except KeyboardInterrupt:
+            if lines:
+                _end_lines(temporary, path)
+                _rename(temporary, place, path)
+            raise
+        else:
             _rename(temporary, place, path)
         finally:
             _lines.pop(temporary, None)
@@ -66,15 +64,17 @@ def keep_lines() -> None:
 
 @contextlib.contextmanager
 def append_lines(path: str) -> Iterator[IO[Any]]:
-    """Open `path` to append lines that are results as soon as they are flushed: of a camera, which never ends.
-
-    Raises:
-        UsageError: the folder does not exist, cannot be written, or is full, or another process writes this file.
-    """
+    """Open `path` to append lines that are results as soon as they are flushed: of a camera, which never ends. Raises
+    UsageError as `atomic_write`."""
     path = os.fspath(path)
     with _opened(path, "a", path) as stream:
         if not is_stream(path):
-            _lock(stream, path)
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(path, BUSY, WAIT) from None
+            except OSError:  # no locks on this file system
+                pass
             _end_lines(path, path)
         yield stream
 
@@ -87,7 +87,7 @@ def write_json(path: str, value: object) -> None:
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 of `content` as 64 lower-case hexadecimal digits."""
+    """As 64 lower-case hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -115,15 +115,12 @@ def default_mode(mode: int) -> int:
 @contextlib.contextmanager
 def _opened(file: str, mode: str, path: str) -> Iterator[Any]:
     """A file whose errors are those of writing `path`; not those of the block, which are its own."""
-    with writing(path):
-        stream = _open(file, mode)
-    with contextlib.closing(_Stream(stream, path)) as guarded:
-        yield guarded
-
-
-def _open(path: str, mode: str) -> IO[Any]:
     # Names that are no UTF-8 are written with the bytes that are none escaped, as JSON takes them.
-    return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", errors="backslashreplace")
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", "backslashreplace")
+    with writing(path):
+        stream = _Stream(open(file, mode, encoding=encoding, errors=errors), path)  # noqa: SIM115
+    with contextlib.closing(stream):
+        yield stream
 
 
 class _Stream:
@@ -176,14 +173,6 @@ def _fill(place: str, source: str) -> None:
     except KeyboardInterrupt:
         shutil.copyfile(source, place)
         raise
-
-
-def _lock(stream: IO[Any], path: str) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # all others: no locks on this file system
-        if error.errno == errno.EWOULDBLOCK:
-            raise UsageError(path, BUSY, WAIT) from None
 
 
 def _end_lines(file: str, path: str) -> None:

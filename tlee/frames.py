@@ -28,13 +28,10 @@ class FrameSpec(NamedTuple):
 
 
 def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = None) -> List[int]:
-    """Indices of `count` frames spread uniformly over `total`, one of each of `count` equal parts.
-
-    A video with fewer frames than `count` gives some of them more than once.
+    """Indices of `count` frames spread uniformly over a video's `total`, one of each of `count` equal parts; of a video
+    with fewer frames some more than once.
 
     Args:
-        total: frames that the video has.
-        count: frames that are wanted.
         places: where in each part, from 0 up to but without 1; None for the middle of each.
 
     Examples:
@@ -52,52 +49,32 @@ def published_numbers(total: int, count: int) -> List[int]:
     """Numbers of the pictures that the published loader takes of a video, where the first one is number 1.
 
     These are `clip(linspace(1, total + 1, count), 0, total - 1)` of NumPy, truncated to whole numbers; 0 for a video of
-    one picture. Written out, so that every release of NumPy gives the same.
-
-    Args:
-        total: pictures that the video has, by its list.
-        count: numbers that are wanted.
+    one picture. Written out, so that every release of NumPy gives the same. `total` is what the list of videos says.
 
     Examples:
         >>> published_numbers(37, 10)
         [1, 5, 9, 13, 17, 21, 25, 29, 33, 36]
     """
-    step = total / float(max(count - 1, 1))
+    step = total / max(count - 1, 1)
     places = [1 + i * step for i in range(count)]
     if count > 1:
-        places[-1] = total + 1.0
+        places[-1] = total + 1
     return [int(min(place, total - 1)) for place in places]
 
 
 def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
-    """Resize the short side and crop the centre.
-
-    Args:
-        picture: (h, w, 3) uint8 RGB.
-
-    Returns:
-        (crop, crop, 3) uint8 RGB, contiguous.
-    """
-    if spec.interpolation == BILINEAR:
-        return _published(picture, spec)
+    """Resize the short side and crop the centre: (h, w, 3) to (crop, crop, 3), both uint8 RGB; contiguous."""
     height, width = picture.shape[:2]
-    scale = spec.resize / float(min(height, width))
+    if spec.interpolation == BILINEAR:
+        # As torchvision's `Resize` and `CenterCrop` do with Pillow's pictures, down to what they truncate and round.
+        height, width = (int(spec.resize * side / min(picture.shape[:2])) for side in (height, width))
+        top, left = (int(round((side - spec.crop) / 2)) for side in (height, width))  # of two halves to the even one
+        return resample(picture, (width, height), (top, top + spec.crop), (left, left + spec.crop))
+    scale = spec.resize / min(height, width)
     size = (max(spec.crop, int(round(width * scale))), max(spec.crop, int(round(height * scale))))
     picture = resized(picture, size)
     top, left = (size[1] - spec.crop) // 2, (size[0] - spec.crop) // 2
     return np.ascontiguousarray(picture[top : top + spec.crop, left : left + spec.crop])
-
-
-def _published(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
-    """As torchvision's `Resize` and `CenterCrop` do with Pillow's pictures, down to what they truncate and round."""
-    short = min(picture.shape[:2])
-    height, width = (int(spec.resize * side / float(short)) for side in picture.shape[:2])
-    rows, columns = ((start, start + spec.crop) for start in (_middle(height - spec.crop), _middle(width - spec.crop)))
-    return resample(picture, (width, height), rows, columns)
-
-
-def _middle(spare: int) -> int:
-    return int(round(spare / 2.0))  # of two halves to the even one
 
 
 def resized(picture: np.ndarray, size: Tuple[int, int], interpolation: str = AREA) -> np.ndarray:

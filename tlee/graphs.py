@@ -10,20 +10,8 @@ import struct
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 from tlee.operators import FLOAT, HALF, INDICES, INT8, INT64, INTS, ONE_FLOAT, ONE_INT, OPERATORS, OPTIONAL, TEXT, VIEWS
-from tlee.protobuf import (
-    BYTES,
-    CUT_OFF,
-    FOUR_BYTES,
-    NUMBER,
-    Field,
-    GraphError,
-    Message,
-    read_number,
-    shown,
-    signed,
-    tags,
-)
-from tlee.shape_rules import LARGEST_NUMBER, RANK, VIDEOS, Node, Shape, Value, count, shown_shapes
+from tlee.protobuf import BYTES, CUT_OFF, FOUR_BYTES, NUMBER, Field, GraphError, Message, read_number, shown, tags
+from tlee.shape_rules import LARGEST_NUMBER, LEFT_OUT, RANK, VIDEOS, Node, Shape, Value, count, shown_shapes
 
 OPSETS = range(13, 18)
 IR_VERSIONS = (7, 8)  # those of these opsets
@@ -45,20 +33,17 @@ def check_graph(content: Any, frames: Optional[int] = None) -> None:
 
     Such a model stores all tensors itself, computes with the operators of `OPERATORS` on float32 and float16 (int8
     between Q/DQ pairs), each node after those that it reads, and every shape follows from those of its inputs, of
-    which the first dimension may be the number of videos. Sizes and work are bounded.
+    which the first dimension may be the number of videos. Sizes and work are bounded. Raises GraphError.
 
     Args:
         content: bytes, or a memoryview or mmap of them; is not kept.
         frames: how many a video has; weights of which each frame has its own must be for at least as many.
-
-    Raises:
-        GraphError: it is not; says why.
     """
     with memoryview(content) as data:
         if len(data) > LARGEST_FILE:
             raise GraphError(f"larger than {LARGEST_FILE} bytes")
         try:
-            _Graph(data, _graph_of(data), frames).check()
+            _Graph(data, frames).check()
         except IndexError:
             raise GraphError(CUT_OFF) from None
         except UnicodeDecodeError:
@@ -86,7 +71,7 @@ def _graph_of(data: memoryview) -> Field:
     if GRAPH not in model:
         raise GraphError(CUT_OFF)
     if model.number(IR_VERSION) not in IR_VERSIONS:
-        raise GraphError(f"its IR version is not one of {', '.join(map(str, IR_VERSIONS))}")
+        raise GraphError("its IR version is not one of {}, {}".format(*IR_VERSIONS))
     opsets = model.all(OPSET)
     if len(opsets) != 1:
         raise GraphError(f"operators of {len(opsets)} domains, not of one")
@@ -128,7 +113,7 @@ def _attribute(content: bytes, place: Field, operator: str) -> Tuple[str, Any]:
     if kind == ONE_FLOAT:
         return name, struct.unpack_from("<f", content, attribute.number(stored[0]))[0]
     places = attribute.all(VALUES) if kind == INTS else [attribute.place(stored[0])]
-    numbers = [signed(number) for number, _ in places]
+    numbers = [number - 2**64 if number >> 63 else number for number, _ in places]  # they can be negative
     if any(abs(number) > LARGEST_NUMBER for number in numbers):
         raise GraphError(f"{operator}: {name} is beyond {LARGEST_NUMBER}")
     return name, numbers if kind == INTS else numbers[0]
@@ -163,9 +148,9 @@ def _bounded(shape: Shape) -> Shape:
 class _Graph:
     """A graph's tables, and what is known of its values while its nodes are gone through."""
 
-    def __init__(self, data: memoryview, place: Field, frames: Optional[int]) -> None:
+    def __init__(self, data: memoryview, frames: Optional[int]) -> None:
         self._data, self._frames = data, frames
-        self._graph = Message(data, place, "graph", GRAPH_FIELDS, GRAPH_LISTS)
+        self._graph = Message(data, _graph_of(data), "graph", GRAPH_FIELDS, GRAPH_LISTS)
         self._values: Dict[str, Value] = {}
         self._counts: Dict[str, int] = {}  # of numbers in them
         self._stored: Dict[str, Field] = {}  # where tensors' data lie
@@ -190,7 +175,13 @@ class _Graph:
             if live > ELEMENTS:
                 raise GraphError(f"the input {shown(name)} is too large, {shown_shapes(shape)}")
         outputs = [self._value_info(place) for place in self._graph.all(OUTPUT)]
-        self._check_nodes(self._nodes(), [name for name, _ in outputs], live, weights)
+        nodes, names = [], 0
+        for place in self._graph.all(NODE):
+            nodes.append(self._node(*place))
+            names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
+            if names > MOST_NAMES:
+                raise GraphError(f"nodes with more than {MOST_NAMES} inputs and outputs")
+        self._check_nodes(nodes, [name for name, _ in outputs], live, weights)
         if len({name for name, _ in outputs}) < len(outputs):
             raise GraphError("an output twice")
         for name, value in outputs + [self._value_info(place) for place in self._graph.all(VALUE_INFO)]:
@@ -214,8 +205,7 @@ class _Graph:
         if not name or name in self._values:
             raise GraphError(f"the value {shown(name)} twice")
         self._values[name] = value
-        self._counts[name] = count(value[1])
-        return self._counts[name]
+        return self._counts.setdefault(name, count(value[1]))
 
     def _value_info(self, place: Field) -> Tuple[str, Value]:
         value = Message(self._data, place, "value", {FIRST, SECOND} | tags(BYTES, 3))
@@ -244,15 +234,6 @@ class _Graph:
             raise GraphError(f"the tensor {shown(name)} does not hold {shown_shapes(shape)} numbers")
         self._stored[name] = (start, end)
 
-    def _nodes(self) -> List[Node]:
-        nodes, names = [], 0
-        for start, end in self._graph.all(NODE):
-            nodes.append(self._node(start, end))
-            names += len(nodes[-1].inputs) + len(nodes[-1].outputs)
-            if names > MOST_NAMES:
-                raise GraphError(f"nodes with more than {MOST_NAMES} inputs and outputs")
-        return nodes
-
     def _node(self, start: int, end: int) -> Node:
         data = bytes(self._data[start:end]) if end - start <= LONGEST_NODE else b""
         names: Dict[int, List[str]] = {FIRST: [], SECOND: [], NODE_NAME: []}
@@ -264,7 +245,7 @@ class _Graph:
             at += size
         if not 0 < end - at <= LONGEST_PART or len(names[NODE_NAME]) > 1:
             raise GraphError(CUT_OFF)
-        return Node(self, names[FIRST], names[SECOND], _operation(data[at:]))
+        return Node(self, names[FIRST], names[SECOND], *_operation(data[at:]))
 
     def _check_nodes(self, nodes: List[Node], outputs: List[str], live: int, weights: int) -> None:
         last = {name: i for i, node in enumerate(nodes) for name in node.inputs}
@@ -310,7 +291,7 @@ class _Graph:
             left_out = not name and i >= operator.least and node.operator in OPTIONAL
             if name not in self._values and not left_out:
                 raise GraphError(f"nothing before it gives {shown(name)}")
-        node.values = [self._values.get(name) for name in node.inputs]
+        node.values = [self._values.get(name, LEFT_OUT) for name in node.inputs]
         kind, made = operator.type(node), operator.shape(node)
         self._check_integers(node, kind)
         return kind, made if isinstance(made, list) else [made]

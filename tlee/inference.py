@@ -73,10 +73,8 @@ class ExitState:
 
     def __init__(self, policy: ExitPolicy) -> None:
         self.policy = policy.of_video()
-        self.frame = 0
-        self.exit = 0
+        self.frame, self.exit, self.done = 0, 0, False
         self.previous: Optional[Any] = None
-        self.done = False
 
     @property
     def evaluated(self) -> bool:
@@ -98,11 +96,7 @@ class ExitState:
         self.exit += 1
 
     def answer(self, values: ExitValues) -> Step:
-        """Decide on an exit's values and advance accordingly.
-
-        Raises:
-            SegmentError: its confidence or score is NaN, or not between 0 and 1.
-        """
+        """Decide on an exit's values and advance accordingly. Raises as `check_probabilities`."""
         t, b = self.frame, self.exit
         check_probabilities(values, t, b)
         decision = self.policy.decide(t, b, values.confidence, values.score)
@@ -149,8 +143,6 @@ def check_probabilities(values: ExitValues, t: int, b: int) -> None:
     for name, value in (("confidence", values.confidence), ("gate score", values.score)):
         if value is not None and not -ROUNDING <= value <= 1 + ROUNDING:
             problem = NOT_A_PROBABILITY if math.isfinite(value) else NOT_A_NUMBER
-            raise SegmentError(
-                f"segment {'head' if name == 'confidence' else 'gate'}",
-                problem.format(name, t, b, value),
-                "check the input for damage and export the bundle again from a sound checkpoint",
-            )
+            segment = f"segment {'head' if name == 'confidence' else 'gate'}"
+            remedy = "check the input for damage and export the bundle again from a sound checkpoint"
+            raise SegmentError(segment, problem.format(name, t, b, value), remedy)

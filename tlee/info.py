@@ -1,16 +1,22 @@
 """`tlee-info BUNDLE`: what is in a bundle."""
 
 import argparse
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
 from tlee import cli
 from tlee.bundle import Bundle
+
+KINDS = ("split", "branch", "tail", "neck", "frm", "head", "gate")  # of segments, in the order of the chain
 
 
 def describe(bundle: Bundle) -> List[str]:
     """A bundle as lines of text: the model, its segments and fused exits, its exit rule, how it was verified."""
     model, frames, manifest = bundle.manifest["model"], bundle.frames, bundle.manifest
     exits = f"{bundle.exits} exit{'s' if bundle.exits > 1 else ''}"
+    fused_exits = [["fused exit", "segments", "inputs", "bytes"]]
+    for name, fused in sorted(bundle.fused_exits.items()):
+        size = manifest["files"][fused.file]["size"]
+        fused_exits.append([name, ", ".join(fused.segments), ", ".join(fused.inputs), f"{size:,}"])
     lines = [
         f"{bundle.name}: {model['backbone']}, {model['classes']} classes, {exits}",
         f"frames: {frames.length} of {frames.crop} x {frames.crop} pixels, order {frames.order}",
@@ -19,7 +25,7 @@ def describe(bundle: Bundle) -> List[str]:
         "",
         *cli.table(_segment_rows(bundle), "lllrrr"),
         "",
-        *cli.table(_fused_exit_rows(bundle), "lllr"),
+        *cli.table(fused_exits, "lllr"),
         "",
         *cli.table(_exit_rows(bundle), "lrrrrrrr"),
         "",
@@ -37,21 +43,17 @@ def describe(bundle: Bundle) -> List[str]:
 
 def _segment_rows(bundle: Bundle) -> List[List[str]]:
     rows = [["segment", "inputs", "outputs", "parameters", "MACs", "bytes"]]
-    for name, segment in sorted(bundle.segments.items(), key=lambda item: _order(item[0])):
+    for name in sorted(bundle.segments, key=lambda name: (KINDS.index(name.rstrip("0123456789")), name)):
+        segment = bundle.segments[name]
         entry, state = bundle.manifest["segments"][name], set(segment.state) | set(segment.state.values())
-        shapes = [_shapes([v for v in entry[side] if v["name"] not in state]) for side in ("inputs", "outputs")]
+        shapes = [
+            ", ".join(f"{v['name']} ({' '.join(map(str, v['shape']))})" for v in entry[side] if v["name"] not in state)
+            for side in ("inputs", "outputs")
+        ]
         if state:
             shapes = [f"{text} + {len(segment.state)} of state" for text in shapes]
         size = bundle.manifest["files"][segment.file]["size"]
         rows.append([name] + shapes + [f"{n:,}" for n in (segment.parameters, segment.macs, size)])
-    return rows
-
-
-def _fused_exit_rows(bundle: Bundle) -> List[List[str]]:
-    rows = [["fused exit", "segments", "inputs", "bytes"]]
-    for name, fused in sorted(bundle.fused_exits.items()):
-        size = bundle.manifest["files"][fused.file]["size"]
-        rows.append([name, ", ".join(fused.segments), ", ".join(fused.inputs), f"{size:,}"])
     return rows
 
 
@@ -87,15 +89,6 @@ def _variant(bundle: Bundle, precision: str) -> str:
     if variant["excluded"]:
         text += f"; not used: {', '.join(variant['excluded'])}"
     return text
-
-
-def _shapes(values: List[Dict[str, Any]]) -> str:
-    return ", ".join(f"{v['name']} ({' '.join(map(str, v['shape']))})" for v in values)
-
-
-def _order(name: str) -> tuple:
-    kinds = ("split", "branch", "tail", "neck", "frm", "head", "gate")
-    return [k for k, kind in enumerate(kinds) if name.startswith(kind)][0], name
 
 
 def command(arguments: Optional[List[str]]) -> None:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Iterator, Optional, Set
 
-from tlee.errors import CANNOT_WRITE, CHOOSE_FOLDER, UsageError, writing
+from tlee.errors import UsageError, writing
 
 BUSY, WAIT = "another command is writing it", "wait until that has ended, or choose another name"
 PART = ".tlee-part"
@@ -41,14 +41,8 @@ def is_stream(path: str) -> bool:
 @contextlib.contextmanager
 def write_lock(path: str, folder: bool = False) -> Iterator[str]:
     """Be the only writer of a file or folder until the block ends. Taken before work that ends in writing it, so that
-    problems show before the work. Removes what killed writers left. May be nested within a process.
-
-    Yields:
-        The path, links followed.
-
-    Raises:
-        UsageError: it cannot be written, or another process is writing it.
-    """
+    problems show before the work. Removes what killed writers left. May be nested within a process. Yields the path,
+    links followed. Raises UsageError where it cannot be written, or another process is writing it."""
     path = os.fspath(path)
     if not folder and is_stream(path):
         yield path
@@ -57,16 +51,20 @@ def write_lock(path: str, folder: bool = False) -> Iterator[str]:
     if place in _locked:
         yield place
         return
-    if os.path.isdir(place) and not folder:
-        raise UsageError(path, CANNOT_WRITE.format(os.strerror(errno.EISDIR)), CHOOSE_FOLDER)
-    if os.path.lexists(place) and not os.access(place, os.W_OK):
-        raise UsageError(path, CANNOT_WRITE.format(os.strerror(errno.EACCES)), CHOOSE_FOLDER)
     name = os.path.join(_room(place), _prefix(place) + "lock")
     with writing(path):
+        if os.path.isdir(place) and not folder:
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if os.path.lexists(place) and not os.access(place, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         handle = _lock(name, path)
     _locked.add(place)
     try:
-        _remove_leftovers(place)
+        for room, prefix in ((_room(place), _prefix(place)), (place, INSIDE)):
+            with contextlib.suppress(OSError):
+                for left in os.listdir(room):
+                    if re.fullmatch(re.escape(prefix) + LEFT, left):
+                        remove(os.path.join(room, left))
         yield place
     finally:
         _locked.remove(place)
@@ -122,14 +120,8 @@ def without_readers(path: str) -> Iterator[None]:
 
 
 class OpenFolder:
-    """A folder as it was when opened, whatever its name is now: a writer that replaces it leaves it to its readers.
-
-    Attributes:
-        descriptor: for `dir_fd`; None once closed.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
+    """A folder as it was when opened, whatever its name is now: a writer that replaces it leaves it to its readers. Its
+    `descriptor` is for `dir_fd`, None once closed. Raises OSError where it cannot be opened."""
 
     def __init__(self, path: str) -> None:
         self.descriptor: Optional[int] = None
@@ -195,13 +187,3 @@ def _lock(name: str, path: str) -> int:
             if os.path.samestat(os.fstat(handle), os.stat(name)):
                 return handle
         os.close(handle)
-
-
-def _remove_leftovers(place: str) -> None:
-    """Remove what killed writers left of a place that this process has locked."""
-    for room, prefix in ((_room(place), _prefix(place)), (place, INSIDE)):
-        left = re.compile(re.escape(prefix) + LEFT)
-        with contextlib.suppress(OSError):
-            for name in os.listdir(room):
-                if left.fullmatch(name):
-                    remove(os.path.join(room, name))

@@ -34,11 +34,8 @@ Interface = List[Tuple[str, List[int]]]  # names and shapes, in order
 
 
 def load_manifest(path: str, folder: OpenFolder) -> Dict[str, Any]:
-    """The manifest of the bundle at `path`, opened as `folder`: of this release's format, not yet checked.
-
-    Raises:
-        BundleError: there is none, or it cannot be read.
-    """
+    """The manifest of the bundle at `path`, opened as `folder`: of this release's format, not yet checked. Raises
+    BundleError: there is none, or it cannot be read."""
     file = os.path.join(path, MANIFEST)
     if MANIFEST not in os.listdir(folder.descriptor):
         raise BundleError(path, f"not a bundle, {MANIFEST} is missing", EXPORT_AGAIN)
@@ -91,15 +88,13 @@ def exit_costs(branches: int, segments: Dict[str, Dict[str, Any]]) -> List[Dict[
     def total(key: str, names: List[str]) -> int:
         return sum(segments[name][key] for name in names if name in segments)
 
-    costs: List[Dict[str, Any]] = []
-    shared = ["neck"] + list(FP32_ONLY)
-    exits = [f"branch{b}" for b in range(branches)] + ["tail"]
+    costs = []
+    shared, exits = ["neck", *FP32_ONLY], [f"branch{b}" for b in range(branches)] + ["tail"]
     for b, name in enumerate(exits):
         splits, own = [f"split{i}" for i in range(b + 1)], exits[: b + 1]
         macs = total("macs", splits + own) + (b + 1) * total("macs", shared)
         parameters = total("parameters", splits + own + shared)
-        backbone = total("macs", splits)
-        costs.append({"segment": name, "backbone_macs": backbone, "macs": macs, "parameters": parameters})
+        costs.append({"segment": name, "backbone_macs": total("macs", splits), "macs": macs, "parameters": parameters})
     return costs
 
 
@@ -209,37 +204,35 @@ def _interfaces(manifest: Dict[str, Any]) -> Dict[str, Tuple[Interface, Interfac
     raw = segments["tail"]["outputs"][0]["shape"] if "neck" in segments else feature
     crop = manifest["frames"]["crop"]
     z, previous, logits = ("z", feature), ("previous", feature), ("logits", [1, model["classes"]])
-    position = [_one("position")] if model["heads"] == "per_frame" else []
+    temperature, confidence, score, position = (
+        (name, [1, 1]) for name in ("temperature", "confidence", "score", "position")
+    )
+    positions = [position] if model["heads"] == "per_frame" else []
     found: Dict[str, Tuple[Interface, Interface]] = {
         "neck": ([("feature", raw)], [("projection", feature)]),
         "frm": ([("feature", feature), previous], [z]),
-        "head": ([z, _one("temperature")] + position, [logits, _one("confidence")]),
-        "gate": ([z, previous] + position, [_one("score")]),
+        "head": ([z, temperature] + positions, [logits, confidence]),
+        "gate": ([z, previous] + positions, [score]),
     }
     found = {name: interface for name, interface in found.items() if name in segments}
     before: Tuple[str, List[int]] = ("frame", [1, crop, crop, 3])
     gated, reused = "gate" in segments, "frm" in segments
-    placed = [_one("position")] if reused or position else []
+    placed = [position] if reused or positions else []
     for b, shape in enumerate(maps):
         x = (f"x{b}", shape)
-        state = segments[f"split{b}"]["inputs"][1:]
-        after = [value["name"] for value in segments[f"split{b}"]["outputs"][1:]]
+        state, after = (segments[f"split{b}"][side][1:] for side in ("inputs", "outputs"))
         own = f"branch{b}" if b < model["branches"] else "tail"
         found[f"split{b}"] = (
             [before] + [(value["name"], value["shape"]) for value in state],
-            [x] + [(name, value["shape"]) for name, value in zip(after, state)],
+            [x] + [(new["name"], old["shape"]) for new, old in zip(after, state)],
         )
         found[own] = ([x], [("feature", raw)])
         found[f"exit{b}"] = (
-            [x] + [previous] * (gated or reused) + placed + [_one("temperature")],
-            [z, logits, _one("confidence")] + [_one("score")] * gated,
+            [x] + [previous] * (gated or reused) + placed + [temperature],
+            [z, logits, confidence] + [score] * gated,
         )
         before = x
     return found
-
-
-def _one(name: str) -> Tuple[str, List[int]]:
-    return name, [1, 1]
 
 
 def _shown(values: Interface) -> str:
@@ -253,9 +246,9 @@ def _wrong_variants(manifest: Dict[str, Any]) -> Optional[str]:
         strange = sorted(set(variant["graphs"]) - set(graphs) | set(variant["excluded"]) - set(manifest["segments"]))
         if strange:
             return f"there is a variant of {strange[0]}, but no such segment or fused exit"
-        delicate = sorted(set(variant["graphs"]) & set(FP32_ONLY))
-        if delicate:
-            return f"there is a variant of {delicate[0]}, which has to stay in float32"
+        float32 = sorted(set(variant["graphs"]) & set(FP32_ONLY))
+        if float32:
+            return f"there is a variant of {float32[0]}, which has to stay in float32"
         if precision == "int8" and any("cache" not in entry for entry in variant["graphs"].values()):
             return "a variant in int8 has no cache"
         files += [entry[key] for entry in variant["graphs"].values() for key in ("file", "cache") if key in entry]

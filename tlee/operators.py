@@ -1,10 +1,10 @@
 """The operators that a bundle's graphs may use, and the types of what they compute."""
 
-from typing import Callable, Dict, NamedTuple
+from typing import Callable, Dict, NamedTuple, Tuple
 
 from tlee import shape_rules as rules
 from tlee.protobuf import GraphError
-from tlee.shape_rules import FAST, SLOW, Made, Node
+from tlee.shape_rules import FAST, LEFT_OUT, SLOW, Made, Node
 
 FLOAT, INT8, INT32, INT64, BOOL, HALF = 1, 3, 6, 7, 9, 10  # types of numbers, and
 ONE_FLOAT, ONE_INT, TEXT, INTS = 1, 2, 3, 7  # kinds of attributes, as ONNX numbers them
@@ -14,25 +14,21 @@ NOT_ALLOWED = "of a type that no bundle may hold"
 
 def _one_type(node: Node) -> int:
     """The type of all inputs."""
-    kind: int = node.values[0][0]
-    if kind not in FLOATS or any(value and value[0] != kind for value in node.values):
+    kind = node.values[0][0]
+    if kind not in FLOATS or any(value[0] not in (kind, LEFT_OUT[0]) for value in node.values):
         raise GraphError("its inputs are not all of one type, float32 or float16")
     return kind
 
 
-def _first_type(node: Node) -> int:
+def _first_type(node: Node, kinds: Tuple[int, ...] = FLOATS) -> int:
     """The type of the first input; others are sizes, axes or indices."""
-    kind: int = node.values[0][0]
-    if kind not in FLOATS:
+    if node.values[0][0] not in kinds:
         raise GraphError(NOT_ALLOWED)
-    return kind
+    return node.values[0][0]
 
 
 def _view_type(node: Node) -> int:
-    kind: int = node.values[0][0]
-    if kind not in FLOATS + INDICES:
-        raise GraphError(NOT_ALLOWED)
-    return kind
+    return _first_type(node, FLOATS + INDICES)
 
 
 def _indexed_type(node: Node) -> int:
@@ -50,7 +46,7 @@ def _chosen_type(node: Node) -> int:
     condition, kind, other = [value[0] for value in node.values]
     if condition != BOOL or kind not in FLOATS or kind != other:
         raise GraphError("chooses between values of different types")
-    return int(kind)
+    return kind
 
 
 def _cast_type(node: Node) -> int:

@@ -75,11 +75,15 @@ class Thresholds(NamedTuple):
             >>> Thresholds.of(3, first=0.9, layer=[0.5, 0.6, 0.7]).layer
             [0.5, 0.6, 0.7]
         """
-        given = (("first", first), ("layer", layer), ("gate", gate), ("temperature", temperature))
-        thresholds = cls(*(_per_exit(name, value, exits) for name, value in given))
-        if min(thresholds.temperature) <= 0:
-            raise UsageError("temperature", f"{thresholds.temperature} is not above 0", "give positive numbers")
-        return thresholds
+        found: Dict[str, List[float]] = {}
+        for name, given in (("first", first), ("layer", layer), ("gate", gate), ("temperature", temperature)):
+            values = found[name] = [float(v) for v in (given if isinstance(given, Sequence) else [given] * exits)]
+            if len(values) != exits or not all(map(math.isfinite, values)):
+                remedy = f"give one finite number, or {exits}: branches first, the tail last"
+                raise UsageError(f"{name} thresholds", f"{values} given for {exits} exits", remedy)
+        if min(found["temperature"]) <= 0:
+            raise UsageError("temperature", f"{found['temperature']} is not above 0", "give positive numbers")
+        return cls(**found)
 
     @classmethod
     def never(cls, exits: int, temperature: Threshold = 1.0) -> "Thresholds":
@@ -115,17 +119,10 @@ class ExitPolicy:
     """
 
     def __init__(
-        self,
-        frames: int,
-        thresholds: Thresholds,
-        frame_exit: bool = True,
-        only: Optional[int] = None,
+        self, frames: int, thresholds: Thresholds, frame_exit: bool = True, only: Optional[int] = None
     ) -> None:
-        self.frames = frames
-        self.exits = len(thresholds.layer)
-        self.thresholds = thresholds
-        self.frame_exit = frame_exit
-        self.only = only
+        self.frames, self.exits, self.thresholds = frames, len(thresholds.layer), thresholds
+        self.frame_exit, self.only = frame_exit, only
         if only is not None and not 0 <= only < self.exits:
             raise UsageError("exit policy", f"there is no exit {only}", f"use 0 to {self.exits - 1}")
 
@@ -164,15 +161,12 @@ class ExitPolicy:
 def decide_arrays(
     frame: int, frames: int, exit: int, exits: int, confidence: Any, score: Any, first: Any, layer: Any, gate: Any
 ) -> Tuple[Any, Any]:
-    """`ExitPolicy.decide` for many answers or many thresholds at once, with all exits in use.
+    """`ExitPolicy.decide` for many answers or many thresholds at once, with all exits in use: whether the video is
+    done, and whether the frame is.
 
     Args:
-        frame, frames, exit, exits: which frame of how many, and which exit of how many.
         confidence, score: of the exit's answer; a score is NaN where it was not read.
         first, layer, gate: thresholds of this exit. All five are numbers or NumPy arrays that broadcast.
-
-    Returns:
-        Whether the video is done, and whether the frame is.
     """
     gated = (frame > 0) & (score >= gate)
     video_done = (frame == frames - 1) | ((frame == 0) & (confidence > first)) | gated
@@ -181,12 +175,8 @@ def decide_arrays(
 
 class RandomExit(ExitPolicy):
     """The ablation baseline, gate `random`: before the last frame every exit stops the video, or else ends the frame,
-    each with probability one half. Reads no confidence and no gate.
-
-    Args:
-        seed: of one generator per video, so the same sequence of videos takes the same exits, also when several are
-            recognised at once.
-    """
+    each with probability one half. Reads no confidence and no gate. From `seed` each video has a generator of its own,
+    so a sequence of videos takes the same exits, also when several are recognised at once."""
 
     def __init__(self, frames: int, thresholds: Thresholds, seed: float = 0) -> None:
         super().__init__(frames, thresholds)
@@ -199,34 +189,18 @@ class RandomExit(ExitPolicy):
         return False
 
     def decide(self, frame: int, exit: int, confidence: float, score: Optional[float] = None) -> Decision:
-        if frame == self.frames - 1:
-            return super().decide(frame, exit, confidence, score)
+        otherwise = super().decide(frame, exit, -math.inf)  # at the last frame and the last exit
+        if otherwise.action is Action.VIDEO_DONE:
+            return otherwise
         stop_video, end_frame = self._random.random() < 0.5, self._random.random() < 0.5
         if stop_video:
             return Decision(Action.VIDEO_DONE, Reason.RANDOM)
-        if end_frame:
-            return Decision(Action.FRAME_DONE, Reason.RANDOM)
-        return Decision(Action.FRAME_DONE, Reason.LAST_EXIT) if exit == self.exits - 1 else GO_ON
+        return Decision(Action.FRAME_DONE, Reason.RANDOM) if end_frame else otherwise
 
 
 def exit_policy(gate: str, frames: int, thresholds: Thresholds, early_exit: bool = True) -> ExitPolicy:
-    """The policy of a model with this gate; without early exit, every frame to the tail.
-
-    Args:
-        gate: the gate's kind, as in the manifest.
-        frames: frames a video may use (T).
-    """
+    """The policy of a model with this kind of gate, named as in the manifest; without early exit, every frame to the
+    tail. `frames` as of `ExitPolicy`."""
     if not early_exit:
         return ExitPolicy(frames, thresholds, frame_exit=False, only=len(thresholds.layer) - 1)
     return RandomExit(frames, thresholds) if gate == "random" else ExitPolicy(frames, thresholds)
-
-
-def _per_exit(name: str, value: Threshold, exits: int) -> List[float]:
-    values = [float(v) for v in value] if isinstance(value, (list, tuple)) else [float(value)] * exits  # type: ignore
-    if len(values) != exits or not all(math.isfinite(v) for v in values):
-        raise UsageError(
-            f"{name} thresholds",
-            f"{values} given for {exits} exits",
-            f"give one finite number, or {exits}: branches first, the tail last",
-        )
-    return values

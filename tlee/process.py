@@ -95,22 +95,15 @@ def _interrupt(program: str, owner: int, number: int, frame: Any) -> None:
             os._exit(128 + number)
         return
     now = time.monotonic()
-    if not _importing(frame):
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is None:  # else a library is being imported, which would replace or swallow an exception
         if not interrupted:
             interrupted.append(now)
             raise KeyboardInterrupt
         if now - interrupted[0] < SAME_REQUEST:
             return
     _end(program)
-
-
-def _importing(frame: Any) -> bool:
-    """Whether a library is being imported, which would replace or swallow an exception."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _end(program: str) -> None:
@@ -121,27 +114,22 @@ def _end(program: str) -> None:
 
 
 def watch(program: str, patience: float) -> None:
-    """Let this process end even if a call into a library does not come back.
+    """Let this process end, `patience` seconds after it is told to, even if a call into a library does not come back;
+    complete lines of `atomic_write` are kept."""
 
-    Args:
-        patience: seconds after a request to end; then complete lines of `atomic_write` are kept.
-    """
-    try:
+    def wait() -> None:
+        os.read(reading, 1)
+        time.sleep(patience)
+        keep_lines()
+        if not _ended:
+            report(program, "interrupted")
+        os._exit(INTERRUPTED)
+
+    with contextlib.suppress(OSError, RuntimeError):  # no descriptor or thread left: then it waits
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing)  # written to when a signal comes, not when Python handles it
-        threading.Thread(target=_wait, args=(program, patience, reading), name=WATCH, daemon=True).start()
-    except (OSError, RuntimeError):  # no descriptor or thread left: then it waits
-        pass
-
-
-def _wait(program: str, patience: float, reading: int) -> None:
-    os.read(reading, 1)
-    time.sleep(patience)
-    keep_lines()
-    if not _ended:
-        report(program, "interrupted")
-    os._exit(INTERRUPTED)
+        threading.Thread(target=wait, name=WATCH, daemon=True).start()
 
 
 def end(status: int) -> None:

@@ -54,11 +54,8 @@ def read_number(data: Any, at: int) -> Tuple[int, int]:
 
 class Message:
     """The fields of a message: those with tags in `single` may be there once, those in `several` any number of times,
-    in the order of their numbers, as all programs write them.
-
-    Raises:
-        GraphError: it is cut off, or holds other fields; calls the message `what`.
-    """
+    in the order of their numbers, as all programs write them. Raises GraphError, which calls the message `what`, where
+    it is cut off or holds other fields."""
 
     def __init__(self, data: Any, place: Field, what: str, single: Set[int], several: Sequence[int] = ()) -> None:
         self._data = data
@@ -70,27 +67,25 @@ class Message:
             if tag < before or (tag == before and tag in single):
                 raise GraphError("fields out of order, or one twice")
             before, kind = tag, tag & 7
-            if kind == FOUR_BYTES:
-                field = (at, at + 4)
-                at += 4
-            elif kind in (BYTES, NUMBER):
-                value, at = read_number(data, at)
-                field = (value, 0)
-                if kind == BYTES:
-                    field = (at, at + value)
-                    at += value
+            if tag not in single and tag not in self._several:
+                known = REFUSED.get((what, tag >> 3), f"a field {tag >> 3} of kind {kind}")
+                raise GraphError(f"a {what} with {known}, which no bundle may hold")
+            size, field = 4, (0, 0)
+            if kind != FOUR_BYTES:
+                size, at = read_number(data, at)
+            if kind == NUMBER:
+                field = (size, 0)
             else:
-                raise _refused(what, tag)
+                field = (at, at + size)
+                at += size
             if at > end:
                 raise GraphError(CUT_OFF)
             if tag in single:
                 self._single[tag] = field
-            elif tag in self._several:
+            else:
                 self._several[tag].append(field)
                 if len(self._several[tag]) > LONGEST_LIST:
                     raise GraphError(f"a {what} with more than {LONGEST_LIST} of field {tag >> 3}")
-            else:
-                raise _refused(what, tag)
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._single
@@ -115,19 +110,9 @@ class Message:
         return self._several[tag]
 
 
-def _refused(what: str, tag: int) -> GraphError:
-    known = REFUSED.get((what, tag >> 3), f"a field {tag >> 3} of kind {tag & 7}")
-    return GraphError(f"a {what} with {known}, which no bundle may hold")
-
-
 def tags(kind: int, *numbers: int) -> Set[int]:
     """The tags of fields that are stored in one way."""
     return {8 * number + kind for number in numbers}
-
-
-def signed(number: int) -> int:
-    """A number as it is meant where it can be negative."""
-    return number - 2**64 if number >> 63 else number
 
 
 def shown(name: str) -> str:

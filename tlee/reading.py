@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple, Type
 
-from tlee.errors import MORE_MEMORY, REMEDIES, TleeError, UsageError, remedy_of
+from tlee.errors import MORE_MEMORY, REMEDIES, TleeError, UsageError, remedy_of, system_errors
 
 MB = 1 << 20
 JSON_LIMIT = 64 * MB  # of our own JSON: reports with every raw sample have some 5
@@ -44,10 +44,8 @@ def read_bytes(
     with open_plain(path, error, remedy, folder, follow, subject) as stream:
         size = os.fstat(stream.fileno()).st_size
         check_size(subject, size, limit, error, remedy)
-        try:
+        with system_errors(error, subject, remedy):
             content = stream.read(min(limit, max(size, 4096)) + 1)
-        except OSError as problem:
-            raise error(subject, problem.strerror, remedy_of(problem, remedy)) from None
     check_size(subject, len(content), limit, error, remedy)  # it may have grown
     return content
 
@@ -64,9 +62,8 @@ def open_plain(
     subject = subject or path
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
     try:
-        descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
-    except OSError as problem:
-        raise error(subject, problem.strerror, remedy_of(problem, remedy)) from None
+        with system_errors(error, subject, remedy):
+            descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     except ValueError:  # a zero byte, or half of a surrogate pair
         raise error(subject, "not a name that a file can have", remedy) from None
     mode = os.fstat(descriptor).st_mode
@@ -116,9 +113,7 @@ def parse_json(content: bytes) -> Any:
     """The value of JSON in UTF-8. Raises ValueError also for numbers that are not finite or exceed 64 bits, for strings
     that are no text, and for an object with a key twice."""
     text = content.decode("utf-8")
-    exact: Dict[str, Any] = {}
-    if _ODD_NUMBER.search(text):
-        exact = {"parse_int": _integer, "parse_float": _finite}
+    exact: Dict[str, Any] = {"parse_int": _integer, "parse_float": _finite} if _ODD_NUMBER.search(text) else {}
     try:
         value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_object, **exact)
         if "\\u" in text:
@@ -131,14 +126,8 @@ def parse_json(content: bytes) -> Any:
 
 
 def parsed(path: object, parse: Callable[[], Any], what: str, remedy: str, error: Type[TleeError] = UsageError) -> Any:
-    """The result of a library's parser for a file whose size is checked; whatever it raises means that the file is bad.
-
-    Args:
-        what: the file should have been, as "a checkpoint".
-
-    Raises:
-        `error`: with the first line of what the parser said.
-    """
+    """The result of a library's parser for a file whose size is checked; whatever it raises means that the file is bad,
+    and becomes `error` with the first line of it. `what` the file should have been, as "a checkpoint"."""
     try:
         return parse()
     except TleeError:

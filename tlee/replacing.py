@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import time
-from typing import List, Set
+from typing import List
 
 from tlee.errors import UsageError, writing
 from tlee.locks import INSIDE, PATIENCE, is_temporary, remove, temporary_folder, without_readers, write_lock
@@ -21,11 +21,8 @@ READY = INSIDE + "ready"
 
 
 def wait_for_replacement(path: str) -> None:
-    """Before a folder is read: wait for a writer that replaces it in several steps, or finish what one left.
-
-    Raises:
-        UsageError: it would have to be finished, and cannot be written.
-    """
+    """Before a folder is read: wait for a writer that replaces it in several steps, or finish what one left. Raises
+    UsageError where it would have to be finished, and cannot be written."""
     place = os.path.realpath(path)
     deadline = time.monotonic() + PATIENCE
     while is_being_replaced(place) and time.monotonic() < deadline:
@@ -100,10 +97,10 @@ def _fill(ready: str, place: str) -> None:
 
 def _files(folder: str) -> List[str]:
     """A folder's files, relative to it, without the temporary ones."""
-    found: Set[str] = set()
+    found: List[str] = []
     for at, folders, names in os.walk(folder):
         if at == folder:
             folders[:] = [name for name in folders if not is_temporary(name)]
             names = [name for name in names if not is_temporary(name) and name != INSIDE]
-        found.update(os.path.relpath(os.path.join(at, name), folder) for name in names)
+        found += [os.path.relpath(os.path.join(at, name), folder) for name in names]
     return sorted(found)

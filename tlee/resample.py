@@ -64,22 +64,17 @@ def _pass(picture: np.ndarray, parts: Sequence[Block]) -> np.ndarray:
 def blocks(length: int, size: int, window: Window) -> List[Block]:
     """The weights of one direction: `length` pixels become `size`, of which the window is wanted."""
     found = []
+    scale = length / size
+    support = max(scale, 1.0)  # half the width of the triangle
     for first in range(window[0], window[1], BLOCK):
         last = min(first + BLOCK, window[1])
-        start, weights = _weights(length, size, first, last)
+        centres = (np.arange(first, last) + 0.5) * scale
+        starts = np.maximum((centres - support + 0.5).astype(int), 0)
+        stops = np.minimum((centres + support + 0.5).astype(int), length)
+        pixels = np.arange(starts[0], stops[-1])
+        weights = np.maximum(0, 1 - np.abs((pixels - centres[:, None] + 0.5) * (1 / support)))
+        weights *= (pixels >= starts[:, None]) & (pixels < stops[:, None])
+        weights = np.floor(weights / weights.sum(1, keepdims=True) * PRECISION + 0.5) / PRECISION
         target = slice(first - window[0], last - window[0])
-        found.append(Block(target, slice(start, start + weights.shape[1]), weights))
+        found.append(Block(target, slice(int(starts[0]), int(stops[-1])), weights))
     return found
-
-
-def _weights(length: int, size: int, first: int, last: int) -> Tuple[int, np.ndarray]:
-    """The first source pixel of pixels `first` to `last` of the result, and their weights of it and those behind."""
-    scale = length / float(size)
-    support = max(scale, 1.0)  # half the width of the triangle
-    centres = (np.arange(first, last) + 0.5) * scale
-    starts = np.maximum((centres - support + 0.5).astype(int), 0)
-    stops = np.minimum((centres + support + 0.5).astype(int), length)
-    pixels = np.arange(starts[0], stops[-1])
-    weights = np.maximum(0, 1 - np.abs((pixels - centres[:, None] + 0.5) * (1 / support)))
-    weights *= (pixels >= starts[:, None]) & (pixels < stops[:, None])
-    return int(starts[0]), np.floor(weights / weights.sum(1, keepdims=True) * PRECISION + 0.5) / PRECISION

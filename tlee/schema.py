@@ -26,17 +26,15 @@ KEYWORDS |= {"minimum", "maximum", "$schema", "title", "description", "definitio
 Schema = Dict[str, Any]
 
 
-def problem(value: Any, schema: Schema) -> Optional[str]:
-    """What is wrong with a value of JSON, in a few words that name the place; None where nothing is.
+def problem(value: Any, schema: Schema, root: Optional[Schema] = None, place: str = "") -> Optional[str]:
+    """What is wrong with a value of JSON, in a few words that name the place; None where nothing is. Definitions are
+    those of `root`, else of the schema itself.
 
     Examples:
         >>> problem({"size": -1}, {"properties": {"size": {"type": "integer", "minimum": 0}}})
         'size is -1, less than 0'
     """
-    return _problem(value, schema, schema, "")
-
-
-def _problem(value: Any, schema: Schema, root: Schema, place: str) -> Optional[str]:
+    root = root or schema
     if "$ref" in schema:
         schema = root["definitions"][schema["$ref"].rsplit("/", 1)[1]]
     wrong = _wrong_itself(value, schema)
@@ -44,7 +42,7 @@ def _problem(value: Any, schema: Schema, root: Schema, place: str) -> Optional[s
         return f"{place[:200] or 'all of it'} {wrong}"
     if isinstance(value, (dict, list)):
         for part, own, at in _parts(value, schema, place):
-            wrong = _problem(part, own, root, at)
+            wrong = problem(part, own, root, at)
             if wrong:
                 return wrong
     return None

@@ -17,38 +17,31 @@ VIDEOS = 2**31 - 1
 
 Shape = Tuple[int, ...]
 Value = Tuple[int, Shape]  # type and shape
+LEFT_OUT: Value = (0, ())
 Made = Union[Shape, List[Shape]]  # of a node's only output, or of all
 
 
 class Node:
-    """A node with what it reads.
-
-    Attributes:
-        values: of its inputs; None for one left out.
-        work: what computing it takes, beside writing each number of its outputs.
-    """
+    """A node, the `values` of its inputs (`LEFT_OUT` for one that is not given), and the `work` of computing it besides
+    writing its outputs."""
 
     __slots__ = ("operator", "inputs", "outputs", "attributes", "values", "work", "_graph")
 
-    def __init__(
-        self, graph: Any, inputs: List[str], outputs: List[str], operation: Tuple[str, Dict[str, Any]]
-    ) -> None:
+    def __init__(self, graph: Any, inputs: List[str], outputs: List[str], operator: str, attributes: Dict[str, Any]):
         self._graph, self.inputs, self.outputs = graph, inputs, outputs
-        self.operator, self.attributes = operation
-        self.values: List[Any] = []
+        self.operator, self.attributes = operator, attributes
+        self.values: List[Value] = []
         self.work = 0
 
     def shape(self, i: int) -> Shape:
-        shape: Shape = self.values[i][1]
-        return shape
+        return self.values[i][1]
 
     def axis(self, default: int) -> int:
         return axis_of(self.attributes.get("axis", default), len(self.shape(0)))
 
     def numbers(self, i: int) -> List[int]:
         """What an input holds: sizes or axes."""
-        numbers: List[int] = self._graph.numbers(self.inputs[i])
-        return numbers
+        return list(self._graph.numbers(self.inputs[i]))
 
     def sizes(self, name: str, default: Sequence[int], least: int) -> Sequence[int]:
         """An attribute that has as many numbers as its default."""
@@ -63,7 +56,7 @@ class Node:
         self.work = macs * max(1, NARROW // rows) * max(1, NARROW // columns) + matrices * CALL
 
     def is_stored(self, i: int) -> bool:
-        return self._graph.is_stored(self.inputs[i])
+        return bool(self._graph.is_stored(self.inputs[i]))
 
 
 def shown_shapes(*shapes: Shape) -> str:
@@ -122,7 +115,7 @@ def broadcast(node: Node) -> Shape:
 
 
 def clip(node: Node) -> Shape:
-    if any(value and value[1] for value in node.values[1:]):
+    if any(value[1] for value in node.values[1:]):
         raise GraphError("its bounds are not single numbers")
     return node.shape(0)
 
@@ -268,7 +261,7 @@ def pad(node: Node) -> Shape:
         raise GraphError(f"{mode} by {pads}")
     if mode == "reflect" and any(more >= size for more, size in zip(pads, shape + shape)):
         raise GraphError(f"reflects more than there is, {pads}")
-    if len(node.values) > 2 and node.values[2] not in (None, (node.values[0][0], ())):
+    if len(node.values) > 2 and node.values[2] not in (LEFT_OUT, (node.values[0][0], ())):
         raise GraphError("with something that is not a number")
     around = [before + behind for before, behind in zip(pads, pads[len(shape) :])]
     if shape[0] == VIDEOS and around[0]:
@@ -277,7 +270,7 @@ def pad(node: Node) -> Shape:
 
 
 def _windows(node: Node, sizes: Shape, kernel: Sequence[int]) -> Shape:
-    """Of how many places a window is moved to along each dimension."""
+    """How many positions a window takes along each dimension."""
     rank = len(sizes)
     pads = node.sizes("pads", [0] * (2 * rank), 0)
     strides = node.sizes("strides", [1] * rank, 1)

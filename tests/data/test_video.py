@@ -126,7 +126,7 @@ def test_a_frame_from_the_middle_does_not_read_the_file_from_its_start(tmp_path)
 
 def test_only_the_frames_asked_for_are_decoded(tmp_path, monkeypatch):
     decoded = []
-    monkeypatch.setattr(VideoFile, "_decode", lambda self, i: decoded.append(i) or np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.setattr(VideoFile, "_read", lambda self, i: decoded.append(i) or np.zeros((48, 64, 3), np.uint8))
     with VideoFile(str(write_clip(tmp_path / "a.mp4"))) as video:
         frames = read_frames(video, FrameSpec(4, [2, 0, 3, 1], 48, 48))
         next(frames), next(frames)

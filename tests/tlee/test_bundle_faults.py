@@ -199,13 +199,14 @@ def test_a_bundle_is_amended_on_every_file_system(copy, monkeypatch, way):
     (copy / "engines" / "here" / "a.engine").write_text("kept")
     before = copy.stat().st_ino
     amended(copy, "fast")
+    after = copy.stat().st_ino  # a later folder may have the first one's number again
     amended(copy, "slow")
     Bundle.open(copy).verify()
     assert list(Bundle.open(copy).manifest["exit_rule"]["operating_points"]) == ["slow"]
     assert (copy / "engines" / "here" / "a.engine").read_text() == "kept"
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
     assert not [path for path in copy.iterdir() if path.name.startswith(".")]
-    assert (copy.stat().st_ino == before) == (way == "a mount point")
+    assert (after == before) == (way == "a mount point")
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS])

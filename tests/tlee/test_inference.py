@@ -1,4 +1,4 @@
-"""Where a video is on its way: several go it at once as each goes it alone."""
+"""The progress of a video through the exit rule: several advance side by side as each does alone."""
 
 import pytest
 
@@ -30,13 +30,13 @@ def values(video, frame, exit, gated):
     return ExitValues((video, frame, exit), None, number, number / 2 if gated else None)
 
 
-def steps_of(video, exit_steps):
+def steps_of(video, state):
     """A video's steps, one by one, as the batch takes them."""
-    while not exit_steps.done:
-        if exit_steps.evaluated:
-            yield exit_steps.answer(values(video, exit_steps.frame, exit_steps.exit, exit_steps.gated))
+    while not state.done:
+        if state.evaluated:
+            yield state.answer(values(video, state.frame, state.exit, state.gated))
         else:
-            yield exit_steps.go_on()
+            yield state.go_on()
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,25 @@ def steps_of(video, exit_steps):
     [ExitPolicy(4, THRESHOLDS), ExitPolicy(4, THRESHOLDS, only=2), ExitPolicy(4, THRESHOLDS, frame_exit=False)],
     ids=["exits", "one exit", "layer exits"],
 )
-def test_step_by_step_a_video_goes_the_way_that_it_goes_in_one(policy):
+def test_step_by_step_a_video_takes_the_exits_that_it_takes_in_one_loop(policy):
     for video in range(10):
         taken = [step for step in steps_of(video, ExitState(policy)) if step]
         assert taken == list(exit_steps(Scripted(video), range(4), policy))
 
 
 def test_what_comes_next_is_known_before_it_runs():
-    way = ExitState(ExitPolicy(3, THRESHOLDS))
+    state = ExitState(ExitPolicy(3, THRESHOLDS))
     said = []
     for confidence, score in ((0.1, None), (0.65, None), (0.1, 0.2), (0.1, 0.6)):
-        said.append((way.frame, way.exit, way.gated, way.temperature, way.previous))
-        way.answer(ExitValues(len(said), None, confidence, score))
+        said.append((state.frame, state.exit, state.gated, state.temperature, state.previous))
+        state.answer(ExitValues(len(said), None, confidence, score))
     assert said == [
         (0, 0, False, 0.5, None),
         (0, 1, False, 1.0, 1),
         (1, 0, True, 0.5, 2),
         (1, 1, True, 1.0, 3),
     ]
-    assert way.done and way.previous == 4
+    assert state.done and state.previous == 4
 
 
 def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
@@ -72,11 +72,11 @@ def test_videos_in_turn_draw_what_they_draw_one_after_the_other():
         for video in range(30)
     ]
     policy = RandomExit(4, THRESHOLDS)
-    ways = [steps_of(video, ExitState(policy)) for video in range(30)]
-    found = [[] for _ in ways]
+    videos = [steps_of(video, ExitState(policy)) for video in range(30)]
+    found = [[] for _ in videos]
     for _ in range(12):
-        for steps, way in zip(found, ways):
-            steps.extend(step for step in [next(way, None)] if step)
+        for steps, state in zip(found, videos):
+            steps.extend(step for step in [next(state, None)] if step)
     assert found == alone and len({len(steps) for steps in found}) > 2
     assert all(steps[-1].decision.action is Action.VIDEO_DONE for steps in found)
 
@@ -99,7 +99,7 @@ def test_a_probability_may_be_rounded_beyond_one():
 
 
 def test_after_an_answer_that_is_not_a_number_it_is_where_it_was():
-    way = ExitState(ExitPolicy(3, THRESHOLDS))
+    state = ExitState(ExitPolicy(3, THRESHOLDS))
     with pytest.raises(SegmentError, match="the confidence at frame 0, exit 0 is not a number"):
-        way.answer(ExitValues(None, None, float("inf"), None))
-    assert (way.frame, way.exit, way.done) == (0, 0, False)
+        state.answer(ExitValues(None, None, float("inf"), None))
+    assert (state.frame, state.exit, state.done) == (0, 0, False)
