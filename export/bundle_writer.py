@@ -46,7 +46,7 @@ class BundleWriter:
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest (all but `format` and `files`, which are known here) and check the result by opening it.
         Raises BundleError where the manifest is not a valid one."""
-        path, manifest = os.path.join(self.folder, MANIFEST), self.draft(manifest).manifest
+        path, manifest = os.path.join(self.folder, MANIFEST), {**manifest, "format": FORMAT, "files": self.files}
         check_manifest(path, manifest)
         write_json(path, manifest)
         Bundle.open(self.folder).release()
