@@ -61,14 +61,16 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
     values = (*graph.input, *graph.value_info, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     for node in model.graph.node:
-        called, release_here = node.name or node.output[0], f"TensorRT {release} ({target})"
+        called = node.name or node.output[0]
         if node.domain or node.op_type not in operators:
-            problem = f"node '{called}' is a {node.op_type}, which {release_here} does not have"
+            problem = f"node '{called}' is a {node.op_type}, which TensorRT {release} ({target}) does not have"
             raise UsageError(subject, problem, REMEDIES.get(node.op_type, f"{REPLACE}, or {NEWER}"))
         typed = node.input[0] if node.op_type in COMPARISONS else node.output[0]
         found = TYPES.get(types.get(typed, TensorProto.FLOAT), "another type")
         if found not in operators[node.op_type]:
-            problem = f"node '{called}' is a {node.op_type} of {found}, which {release_here} does not take"
+            problem = (
+                f"node '{called}' is a {node.op_type} of {found}, which TensorRT {release} ({target}) does not take"
+            )
             raise UsageError(subject, problem, "let the model compute in float32")
     try:
         check_graph(model.SerializeToString())
