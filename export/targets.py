@@ -38,6 +38,7 @@ REMEDIES = {
 }
 REPLACE = "replace that layer of the model"
 NEWER = "export for a newer JetPack with --target"
+REPLACE_OR_NEWER = f"{REPLACE}, or export for a newer JetPack with --target"
 
 
 def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
@@ -64,7 +65,7 @@ def check_operators(name: str, model: onnx.ModelProto, target: str) -> None:
         called = node.name or node.output[0]
         if node.domain or node.op_type not in operators:
             problem = f"node '{called}' is a {node.op_type}, which TensorRT {release} ({target}) does not have"
-            raise UsageError(subject, problem, REMEDIES.get(node.op_type, f"{REPLACE}, or {NEWER}"))
+            raise UsageError(subject, problem, REMEDIES.get(node.op_type, REPLACE_OR_NEWER))
         typed = node.input[0] if node.op_type in COMPARISONS else node.output[0]
         found = TYPES.get(types.get(typed, TensorProto.FLOAT), "another type")
         if found not in operators[node.op_type]:
