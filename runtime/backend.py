@@ -25,9 +25,10 @@ class BufferPool:
 
     def next(self, inputs: Sequence[Any]) -> List[Any]:
         """The buffers that a run on these inputs writes to."""
-        other = (self._last + 1) % len(self._buffers)
-        if not any(value in self._buffers[other] for value in inputs):  # but for a state whose successor was dropped
-            self._last = other
+        if len(self._buffers) > 1:
+            other = 1 - self._last
+            if not any(value in self._buffers[other] for value in inputs):  # unless a state was given in again
+                self._last = other
         return self._buffers[self._last]
 
 
