@@ -30,9 +30,9 @@ def test_an_exit_decides(frame, exit, confidence, score, action, reason):
 
 @pytest.mark.parametrize(("frames", "exits"), [(1, 1), (1, 3), (2, 3), (5, 1), (5, 4)])
 def test_the_rule_on_arrays_is_the_rule(frames, exits):
-    rng, count = np.random.default_rng(frames * exits), 200
+    rng, count = np.random.RandomState(frames * exits), 200
     values = rng.choice([*np.arange(9) / 8, 2.0], (4, count))  # ties are frequent
-    score = np.where(rng.random(count) < 0.2, np.nan, rng.choice(np.arange(9) / 8, count))
+    score = np.where(rng.rand(count) < 0.2, np.nan, rng.choice(np.arange(9) / 8, count))
     for t in range(frames):
         for b in range(exits):
             video_done, frame_done = decide_arrays(t, frames, b, exits, values[0], score, *values[1:])
