@@ -281,7 +281,7 @@ def _of_one(side: str, report: Report, modes: Sequence[Report]) -> list[str]:
     found = []
     if report["power"]["throttled"]:
         found.append(f"{side} throttled ({report['power']['throttled'][0]})")
-    busy = report["environment"]["others"] or 0
+    busy = report["environment"]["background_cpu"] or 0
     if busy > BUSY:
         found.append(f"other programs kept {busy:.1f} cores busy in {side}")
     found += [f"{mode['name']} never settled in {side}" for mode in modes if not mode["warm_up"]["steady"]]

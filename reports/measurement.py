@@ -44,12 +44,9 @@ def summarised(measured: Json) -> Json:
     """A measurement with its summaries, from what `tlee-bench` writes."""
     watts = measured["power"]["idle"] and measured["power"]["idle"]["watts"]
     cold, run = measured["cold"], measured["sustained"]
-    environment = dict(measured["environment"])
-    environment["others"] = environment.pop("background_cpu")
     labels = measured["load"]["labels"]
     return {
         **measured,
-        "environment": environment,
         "load": {**measured["load"], "labelled": None not in labels},
         "modes": [_mode(mode, watts, labels, measured["bundle"]) for mode in measured["modes"]],
         "graphs": [_graph(graph, watts) for graph in measured["graphs"]],

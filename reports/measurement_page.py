@@ -26,8 +26,8 @@ def page(report: Report) -> str:
     sources = [mode["answers"]["of"] for mode in report["modes"] if mode["answers"]["of"]]
     environment = report["environment"]
     versions = {**environment["system"], **environment["versions"]}
-    if environment["others"] is not None:
-        versions["other programs"] = f"{environment['others']:.2g} cores busy"
+    if environment["background_cpu"] is not None:
+        versions["other programs"] = f"{environment['background_cpu']:.2g} cores busy"
     return render(
         "measurement.html",
         report=report,
@@ -76,7 +76,7 @@ def doubts(report: Report) -> list[str]:
     found = []
     if report["power"]["throttled"]:
         found.append(f"The device throttled: {'; '.join(report['power']['throttled'])}.")
-    others = report["environment"]["others"]
+    others = report["environment"]["background_cpu"]
     if others is not None and others > BUSY:
         found.append(f"Other programs kept {others:.2g} cores busy while this was measured.")
     restless = [mode["name"] for mode in report["modes"] if not mode["warm_up"]["steady"]]

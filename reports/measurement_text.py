@@ -48,7 +48,7 @@ def doubts(report: Json) -> list[str]:
         for mode in report["modes"]
         if not mode["warm_up"]["steady"]
     ]
-    busy = report["environment"]["others"] or 0
+    busy = report["environment"]["background_cpu"] or 0
     return found + ([f"other programs kept {busy:.1f} cores busy"] if busy > BUSY else [])
 
 

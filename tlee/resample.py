@@ -14,7 +14,7 @@ BLOCK = 8  # pixels that are computed at once: their sources overlap, and one ma
 Window = Tuple[int, int]  # first pixel, and the one behind the last
 
 
-class Block(NamedTuple):
+class PixelBlock(NamedTuple):
     """Neighbouring pixels of the result, and what they are made of."""
 
     target: slice  # in the window
@@ -42,11 +42,11 @@ def resample(picture: np.ndarray, size: Tuple[int, int], rows: Window, columns: 
     return _pass(cv2.transpose(_pass(cv2.transpose(source), across)), down)
 
 
-def _sources(parts: Sequence[Block]) -> slice:
+def _sources(parts: Sequence[PixelBlock]) -> slice:
     return slice(parts[0].source.start, parts[-1].source.stop)
 
 
-def _pass(picture: np.ndarray, parts: Sequence[Block]) -> np.ndarray:
+def _pass(picture: np.ndarray, parts: Sequence[PixelBlock]) -> np.ndarray:
     """The first axis of (n, m, 3) uint8, all sources of the window, at its new size; the others as they are."""
     rest = picture.shape[1:]
     result = np.empty((parts[-1].target.stop,) + rest, np.uint8)
@@ -61,7 +61,7 @@ def _pass(picture: np.ndarray, parts: Sequence[Block]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def blocks(length: int, size: int, window: Window) -> List[Block]:
+def blocks(length: int, size: int, window: Window) -> List[PixelBlock]:
     """The weights of one direction: `length` pixels become `size`, of which the window is wanted."""
     found = []
     scale = length / size
@@ -76,5 +76,5 @@ def blocks(length: int, size: int, window: Window) -> List[Block]:
         weights *= (pixels >= starts[:, None]) & (pixels < stops[:, None])
         weights = np.floor(weights / weights.sum(1, keepdims=True) * PRECISION + 0.5) / PRECISION
         target = slice(first - window[0], last - window[0])
-        found.append(Block(target, slice(int(starts[0]), int(stops[-1])), weights))
+        found.append(PixelBlock(target, slice(int(starts[0]), int(stops[-1])), weights))
     return found

@@ -25,7 +25,7 @@ def _convolution(ins: int, outs: int, kernel: int, stride: int = 1, groups: int 
     return [*pad, layer, nn.BatchNorm2d(outs, eps=1e-3, momentum=0.01)]
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """Expand, filter each channel, project; with a residual connection where the shape stays."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -47,7 +47,7 @@ def _features(width: float) -> nn.Sequential:
     for count, kernel, stride, expansion, outs in STAGES:
         blocks = []
         for i in range(count):
-            blocks.append(Block(channels, outs, kernel, stride if i == 0 else 1, expansion))
+            blocks.append(InvertedResidual(channels, outs, kernel, stride if i == 0 else 1, expansion))
             channels = outs
         modules.append(nn.Sequential(*blocks))
     modules.append(nn.Sequential(*_convolution(channels, HEAD, 1), nn.ReLU6(inplace=True)))

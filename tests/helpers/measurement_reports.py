@@ -46,7 +46,8 @@ def example_report(
         },
         "environment": {
             **{"device": "Made-up Board 4000", "architecture": "aarch64", "cores": 4, "threads": 4},
-            **{"backend": "TensorRT 8.2 on Made-up GPU", "exit_graphs": "fused", "precision": "fp16", "others": 0.04},
+            **{"backend": "TensorRT 8.2 on Made-up GPU", "exit_graphs": "fused", "precision": "fp16"},
+            "background_cpu": 0.04,
             "versions": {"python": "3.6.9", "tlee": "0.1.0", "numpy": "1.13.3", "tensorrt": "8.2.1"},
             "system": {"jetpack": "4.6.1", "l4t": "32.7.1"},
         },
@@ -90,7 +91,6 @@ def as_measured(report: dict[str, Any]) -> dict[str, Any]:
         blocks = [raw({"start": 99.0 + g + r, "end": 99.5 + g + r, "milliseconds": row}, energy) for r, row in rows]
         graphs.append({"name": graph["name"], "macs": graph["macs"], "blocks": blocks})
     environment, power, run = dict(report["environment"]), dict(report["power"]), report["sustained"]
-    environment["background_cpu"] = environment.pop("others")
     power.pop("changes")
     state = {name: [value] * len(power["samples"]["time"]) for name, value in power["state"].items()}
     videos = report["load"]["videos"]

@@ -222,7 +222,7 @@ def test_equal_times_and_times_of_zero_give_numbers(full):
         (lambda r: r["modes"][0].update(point="fast"), "another operating point of early exits: balanced and fast"),
         (lambda r: r["modes"].pop(), "only in a: no exit"),
         (lambda r: r["power"].update(throttled=["9 s: hot"]), "b throttled (9 s: hot)"),
-        (lambda r: r["environment"].update(others=1.26), "other programs kept 1.3 cores busy in b"),
+        (lambda r: r["environment"].update(background_cpu=1.26), "other programs kept 1.3 cores busy in b"),
         (lambda r: r["modes"][0]["warm_up"].update(steady=False), "early exits (balanced) never settled in b"),
     ],
 )

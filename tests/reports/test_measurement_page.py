@@ -105,7 +105,7 @@ def test_texts_of_a_comparison_are_shown_as_they_are():
 
 def test_what_makes_numbers_doubtful_stands_first():
     report = example_report(modes=(EARLY,), rounds=1)
-    report["environment"]["others"] = 0.5
+    report["environment"]["background_cpu"] = 0.5
     report["modes"][0]["warm_up"] = {"runs": 0, "steady": False}
     head = page(report).partition("<dl>")[0]
     assert "The device throttled: " in head and "Other programs kept 0.5 cores busy" in head
