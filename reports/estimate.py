@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
     bundle: str  # its name
     board: str
     precision: str
-    milliseconds: dict[str, float]  # of exit_graphs: the sum of their segments
+    milliseconds: dict[str, float]  # by graph; a fused exit takes the sum of its segments
     error: Error  # how far such estimates are from published times
     compared: Error | None  # with figures by others, which no fit has seen
 

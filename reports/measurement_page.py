@@ -144,7 +144,7 @@ def _about(report: Report) -> dict[str, str]:
         "bundle": "{name}: {backbone}, {exits} exits, {frames} frames of {size} pixels".format(**bundle),
         "SHA-256": bundle["sha256"],
         "device": "{device} ({architecture}, {cores} cores, {threads} threads)".format(**environment),
-        "backend": "{backend}, fused exits {exit_graphs}, {precision}".format(**environment),
+        "backend": "{backend}, {exit_graphs} exits, {precision}".format(**environment),
         "releases": _pairs({**environment["system"], **environment["versions"]}),
         "clocks": _pairs(power["state"]) or "nothing known about the power mode",
         "power": _power_source(power),
