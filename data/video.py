@@ -42,7 +42,7 @@ class Clip:
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index`, (h, w, 3) uint8 RGB. Raises InputError where it cannot be decoded."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def index_of(self, number: int) -> int:
         """The index of a frame by its number, where the first frame has number 1; that of frame 1 if there is none."""

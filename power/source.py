@@ -30,7 +30,7 @@ class Source:
 
     def read(self) -> Sample:
         """The next reading. Raises SourceEnded where there will be none."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def close(self) -> None:
         """Free all resources. May be called twice, and while another thread is in `read`, which then raises."""

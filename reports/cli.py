@@ -74,7 +74,7 @@ def _estimate(options: argparse.Namespace) -> None:
 
 def _refuse(value: str | None, option: str) -> None:
     if value:
-        raise UsageError(option, "there is none of this", "leave it out, see tlee-report --help")
+        raise UsageError(option, "does not apply here", "leave it out, see tlee-report --help")
 
 
 def _margin(text: str) -> float:
