@@ -22,7 +22,7 @@ commands = ["bench", "build", "doctor", "info", "run"]
 if sys.version_info >= (3, 10):
     commands += ["calibrate", "convert", "eval", "export", "report", "train", "tune"]
 
-cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1"]
+cpu = ["onnxruntime>=1.10", "opencv-python-headless>=4.1", "av>=12.3; python_version>='3.8'"]
 workstation = cpu + [
     "torch>=2.6",
     "torchvision>=0.21",

@@ -6,7 +6,9 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 
 from tlee.benchmarks.videos import Video
-from tlee.data.video import open_clip, sampled_order
+from tlee.data.clip import Clip
+from tlee.data.clips import open_clip
+from tlee.data.sampling import sampled_order
 from tlee.frames import FrameSpec, prepare
 from tlee.inference import ExitValues, Stages
 from tlee.runtime.chain import Chain, Loaded
@@ -87,13 +89,19 @@ class TimedChain(Stages):
         spent["rest"] = total - spent["open"] - self._waited - uploading - spent["compute"] - spent["decide"]
         return {name: 1000 * seconds / videos for name, seconds in spent.items()}
 
-    def _read(self, clip: Any, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
+    def _read(self, clip: Clip, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
+        def prepared(picture: np.ndarray) -> np.ndarray:
+            start = perf_counter()
+            frame = prepare(picture, spec)
+            spent = perf_counter() - start
+            self.seconds["prepare"] += spent
+            self.seconds["decode"] -= spent  # within which it happens
+            return frame
+
         with clip:
-            for index in indices:
+            frames = clip.frames(indices, prepared)
+            for _ in indices:
                 start = perf_counter()
-                picture = clip.frame(index)
-                decoded = perf_counter()
-                frame = prepare(picture, spec)
-                self.seconds["decode"] += decoded - start
-                self.seconds["prepare"] += perf_counter() - decoded
+                frame = next(frames)
+                self.seconds["decode"] += perf_counter() - start
                 yield frame

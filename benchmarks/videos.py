@@ -7,7 +7,8 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from tlee.bundle import Bundle
-from tlee.data.video import PICTURES, VIDEOS
+from tlee.data.folder import PICTURES
+from tlee.data.video import VIDEOS
 from tlee.errors import InputError
 
 SYNTHETIC = 4  # clips of noise

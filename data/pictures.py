@@ -1,13 +1,14 @@
 """Pictures of any origin: read once, bounded in size, decoded without messages of the decoders."""
 
 import ctypes
+import os
 import re
 import threading
 from typing import Any
 
 import numpy as np
 
-from tlee.errors import InputError
+from tlee.errors import InputError, not_imported
 from tlee.reading import MB, read_bytes
 
 LIMIT = 512 * MB  # of a file
@@ -17,6 +18,20 @@ REPLACE = "remove or replace this file"
 # bytes is looked at: a search from each of a long run would go to its end.
 _MARKER = re.compile(b"\xff[^\x00\xff\xd0-\xd7]")
 _END = 0xD9
+
+
+def cv2_module() -> Any:
+    """OpenCV, imported when it is first needed. Raises UsageError where it is not installed."""
+    # FFmpeg and OpenCV would print their own messages about damaged files next to our one line.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV 4.1.0 knows no SILENT
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXELS))
+    try:
+        import cv2
+    except ImportError as error:
+        remedy = "pip install '.[cpu]' in tlee's folder (on a Jetson it comes with JetPack)"
+        raise not_imported("OpenCV", "cv2", error, remedy) from None
+    return cv2
 
 
 class _Quiet:

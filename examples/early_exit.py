@@ -11,7 +11,8 @@ from pathlib import Path
 
 import cv2
 
-from tlee.data.video import open_clip, sampled_indices
+from tlee.data.clips import open_clip
+from tlee.data.sampling import sampled_indices
 from tlee.files import atomic_write
 from tlee.runtime import Recognizer, Result
 

@@ -6,7 +6,8 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
-from tlee.data.video import open_clip, read_frames, sampled_order
+from tlee.data.clips import open_clip, read_frames
+from tlee.data.sampling import sampled_order
 from tlee.errors import InputError, TleeError
 from tlee.frames import FrameSpec, check_clip
 from tlee.runtime.live import LiveSource

@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, Tuple
 
 import numpy as np
 
-from tlee.data.video import cv2_module
+from tlee.data.pictures import cv2_module
 from tlee.errors import InputError
 from tlee.frames import FrameSpec, prepare
 

@@ -15,7 +15,7 @@ import numpy as np
 from tlee import cli
 from tlee.benchmarks.development import timing
 from tlee.bundle import Bundle
-from tlee.data.video import open_clip, read_frames
+from tlee.data.clips import open_clip, read_frames
 from tlee.policy import ExitPolicy
 from tlee.runtime import Recognizer
 from tlee.runtime.backends import BackendConfig, open_backend

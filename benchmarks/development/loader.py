@@ -15,7 +15,8 @@ import time
 from typing import Any, List, NamedTuple, Optional
 
 from tlee import cli
-from tlee.data.video import cv2_module, open_clip
+from tlee.data.clips import open_clip
+from tlee.data.pictures import cv2_module
 from tlee.frames import FrameSpec, sample_indices
 from tlee.models.config import frame_order
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tlee.data.folder import PICTURES
 from tlee.data.labelled.class_names import read_class_names, shortened
 from tlee.data.labelled.formats import FOLDERS, FORMATS, Row, Split, ignored_files, visible_names
-from tlee.data.video import PICTURES, VIDEOS
+from tlee.data.video import VIDEOS
 from tlee.errors import UsageError
 
 __all__ = ["FORMATS", "Entry", "Listing", "read_listing", "split_listing"]

@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
+from tlee.data.clip import Clip
+from tlee.data.clips import open_clip
 from tlee.data.labelled.listing import Entry, Listing
-from tlee.data.video import Clip, cv2_module, open_clip, sampled_indices
+from tlee.data.pictures import cv2_module
+from tlee.data.sampling import sampled_indices
 from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 
@@ -79,6 +82,26 @@ class Batch(NamedTuple):
 
 def _batch(*arrays: np.ndarray) -> Batch:
     return Batch(*map(torch.from_numpy, arrays))
+
+
+class RandomRegion:
+    """A region of a clip's pictures, drawn when the first one comes: all have it alike.
+
+    Args:
+        areas: smallest and largest share of a picture.
+    """
+
+    def __init__(self, areas: tuple[float, float]) -> None:
+        self._areas = areas
+        self._region: tuple[slice, slice] | None = None
+
+    def of(self, picture: np.ndarray) -> np.ndarray:
+        """The region of a picture, (h, w, 3)."""
+        if self._region is None:
+            shape = torch.empty((3, *picture.shape[:2]), device="meta")
+            top, left, height, width = RandomResizedCrop.get_params(shape, list(self._areas), ASPECTS)
+            self._region = slice(top, top + height), slice(left, left + width)
+        return picture[self._region]
 
 
 class ClipDataset(Dataset):
@@ -175,7 +198,7 @@ class ClipDataset(Dataset):
         if self._cache is not None:
             if index not in self._cache:
                 # All frames at once: opening a file costs more than decoding a small one.
-                with open_clip(str(entry.path)) as clip:
+                with open_clip(str(entry.path), _threads()) as clip:
                     sampled = sampled_indices(clip, self.spec, entry.frames)
                     wanted = list(range(clip.frame_count)) if self.jitters else sampled
                     self._cache[index] = clip.frame_count, sampled, self._decode(clip, wanted)
@@ -183,28 +206,25 @@ class ClipDataset(Dataset):
             if offsets:
                 sampled = sample_indices(frame_count, self.spec.length, offsets)
             return np.stack([frames[sampled[i]] for i in order])
-        with open_clip(str(entry.path)) as clip:
+        with open_clip(str(entry.path), _threads()) as clip:
             if offsets:
                 sampled = sample_indices(clip.frame_count, self.spec.length, offsets)
             else:
                 sampled = sampled_indices(clip, self.spec, entry.frames)
             wanted = [sampled[i] for i in order]
-            region: tuple[slice, slice] | None = None
-            if crop:
-                shape = torch.empty((3, *clip.frame(min(wanted)).shape[:2]), device="meta")
-                top, left, height, width = RandomResizedCrop.get_params(shape, list(crop), ASPECTS)
-                region = slice(top, top + height), slice(left, left + width)
-            frames = self._decode(clip, wanted, region)
+            frames = self._decode(clip, wanted, RandomRegion(crop) if crop else None)
         return np.stack([frames[i] for i in wanted])
 
-    def _decode(
-        self, clip: Clip, wanted: list[int], region: tuple[slice, slice] | None = None
-    ) -> dict[int, np.ndarray]:
+    def _decode(self, clip: Clip, wanted: list[int], region: RandomRegion | None = None) -> dict[int, np.ndarray]:
         """Prepared frames by index: the centre, or a region of the picture."""
-        spec, indices = self.spec, sorted(set(wanted))  # decoding forwards is cheapest
-        if region is None:
-            return {i: prepare(clip.frame(i), spec) for i in indices}
-        return {i: resized(clip.frame(i)[region], (spec.crop, spec.crop), spec.interpolation) for i in indices}
+        spec, indices = self.spec, sorted(set(wanted))
+
+        def prepared(picture: np.ndarray) -> np.ndarray:
+            if region is None:
+                return prepare(picture, spec)
+            return resized(region.of(picture), (spec.crop, spec.crop), spec.interpolation)
+
+        return dict(zip(indices, clip.frames(indices, prepared)))
 
 
 class ShuffledSampler(Sampler[list[Key]]):
@@ -288,6 +308,11 @@ def readable_batches(
             progress.update(len(entry))
 
 
+def _threads() -> int | None:
+    """That decode a video: one where there is a process for every core."""
+    return 1 if get_worker_info() else None
+
+
 def start_worker(worker: int) -> None:
     """Set up a process that decodes: one thread, since there is a worker for every core; Ctrl-C is the parent's; the
     worker exits if a batch cannot be sent, since the parent would wait for it, and when the parent ends."""
@@ -295,7 +320,6 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     Queue._on_queue_feeder_error = staticmethod(lambda error, batch: os._exit(1))  # type: ignore[attr-defined]
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
     cv2_module().setNumThreads(0)
 
 

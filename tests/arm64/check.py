@@ -15,7 +15,7 @@ def pictures(folder: Path, bundle: Path, clips: list[Path]) -> None:
     import cv2
 
     from tlee.bundle import Bundle
-    from tlee.data.video import open_clip
+    from tlee.data.clips import open_clip
     from tlee.frames import prepare
 
     spec = Bundle.open(str(bundle)).frames

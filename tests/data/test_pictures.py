@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tlee.data.folder import PICTURES, PictureFolder
 from tlee.data.pictures import read_picture
-from tlee.data.video import PICTURES, PictureFolder
 from tlee.errors import InputError
 
 SHOW = """
 import sys, threading
 from tlee.errors import InputError
-from tlee.data.video import PictureFolder
+from tlee.data.folder import PictureFolder
 folder = PictureFolder(sys.argv[1])
 def read():
     for i in range(folder.frame_count):
@@ -123,7 +123,7 @@ def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     whole[18:26] = struct.pack("<II", 30_000, 30_000)
     (tmp_path / "a.bmp").write_bytes(whole)
     (tmp_path / "a.png").unlink()
-    code = "import sys\nfrom tlee.data.video import PictureFolder\nPictureFolder(sys.argv[1]).frame(0)"
+    code = "import sys\nfrom tlee.data.folder import PictureFolder\nPictureFolder(sys.argv[1]).frame(0)"
     said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert said.stderr.rstrip().endswith("a.bmp: not a picture that can be decoded; remove or replace this file")
 

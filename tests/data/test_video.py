@@ -1,14 +1,16 @@
 """Reading clips frame by frame, and what a bad one says."""
 
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import CLIPS, write_clip
 
-from tlee.data.video import PictureFolder, VideoFile, open_clip, read_frames, sampled_indices, sampled_order
+from tlee.data.clips import open_clip, read_frames
+from tlee.data.folder import PictureFolder
+from tlee.data.sampling import sampled_indices, sampled_order
+from tlee.data.video import VideoFile
 from tlee.errors import InputError
 from tlee.frames import PUBLISHED, FrameSpec
 
@@ -104,33 +106,6 @@ def test_a_short_clip_gives_its_frames_more_than_once(tmp_path):
     assert len(frames) == 4
     assert np.array_equal(frames[0], frames[2]) and np.array_equal(frames[1], frames[3])
     assert not np.array_equal(frames[0], frames[1])
-
-
-def test_a_frame_from_the_middle_does_not_read_the_file_from_its_start(tmp_path):
-    def read() -> int:
-        return int(Path("/proc/self/io").read_text().split()[1])  # bytes, so far
-
-    path = tmp_path / "long.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (160, 120))
-    noise = np.random.default_rng(0)
-    for _ in range(600):
-        writer.write(noise.integers(0, 255, (120, 160, 3), np.uint8))
-    writer.release()
-    with VideoFile(str(path)) as clip:
-        before = read()
-        clip.frame(300)
-        near, before = read() - before, read()
-        clip._count()  # a whole pass
-        assert near < (read() - before) / 5
-
-
-def test_only_the_frames_asked_for_are_decoded(tmp_path, monkeypatch):
-    decoded = []
-    monkeypatch.setattr(VideoFile, "_read", lambda self, i: decoded.append(i) or np.zeros((48, 64, 3), np.uint8))
-    with VideoFile(str(write_clip(tmp_path / "a.mp4"))) as video:
-        frames = read_frames(video, FrameSpec(4, [2, 0, 3, 1], 48, 48))
-        next(frames), next(frames)
-    assert decoded == [7, 1]
 
 
 def missing(path):

@@ -11,9 +11,10 @@ from conftest import enliven, small_model
 from PIL import Image
 
 from tlee.bundle import Bundle
+from tlee.data.clips import open_clip
 from tlee.data.labelled.listing import read_listing
 from tlee.data.labelled.loader import AugmentConfig, ClipDataset
-from tlee.data.video import open_clip, sampled_indices
+from tlee.data.sampling import sampled_indices
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import open_model
 from tlee.export.exporter import export_bundle

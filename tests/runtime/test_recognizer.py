@@ -11,7 +11,7 @@ import pytest
 from conftest import CLIPS, small_model, write_clip
 
 from tlee.bundle import Bundle
-from tlee.data.video import open_clip, read_frames
+from tlee.data.clips import open_clip, read_frames
 from tlee.errors import BundleError, InputError, UsageError
 from tlee.export.exporter import export_bundle
 from tlee.files import sha256

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import write_clip
 
+from tlee.data.clips import open_clip
 from tlee.data.labelled.listing import FORMATS, Entry, Listing, read_listing, split_listing
-from tlee.data.video import open_clip
 from tlee.errors import InputError, UsageError
 from tlee.models.published_schema import CLASSES
 

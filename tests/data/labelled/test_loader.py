@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import small_model, write_clip
 
+from tlee.data.clips import open_clip, read_frames
 from tlee.data.labelled.listing import Entry, Listing, read_listing
 from tlee.data.labelled.loader import (
     READABLE,
@@ -16,7 +17,6 @@ from tlee.data.labelled.loader import (
     evaluation_batches,
     training_batches,
 )
-from tlee.data.video import open_clip, read_frames
 from tlee.frames import sample_indices
 
 SPEC = small_model().config.frame_spec()

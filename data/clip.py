@@ -1,0 +1,50 @@
+"""What video files and folders of pictures have in common."""
+
+from typing import Callable, Iterable, Iterator, List
+
+import numpy as np
+
+
+def as_it_is(picture: np.ndarray) -> np.ndarray:
+    """The picture."""
+    return picture
+
+
+class Clip:
+    """A video file or a folder of pictures, opened for access in any order.
+
+    Attributes:
+        frame_count: how many pictures it has; picture i is the i-th one that a player shows.
+    """
+
+    path: str
+    frame_count: int
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def frames(
+        self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray] = as_it_is
+    ) -> Iterator[np.ndarray]:
+        """Pictures in any order, (h, w, 3) uint8 RGB, or what `prepare` makes of them: each decoded when it is
+        asked for. All indices are needed beforehand, so that none of them is decoded twice.
+
+        Raises:
+            InputError: one cannot be decoded.
+        """
+        raise NotImplementedError  # abstract
+
+    def frame(self, index: int) -> np.ndarray:
+        """A single picture; see `frames`."""
+        return next(iter(self.frames([index])))
+
+    def depths(self) -> List[int]:
+        """Of each picture, how many are decoded to reach it."""
+        return [1] * self.frame_count
+
+    def index_of(self, number: int) -> int:
+        """The index of a frame by its number, where the first frame has number 1; that of frame 1 if there is none."""
+        return number - 1 if 1 <= number <= self.frame_count else 0
