@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from conftest import lines, same_models
 from helpers.kills import locked_elsewhere
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from tlee.errors import CheckpointError, UsageError
 from tlee.models.checkpoint import load_checkpoint
@@ -100,6 +102,7 @@ def test_a_run_killed_by_the_system_resumes(arguments, whole, tmp_path):
 def in_one_thread(arguments):
     """The command in a forked process, which has none of its parent's other threads."""
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # a kill while it has the shared one would stop its parent
     cli.command(arguments)
 
 
