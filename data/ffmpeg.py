@@ -108,17 +108,18 @@ class FFmpegContainer(Container):
     def _list_packets(self, container: Any, stream: Any) -> None:
         self.packets: List[Packet] = []
         self._stamps: List[Stamp] = []
-        held, breaks_off = [], False
+        held, size, breaks_off = [], 0, False
         for packet in _coded(container, stream):
             head = bytes(memoryview(packet)[:HEAD])
             shown = not packet.is_discard and holds_picture(self.codec, head)
             self.packets.append(Packet(packet.pts, packet.is_keyframe, shown, may_reorder(self.codec, head)))
             self._stamps.append(_stamp(packet))
-            breaks_off = packet.is_corrupt
-            held.append(packet)
+            breaks_off, size = packet.is_corrupt, size + packet.size
+            if size <= HELD:
+                held.append(packet)
         if breaks_off:  # the last one is cut short
-            del self.packets[-1], held[-1]
-        self._held = held if sum(stamp.size for stamp in self._stamps) <= HELD else []
+            del self.packets[-1]
+        self._held = held if size <= HELD else []
 
     def _numbered(self, container: Any, stream: Any, first: int) -> Iterator[Tuple[int, Any]]:
         """Packets with their numbers, read again from where a seek leads to. Where that is not known from the list, for
