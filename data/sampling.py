@@ -23,16 +23,15 @@ def add_sampling_option(parser: argparse.ArgumentParser) -> None:
 
 
 def sampled_order(clip: Clip, spec: FrameSpec, stated: Optional[int] = None) -> List[int]:
-    """Indices of the frames that a model reads of a clip, in processing order. With key frames that is the model's own,
-    or, if it takes any, by what decoding each costs.
+    """Indices of the frames that a model reads of a clip, in processing order. Of sampling by key frames the cheapest come
+    first, if the model takes any order.
 
     Args:
         stated: number of frames by the list of videos, from which the published sampling takes it.
     """
     sampled, order = sampled_indices(clip, spec, stated), spec.order
     if spec.sampling == KEYFRAMES and spec.any_order:
-        depths = clip.depths()
-        order = sorted(order, key=lambda i: depths[sampled[i]])
+        order = _cheapest_first(order, clip.depths()[sampled].tolist())
     return [sampled[i] for i in order]
 
 
@@ -45,6 +44,18 @@ def sampled_indices(clip: Clip, spec: FrameSpec, stated: Optional[int] = None) -
         return uniform
     depths = clip.depths()
     return [_cheapest(depths, *part, middle) for part, middle in zip(equal_parts(len(depths), spec.length), uniform)]
+
+
+def _cheapest_first(order: List[int], depths: List[int]) -> List[int]:
+    """Parts of a video by their `depths`. Those that cost the same come spread as in the model's order: for each part
+    there the nearest one that is left."""
+    found: List[int] = []
+    for depth in sorted(set(depths)):
+        left = [i for i, own in enumerate(depths) if own == depth]
+        for wanted in order[: len(left)]:
+            found.append(min(left, key=lambda i: abs(i - wanted)))
+            left.remove(found[-1])
+    return found
 
 
 def _cheapest(depths: np.ndarray, first: int, end: int, middle: int) -> int:

@@ -62,9 +62,11 @@ def test_of_each_part_the_picture_comes_that_the_least_is_decoded_for(clip, indi
 def test_the_cheapest_come_first_if_the_model_takes_any_order():
     clip, spec = every(25, 40), SPEC._replace(order=[1, 3, 2, 0])
     assert [clip.depths()[i] for i in sampled_indices(clip, spec)] == [1, 11, 1, 6]
-    assert sampled_order(clip, spec) == [25, 0, 30, 10]
+    assert sampled_order(clip, spec) == [0, 25, 30, 10]
     assert sampled_order(clip, spec._replace(any_order=False)) == [10, 30, 25, 0]
     assert sampled_order(every(10, 40), spec) == [10, 30, 20, 0]  # the model's own among equals
+    middle_first = SPEC._replace(length=10, order=[5, 0, 9, 2, 7, 4, 6, 3, 8, 1])
+    assert sampled_order(every(60, 300), middle_first) == [120, 0, 240, 60, 180, 150, 30, 270, 90, 210]
     assert sampled_order(clip, spec._replace(sampling="uniform")) == [15, 35, 25, 5]
 
 
