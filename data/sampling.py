@@ -23,8 +23,8 @@ def add_sampling_option(parser: argparse.ArgumentParser) -> None:
 
 
 def sampled_order(clip: Clip, spec: FrameSpec, stated: Optional[int] = None) -> List[int]:
-    """Indices of the frames that a model reads of a clip, in processing order. Of sampling by key frames the cheapest come
-    first, if the model takes any order.
+    """Indices of the frames that a model reads of a clip, in processing order. If that may be any, those that cost
+    little come first, with sampling by key frames.
 
     Args:
         stated: number of frames by the list of videos, from which the published sampling takes it.
