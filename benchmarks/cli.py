@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sustained", type=_seconds, default=10.0, metavar="SECONDS", help="without a pause (%(default)g)"
     )
     load.add_argument("--power", choices=CHOICES, default="auto", help="what measures it (%(default)s)")
-    add_sampling_option(load)
+    add_sampling_option(parser)
     add_backend_options(parser)
     return parser
 
