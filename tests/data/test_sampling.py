@@ -70,6 +70,10 @@ def test_the_cheapest_come_first_if_the_model_takes_any_order():
     assert sampled_order(clip, spec._replace(sampling="uniform")) == [15, 35, 25, 5]
 
 
+def test_a_video_whose_only_key_frame_comes_first_is_not_begun_there():
+    assert sampled_order(every(250, 40), SPEC) == [20, 0, 30, 10]  # the model's own order
+
+
 def test_only_symmetric_feature_reuse_with_shared_heads_and_no_shift_takes_any_order():
     assert takes_any_order("max", "shared", False) and takes_any_order("add", "shared", False)
     assert not any(takes_any_order(frm, "shared", False) for frm in ("mean", "ema", "attention", "none"))
