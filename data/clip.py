@@ -5,6 +5,11 @@ from typing import Callable, Iterable, Iterator, List
 import numpy as np
 
 
+def always(_: int) -> bool:
+    """Yes."""
+    return True
+
+
 def as_it_is(picture: np.ndarray) -> np.ndarray:
     """The picture."""
     return picture
@@ -27,10 +32,16 @@ class Clip:
         pass
 
     def frames(
-        self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray] = as_it_is
+        self,
+        indices: Iterable[int],
+        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
+        ahead: Callable[[int], bool] = always,
     ) -> Iterator[np.ndarray]:
         """Pictures in any order, (h, w, 3) uint8 RGB, or what `prepare` makes of them: each decoded when it is
         asked for. All indices are needed beforehand, so that none of them is decoded twice.
+
+        Args:
+            ahead: while the t-th is decoded, whether the one after it may be as well, for it will likely be needed.
 
         Raises:
             InputError: one cannot be decoded.

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 import numpy as np
 
-from tlee.data.clip import Clip, as_it_is
+from tlee.data.clip import Clip, always, as_it_is
 from tlee.data.pictures import cv2_module, read_picture
 from tlee.errors import InputError, system_errors
 
@@ -37,7 +37,10 @@ class PictureFolder(Clip):
             raise InputError(path, "no pictures in this folder", f"give a folder of {'/'.join(PICTURES[:3])}")
 
     def frames(
-        self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray] = as_it_is
+        self,
+        indices: Iterable[int],
+        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
+        ahead: Callable[[int], bool] = always,
     ) -> Iterator[np.ndarray]:
         for index in indices:
             yield prepare(read_picture(self._files[index], cv2_module()))
