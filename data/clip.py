@@ -1,6 +1,6 @@
 """What video files and folders of pictures have in common."""
 
-from typing import Callable, Iterable, Iterator, List
+from typing import Callable, Generator, Iterable, List
 
 import numpy as np
 
@@ -8,6 +8,11 @@ import numpy as np
 def always(_: int) -> bool:
     """Yes."""
     return True
+
+
+def never(_: int) -> bool:
+    """No."""
+    return False
 
 
 def as_it_is(picture: np.ndarray) -> np.ndarray:
@@ -36,7 +41,7 @@ class Clip:
         indices: Iterable[int],
         prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
         ahead: Callable[[int], bool] = always,
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Pictures in any order, (h, w, 3) uint8 RGB, or what `prepare` makes of them: each decoded when it is
         asked for. All indices are needed beforehand, so that none of them is decoded twice.
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class PictureFolder(Clip):
         indices: Iterable[int],
         prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
         ahead: Callable[[int], bool] = always,
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         for index in indices:
             yield prepare(read_picture(self._files[index], cv2_module()))
 

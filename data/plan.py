@@ -54,7 +54,7 @@ class Run:
 
     def start_ahead(self, place: int) -> None:
         """Begin with what `up_to` does in another thread, which takes what the first leaves of the cores."""
-        self._thread = threading.Thread(target=self._go_ahead, args=(place,), daemon=True)
+        self._thread = threading.Thread(target=self._go_ahead, args=(place,))
         self._thread.start()
 
     def came_ahead(self) -> Dict[int, Any]:
@@ -65,11 +65,10 @@ class Run:
         return self._ahead.result()
 
     def close(self) -> None:
-        """Stop."""
-        self._packets.clear()  # nothing is wanted: decoding ends at the next packet
-        if self._thread is not None:
-            self._thread.join()
-        self._pictures.close()
+        """Stop. Does not wait for what is decoded ahead: its thread closes the decoder at the next packet."""
+        self._packets.clear()
+        if self._thread is None:
+            self._pictures.close()
 
     def _go_ahead(self, place: int) -> None:
         os.nice(NICE)  # on Linux, that of this thread and of those that the decoder starts
@@ -77,6 +76,8 @@ class Run:
             self._ahead.set_result(self.up_to(place))
         except Exception as error:
             self._ahead.set_exception(error)
+        if not self._packets:  # closed meanwhile
+            self._pictures.close()
 
 
 class Plan:

@@ -1,7 +1,7 @@
 """Video files: every picture as a player shows it, in any order, whatever the file says of time."""
 
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class VideoFile(Clip):
         indices: Iterable[int],
         prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
         ahead: Callable[[int], bool] = always,
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         wanted = list(indices)
         plan = self._plan(wanted, prepare)
         try:
