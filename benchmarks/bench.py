@@ -109,6 +109,7 @@ class Bench:
                 backend=backend.name,
                 exit_graphs=opened.exit_graphs,
                 precision=backend.precision,
+                sampling=bundle.frames.sampling,
                 background_cpu=environment.background_cpu(busy, seconds),
                 versions=libraries,
                 system=environment.system(),
@@ -132,7 +133,7 @@ class Bench:
             return None
         self._on_progress("cold start")
         options = {name: value for name, value in self._config._asdict().items() if name != "rows"}
-        options["point"] = self._plan.points[0]
+        options.update(point=self._plan.points[0], sampling=self._bundle.frames.sampling)
         while True:
             video = self._videos[0]
             try:

@@ -11,6 +11,7 @@ from tlee.benchmarks import terminal
 from tlee.benchmarks.bench import Bench, Plan
 from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import Bundle
+from tlee.data.sampling import add_sampling_option
 from tlee.device_profile import device_profile
 from tlee.errors import InputError, UsageError
 from tlee.files import atomic_write, write_json
@@ -32,7 +33,7 @@ def command(arguments: Optional[List[str]]) -> int:
     with contextlib.ExitStack() as outputs:
         for path in filter(None, (options.json, options.profile)):
             outputs.enter_context(write_lock(path))  # before anything is measured
-        return _measure(options, Bundle.open(options.bundle))
+        return _measure(options, Bundle.open(options.bundle).sampled(options.sampling))
 
 
 def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
@@ -41,7 +42,7 @@ def _measure(options: argparse.Namespace, bundle: Bundle) -> int:
     plan = Plan(
         modes=[MODES[key] for key in options.modes],
         points=options.point or [None],
-        plain=Bundle.open(options.plain) if options.plain else None,
+        plain=Bundle.open(options.plain).sampled(options.sampling) if options.plain else None,
         **{key: getattr(options, key) for key in ("rounds", "block", "cold", "sustained", "power")},
     )
     bench = Bench(bundle, BackendConfig.from_options(options), videos, plan, status.show)
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sustained", type=_seconds, default=10.0, metavar="SECONDS", help="without a pause (%(default)g)"
     )
     load.add_argument("--power", choices=CHOICES, default="auto", help="what measures it (%(default)s)")
+    add_sampling_option(parser)
     add_backend_options(parser)
     return parser
 

@@ -15,8 +15,8 @@ from tlee.inference import ExitValues, Stages
 from tlee.runtime.chain import Chain, Loaded
 from tlee.runtime.clips import ClipRequest, clip_request
 
-# Of a recognition: opening the file, waiting for pictures to be decoded, preparing frames of them, moving these to where
-# they are computed, waiting for answers, what the host does between an answer and the next step, and the rest.
+# Of a recognition: opening the file, waiting for pictures to be decoded, preparing frames of them, moving these to
+# where they are computed, waiting for answers, what the host does between an answer and the next step, and the rest.
 PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
 
 

@@ -1,6 +1,6 @@
 """What video files and folders of pictures have in common."""
 
-from typing import Callable, Generator, Iterable, List
+from typing import Callable, Generator, Iterable
 
 import numpy as np
 
@@ -57,9 +57,9 @@ class Clip:
         """A single picture; see `frames`."""
         return next(iter(self.frames([index])))
 
-    def depths(self) -> List[int]:
-        """Of each picture, how many are decoded to reach it."""
-        return [1] * self.frame_count
+    def depths(self) -> np.ndarray:
+        """Of each picture, how many are decoded to reach it: (frame_count,) int."""
+        return np.ones(self.frame_count, int)
 
     def index_of(self, number: int) -> int:
         """The index of a frame by its number, where the first frame has number 1; that of frame 1 if there is none."""

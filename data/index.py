@@ -3,6 +3,8 @@
 import bisect
 from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
+
 from tlee.data.container import Container, Packet
 
 # Codecs of which a key frame can be decoded, and all that is displayed after it, without what lies before.
@@ -38,19 +40,25 @@ class PictureIndex:
         self.pictures = pictures
         self.place = {packet: i for i, packet in enumerate(pictures)}
         keys = [number for number, packet in enumerate(packets) if packet.key] if codec in KEYED else []
-        self._keys = [0] + [key for key in keys if key > 0 and key in self.place]
+        # Where decoding may begin, by packet and by place: at the first packet always, and at key frames. Both rise, to
+        # be searched; a key frame that is displayed before an earlier one is left out.
+        self._keys, self._places = [0], [-1]
+        for key in keys:
+            if key > 0 and self.place.get(key, -1) > self._places[-1]:
+                self._keys.append(key)
+                self._places.append(self.place[key])
 
     def start(self, picture: int) -> int:
         """The last key frame, by its packet, that lies before a picture both in the file and on the screen."""
-        packet = self.pictures[picture]
-        for key in reversed(self._keys[: bisect.bisect_right(self._keys, packet)]):
-            if key == 0 or self.place[key] <= picture:
-                return key
-        return 0
+        in_file = bisect.bisect_right(self._keys, self.pictures[picture])
+        return self._keys[min(in_file, bisect.bisect_right(self._places, picture)) - 1]
 
-    def depth(self, picture: int) -> int:
-        """How many packets are decoded to reach a picture, its own included."""
-        return self.pictures[picture] - self.start(picture) + 1
+    def depths(self) -> np.ndarray:
+        """How many packets are decoded to reach each picture, its own included: (pictures,) int."""
+        packets, keys = np.array(self.pictures), np.array(self._keys)
+        in_file = np.searchsorted(keys, packets, "right")
+        on_screen = np.searchsorted(self._places, np.arange(len(packets)), "right")
+        return packets - keys[np.minimum(in_file, on_screen) - 1] + 1
 
 
 def stated_index(container: Container) -> Optional[PictureIndex]:

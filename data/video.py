@@ -52,9 +52,9 @@ class VideoFile(Clip):
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def depths(self) -> List[int]:
-        there = [self._index.depth(place) for place in range(len(self._index.pictures))]
-        return there + [max(there)] * (self.frame_count - len(there))
+    def depths(self) -> np.ndarray:
+        there = self._index.depths()
+        return np.append(there, np.full(self.frame_count - len(there), there.max()))
 
     def frames(
         self,

@@ -7,12 +7,13 @@ import os
 
 from tlee import cli
 from tlee.data.labelled.listing import FORMATS, Listing, read_listing
+from tlee.data.sampling import add_sampling_option
 
 WORKERS = min(4, os.cpu_count() or 1)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, needed: bool = True) -> None:
-    """Videos, processes and threads, and the report."""
+    """Videos and which frames of them, processes and threads, and the report."""
     parser.add_argument("--data", required=needed, metavar="PATH", help="list of videos, or a folder per class")
     parser.add_argument("--format", choices=FORMATS, default="folders", help="what the list is (%(default)s)")
     parser.add_argument("--root", metavar="DIR", help="where the list's paths start (the list's own folder)")
@@ -20,6 +21,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, needed: bool = True) -> 
     parser.add_argument(
         "--split", choices=("train", "val"), default="val", help="of a list that holds several (%(default)s)"
     )
+    add_sampling_option(parser)
     parser.add_argument(
         "--workers", type=cli.natural, default=WORKERS, metavar="N", help="processes that decode (%(default)s)"
     )

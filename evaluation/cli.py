@@ -41,6 +41,7 @@ def command(arguments: list[str] | None) -> int:
             warn(PROGRAM, options.config, warnings)
         # This process is ours: its sessions may share one pool.
         model = open_model(options.subject, config, options.point, options.threads, True, options.precision)
+        model.spec = model.spec._replace(sampling=options.sampling or model.spec.sampling)
         evaluation = evaluate(model, listing, options.batch, options.workers)
         for error in evaluation.unreadable.values():
             cli.report(PROGRAM, error)

@@ -49,6 +49,7 @@ class EvaluatedModel(ABC):
             **self.facts,
             "frames": self.spec.length,
             "order": self.spec.order,
+            "sampling": self.spec.sampling,
             "thresholds": self.thresholds.as_dict(),
             "full_macs": self.costs.full(self.spec.length),
         }

@@ -6,7 +6,7 @@ shares, frames and exits counted from 0 in processing order:
 
     format                 1; another number where a key changes its meaning
     subject                path, kind (checkpoint, bundle), sha256 (of the checkpoint or of the manifest), name, parts,
-                           frames (T), order, thresholds (per exit), full_macs (every frame to the tail)
+                           frames (T), order, sampling, thresholds (per exit), full_macs (every frame to the tail)
     data                   source, format, split, videos in the list
     classes                K names
     videos                 how many were evaluated
@@ -45,13 +45,15 @@ def report_of(evaluation: Evaluation, subject: dict[str, Any], data: dict[str, A
 
 
 def about_bundle(bundle: Bundle) -> dict[str, Any]:
-    """The facts of a bundle for a report: name, path, SHA-256 of its manifest, parts of its model, frames (T)."""
+    """The facts of a bundle for a report: name, path, SHA-256 of its manifest, parts of its model, frames (T) and their
+    sampling."""
     return {
         "name": bundle.name,
         "path": bundle.path,
         "sha256": sha256(Path(bundle.path, MANIFEST).read_bytes()),
         **{part: bundle.manifest["model"][part] for part in PARTS},
         "frames": bundle.frames.length,
+        "sampling": bundle.frames.sampling,
     }
 
 

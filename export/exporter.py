@@ -20,7 +20,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tqdm import tqdm
 
 import tlee
-from tlee.bundle import Bundle
+from tlee.bundle import PREPARED, Bundle
 from tlee.errors import UsageError
 from tlee.export.activations import add_activations, record
 from tlee.export.bundle_writer import BundleWriter, write_bundle
@@ -202,7 +202,7 @@ def _manifest(model: Tlee, segments: dict[str, dict[str, Any]], checkpoint: str 
         },
         "frames": {
             "count": spec.length,
-            **{key: getattr(spec, key) for key in ("order", "resize", "crop", "sampling", "interpolation")},
+            **{key: getattr(spec, key) for key in PREPARED},
             "colour": "RGB",
         },
         "exit_rule": {"thresholds": config.thresholds().as_dict(), "operating_points": {}},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlee.errors import UNSAFE, UsageError
-from tlee.frames import FrameSpec
+from tlee.frames import FrameSpec, takes_any_order
 from tlee.models.backbones import BACKBONES
 from tlee.models.branches import BRANCHES
 from tlee.models.frms import FRMS
@@ -133,8 +133,8 @@ class FramesConfig(Section):
         order: processing order: coarse, chronological, or a permutation of 0 to `count` - 1; None for coarse, or
             chronological for a backbone with temporal shift.
         resize: short side of the picture before the centre crop, pixels.
-        sampling: uniform, from the middle of T equal parts, or published, the frames that the published loader takes
-            (`tlee.frames.published_numbers`).
+        sampling: uniform, from the middle of T equal parts; keyframes, of each part the one that the least is decoded
+            for; or published, those that the published loader takes (`tlee.frames.published_numbers`).
         interpolation: of the resizing: area, or bilinear, Pillow's antialiased filter, as published.
         mean, std: of RGB in 0-1, for the normalisation.
     """
@@ -142,7 +142,7 @@ class FramesConfig(Section):
     count: int = Field(10, ge=1, le=MAX_FRAMES)
     order: Literal["coarse", "chronological"] | Order | None = None
     resize: int = Field(224, ge=1, le=MAX_SIZE)
-    sampling: Literal["uniform", "published"] = "uniform"
+    sampling: Literal["uniform", "keyframes", "published"] = "uniform"
     interpolation: Literal["area", "bilinear"] = "area"
     mean: tuple[Mean, Mean, Mean] = PUBLISHED_MEAN
     std: tuple[Deviation, Deviation, Deviation] = PUBLISHED_STD
@@ -201,12 +201,12 @@ class Config(Section):
 
     def frame_spec(self) -> FrameSpec:
         """The frames as the device sees them."""
-        frames = self.frames
-        order = frames.order or ("chronological" if self.model.shifts else "coarse")
+        frames, model = self.frames, self.model
+        order = frames.order or ("chronological" if model.shifts else "coarse")
         if isinstance(order, str):
             order = frame_order(frames.count, order)
-        rules = frames.sampling, frames.interpolation
-        return FrameSpec(frames.count, order, frames.resize, self.model.input_size, *rules)
+        rules = frames.sampling, frames.interpolation, takes_any_order(model.frm, model.heads, model.shifts)
+        return FrameSpec(frames.count, order, frames.resize, model.input_size, *rules)
 
     def thresholds(self) -> Thresholds:
         """The exit rule's thresholds, one per exit."""

@@ -27,7 +27,7 @@ BUSY = 0.1  # cores that other programs may keep busy unmentioned
 SAME = "no significant difference"
 LATENCIES = {"median ms": "median", "p90 ms": "p90"}
 SLOWER, MORE = ("slower", "faster"), ("more energy", "less energy")
-CONDITIONS = ("device", "backend", "exit_graphs", "precision", "threads")
+CONDITIONS = ("device", "backend", "exit_graphs", "precision", "sampling", "threads")
 
 Report = dict[str, Any]
 Pair = tuple[Any, Any]  # of what belongs to the first and to the second report
@@ -248,8 +248,8 @@ def _warnings(both: Pair, pairs: Sequence[Pair]) -> list[str]:
     if before["bundle"]["sha256"] != after["bundle"]["sha256"]:
         found.append(f"other bundle (sha256): {before['bundle']['name']} and {after['bundle']['name']}")
     for name in CONDITIONS:
-        values = [report["environment"][name] for report in both]
-        if values[0] != values[1]:
+        values = [report["environment"].get(name) for report in both]  # older files do not say the sampling
+        if None not in values and values[0] != values[1]:
             found.append(f"other {name}: {values[0]} and {values[1]}")
     if before["power"]["state"] != after["power"]["state"]:
         found.append(f"other state of power: {_state(before)} and {_state(after)}")

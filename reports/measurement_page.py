@@ -139,6 +139,7 @@ def _timing(latency: Report) -> list[str]:
 def _about(report: Report) -> dict[str, str]:
     bundle, environment, power, load = (report[key] for key in ("bundle", "environment", "power", "load"))
     count = len(load["videos"])
+    sampling = f", sampling {environment['sampling']}" if "sampling" in environment else ""  # not in older files
     videos = f"{count} video{'' if count == 1 else 's'}{', labelled' if load['labelled'] else ''}"
     return {
         "bundle": "{name}: {backbone}, {exits} exits, {frames} frames of {size} pixels".format(**bundle),
@@ -148,7 +149,7 @@ def _about(report: Report) -> dict[str, str]:
         "releases": _pairs({**environment["system"], **environment["versions"]}),
         "clocks": _pairs(power["state"]) or "nothing known about the power mode",
         "power": _power_source(power),
-        "load": "made-up frames" if load["synthetic"] else videos,
+        "load": "made-up frames" if load["synthetic"] else videos + sampling,
         "measured": f"{report['started']}, {figures(report['seconds'])} s",
     }
 

@@ -88,10 +88,15 @@ class RecognizerBase:
 
 @contextlib.contextmanager
 def opened(
-    path: Any, config: BackendConfig, thresholds: Optional[Thresholds], point: Optional[str], early_exit: bool
+    path: Any,
+    config: BackendConfig,
+    thresholds: Optional[Thresholds],
+    point: Optional[str],
+    early_exit: bool,
+    sampling: Optional[str] = None,
 ) -> Iterator[Tuple[Bundle, BackendHandle, ExitPolicy]]:
     """An open bundle, its backend and its exit rule; the backend is closed if the block fails."""
-    bundle = path if isinstance(path, Bundle) else Bundle.open(path)
+    bundle = (path if isinstance(path, Bundle) else Bundle.open(path)).sampled(sampling)
     policy = bundle_policy(bundle, thresholds, point, early_exit)
     handle = open_backend(bundle, config)
     try:

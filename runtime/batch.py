@@ -66,11 +66,12 @@ class BatchRecognizer(RecognizerBase):
         point: Optional[str] = None,
         early_exit: bool = True,
         prefetch: bool = True,
+        sampling: Optional[str] = None,
         **options: Any,
     ) -> "BatchRecognizer":
         """Open a bundle for `batch` videos at once; otherwise as `Recognizer.load`."""
         config = BackendConfig(backend, **options)._replace(rows=batch)
-        with opened(path, config, thresholds, point, early_exit) as (bundle, handle, policy):
+        with opened(path, config, thresholds, point, early_exit, sampling) as (bundle, handle, policy):
             if handle.exit_graphs != FUSED:
                 problem = "engines of separate segments take one video at a time"
                 raise UsageError(bundle.path, problem, f"build with tlee-build --batch {batch}")

@@ -8,6 +8,7 @@ from typing import IO, Any, Dict, Iterator, List, Optional
 
 from tlee import cli
 from tlee.bundle import FUSED, Bundle
+from tlee.data.sampling import add_sampling_option
 from tlee.errors import InputError, UsageError, printable
 from tlee.files import append_lines, atomic_write
 from tlee.policy import Thresholds
@@ -29,7 +30,10 @@ def command(arguments: Optional[List[str]]) -> int:
         raise UsageError("inputs", "files and live sources together", "give them to separate calls")
     if live > options.batch:
         raise UsageError("inputs", f"{live} live sources, {options.batch} at a time", f"add --batch {live}")
-    bundle = Bundle.open(options.bundle)
+    if live and options.sampling:
+        problem = "live sources are taken as they come, in no parts to choose from"
+        raise UsageError("--sampling", problem, "leave it out")
+    bundle = Bundle.open(options.bundle).sampled(options.sampling)
     with ExitStack() as stack:
         recognizer = stack.enter_context(_load(bundle, options))
         for note in recognizer.notes:
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     help_json = "write results as JSON Lines (of live sources: append each at once); - for standard output"
     parser.add_argument("--json", metavar="FILE", help=help_json)
     add_backend_options(parser)
+    add_sampling_option(parser)
     parser.add_argument("--batch", type=cli.positive, default=1, metavar="N", help="videos at once (%(default)s)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="window of live sources (%(default)s)")
     parser.add_argument("--no-speculation", action="store_true", help="queue no split before it is known to be wanted")

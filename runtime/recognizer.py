@@ -53,6 +53,7 @@ class Recognizer(RecognizerBase):
         early_exit: bool = True,
         speculate: bool = True,
         prefetch: bool = True,
+        sampling: Optional[str] = None,
         **options: Any,
     ) -> "Recognizer":
         """Open a bundle.
@@ -65,14 +66,15 @@ class Recognizer(RecognizerBase):
             early_exit: False computes every frame to the tail.
             speculate: queue splits before it is known that they are needed, where that pays. Changes no answer.
             prefetch: read the next frame while one is computed, where that pays. Changes no answer.
+            sampling: which frames of videos are read, of `tlee.frames.SAMPLINGS`, instead of the bundle's.
 
         Raises:
             BundleError: not a bundle, or its files are not those of its manifest.
             EngineError: there are no engines for this device, or they do not work.
-            UsageError: unknown backend, operating point or precision, thresholds for another number of exits.
+            UsageError: unknown backend, operating point, precision or sampling, thresholds for another number of exits.
         """
         config = BackendConfig(backend, **options)
-        with opened(path, config, thresholds, point, early_exit) as (bundle, handle, policy):
+        with opened(path, config, thresholds, point, early_exit, sampling) as (bundle, handle, policy):
             recognizer = cls(bundle, chain_of(bundle, handle.backend, handle.exit_graphs, speculate), policy, prefetch)
             recognizer._closers.append(handle.backend.close)
         recognizer.notes = handle.notes

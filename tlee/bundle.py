@@ -5,6 +5,7 @@ the bundle. Nothing in a bundle is unpickled or run. `tlee.export.bundle_writer`
 """
 
 import contextlib
+import copy
 import mmap
 import os
 import stat
@@ -13,7 +14,7 @@ from typing import IO, Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional
 
 from tlee.errors import BundleError, UsageError, system_errors
 from tlee.files import sha256, sha256_of_stream
-from tlee.frames import FrameSpec
+from tlee.frames import SAMPLINGS, FrameSpec, takes_any_order
 from tlee.graphs import GraphError, check_graph
 from tlee.locks import PATIENCE, OpenFolder, is_temporary
 from tlee.manifest import DEVICE_FOLDERS, EXPORT_AGAIN, MANIFEST, check_manifest, graph_files, load_manifest
@@ -26,6 +27,7 @@ HOW_TO_MAKE = {"fp16": "make it with tlee-export --variants fp16", "int8": "make
 BATCH = "batch"  # what graphs call their first dimension, the number of videos; manifests describe one video
 FUSED, SEPARATE = "fused", "separate"  # each exit as one graph or as its segments
 ALTERED = "altered since the bundle was written"
+PREPARED = ("order", "resize", "crop", "sampling", "interpolation")  # of frames, in the manifest as in `FrameSpec`
 MAX_ENTRIES, MAX_DEPTH = 20000, 8  # files and folders
 READ_AGAIN = 64 * MB  # up to this size a refused graph is hashed, for a better message
 
@@ -75,7 +77,9 @@ class Bundle:
         self.name: str = model["name"]
         self.labels: List[str] = model["labels"]
         self.exits: int = model["branches"] + 1
-        self.frames = FrameSpec(length=frames["count"], **{key: frames[key] for key in FrameSpec._fields[1:]})
+        shifts = any("state" in entry for entry in manifest["segments"].values())
+        any_order = takes_any_order(model["frm"], model["heads"], shifts)
+        self.frames = FrameSpec(frames["count"], any_order=any_order, **{key: frames[key] for key in PREPARED})
         self.segments = {name: _segment(name, entry) for name, entry in manifest["segments"].items()}
         self.fused_exits = {name: _segment(name, entry) for name, entry in manifest["fused_exits"].items()}
 
@@ -125,6 +129,17 @@ class Bundle:
         for name in graph_files(manifest):
             bundle._check_stored_graph(name)
         return bundle
+
+    def sampled(self, sampling: Optional[str]) -> "Bundle":
+        """The same bundle, of which `frames` say another sampling, of `tlee.frames.SAMPLINGS`; None for its own. Raises
+        UsageError if there is none of this name."""
+        if sampling is None:
+            return self
+        if sampling not in SAMPLINGS:
+            raise UsageError("sampling", f"'{sampling}' is not known", "choose of: " + ", ".join(SAMPLINGS))
+        other = copy.copy(self)
+        other.frames = self.frames._replace(sampling=sampling)
+        return other
 
     def release(self) -> None:
         """Close the folder, so that it can be removed once another has replaced it."""

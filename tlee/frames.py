@@ -11,9 +11,11 @@ import numpy as np
 from tlee.errors import InputError
 from tlee.resample import resample
 
-# Which frames of a video, and how pictures are resized: ours first, then as the published loader does.
-UNIFORM, PUBLISHED = "uniform", "published"
-AREA, BILINEAR = "area", "bilinear"
+# Which frames of a video: from the middle of equal parts, as the published loader does, or the cheapest of equal parts.
+UNIFORM, PUBLISHED, KEYFRAMES = "uniform", "published", "keyframes"
+SAMPLINGS = (UNIFORM, PUBLISHED, KEYFRAMES)
+AREA, BILINEAR = "area", "bilinear"  # how pictures are resized: ours, and as the published loader does
+LONG = 8  # times the short side: of longer pictures only the part that the crop needs is resized
 
 
 class FrameSpec(NamedTuple):
@@ -23,8 +25,15 @@ class FrameSpec(NamedTuple):
     order: List[int]  # processing order, a permutation of range(length)
     resize: int  # short side after resizing, pixels
     crop: int  # side of the centred square, pixels
-    sampling: str = UNIFORM  # or PUBLISHED, see `published_numbers`
+    sampling: str = UNIFORM  # of `SAMPLINGS`, see `tlee.data.sampling`
     interpolation: str = AREA  # or BILINEAR, antialiased as Pillow's
+    any_order: bool = False  # see `takes_any_order`
+
+
+def takes_any_order(frm: str, heads: str, shifts: bool) -> bool:
+    """Whether a model's answer to all of its frames is the same in whatever order they come: its feature reuse module
+    is symmetric, its heads are shared by all frames, and nothing is shifted from frame to frame."""
+    return frm in ("max", "add") and heads == "shared" and not shifts
 
 
 def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = None) -> List[int]:
@@ -43,6 +52,18 @@ def sample_indices(total: int, count: int, places: Optional[Sequence[float]] = N
     if places is None:
         return [(2 * i + 1) * total // (2 * count) for i in range(count)]
     return [int((i + place) * total / count) for i, place in enumerate(places)]
+
+
+def equal_parts(total: int, count: int) -> List[Tuple[int, int]]:
+    """A video's pictures in `count` parts, at most as many, each from its first picture up to the one behind its last.
+    Every picture is in one part, and each part has the one that `sample_indices` takes.
+
+    Examples:
+        >>> equal_parts(10, 3)
+        [(0, 3), (3, 7), (7, 10)]
+    """
+    bounds = [(2 * i * total + count - 1) // (2 * count) for i in range(count + 1)]  # by the pictures' middles
+    return list(zip(bounds, bounds[1:]))
 
 
 def published_numbers(total: int, count: int) -> List[int]:
@@ -71,10 +92,24 @@ def prepare(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
         top, left = (int(round((side - spec.crop) / 2)) for side in (height, width))  # of two halves to the even one
         return resample(picture, (width, height), (top, top + spec.crop), (left, left + spec.crop))
     scale = spec.resize / min(height, width)
+    picture = _without_ends(picture, spec)
+    height, width = picture.shape[:2]
     size = (max(spec.crop, int(round(width * scale))), max(spec.crop, int(round(height * scale))))
     picture = resized(picture, size)
     top, left = (size[1] - spec.crop) // 2, (size[0] - spec.crop) // 2
     return np.ascontiguousarray(picture[top : top + spec.crop, left : left + spec.crop])
+
+
+def _without_ends(picture: np.ndarray, spec: FrameSpec) -> np.ndarray:
+    """Of a strip the middle that the crop is made of, and a pixel more on each side; other pictures as they are. As a
+    whole, 65,000 pixels by one would be resized to gigabytes."""
+    short, long = sorted(picture.shape[:2])
+    if long <= LONG * short:
+        return picture
+    kept = -(-short * spec.crop // spec.resize) + 2
+    kept += (long - kept) % 2  # for the same middle
+    part = slice((long - kept) // 2, (long + kept) // 2)
+    return picture[part] if picture.shape[0] == long else picture[:, part]
 
 
 def resized(picture: np.ndarray, size: Tuple[int, int], interpolation: str = AREA) -> np.ndarray:

@@ -30,7 +30,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from tlee.reports.int8_page import agreement_rows, excluded_text, page, target_text
     from tlee.reports.pages import report_folder, write_report
 
-    bundle = Bundle.open(options.bundle)
+    bundle = Bundle.open(options.bundle).sampled(options.sampling)
     parts = parts_of(PROGRAM, options, bundle)
     settings = Settings(
         **{name: getattr(options, name) for name in ("method", "samples", "seed", "point", "threads")},

@@ -3,7 +3,8 @@
 In `report.json` numbers are from 0 to 1 where they are shares, frames and exits are counted from 0 in processing order:
 
     format                 1; another number where a key changes its meaning
-    subject                path, sha256 (of the manifest, before), name, parts, frames (T), order, point, thresholds
+    subject                path, sha256 (of the manifest, before), name, parts, frames (T), sampling, order, point,
+                           thresholds
     data                   source, format, split, seed, held_out (a source of its own, or null), share (of the source
                            that was held out, or null)
     calibration            method, samples (of each segment, at most), seed, early_exit (whether they were taken with

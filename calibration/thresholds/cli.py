@@ -42,7 +42,7 @@ def _tune(options: argparse.Namespace) -> int:
     from tlee.reports.pages import report_folder, write_report
     from tlee.reports.thresholds_page import baseline_rows, page, point_rows, simulation_text
 
-    bundle = Bundle.open(options.bundle)
+    bundle = Bundle.open(options.bundle).sampled(options.sampling)
     unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
     metric = metric_of(bundle, options.profile, unit)
     cost = options.max_ms if options.max_mj is None else options.max_mj

@@ -3,7 +3,7 @@
 `report.json`, numbers from 0 to 1 where they are shares, costs in `metric.unit`, means per video:
 
     format            1; another number where a key changes its meaning
-    subject           name, path, sha256 (of the manifest before), parts, precision, frames (T), exits
+    subject           name, path, sha256 (of the manifest before), parts, precision, frames (T), sampling, exits
     metric            unit (MACs, ms, mJ), device (None for MACs), full: every frame to the tail
     data              source, format, split, held_out, share, seed; videos: how many for tuning, how many held_out;
                       repeated: held-out videos left out because a tuning video has the same frames; unreadable: path

@@ -49,7 +49,8 @@ class TraceFile:
 def fingerprint(bundle: Bundle, precision: str) -> str:
     """A hash of all that a trace depends on: the segments in use, the frames and the classes."""
     files = {name: bundle.manifest["files"][bundle.file_of(name, precision)]["sha256"] for name in bundle.segments}
-    relevant = {"segments": files, **{key: bundle.manifest[key] for key in ("model", "frames")}}
+    frames = {**bundle.manifest["frames"], "sampling": bundle.frames.sampling}
+    relevant = {"segments": files, "model": bundle.manifest["model"], "frames": frames}
     return sha256(json.dumps(relevant, sort_keys=True).encode())
 
 

@@ -94,12 +94,13 @@ class Tuner:
         """Steps 2 to 4.
 
         Raises:
-            UsageError: the trace is of another model, the target is out of reach, too few videos can be read.
+            UsageError: the trace is of another model or sampling, the target is out of reach, too few videos can be
+                read.
         """
         sizes = traced.frames, traced.trace.child.shape[1], len(traced.videos.tuning.classes)
         own = self.frames, self.exits, self.classes
         if traced.model != fingerprint(self.bundle, self.precision) or sizes != own:
-            raise UsageError(self.bundle.path, "the trace was recorded of another model", RECORD_AGAIN)
+            raise UsageError(self.bundle.path, "the trace was recorded of another model or sampling", RECORD_AGAIN)
         table = frame_costs(metric.costs, self.frames)
         front, simulated = search_front(lambda p: simulate(traced.trace, p, table), traced.temperature, seed)
         baselines = Baselines(self._chain, self.frames, self.exits, metric.costs)

@@ -26,7 +26,7 @@ from tlee.data.clip import Clip
 from tlee.data.clips import open_clip
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.pictures import cv2_module
-from tlee.data.sampling import sampled_indices
+from tlee.data.sampling import sampled_order
 from tlee.errors import InputError, UsageError
 from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
 
@@ -128,7 +128,7 @@ class ClipDataset(Dataset):
     ) -> None:
         self.listing, self.spec, self.augment = listing, spec, augment
         self._seed, self._single = seed, False
-        # Per clip: number of its frames, indices of those sampled without jitter, and prepared frames by index.
+        # Per clip: number of its frames, indices of those read without jitter, and prepared frames by index.
         self._cache: dict[int, tuple[int, list[int], dict[int, np.ndarray]]] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -173,16 +173,16 @@ class ClipDataset(Dataset):
         return Batch(frames, target, torch.tensor(index), torch.tensor(unreadable))
 
     def _example(self, epoch: int, index: int) -> Tensor:
-        order, augment = self.spec.order, self.augment
+        taken, augment = list(range(self.spec.length)), self.augment
         if augment is None:
-            return torch.from_numpy(self._read(index, order))
+            return torch.from_numpy(self._read(index, taken))
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
             torch.default_generator.manual_seed(derived_seed(self._seed, epoch, index))
-            offsets = torch.rand(len(order)).tolist() if self.jitters else None
+            offsets = torch.rand(len(taken)).tolist() if self.jitters else None
             if self._single:
-                order = [order[int(torch.randint(len(order), ()))]]
-            frames = torch.from_numpy(self._read(index, order, offsets, augment.crop))
+                taken = [int(torch.randint(len(taken), ()))]
+            frames = torch.from_numpy(self._read(index, taken, offsets, augment.crop))
             if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
                 frames = frames.flip(2)
             if augment.colour:
@@ -191,29 +191,34 @@ class ClipDataset(Dataset):
             return frames.contiguous()
 
     def _read(
-        self, index: int, order: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
+        self, index: int, taken: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
     ) -> np.ndarray:
-        """Frames `order` of an entry's T, (len(order), crop, crop, 3) uint8. Raises InputError."""
+        """Frames of an entry's T, `taken` by their place in processing order: (taken, crop, crop, 3) uint8. Raises
+        InputError."""
         entry = self.listing.entries[index]
         if self._cache is not None:
             if index not in self._cache:
                 # All frames at once: opening a file costs more than decoding a small one.
                 with open_clip(str(entry.path), _threads()) as clip:
-                    sampled = sampled_indices(clip, self.spec, entry.frames)
-                    wanted = list(range(clip.frame_count)) if self.jitters else sampled
-                    self._cache[index] = clip.frame_count, sampled, self._decode(clip, wanted)
-            frame_count, sampled, frames = self._cache[index]
+                    ordered = sampled_order(clip, self.spec, entry.frames)
+                    wanted = list(range(clip.frame_count)) if self.jitters else ordered
+                    self._cache[index] = clip.frame_count, ordered, self._decode(clip, wanted)
+            frame_count, ordered, frames = self._cache[index]
             if offsets:
-                sampled = sample_indices(frame_count, self.spec.length, offsets)
-            return np.stack([frames[sampled[i]] for i in order])
+                ordered = self._jittered(frame_count, offsets)
+            return np.stack([frames[ordered[i]] for i in taken])
         with open_clip(str(entry.path), _threads()) as clip:
             if offsets:
-                sampled = sample_indices(clip.frame_count, self.spec.length, offsets)
+                ordered = self._jittered(clip.frame_count, offsets)
             else:
-                sampled = sampled_indices(clip, self.spec, entry.frames)
-            wanted = [sampled[i] for i in order]
+                ordered = sampled_order(clip, self.spec, entry.frames)
+            wanted = [ordered[i] for i in taken]
             frames = self._decode(clip, wanted, RandomRegion(crop) if crop else None)
         return np.stack([frames[i] for i in wanted])
+
+    def _jittered(self, frame_count: int, offsets: list[float]) -> list[int]:
+        sampled = sample_indices(frame_count, self.spec.length, offsets)
+        return [sampled[i] for i in self.spec.order]
 
     def _decode(self, clip: Clip, wanted: list[int], region: RandomRegion | None = None) -> dict[int, np.ndarray]:
         """Prepared frames by index: the centre, or a region of the picture."""

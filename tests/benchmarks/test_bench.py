@@ -115,6 +115,14 @@ def test_what_tuning_found_is_the_accuracy_of_early_exits_alone(bundle, clips):
     assert [mode["tuned_accuracy"] for mode in report["modes"]] == [0.9, None, None]
 
 
+def test_a_report_says_which_frames_were_read(run, bundle, measured):
+    assert measured["environment"]["sampling"] == "uniform"
+    plan = SHORT._replace(modes=[NONE], rounds=1, sustained=0.0)
+    videos = synthetic_videos(bundle)
+    other = Bench(bundle.sampled("keyframes"), BackendConfig("cpu"), videos, plan, lambda text: None).run()
+    assert other["environment"]["sampling"] == "keyframes"
+
+
 def test_without_power_all_else_is_measured(measured):
     assert measured["power"]["source"] == "none"
     assert all(block["joules"] is None for mode in measured["modes"] for block in mode["blocks"])

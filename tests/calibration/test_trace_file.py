@@ -269,3 +269,9 @@ def test_a_fingerprint_is_of_segments_frames_and_classes_alone(lively_bundle, ch
 def test_forms_of_another_precision_are_another_model(lively_bundle):
     with pytest.raises(UsageError, match="has no int8 variant"):
         fingerprint(lively_bundle(), "int8")
+
+
+def test_another_sampling_is_another_fingerprint(lively_bundle):
+    bundle = lively_bundle()
+    own, other = (fingerprint(bundle.sampled(sampling), "fp32") for sampling in (None, "keyframes"))
+    assert own == fingerprint(bundle.sampled(bundle.frames.sampling), "fp32") != other

@@ -275,6 +275,10 @@ def a_trace_of_another_model(tuned, lively_bundle, videos, tmp_path):
     return ("--trace", tuned.trace, other), "the trace was recorded of another model"
 
 
+def a_trace_of_another_sampling(tuned, lively_bundle, videos, tmp_path):
+    return ("--trace", tuned.trace, "--sampling", "keyframes"), "the trace was recorded of another model or sampling"
+
+
 def a_gate_that_draws(tuned, lively_bundle, videos, tmp_path):
     other = shutil.copytree(lively_bundle(gate="random").path, tmp_path / "other.tlee")
     return ("--data", videos, other), "its gate draws at random"
@@ -324,6 +328,7 @@ def a_report_inside_the_bundle(tuned, lively_bundle, videos, tmp_path):
         a_trace_without_a_name,
         a_damaged_trace,
         a_trace_of_another_model,
+        a_trace_of_another_sampling,
         a_gate_that_draws,
         another_precision,
         too_few_videos,

@@ -69,6 +69,14 @@ def test_unreadable_videos_are_a_line_each_and_status_1(tlee_eval, checkpoint, v
     assert "Videos left out" in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_the_report_says_which_frames_were_read(tlee_eval, checkpoint, bundle, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr("tlee.reports.evaluation_page.page", lambda report: "")  # takes a second
+    for name, subject, options in (("own", bundle, ()), ("other", checkpoint, ("--sampling", "keyframes"))):
+        tlee_eval(subject, "--data", videos, "--limit", 2, "-o", tmp_path / name, *options)
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("own", "other")]
+    assert [report["subject"]["sampling"] for report in reports] == ["uniform", "keyframes"]
+
+
 def test_a_limit_is_spread_over_the_list(tlee_eval, checkpoint, videos, tmp_path, monkeypatch):
     monkeypatch.setattr("tlee.reports.evaluation_page.page", lambda report: "")  # takes a second
     status, *_ = tlee_eval(checkpoint, "--data", videos, "--limit", 3, "-o", tmp_path / "report")

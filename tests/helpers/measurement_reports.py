@@ -47,6 +47,7 @@ def example_report(
         "environment": {
             **{"device": "Made-up Board 4000", "architecture": "aarch64", "cores": 4, "threads": 4},
             **{"backend": "TensorRT 8.2 on Made-up GPU", "exit_graphs": "fused", "precision": "fp16"},
+            "sampling": "uniform",
             "background_cpu": 0.04,
             "versions": {"python": "3.6.9", "tlee": "0.1.0", "numpy": "1.13.3", "tensorrt": "8.2.1"},
             "system": {"jetpack": "4.6.1", "l4t": "32.7.1"},

@@ -258,6 +258,8 @@ def test_the_shift_forces_the_chronological_order():
     assert Config(model={**TSM, "shift": False}, frames={"count": 10}).frame_spec().order[0] == 5
     with pytest.raises(ValueError, match="needs frames.order chronological"):
         Config(model=TSM, frames={"order": "coarse"})
+    shifted, plain = (Config(model={**TSM, "shift": shift, "frm": "max"}).frame_spec() for shift in (True, False))
+    assert plain.any_order and not shifted.any_order
 
 
 def test_the_tsm_codes_layer_numbers_are_flat():

@@ -215,6 +215,7 @@ def test_equal_times_and_times_of_zero_give_numbers(full):
     [
         (lambda r: r["bundle"].update(sha256="f" * 64), "other bundle (sha256): digits and digits"),
         (lambda r: r["environment"].update(precision="int8"), "other precision: fp16 and int8"),
+        (lambda r: r["environment"].update(sampling="keyframes"), "other sampling: uniform and keyframes"),
         (
             lambda r: r["power"]["state"].update(nvpmodel="5W"),
             "other state of power: jetson_clocks on, nvpmodel MAXN and ",

@@ -47,6 +47,16 @@ def test_a_sound_bundle_opens(small_bundle):
     assert bundle.fused_exits["exit2"].inputs == ["x2", "previous", "position", "temperature"]
 
 
+def test_frames_are_sampled_as_the_manifest_says_or_as_asked(copy):
+    edit(copy, lambda manifest: manifest["frames"].update(sampling="keyframes"))
+    bundle = Bundle.open(copy)
+    assert bundle.frames.sampling == "keyframes" and bundle.frames.any_order  # its feature reuse is `max`
+    assert bundle.sampled(None) is bundle
+    other = bundle.sampled("uniform")
+    assert (other.frames.sampling, bundle.frames.sampling) == ("uniform", "keyframes")
+    assert other.read("tail") == bundle.read("tail")
+
+
 def test_a_unit_is_a_graph_like_a_segment(small_bundle):
     bundle = Bundle.open(small_bundle)
     assert bundle.graph("exit1") is bundle.fused_exits["exit1"] and bundle.graph("tail") is bundle.segments["tail"]

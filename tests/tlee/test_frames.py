@@ -1,5 +1,7 @@
 """Which frames are read, and what is done to them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,30 @@ def test_area_and_bilinear_differ_and_each_is_what_the_specification_says():
     area, bilinear = (prepare(picture, SPEC._replace(interpolation=kind)) for kind in (AREA, BILINEAR))
     assert area.shape == bilinear.shape == (32, 32, 3) and not np.array_equal(area, bilinear)
     assert np.array_equal(prepare(picture, SPEC), area)
+
+
+@pytest.mark.parametrize("kind", [AREA, BILINEAR])
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (3, 65_000), (300, 16_000)])
+def test_a_strip_takes_no_more_memory_than_some_crops(size, kind):
+    strip = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    spec = FrameSpec(1, [0], 128, 112, interpolation=kind)
+    prepare(strip, spec)  # imports, and the weights that it keeps
+    tracemalloc.start()
+    try:
+        assert prepare(strip, spec).shape == (112, 112, 3)
+        assert tracemalloc.get_traced_memory()[1] < 600_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [(40, 400), (401, 40), (20, 301), (5, 100), (120, 2000)])
+def test_of_a_strip_the_middle_comes_as_if_all_of_it_were_resized(size):
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    strip = np.stack([x % 200, y * 200 // height, (x + y) % 150], -1).astype(np.uint8)
+    frame = prepare(strip, SPEC)
+    scale = SPEC.resize / min(size)
+    whole = resized(strip, (round(width * scale), round(height * scale)))
+    top, left = ((side - SPEC.crop) // 2 for side in whole.shape[:2])
+    expected = whole[top : top + SPEC.crop, left : left + SPEC.crop]
+    assert np.abs(frame.astype(int) - expected).mean() < 3

@@ -115,6 +115,18 @@ def test_published_sampling_goes_by_the_frames_that_the_list_states(listing, cac
     assert torch.equal(ClipDataset(stated, spec, cache=cache)[(0, 0)].frames, expected)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_key_frames_are_those_of_the_device_and_their_order_too(listing, cache):
+    spec = SPEC._replace(sampling="keyframes", any_order=True)
+    clips = ClipDataset(listing, spec, PLAIN, cache=cache)
+    with open_clip(str(listing.entries[2].path)) as clip:
+        expected = torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, spec)])
+    assert torch.equal(clips[(0, 2)].frames, expected)
+    assert not torch.equal(ClipDataset(listing, SPEC)[(0, 2)].frames, expected)
+    assert any(torch.equal(clips.single_frames()[(1, 2)].frames[0], frame) for frame in expected)
+    assert ClipDataset(listing, spec, AugmentConfig()).jitters
+
+
 def test_a_random_crop_is_resized_as_the_model_says(listing):
     augment = AugmentConfig(jitter=False, crop=(0.3, 0.9))
     area, bilinear = (ClipDataset(listing, SPEC._replace(interpolation=kind), augment) for kind in ("area", "bilinear"))
