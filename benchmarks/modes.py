@@ -29,7 +29,7 @@ class Mode:
         self.is_async = opened.backend.is_async  # frames are read while others compute
         self.chain = TimedChain(chain_of(bundle, opened.backend, opened.exit_graphs), bundle.exits, self.is_async)
         chain: Any = self.chain  # all that a recogniser asks of one
-        self._recognizer = Recognizer(bundle, chain, policy, prefetch=self.is_async)
+        self._recognizer = Recognizer(bundle, chain, policy)
         self.clear()
 
     def clear(self) -> None:
@@ -40,8 +40,9 @@ class Mode:
 
     def recognize(self, video: Video) -> Result:
         """Raises UnreadableVideo."""
+        ahead = self._recognizer.decodes_ahead
         with reading(video):
-            return self._recognizer.recognize(self.chain.request(video, self.bundle.frames))
+            return self._recognizer.recognize(self.chain.request(video, self.bundle.frames, ahead))
 
     def close(self) -> None:
         self._recognizer.close()

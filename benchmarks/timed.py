@@ -1,12 +1,13 @@
 """A chain and its frames that note how long each step takes."""
 
+import contextlib
 from time import perf_counter
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 
 from tlee.benchmarks.videos import Video
-from tlee.data.clip import Clip
+from tlee.data.clip import Clip, never
 from tlee.data.clips import open_clip
 from tlee.data.sampling import sampled_order
 from tlee.frames import FrameSpec, prepare
@@ -14,8 +15,8 @@ from tlee.inference import ExitValues, Stages
 from tlee.runtime.chain import Chain, Loaded
 from tlee.runtime.clips import ClipRequest, clip_request
 
-# Of a recognition: opening the file, decoding and preparing frames, moving them to where they are computed, waiting for
-# answers, what the host does between an answer and the next step, and the rest.
+# Of a recognition: opening the file, waiting for pictures to be decoded, preparing frames of them, moving these to
+# where they are computed, waiting for answers, what the host does between an answer and the next step, and the rest.
 PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
 
 
@@ -72,15 +73,15 @@ class TimedChain(Stages):
         self._began = None
         return values
 
-    def request(self, video: Video, spec: FrameSpec) -> ClipRequest:
-        """A video to recognise, the reading of which is timed."""
+    def request(self, video: Video, spec: FrameSpec, ahead: Callable[[int], bool] = never) -> ClipRequest:
+        """A video to recognise, the reading of which is timed; `ahead` as for `tlee.data.clip.Clip.frames`."""
         if video.synthetic:
             return clip_request(video.clip, spec)
         start = perf_counter()
         clip = open_clip(video.clip)
         indices = sampled_order(clip, spec)
         self.seconds["open"] += perf_counter() - start
-        return ClipRequest(video.name, self._read(clip, spec, indices), indices, None, start)
+        return ClipRequest(video.name, self._read(clip, spec, indices, ahead), indices, None, start)
 
     def parts(self, total: float, videos: int) -> Dict[str, float]:
         """Mean milliseconds of a video's parts, of so many videos that took so many seconds since the last `reset`."""
@@ -89,7 +90,9 @@ class TimedChain(Stages):
         spent["rest"] = total - spent["open"] - self._waited - uploading - spent["compute"] - spent["decide"]
         return {name: 1000 * seconds / videos for name, seconds in spent.items()}
 
-    def _read(self, clip: Clip, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
+    def _read(
+        self, clip: Clip, spec: FrameSpec, indices: List[int], ahead: Callable[[int], bool]
+    ) -> Iterator[np.ndarray]:
         def prepared(picture: np.ndarray) -> np.ndarray:
             start = perf_counter()
             frame = prepare(picture, spec)
@@ -98,8 +101,7 @@ class TimedChain(Stages):
             self.seconds["decode"] -= spent  # within which it happens
             return frame
 
-        with clip:
-            frames = clip.frames(indices, prepared)
+        with clip, contextlib.closing(clip.frames(indices, prepared, ahead)) as frames:
             for _ in indices:
                 start = perf_counter()
                 frame = next(frames)

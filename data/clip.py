@@ -1,8 +1,18 @@
 """What video files and folders of pictures have in common."""
 
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Generator, Iterable
 
 import numpy as np
+
+
+def always(_: int) -> bool:
+    """Yes."""
+    return True
+
+
+def never(_: int) -> bool:
+    """No."""
+    return False
 
 
 def as_it_is(picture: np.ndarray) -> np.ndarray:
@@ -27,10 +37,16 @@ class Clip:
         pass
 
     def frames(
-        self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray] = as_it_is
-    ) -> Iterator[np.ndarray]:
+        self,
+        indices: Iterable[int],
+        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
+        ahead: Callable[[int], bool] = always,
+    ) -> Generator[np.ndarray, None, None]:
         """Pictures in any order, (h, w, 3) uint8 RGB, or what `prepare` makes of them: each decoded when it is
         asked for. All indices are needed beforehand, so that none of them is decoded twice.
+
+        Args:
+            ahead: while the t-th is decoded, whether the one after it may be as well, for it will likely be needed.
 
         Raises:
             InputError: one cannot be decoded.

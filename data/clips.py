@@ -1,11 +1,11 @@
 """Clips on disk, a video file or a folder of pictures: opened, and read as a model reads them."""
 
 import os
-from typing import Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 import numpy as np
 
-from tlee.data.clip import Clip
+from tlee.data.clip import Clip, always
 from tlee.data.folder import PICTURES, PictureFolder
 from tlee.data.sampling import sampled_order
 from tlee.data.video import VideoFile
@@ -22,7 +22,10 @@ def open_clip(path: str, threads: Optional[int] = None) -> Clip:
     return PictureFolder(path) if pictures else VideoFile(path, threads)
 
 
-def read_frames(clip: Clip, spec: FrameSpec, indices: Optional[Iterable[int]] = None) -> Iterator[np.ndarray]:
+def read_frames(
+    clip: Clip, spec: FrameSpec, indices: Optional[Iterable[int]] = None, ahead: Callable[[int], bool] = always
+) -> Iterator[np.ndarray]:
     """The model's frames of a clip, or those of `indices`, prepared: each (crop, crop, 3) uint8 RGB, decoded when it is
-    asked for."""
-    return clip.frames(sampled_order(clip, spec) if indices is None else indices, lambda frame: prepare(frame, spec))
+    asked for; `ahead` as for `Clip.frames`."""
+    wanted = sampled_order(clip, spec) if indices is None else indices
+    return clip.frames(wanted, lambda frame: prepare(frame, spec), ahead)

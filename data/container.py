@@ -22,7 +22,8 @@ class Container:
         packets: of its video, in the order of decoding, all that are whole.
         stamped: whether the format says of each picture when it is displayed, rather than when it is decoded.
         missing: how many more pictures the file states than it holds, because it breaks off.
-        pixels: of a picture, as stated; 0 where it is not.
+        pixels: of a picture, as stated, or as a guess.
+        concurrent: whether it gains from decoding at two places at once.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Container:
     stamped: bool
     missing: int
     pixels: int
+    concurrent: bool = False
 
     def decode(
         self, first: int, last: Optional[int] = None, wanted: Optional[Collection[int]] = None
@@ -44,7 +46,7 @@ class Container:
             first: number of the packet to begin with.
             last: number of the last packet that is needed; None for all.
             wanted: numbers of the packets whose pictures are wanted, None for all. Pictures that neither are wanted nor
-                referred to need not be decoded.
+                referred to need not be decoded. Emptied meanwhile, it ends decoding.
 
         Yields:
             number of the packet and picture, which `rgb` takes, in the order of display.

@@ -34,7 +34,9 @@ UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= 
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
 REFORMAT = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-av.logging.set_level(av.logging.PANIC)  # it would print about damaged files beside our one line
+# It would print about damaged files beside our one line. With any level, even the highest, its threads wait for the
+# interpreter to note an error, and closing a decoder holds that and waits for them.
+av.logging.set_level(None)
 
 
 class Stamp(NamedTuple):
@@ -62,9 +64,12 @@ class FFmpegContainer(Container):
         with self._opened() as (container, stream):
             context, formats = stream.codec_context, container.format.name.split(",")
             self.codec = NAMES.get(context.name, context.name)
-            self.pixels = context.width * context.height
             self.stamped = not STAMPED.isdisjoint(formats)
             self._list_packets(container, stream)
+            largest = max((stamp.size for stamp in self._stamps), default=0)
+            # Of MPEG-4 in MP4, FFmpeg only knows the size from decoding: a key frame has about a bit a pixel.
+            self.pixels = context.width * context.height or 8 * largest
+            self.concurrent = self._threads > 1 and self.pixels >= THREADED
             stated = stream.frames if "mov" in formats else 0  # of a file in fragments, those of the first
         share = missing_share(path)
         count = stated or int(round(len(self.packets) / (1 - share)))
@@ -74,7 +79,7 @@ class FFmpegContainer(Container):
         self, first: int, last: Optional[int] = None, wanted: Optional[Collection[int]] = None
     ) -> Generator[Tuple[int, Any], None, None]:
         last = len(self.packets) - 1 if last is None else last
-        threads = self._threads if last > first and not 0 < self.pixels < THREADED else 1
+        threads = self._threads if last > first and self.concurrent else 1
         given = set()
         try:
             for number, picture in self._decoded(first, last, wanted, threads):
@@ -156,6 +161,8 @@ class FFmpegContainer(Container):
             for number, packet in itertools.chain(packets, [(last, None)]):
                 if number < first:
                     continue
+                if wanted is not None and not wanted:
+                    return
                 if packet is not None:
                     packet.pts = number  # decoders hand it on: a picture is known, whatever the file says of time
                 if needed is not None:

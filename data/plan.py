@@ -1,6 +1,11 @@
 """Decoding of wanted pictures in any order, none of them twice, and little else."""
 
+import contextlib
+import functools
+import os
+import threading
 from collections import Counter, OrderedDict, defaultdict
+from concurrent.futures import Future
 from typing import Any, Callable, Dict, Optional, Sequence, Set
 
 import numpy as np
@@ -11,6 +16,7 @@ from tlee.data.index import PictureIndex
 ROOM = 256 << 20  # bytes that wanted pictures may take undecided, and again decoders under way
 DECODER = 12  # pictures that a decoder holds, about
 YUV = 1.5  # bytes of a pixel
+NICE = 10  # of decoding ahead: what is needed now goes first
 Prepare = Callable[[np.ndarray], np.ndarray]
 
 
@@ -27,8 +33,10 @@ class Run:
 
     def __init__(self, container: Container, index: PictureIndex, start: int, wanted: Set[int]) -> None:
         self.wanted, self._index, self._before = set(wanted), index, -1
-        packets = {index.pictures[place] for place in wanted}
-        self._pictures = container.decode(start, max(packets), packets)
+        self._packets = {index.pictures[place] for place in wanted}
+        self._pictures = container.decode(start, max(self._packets), self._packets)
+        self._thread: Optional[threading.Thread] = None
+        self._ahead: Future[Dict[int, Any]] = Future()
 
     def up_to(self, place: int) -> Dict[int, Any]:
         """Pictures up to that of a place, by their places; it is not among them where it does not come."""
@@ -44,9 +52,32 @@ class Run:
                 break
         return found
 
+    def start_ahead(self, place: int) -> None:
+        """Begin with what `up_to` does in another thread, which takes what the first leaves of the cores."""
+        self._thread = threading.Thread(target=self._go_ahead, args=(place,))
+        self._thread.start()
+
+    def came_ahead(self) -> Dict[int, Any]:
+        """Pictures that were decoded ahead, all up to the place that was given; none where it was not begun."""
+        if self._thread is None:
+            return {}
+        self._thread = None
+        return self._ahead.result()
+
     def close(self) -> None:
-        """Stop."""
-        self._pictures.close()
+        """Stop. Does not wait for what is decoded ahead: its thread closes the decoder at the next packet."""
+        self._packets.clear()
+        if self._thread is None:
+            self._pictures.close()
+
+    def _go_ahead(self, place: int) -> None:
+        os.nice(NICE)  # on Linux, that of this thread and of those that the decoder starts
+        try:
+            self._ahead.set_result(self.up_to(place))
+        except Exception as error:
+            self._ahead.set_exception(error)
+        if not self._packets:  # closed meanwhile
+            self._pictures.close()
 
 
 class Plan:
@@ -79,15 +110,18 @@ class Plan:
             if decoded is None:
                 self._groups[index.start(place)].add(place)
             else:
-                self._keep(place, decoded[index.pictures[place]])
+                self._keep({place: decoded[index.pictures[place]]})
 
-    def take(self, place: int) -> np.ndarray:
-        """A wanted picture, prepared.
+    def take(self, place: int, following: Optional[int] = None) -> np.ndarray:
+        """A wanted picture, prepared. One that may be wanted next, `following`, is decoded at the same time where the
+        two have nothing in common.
 
         Raises:
             InputError: it cannot be decoded.
             MisstatedVideo
         """
+        if following is not None and following < len(self._index.pictures) and self._container.concurrent:
+            self._start_ahead(self._index.start(place), following)
         if place not in self._kept:
             start = self._index.start(place)
             # From a key frame that is none it does not come: what it needs may lie anywhere before.
@@ -103,23 +137,41 @@ class Plan:
 
     def _decode(self, start: int, place: int) -> bool:
         """Decode on from a start up to a picture; whether it came."""
-        run = self._runs.pop(start, None)
-        if run is None or place not in run.wanted:
-            wanted = {other for other in self._groups[start] if self._left[other] and other not in self._kept}
-            run = Run(self._container, self._index, start, wanted | {place})
-        for found, picture in run.up_to(place).items():
-            self._keep(found, picture)
+        run = self._runs.pop(start, None) or self._begin(start, place)
+        self._keep(run.came_ahead())
+        if place not in self._kept and place not in run.wanted:
+            run.close()
+            run = self._begin(start, place)
+        if place not in self._kept:
+            self._keep(run.up_to(place))
         if place in self._kept and run.wanted:
-            self._runs[start] = run
-            if len(self._runs) > self._most:
-                self._runs.popitem(last=False)[1].close()
+            self._add(start, run)
         else:
             run.close()
         return place in self._kept
 
-    def _keep(self, place: int, picture: Any) -> None:
-        if self._waits:
-            self._kept[place] = lambda: self._prepare(self._container.rgb(picture))
-        else:
-            prepared = self._prepare(self._container.rgb(picture))
-            self._kept[place] = lambda: prepared
+    def _begin(self, start: int, place: int) -> Run:
+        wanted = {other for other in self._groups[start] if self._left[other] and other not in self._kept}
+        return Run(self._container, self._index, start, wanted | {place})
+
+    def _start_ahead(self, start: int, following: int) -> None:
+        other = self._index.start(following)
+        if other == start or other in self._runs or following in self._kept or self._most < 2:
+            return
+        run = self._begin(other, following)
+        with contextlib.suppress(RuntimeError):  # the system has no thread left: it is decoded when it is taken
+            run.start_ahead(following)
+            self._add(other, run)
+
+    def _add(self, start: int, run: Run) -> None:
+        self._runs[start] = run
+        if len(self._runs) > self._most:
+            self._runs.popitem(last=False)[1].close()
+
+    def _keep(self, pictures: Dict[int, Any]) -> None:
+        for place, picture in pictures.items():
+            make = functools.partial(self._prepared, picture)
+            self._kept[place] = make if self._waits else functools.partial(np.asarray, make())
+
+    def _prepared(self, picture: Any) -> np.ndarray:
+        return self._prepare(self._container.rgb(picture))

@@ -1,11 +1,11 @@
 """Video files: every picture as a player shows it, in any order, whatever the file says of time."""
 
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
 
 import numpy as np
 
-from tlee.data.clip import Clip, as_it_is
+from tlee.data.clip import Clip, always, as_it_is
 from tlee.data.container import DAMAGED, Container
 from tlee.data.index import decoded_index, stated_index
 from tlee.data.plan import MisstatedVideo, Plan
@@ -57,15 +57,20 @@ class VideoFile(Clip):
         return np.append(there, np.full(self.frame_count - len(there), there.max()))
 
     def frames(
-        self, indices: Iterable[int], prepare: Callable[[np.ndarray], np.ndarray] = as_it_is
-    ) -> Iterator[np.ndarray]:
+        self,
+        indices: Iterable[int],
+        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
+        ahead: Callable[[int], bool] = always,
+    ) -> Generator[np.ndarray, None, None]:
         wanted = list(indices)
         plan = self._plan(wanted, prepare)
         try:
             for number, index in enumerate(wanted):
+                following = wanted[number + 1] if number + 1 < len(wanted) and ahead(number) else None
                 try:
-                    yield plan.take(self._place(index))
+                    yield plan.take(self._place(index), following)
                 except MisstatedVideo:
+                    plan.close()
                     self._index, self._decoded = decoded_index(self._container)
                     plan = self._plan(wanted[number:], prepare)
                     yield plan.take(self._place(index))

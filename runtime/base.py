@@ -15,7 +15,7 @@ from tlee.runtime.backend import Backend
 from tlee.runtime.backends import BackendConfig, BackendHandle, open_backend
 from tlee.runtime.chain import RunningRate
 from tlee.runtime.clips import ClipRequest
-from tlee.runtime.prefetch import Background
+from tlee.runtime.prefetch import LIKELY, Background
 from tlee.runtime.results import Frame, Result, Timed, TraceStep
 
 ENDED = "its frames end after {} of {}: the last one answers; give all for the full accuracy"
@@ -34,7 +34,7 @@ class RecognizerBase:
     def __init__(self, bundle: Bundle, backend: Backend, policy: ExitPolicy, prefetch: bool, workers: int) -> None:
         self.bundle, self.policy, self._backend, self.backend = bundle, policy, backend, backend.name
         # Where the CPU computes, reading a frame meanwhile would cost as much as it saves.
-        self._prefetch = prefetch and backend.is_async
+        self._prefetch, self._decodes_ahead = prefetch and backend.is_async, prefetch
         self._readers, self._needed = Background(workers), RunningRate()  # by frame, whether the next one is needed
         self._costs = Costs.of_bundle(bundle)
         self._closers: List[Callable[[], None]] = [self._readers.close]
@@ -49,6 +49,10 @@ class RecognizerBase:
     def close(self) -> None:
         """Release memory and threads. Happens by itself when this is collected, or Python ends."""
         raise NotImplementedError  # abstract
+
+    def decodes_ahead(self, t: int) -> bool:
+        """Whether the frame after the t-th of a video may be decoded at the same time, for it will likely be needed."""
+        return self._decodes_ahead and self._needed.of(t) >= LIKELY
 
     def _check_open(self) -> None:
         if not self._close.alive:

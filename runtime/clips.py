@@ -2,10 +2,11 @@
 
 import os
 import time
-from typing import Any, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
+from tlee.data.clip import never
 from tlee.data.clips import open_clip, read_frames
 from tlee.data.sampling import sampled_order
 from tlee.errors import InputError, TleeError
@@ -28,8 +29,8 @@ class ClipRequest(NamedTuple):
 Clip = Union[str, "os.PathLike[str]", np.ndarray, ClipRequest]
 
 
-def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
-    """A request for what `Recognizer.recognize` takes.
+def clip_request(clip: Clip, spec: FrameSpec, ahead: Callable[[int], bool] = never) -> ClipRequest:
+    """A request for what `Recognizer.recognize` takes; `ahead` as for `tlee.data.clip.Clip.frames`.
 
     Raises:
         InputError: it cannot be opened, is no clip, or its frames are of another shape or type.
@@ -53,7 +54,7 @@ def clip_request(clip: Clip, spec: FrameSpec) -> ClipRequest:
     except Exception as error:
         raise unreadable(path, error) from error
     short = TOO_SHORT.format(count, "" if count == 1 else "s", spec.length) if count < spec.length else None
-    return ClipRequest(path, _frames_of(video, spec, indices), indices, short, start)
+    return ClipRequest(path, _frames_of(video, spec, indices, ahead), indices, short, start)
 
 
 def unreadable(source: str, error: Exception) -> InputError:
@@ -76,6 +77,6 @@ def windows(live: LiveSource, spec: FrameSpec, seconds: float) -> Iterator[ClipR
         first += spec.length * step
 
 
-def _frames_of(video: Any, spec: FrameSpec, indices: List[int]) -> Iterator[np.ndarray]:
+def _frames_of(video: Any, spec: FrameSpec, indices: List[int], ahead: Callable[[int], bool]) -> Iterator[np.ndarray]:
     with video:
-        yield from read_frames(video, spec, indices)
+        yield from read_frames(video, spec, indices, ahead)

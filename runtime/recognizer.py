@@ -97,7 +97,7 @@ class Recognizer(RecognizerBase):
             InputError: the clip cannot be read, or a segment gave NaN for it.
             UsageError: this is closed, or called from within the frames of a video that it recognises.
         """
-        return self._recognize(clip_request(clip, self.bundle.frames), self._prefetch, trace)
+        return self._recognize(clip_request(clip, self.bundle.frames, self.decodes_ahead), self._prefetch, trace)
 
     def stream(self, address: str, seconds: float = 2.0) -> Iterator[Result]:
         """Recognise a live source window by window, until it ends.

@@ -2,21 +2,27 @@
 
     python -m tlee.benchmarks.development.loader FOLDER
 
-Plain decoding is OpenCV reading each file forwards up to the last frame wanted, in as many processes as the loader has
-workers, one thread each: nothing is resized, varied, or handed from process to process. The two take turns. For a
-workstation: the loader needs PyTorch.
+Plain decoding is PyAV reading each file forwards up to the last frame wanted and making those that are wanted RGB, in
+as many processes as the loader has workers, one thread each: nothing is resized, varied, or handed from process to
+process. The two take turns. For a workstation: the loader needs PyTorch.
+
+Tiny clips are those of `python examples/moving_digits.py FOLDER`; `--make 640x272` makes others in a new folder.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
+import shutil
 import statistics
 import time
 from typing import Any, List, NamedTuple, Optional
 
+import av
+
 from tlee import cli
+from tlee.benchmarks.development.files import make_video
 from tlee.data.clips import open_clip
-from tlee.data.pictures import cv2_module
 from tlee.frames import FrameSpec, sample_indices
 from tlee.models.config import frame_order
 
@@ -32,13 +38,24 @@ class Job(NamedTuple):
 
 def decode(job: Job) -> int:
     """Plainly decode a file's wanted frames; returns their number."""
-    capture, found = cv2_module().VideoCapture(job.path), 0
-    for index in range(job.wanted[-1] + 1):
-        capture.grab()
-        if index in job.wanted:
-            found += bool(capture.retrieve()[0])
-    capture.release()
+    found = 0
+    with av.open(job.path) as container:
+        container.streams.video[0].thread_count = 1
+        pictures = itertools.islice(container.decode(video=0), job.wanted[-1] + 1)
+        for index, picture in enumerate(pictures):
+            if index in job.wanted:
+                found += picture.to_ndarray(format="rgb24").ndim == 3
     return found
+
+
+def make_videos(folder: str, size: str, count: int) -> None:
+    """A video of 10 s with a key frame every 250 pictures, so many times in two classes."""
+    first = os.path.join(folder, "a", "0.mp4")
+    for label in ("a", "b"):
+        os.makedirs(os.path.join(folder, label))
+    make_video(first, 250, size)
+    for number in range(1, count):
+        shutil.copy(first, os.path.join(folder, "ab"[number % 2], f"{number}.mp4"))
 
 
 def plain_rate(pool: Any, jobs: List[Job]) -> float:
@@ -63,7 +80,10 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--videos", type=int, default=400, help="so many of them (%(default)s)")
     parser.add_argument("--runs", type=int, default=7, help="of each (%(default)s)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (%(default)s)")
+    parser.add_argument("--make", metavar="SIZE", help="make the videos, of so many pixels, in a new folder")
     options = parser.parse_args(arguments)
+    if options.make:
+        make_videos(options.folder, options.make, options.videos)
     # imported here: PyTorch may not be installed
     from tlee.data.labelled.listing import read_listing
     from tlee.data.labelled.loader import AugmentConfig, ClipDataset, ShuffledSampler, start_worker, training_batches

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import small_model
 
-from tlee.benchmarks.development import decision
+from tlee.benchmarks.development import decision, files
 from tlee.bundle import FUSED, Bundle
+from tlee.data.clips import open_clip
 from tlee.errors import UsageError
 from tlee.export.backbone import write_whole
 from tlee.runtime.chain import Chain
@@ -135,15 +137,32 @@ def test_a_decision_costs_what_is_neither_inference_nor_the_measuring_of_it(spen
 
 
 def test_files(measured, clip, small_bundle):
-    content = measured("files", clip, small_bundle, "--backend", "cpu", "--runs", 1)
-    assert [line["name"] for line in content["results"]] == [
-        "early exits",
-        "frames leave early, the video does not stop",
-        "no exit",
+    content = measured("files", small_bundle, clip, "--backend", "cpu", "--runs", 1)
+    assert [line["name"].split(", ", 1)[1] for line in content["results"]] == [
+        "uniform, early exits",
+        "uniform, no exit",
+        "keyframes, early exits",
+        "keyframes, no exit",
     ]
     for line in content["results"]:
         whole, *apart = (line["parts"][what]["median"] for what in ("file, ms", "decoding, ms", "inference, ms"))
-        assert line["value"]["median"] == pytest.approx(whole / sum(apart)) and line["goal"] == 1.1
+        assert line["value"]["median"] == pytest.approx(whole / sum(apart)) and line["goal"] == 1.15
+        assert line["parts"]["decoding, %"]["median"] == pytest.approx(100 * apart[0] / sum(apart))
+
+
+def test_another_state_is_timed_as_its_command_says_itself(clip, small_bundle):
+    program = "import json, sys; json.dump({'milliseconds': len(sys.argv)}, open(sys.argv[5], 'w'))"
+    command = shlex.join([sys.executable, "-c", program])
+    assert (
+        files.before(command, str(small_bundle), str(clip), early_exit=True)() == 6
+    )  # bundle, twice the clip, --json X
+    assert files.before(command, str(small_bundle), str(clip), early_exit=False)() == 7
+
+
+def test_videos_are_made_with_key_frames_so_far_apart(tmp_path):
+    files.make_video(str(tmp_path / "made.mp4"), 60, "64x48")
+    with open_clip(str(tmp_path / "made.mp4")) as made:
+        assert made.frame_count == 300 and np.flatnonzero(made.depths() == 1).tolist() == [0, 60, 120, 180, 240]
 
 
 def test_throughput(measured, clip, small_bundle):
