@@ -34,7 +34,9 @@ UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= 
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
 REFORMAT = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-av.logging.set_level(av.logging.PANIC)  # it would print about damaged files beside our one line
+# Errors would be handed to Python, whatever the level: a decoder's thread then waits for the interpreter's lock, which
+# the one that closes the decoder holds while it waits for the thread.
+av.logging.set_level(None)
 
 
 class Stamp(NamedTuple):
