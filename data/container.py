@@ -14,6 +14,10 @@ class Packet(NamedTuple):
     reordered: bool  # whether it may be displayed in another place than it is decoded
 
 
+class DamagedVideo(Exception):
+    """Errors were found in decoding, for the first time: pictures may be missing among those that came."""
+
+
 class Container:
     """A video file that is open.
 
@@ -23,6 +27,7 @@ class Container:
         stamped: whether the format says of each picture when it is displayed, rather than when it is decoded.
         missing: how many more pictures the file states than it holds, because it breaks off.
         pixels: of a picture, as stated; 0 where it is not.
+        damaged: whether errors were found in decoding, which goes on behind them from then on.
     """
 
     path: str
@@ -31,6 +36,7 @@ class Container:
     stamped: bool
     missing: int
     pixels: int
+    damaged: bool = False
 
     def decode(
         self, first: int, last: Optional[int] = None, wanted: Optional[Collection[int]] = None
@@ -51,6 +57,7 @@ class Container:
 
         Raises:
             InputError: it cannot be decoded.
+            DamagedVideo
         """
         raise NotImplementedError  # abstract
 

@@ -10,7 +10,17 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import VideoReformatter
 
-from tlee.data.container import DAMAGED, HD_LINES, HEAD, Container, Packet, holds_picture, may_reorder, turned
+from tlee.data.container import (
+    DAMAGED,
+    HD_LINES,
+    HEAD,
+    Container,
+    DamagedVideo,
+    Packet,
+    holds_picture,
+    may_reorder,
+    turned,
+)
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -77,16 +87,21 @@ class FFmpegContainer(Container):
     ) -> Generator[Tuple[int, Any], None, None]:
         last = len(self.packets) - 1 if last is None else last
         threads = self._threads if last > first and not 0 < self.pixels < THREADED else 1
+        if self.damaged:  # as players do, go on behind what is damaged
+            yield from self._decoded(first, last, wanted, 1, skip_errors=True)
+            return
         given = set()
         try:
             for number, picture in self._decoded(first, last, wanted, threads):
                 given.add(number)
                 yield number, picture
         except InvalidDataError:
-            # As players do, go on behind what is damaged. Of several threads one would take sound pictures with it.
-            for number, picture in self._decoded(first, last, wanted, 1, skip_errors=True):
-                if number not in given:
-                    yield number, picture
+            self.damaged = True
+        # Of several threads one with an error takes sound pictures with it, and PyAV may say nothing of it.
+        if threads > 1 and first == 0:
+            self.damaged = self.damaged or not given.issuperset(range(last + 1) if wanted is None else wanted)
+        if self.damaged:
+            raise DamagedVideo
 
     def rgb(self, picture: Any) -> np.ndarray:
         guessed = picture.colorspace == UNSPECIFIED and picture.height > HD_LINES
@@ -152,7 +167,7 @@ class FFmpegContainer(Container):
             context.thread_type, context.thread_count = "FRAME", threads
             if any(packet.reordered for packet in self.packets):
                 context.options = {"strict": "1"}  # else pictures that wait longer than was guessed are dropped
-            needed = wanted if self.codec in SKIPPING else None
+            needed = wanted if self.codec in SKIPPING and not self.damaged else None
             packets = itertools.takewhile(lambda item: item[0] <= last, self._numbered(container, stream, first))
             for number, packet in itertools.chain(packets, [(last, None)]):
                 if number < first:

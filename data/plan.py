@@ -86,7 +86,7 @@ class Plan:
 
         Raises:
             InputError: it cannot be decoded.
-            MisstatedVideo
+            MisstatedVideo, DamagedVideo
         """
         if place not in self._kept:
             start = self._index.start(place)

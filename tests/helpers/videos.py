@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -92,6 +93,29 @@ def frame(item: Any, pixels: str) -> av.VideoFrame:
     yuv = np.concatenate([luma, np.full((HEIGHT // 2, WIDTH), 128, np.uint8)])
     made = av.VideoFrame.from_ndarray(yuv, "yuv420p")
     return made if pixels == "yuv420p" else made.reformat(format=pixels)
+
+
+def plain(path: Path) -> list[np.ndarray]:
+    """All pictures as decoding everything in order by one thread gives them, (h, w, 3) uint8 RGB, turned upright."""
+    found = []
+    with av.open(f"file:{path}") as container:
+        streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+        context = streams[0].codec_context
+        context.thread_count, context.options = 1, {"strict": "1"}  # 1: no picture that waits for others is dropped
+        for packet in [packet for packet in container.demux(streams[0]) if packet.size] + [None]:
+            with contextlib.suppress(av.error.InvalidDataError):
+                found += context.decode(packet)
+    return [_upright(one) for one in found]
+
+
+def _upright(one: av.VideoFrame) -> np.ndarray:
+    bt709, unsaid = 1, 2
+    matrix = bt709 if one.colorspace == unsaid and one.height > 576 else one.colorspace
+    pixels = one.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
+    if "DISPLAYMATRIX" not in one.side_data:
+        return pixels
+    a, _, _, _, d = np.frombuffer(one.side_data["DISPLAYMATRIX"], np.int32)[:5]
+    return pixels[:, ::-1] if a < 0 < d else np.rot90(pixels, round(one.rotation / 90))
 
 
 def packets(path: Path) -> list[av.Packet]:
