@@ -77,7 +77,7 @@ class FFmpegContainer(Container):
             self.pixels = context.width * context.height
             self.stamped = not STAMPED.isdisjoint(formats)
             self._list_packets(container, stream)
-            stated = stream.frames if "mov" in formats else 0  # of a file in fragments, those of the first
+            stated = _stated_count(formats, stream.frames, self._stamps)
         share = missing_share(path)
         count = stated or int(round(len(self.packets) / (1 - share)))
         self.missing = max(0, count - len(self.packets))
@@ -196,6 +196,13 @@ def _coded(container: Any, stream: Any) -> Iterator[Any]:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
+
+
+def _stated_count(formats: List[str], stated: int, stamps: List[Stamp]) -> int:
+    """How many pictures a file says it has, 0 where it does not. (One in fragments says those of the first.)"""
+    if "avi" in formats and stamps and stamps[-1].dts is not None:
+        return int(stated * len(stamps) / (stamps[-1].dts + 1))  # empty chunks are counted, too, in both
+    return stated if "mov" in formats else 0
 
 
 def _stamp(packet: Any) -> Stamp:

@@ -9,7 +9,7 @@ from tlee.data.clip import Clip, as_it_is
 from tlee.data.container import DAMAGED, Container, DamagedVideo
 from tlee.data.index import decoded_index, stated_index
 from tlee.data.plan import MisstatedVideo, Plan
-from tlee.errors import InputError, UsageError, system_errors
+from tlee.errors import InputError, not_imported, system_errors
 
 VIDEOS = (
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
@@ -126,7 +126,7 @@ def open_container(path: str, threads: Optional[int]) -> Container:
         missing = error
     else:
         return FFmpegContainer(path, threads)
-    raise UsageError("PyAV", f"not installed ({missing})", "pip install av") from None
+    raise not_imported("PyAV", "av", missing, "pip install av") from None
 
 
 def _check_file(path: str) -> None:

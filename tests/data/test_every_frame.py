@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from helpers.odd_videos import CODED
+from helpers.odd_videos import CODED, cut_open_gop
 from helpers.videos import EXPECTED, make_videos, number, plain
 
 from tlee.data import ffmpeg
