@@ -41,6 +41,7 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # FFmpeg would decode a picture to know of what kind it is, which costs more than all the rest of opening. With releases
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
+NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
 REFORMAT = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
@@ -118,7 +119,7 @@ class FFmpegContainer(Container):
         except av.error.MemoryError:
             raise InputError(self.path, "not enough memory to decode it", "close other programs, or add swap") from None
         except FFmpegError:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED) from None
+            raise InputError(self.path, NO_VIDEO, DAMAGED) from None
         with container:
             yield container, _video_stream(container, self.path)
 
@@ -212,6 +213,8 @@ def _stamp(packet: Any) -> Stamp:
 def _video_stream(container: Any, path: str) -> Any:
     """The stream that a player shows, which is no picture of a cover."""
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not (container.streams.video or container.streams.audio):
+        raise InputError(path, NO_VIDEO, DAMAGED)
     if not streams:
         raise InputError(path, "has no video, only sound or a cover", "give a video file")
     decodable = [stream for stream in streams if stream.codec_context is not None]
