@@ -14,6 +14,10 @@ class Packet(NamedTuple):
     reordered: bool  # whether it may be displayed in another place than it is decoded
 
 
+class DamagedVideo(Exception):
+    """Errors were found in decoding, for the first time: pictures may be missing among those that came."""
+
+
 class Container:
     """A video file that is open.
 
@@ -24,6 +28,7 @@ class Container:
         missing: how many more pictures the file states than it holds, because it breaks off.
         pixels: of a picture, as stated, or as a guess.
         concurrent: whether it gains from decoding at two places at once.
+        damaged: whether errors were found in decoding, which goes on behind them from then on.
     """
 
     path: str
@@ -33,6 +38,7 @@ class Container:
     missing: int
     pixels: int
     concurrent: bool = False
+    damaged: bool = False
 
     def decode(
         self, first: int, last: Optional[int] = None, wanted: Optional[Collection[int]] = None
@@ -53,6 +59,7 @@ class Container:
 
         Raises:
             InputError: it cannot be decoded.
+            DamagedVideo
         """
         raise NotImplementedError  # abstract
 

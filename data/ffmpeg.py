@@ -10,7 +10,17 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from av.video.reformatter import VideoReformatter
 
-from tlee.data.container import DAMAGED, HD_LINES, HEAD, Container, Packet, holds_picture, may_reorder, turned
+from tlee.data.container import (
+    DAMAGED,
+    HD_LINES,
+    HEAD,
+    Container,
+    DamagedVideo,
+    Packet,
+    holds_picture,
+    may_reorder,
+    turned,
+)
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -31,11 +41,12 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # FFmpeg would decode a picture to know of what kind it is, which costs more than all the rest of opening. With releases
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
+NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
 REFORMAT = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-# It would print about damaged files beside our one line. With any level, even the highest, its threads wait for the
-# interpreter to note an error, and closing a decoder holds that and waits for them.
+# Errors would be handed to Python, whatever the level: a decoder's thread then waits for the interpreter's lock, which
+# the one that closes the decoder holds while it waits for the thread.
 av.logging.set_level(None)
 
 
@@ -70,7 +81,7 @@ class FFmpegContainer(Container):
             # Of MPEG-4 in MP4, FFmpeg only knows the size from decoding: a key frame has about a bit a pixel.
             self.pixels = context.width * context.height or 8 * largest
             self.concurrent = self._threads > 1 and self.pixels >= THREADED
-            stated = stream.frames if "mov" in formats else 0  # of a file in fragments, those of the first
+            stated = _stated_count(formats, stream.frames, self._stamps)
         share = missing_share(path)
         count = stated or int(round(len(self.packets) / (1 - share)))
         self.missing = max(0, count - len(self.packets))
@@ -80,16 +91,21 @@ class FFmpegContainer(Container):
     ) -> Generator[Tuple[int, Any], None, None]:
         last = len(self.packets) - 1 if last is None else last
         threads = self._threads if last > first and self.concurrent else 1
+        if self.damaged:  # as players do, go on behind what is damaged
+            yield from self._decoded(first, last, wanted, 1, skip_errors=True)
+            return
         given = set()
         try:
             for number, picture in self._decoded(first, last, wanted, threads):
                 given.add(number)
                 yield number, picture
         except InvalidDataError:
-            # As players do, go on behind what is damaged. Of several threads one would take sound pictures with it.
-            for number, picture in self._decoded(first, last, wanted, 1, skip_errors=True):
-                if number not in given:
-                    yield number, picture
+            self.damaged = True
+        # Of several threads one with an error takes sound pictures with it, and PyAV may say nothing of it.
+        if threads > 1 and first == 0:
+            self.damaged = self.damaged or not given.issuperset(range(last + 1) if wanted is None else wanted)
+        if self.damaged:
+            raise DamagedVideo
 
     def rgb(self, picture: Any) -> np.ndarray:
         guessed = picture.colorspace == UNSPECIFIED and picture.height > HD_LINES
@@ -106,7 +122,7 @@ class FFmpegContainer(Container):
         except av.error.MemoryError:
             raise InputError(self.path, "not enough memory to decode it", "close other programs, or add swap") from None
         except FFmpegError:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED) from None
+            raise InputError(self.path, NO_VIDEO, DAMAGED) from None
         with container:
             yield container, _video_stream(container, self.path)
 
@@ -156,7 +172,7 @@ class FFmpegContainer(Container):
             context.thread_type, context.thread_count = "FRAME", threads
             if any(packet.reordered for packet in self.packets):
                 context.options = {"strict": "1"}  # else pictures that wait longer than was guessed are dropped
-            needed = wanted if self.codec in SKIPPING else None
+            needed = wanted if self.codec in SKIPPING and not self.damaged else None
             packets = itertools.takewhile(lambda item: item[0] <= last, self._numbered(container, stream, first))
             for number, packet in itertools.chain(packets, [(last, None)]):
                 if number < first:
@@ -189,6 +205,13 @@ def _coded(container: Any, stream: Any) -> Iterator[Any]:
                 yield packet
 
 
+def _stated_count(formats: List[str], stated: int, stamps: List[Stamp]) -> int:
+    """How many pictures a file says it has, 0 where it does not. (One in fragments says those of the first.)"""
+    if "avi" in formats and stamps and stamps[-1].dts is not None:
+        return int(stated * len(stamps) / (stamps[-1].dts + 1))  # empty chunks are counted, too, in both
+    return stated if "mov" in formats else 0
+
+
 def _stamp(packet: Any) -> Stamp:
     return Stamp(packet.pts, packet.dts, packet.size)
 
@@ -196,6 +219,8 @@ def _stamp(packet: Any) -> Stamp:
 def _video_stream(container: Any, path: str) -> Any:
     """The stream that a player shows, which is no picture of a cover."""
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not (container.streams.video or container.streams.audio):
+        raise InputError(path, NO_VIDEO, DAMAGED)
     if not streams:
         raise InputError(path, "has no video, only sound or a cover", "give a video file")
     decodable = [stream for stream in streams if stream.codec_context is not None]

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from tlee.data.container import Container, Packet
+from tlee.data.container import Container, DamagedVideo, Packet
 
 # Codecs of which a key frame can be decoded, and all that is displayed after it, without what lies before.
 KEYED = {
@@ -73,8 +73,21 @@ def stated_index(container: Container) -> Optional[PictureIndex]:
     return PictureIndex(container.codec, packets, [number for number in shown if number not in hidden])
 
 
-def decoded_index(container: Container) -> Tuple[PictureIndex, Optional[Dict[int, Any]]]:
-    """The index as decoding everything shows it, and all pictures by their packets, if they are small."""
+def decoded_index(container: Container, keyed: bool = True) -> Tuple[PictureIndex, Optional[Dict[int, Any]]]:
+    """The index as decoding everything shows it, and all pictures by their packets, if they are small.
+
+    Args:
+        keyed: whether key frames are believed; else all decoding begins at the first packet.
+    """
+    codec = container.codec if keyed else ""
+    try:
+        pictures, kept = _decoded(container)
+    except DamagedVideo:
+        pictures, kept = _decoded(container)
+    return PictureIndex(codec, container.packets, pictures), kept
+
+
+def _decoded(container: Container) -> Tuple[List[int], Optional[Dict[int, Any]]]:
     numbers: Dict[int, None] = {}
     kept: Optional[Dict[int, Any]] = {}
     for number, picture in container.decode(0):
@@ -83,7 +96,7 @@ def decoded_index(container: Container) -> Tuple[PictureIndex, Optional[Dict[int
             kept.setdefault(number, picture)
             if len(kept) * container.pixels > KEPT:
                 kept = None
-    return PictureIndex(container.codec, container.packets, list(numbers)), kept
+    return list(numbers), kept
 
 
 def _orders(packets: List[Packet], shown: List[int]) -> bool:
@@ -102,5 +115,9 @@ def _undecodable(container: Container, shown: List[int]) -> List[int]:
     doubtful = [number for number in shown if number < key] + shown[: shown.index(key)]
     if not doubtful:
         return []
-    decoded = {number for number, _ in container.decode(0, max(doubtful + [key]), doubtful)}
+    try:
+        decoded = {number for number, _ in container.decode(0, max(doubtful + [key]), doubtful)}
+    except DamagedVideo:
+        decoded = {number for number, _ in container.decode(0, max(doubtful + [key]), doubtful)}
+        container.damaged = False  # what is cut off says nothing of the rest
     return [number for number in doubtful if number not in decoded]

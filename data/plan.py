@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Set
 
 import numpy as np
 
+from tlee.data.clip import Prepare
 from tlee.data.container import Container
 from tlee.data.index import PictureIndex
 
@@ -17,7 +18,6 @@ ROOM = 256 << 20  # bytes that wanted pictures may take undecided, and again dec
 DECODER = 12  # pictures that a decoder holds, about
 YUV = 1.5  # bytes of a pixel
 NICE = 10  # of decoding ahead: what is needed now goes first
-Prepare = Callable[[np.ndarray], np.ndarray]
 
 
 class MisstatedVideo(Exception):
@@ -118,9 +118,9 @@ class Plan:
 
         Raises:
             InputError: it cannot be decoded.
-            MisstatedVideo
+            MisstatedVideo, DamagedVideo
         """
-        if following is not None and following < len(self._index.pictures) and self._container.concurrent:
+        if following is not None and self._container.concurrent:
             self._start_ahead(self._index.start(place), following)
         if place not in self._kept:
             start = self._index.start(place)

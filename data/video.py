@@ -1,15 +1,15 @@
 """Video files: every picture as a player shows it, in any order, whatever the file says of time."""
 
 import os
-from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 import numpy as np
 
-from tlee.data.clip import Clip, always, as_it_is
-from tlee.data.container import DAMAGED, Container
+from tlee.data.clip import Ahead, Clip, Pictures, Prepare, always, as_it_is
+from tlee.data.container import DAMAGED, Container, DamagedVideo
 from tlee.data.index import decoded_index, stated_index
 from tlee.data.plan import MisstatedVideo, Plan
-from tlee.errors import InputError, UsageError, system_errors
+from tlee.errors import InputError, not_imported, system_errors
 
 VIDEOS = (
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
@@ -45,9 +45,12 @@ class VideoFile(Clip):
         if index is None:
             index, self._decoded = decoded_index(self._container)
         self._index = index
-        self.frame_count = len(index.pictures) + self._container.missing
-        if not index.pictures:
-            raise InputError(path, "no frame can be decoded", DAMAGED)
+        there, missing = len(index.pictures), self._container.missing
+        self.frame_count = there + missing
+        self._places = list(range(there)) + [there - 1] * missing  # in the index, of each picture
+        self._absent = set(range(there, self.frame_count))  # pictures that others stand in for
+        self._distrusted = False
+        self._check_pictures()
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
@@ -56,38 +59,57 @@ class VideoFile(Clip):
         there = self._index.depths()
         return np.append(there, np.full(self.frame_count - len(there), there.max()))
 
-    def frames(
-        self,
-        indices: Iterable[int],
-        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
-        ahead: Callable[[int], bool] = always,
-    ) -> Generator[np.ndarray, None, None]:
+    def frames(self, indices: Iterable[int], prepare: Prepare = as_it_is, ahead: Ahead = always) -> Pictures:
         wanted = list(indices)
         plan = self._plan(wanted, prepare)
         try:
             for number, index in enumerate(wanted):
-                following = wanted[number + 1] if number + 1 < len(wanted) and ahead(number) else None
+                following = self._places[wanted[number + 1]] if number + 1 < len(wanted) and ahead(number) else None
                 try:
                     yield plan.take(self._place(index), following)
-                except MisstatedVideo:
+                except (MisstatedVideo, DamagedVideo):
                     plan.close()
-                    self._index, self._decoded = decoded_index(self._container)
+                    self._index_by_decoding()
                     plan = self._plan(wanted[number:], prepare)
                     yield plan.take(self._place(index))
         finally:
             plan.close()
 
-    def _plan(self, indices: List[int], prepare: Callable[[np.ndarray], np.ndarray]) -> Plan:
-        there = len(self._index.pictures)
-        places = [index if index < there else there - 1 for index in indices]
+    def _plan(self, indices: List[int], prepare: Prepare) -> Plan:
+        places = [self._places[index] for index in indices]
         return Plan(self._container, self._index, places, prepare, self._decoded)
+
+    def _index_by_decoding(self) -> None:
+        """Where packets and pictures disagree. For a picture that does not come, the one before it stands in: the later
+        ones keep their numbers."""
+        if self._distrusted:
+            raise InputError(self.path, "decoding it twice gives different pictures", DAMAGED)
+        stated = self._index.pictures
+        self._index, self._decoded = decoded_index(self._container, keyed=False)
+        self._distrusted = True
+        self._check_pictures()
+        place = self._index.place
+        there = len(place)
+        places = [0]
+        for packet in stated:
+            places.append(place.get(packet, places[-1]))
+        if places == sorted(places) and not place.keys() - set(stated):
+            self._places[: len(stated)] = places[1:]
+            self._absent.update(i for i, packet in enumerate(stated) if packet not in place)
+        else:  # the order is another one
+            self._places = [min(i, there - 1) for i in range(self.frame_count)]
+            self._absent = set(range(there, self.frame_count))
+
+    def _check_pictures(self) -> None:
+        if not self._index.pictures:
+            raise InputError(self.path, "no frame can be decoded", DAMAGED)
 
     def _place(self, index: int) -> int:
         there = len(self._index.pictures)
-        if index >= there and (self._container.missing or there < self.frame_count * (1 - SLACK) - 1):
+        if index in self._absent and (self._container.missing or there < self.frame_count * (1 - SLACK) - 1):
             what = f"breaks off: {there} of {self.frame_count} frames can be decoded"
             raise InputError(self.path, what, DAMAGED)
-        return min(index, there - 1)
+        return self._places[index]
 
 
 def open_container(path: str, threads: Optional[int]) -> Container:
@@ -103,7 +125,7 @@ def open_container(path: str, threads: Optional[int]) -> Container:
         missing = error
     else:
         return FFmpegContainer(path, threads)
-    raise UsageError("PyAV", f"not installed ({missing})", "pip install av") from None
+    raise not_imported("PyAV", "av", missing, "pip install av") from None
 
 
 def _check_file(path: str) -> None:

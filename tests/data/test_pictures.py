@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlee.data.folder import PICTURES, PictureFolder
 from tlee.data.pictures import read_picture
@@ -60,6 +61,15 @@ def test_a_picture_is_turned_as_opencv_turns_it(tmp_path, turn):
     picture = read_picture(str(path), cv2)
     assert picture.shape == ((40, 60, 3) if turn < 5 else (60, 40, 3))
     assert np.array_equal(picture, cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+
+
+def test_pictures_of_print_and_of_16_bits_are_as_others(tmp_path):
+    Image.fromarray(drawn()).convert("CMYK").save(tmp_path / "1.jpg", quality=95)
+    Image.fromarray(drawn()).save(tmp_path / "2.jpg", quality=95)
+    cv2.imwrite(str(tmp_path / "3.png"), drawn()[:, :, ::-1].astype(np.uint16) * 257)
+    printed, plain, deep = PictureFolder(str(tmp_path)).frames(range(3))
+    assert printed.shape == plain.shape and np.abs(printed.astype(int) - plain).mean() < 8
+    assert np.array_equal(deep, drawn())
 
 
 def test_a_picture_that_breaks_off_is_refused_and_one_with_something_behind_it_is_not(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shlex
 import signal
@@ -10,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from conftest import write_clip
-
-from tlee.runtime import Recognizer
+from helpers.videos import encode, picture
 
 PATIENCE = 120  # seconds, for what should come at once
 full = pytest.mark.full
@@ -291,8 +292,29 @@ def test_nothing_is_left_in_the_users_folder(small_bundle, clip, tmp_path, name)
     assert list(home.rglob("*")) == []
 
 
-def test_a_video_for_which_memory_lacks_says_so(small_bundle, clip, monkeypatch):
-    monkeypatch.setattr("tlee.data.video.ROOM", 1 << 60)
-    clip.write_bytes(b"no video")
-    with Recognizer.load(small_bundle, threads=1) as recognizer, pytest.raises(Exception, match="not enough memory"):
-        recognizer.recognize(clip)
+SHORT = """
+import resource, sys
+from tlee.errors import InputError
+from tlee.runtime import Recognizer
+bundle, small, large = sys.argv[1:]
+with Recognizer.load(bundle, threads=1) as recognizer:
+    recognizer.recognize(small)
+    taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken, -1))
+    try:
+        recognizer.recognize(large)
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_a_video_for_which_memory_lacks_says_so(small_bundle, clip, tmp_path):
+    pictures = [av.VideoFrame.from_ndarray(picture(number, 4096, 2304), "gray") for number in range(2)]
+    large = encode(
+        tmp_path / "large.mp4",
+        "mjpeg",
+        pictures=[one.reformat(format="yuvj420p") for one in pictures],
+        pixels="yuvj420p",
+    )
+    run = subprocess.run([sys.executable, "-c", SHORT, small_bundle, clip, large], capture_output=True, text=True)
+    assert run.stderr == "" and re.fullmatch(r".*large.mp4: not enough memory .*\n", run.stdout)
