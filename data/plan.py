@@ -125,7 +125,8 @@ class Plan:
         if place not in self._kept:
             start = self._index.start(place)
             # From a key frame that is none it does not come: what it needs may lie anywhere before.
-            if not self._decode(start, place) and (start == 0 or not self._decode(0, place)):
+            alone = following is None or self._index.start(following) != start
+            if not self._decode(start, place, alone) and (start == 0 or not self._decode(0, place)):
                 raise MisstatedVideo
         self._left[place] -= 1
         return self._kept[place]() if self._left[place] else self._kept.pop(place)()
@@ -135,9 +136,9 @@ class Plan:
         while self._runs:
             self._runs.popitem()[1].close()
 
-    def _decode(self, start: int, place: int) -> bool:
+    def _decode(self, start: int, place: int, alone: bool = False) -> bool:
         """Decode on from a start up to a picture; whether it came."""
-        run = self._runs.pop(start, None) or self._begin(start, place)
+        run = self._runs.pop(start, None) or self._begin(start, place, alone)
         self._keep(run.came_ahead())
         if place not in self._kept and place not in run.wanted:
             run.close()
@@ -150,7 +151,11 @@ class Plan:
             run.close()
         return place in self._kept
 
-    def _begin(self, start: int, place: int) -> Run:
+    def _begin(self, start: int, place: int, alone: bool = False) -> Run:
+        # A decoder that goes on gives a key frame only after many more, of which none may be needed: rather decode it
+        # again, should they be.
+        if alone and self._index.pictures[place] == start:
+            return Run(self._container, self._index, start, {place})
         wanted = {other for other in self._groups[start] if self._left[other] and other not in self._kept}
         return Run(self._container, self._index, start, wanted | {place})
 
@@ -158,7 +163,7 @@ class Plan:
         other = self._index.start(following)
         if other == start or other in self._runs or following in self._kept or self._most < 2:
             return
-        run = self._begin(other, following)
+        run = self._begin(other, following, alone=True)
         with contextlib.suppress(RuntimeError):  # the system has no thread left: it is decoded when it is taken
             run.start_ahead(following)
             self._add(other, run)
