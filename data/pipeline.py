@@ -1,0 +1,107 @@
+"""GStreamer, by PyGObject: elements in a line whose last hands its samples to us. Nothing of it runs before it is
+used, and nothing after it is closed."""
+
+import time
+from typing import Any, Callable, Iterator, Optional
+
+import gi
+
+try:
+    for name in ("Gst", "GstBase", "GstVideo"):
+        gi.require_version(name, "1.0")
+    from gi.repository import Gst, GstBase, GstVideo
+except ValueError as error:  # PyGObject is there, what it tells of GStreamer is not
+    raise ImportError(str(error)) from None
+
+__all__ = ["Gst", "GstBase", "GstVideo", "Pipeline", "PipelineError", "element"]
+STEP = 20 * 1000 * 1000  # ns: how long a sample is waited for before errors are looked for
+LIMIT = 60  # s without any answer, after which a pipeline is given up
+QUEUE = 4  # samples that may wait for us
+
+
+class PipelineError(Exception):
+    """A pipeline cannot go on."""
+
+
+def element(kind: str, **properties: Any) -> Any:
+    """An element of a pipeline. Raises PipelineError where its plugin is not installed."""
+    made = Gst.ElementFactory.make(kind, None)
+    if made is None:
+        raise PipelineError(f"GStreamer has no {kind}")
+    for name, value in properties.items():
+        made.set_property(name.replace("_", "-"), value)
+    return made
+
+
+class Pipeline:
+    """Elements, each linked to the next.
+
+    Args:
+        elements: of GStreamer.
+        caps: what we take of the last, as text; None for all.
+        queue: how many samples may wait for us.
+        linked: False where the last gets its outlets, which `inlet` takes, only from what it reads.
+    """
+
+    def __init__(self, *elements: Any, caps: Optional[str] = None, queue: int = QUEUE, linked: bool = True) -> None:
+        self.source = elements[0]
+        self.sink = element("appsink", sync=False, max_buffers=queue, enable_last_sample=False)
+        self.sink.set_drop_out_of_segment(False)
+        if caps is not None:
+            self.sink.set_property("caps", Gst.Caps.from_string(caps))
+        self._pipeline = Gst.Pipeline.new(None)
+        chain = [*elements, self.sink]
+        for part in chain:
+            self._pipeline.add(part)
+        for one, other in zip(chain, chain[1:] if linked else elements[1:]):
+            if not one.link(other):
+                raise PipelineError(f"{other.get_factory().get_name()} does not take what comes")
+        self._bus = self._pipeline.get_bus()
+
+    def start(self) -> "Pipeline":
+        """Let it run."""
+        self._pipeline.set_state(Gst.State.PLAYING)
+        return self
+
+    def pull(self, feed: Callable[[], bool] = lambda: False) -> Optional[Any]:
+        """The next sample; None at the end.
+
+        Args:
+            feed: called before each wait; it gives the first element what it has room for, and says whether it did.
+
+        Raises:
+            PipelineError: it cannot go on, or hangs.
+        """
+        waits_since = time.monotonic()
+        while True:
+            if feed():
+                waits_since = time.monotonic()
+            sample = self.sink.emit("try-pull-sample", STEP)
+            if sample is not None:
+                return sample
+            message = self._bus.pop_filtered(Gst.MessageType.ERROR)
+            if message is not None:
+                raise PipelineError(message.parse_error()[0].message.rstrip("."))
+            if self.sink.get_property("eos"):
+                return None
+            if time.monotonic() - waits_since > LIMIT:
+                raise PipelineError(f"GStreamer gave no answer for {LIMIT} s")
+
+    def samples(self) -> Iterator[Any]:
+        """All that come."""
+        return iter(self.pull, None)
+
+    def add(self, part: Any) -> None:
+        """Put another element into a pipeline that runs."""
+        self._pipeline.add(part)
+        part.sync_state_with_parent()
+
+    def seek(self, place: int) -> bool:
+        """Go on from the last key frame before a time, in ns; whether that is possible."""
+        self._pipeline.get_state(LIMIT * Gst.SECOND)
+        flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
+        return bool(self._pipeline.seek_simple(Gst.Format.TIME, flags, place))
+
+    def close(self) -> None:
+        """Stop it, with its threads and files."""
+        self._pipeline.set_state(Gst.State.NULL)
