@@ -25,8 +25,9 @@ die() {
 }
 
 ubuntu() { # this folder in an Ubuntu 18.04, by the same name, in mounts of its own, which end with this process
-    [ "$(id -u)" = 0 ] && command -v debootstrap unshare >/dev/null ||
+    if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
         die "needs root and debootstrap; without them, and without videos: make test-device PYTHON36=/path/to/python3.6"
+    fi
     [ "${TLEE_OWN_MOUNTS:-}" ] || TLEE_OWN_MOUNTS=yes exec unshare --mount tests/python36/run.sh "$HOST"
     tests/python36/bionic.sh "$ROOT"
     mkdir -p "$ROOT$PWD"
@@ -89,7 +90,7 @@ environment python36-numpy1.13 numpy==1.13.3
 bin=build/python36/bin
 unit_tests $bin
 there $bin/tlee-info $BUNDLE
-inputs=($PICTURES/*)
+inputs=("$PICTURES"/*)
 same $PLAIN "${inputs[@]}"
 if [ -n "$chrooted" ]; then
     there $bin/tlee-doctor $BUNDLE
