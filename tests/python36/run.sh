@@ -50,7 +50,7 @@ environment() { # NAME REQUIREMENT...: build/NAME, with these and tlee
     local place=build/$1
     shift
     there "$PYTHON36" -m venv ${chrooted:+--system-site-packages} "$place"
-    there "$place/bin/pip" install -q --upgrade "pip<22" "setuptools<60" wheel
+    there "$place/bin/pip" install -q -r install/tools.txt
     # shellcheck disable=SC2086 # pins, as many as there are
     there "$place/bin/pip" install -q --only-binary=:all: "$@" $PINS
     there "$place/bin/pip" install -q --no-deps --no-build-isolation .
