@@ -6,9 +6,10 @@ from typing import Any, Callable, Collection, Generator, Iterator, List, Optiona
 
 import numpy as np
 
-from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
-from tlee.data.demuxer import INDEXED, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
-from tlee.data.pipeline import Gst, Pipeline, PipelineError, element
+from tlee.data.container import DAMAGED, HD_LINES, HEAD, Container, Packet, holds_picture, may_reorder, turned
+from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
+from tlee.data.pictures import cv2_module
+from tlee.data.pipeline import Gst, GstVideo, Pipeline, PipelineError, element
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -30,11 +31,21 @@ TURNS = {  # see `turned`; as FFmpeg takes the same files
     "flip-rotate-180": (1, 0, 0, -1),
     "flip-rotate-270": (0, 1, 1, 0),
 }
+LAYOUTS = {"I420": (2, 2), "Y42B": (2, 1), "Y444": (1, 1), "RGB": (0, 0)}  # pixels of one colour: across, down
+BT601, BT709 = GstVideo.VideoColorMatrix.BT601, GstVideo.VideoColorMatrix.BT709
+FULL_RANGE = 1  # of VideoColorRange, whose name for it begins with a digit
+WEIGHTS = {  # of red and blue in luma
+    GstVideo.VideoColorMatrix.FCC: (0.30, 0.11),
+    BT709: (0.2126, 0.0722),
+    BT601: (0.299, 0.114),
+    GstVideo.VideoColorMatrix.SMPTE240M: (0.212, 0.087),
+    GstVideo.VideoColorMatrix.BT2020: (0.2627, 0.0593),
+}
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
 MS = 1000 * 1000  # ns: decoders are told that there is a packet every ms
-INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-{good,bad,ugly}"
 
 
 class GStreamerContainer(Container):
@@ -81,21 +92,14 @@ class GStreamerContainer(Container):
                 if number not in given and (wanted is None or number in wanted):
                     yield number, picture
         except PipelineError as error:
+            if first:  # it is no key frame
+                return
             raise InputError(self.path, f"cannot be decoded ({error})", DAMAGED) from None
 
     def rgb(self, picture: Any) -> np.ndarray:
-        try:
-            if self._converter is None:
-                parts = element("appsrc", format=Gst.Format.TIME), element("videoconvert")
-                self._converter = Pipeline(*parts, caps="video/x-raw, format=RGB").start()
-            self._converter.source.emit("push-sample", picture)
-            sample = self._converter.pull()
-        except PipelineError as error:
-            raise InputError(self.path, f"its pictures cannot be converted ({error})", DAMAGED) from None
-        structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
-        width, height = structure.get_int("width")[1], structure.get_int("height")[1]
-        rows = np.frombuffer(buffer.extract_dup(0, buffer.get_size()), np.uint8).reshape(height, -1)
-        array = rows[:, : 3 * width].reshape(height, width, 3)
+        structure = picture.get_caps().get_structure(0)
+        sample = picture if structure.get_string("format") in LAYOUTS else self._planar(picture)
+        array = _rgb(sample, structure.get_string("colorimetry"))
         return turned(array, *self._turn) if self._turn else array
 
     def close(self) -> None:
@@ -125,14 +129,12 @@ class GStreamerContainer(Container):
             if not self.packets and not demuxer.has_video():
                 raise InputError(self.path, "has no video, only sound or a cover", "give a video file")
         if not self.packets:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED)
+            raise InputError(self.path, NO_VIDEO, DAMAGED)
         if size > HELD:
             self._held = []
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Demuxer]:
-        if self._kind is None:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED)
         try:
             demuxer = Demuxer(self.path, self._kind)
         except PipelineError as error:
@@ -206,6 +208,18 @@ class GStreamerContainer(Container):
                     return
                 yield sample
 
+    def _planar(self, picture: Any) -> Any:
+        """A picture with 8 bits and a plane for each channel, or RGB."""
+        try:
+            if self._converter is None:
+                caps = "video/x-raw, format={%s}" % ", ".join(sorted(LAYOUTS))
+                parts = element("appsrc", format=Gst.Format.TIME), element("videoconvert", dither=0)
+                self._converter = Pipeline(*parts, caps=caps).start()
+            self._converter.source.emit("push-sample", picture)
+            return self._converter.pull()
+        except PipelineError as error:
+            raise InputError(self.path, f"its pictures cannot be converted ({error})", DAMAGED) from None
+
     def _software_decoder(self) -> str:
         kinds = Gst.ELEMENT_FACTORY_TYPE_DECODER | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
         caps = _stated(self._caps, self.codec)
@@ -222,6 +236,46 @@ class GStreamerContainer(Container):
         profile = self._caps.get_structure(0).get_string("profile")
         there = all(Gst.ElementFactory.find(name) for name in (HARDWARE, FROM_HARDWARE, PARSERS.get(self.codec, "")))
         return there and self.pixels >= HARDWARE_PIXELS and profile in PROFILES.get(self.codec, ())
+
+
+def _rgb(sample: Any, colorimetry: Optional[str]) -> np.ndarray:
+    """A picture in one of our layouts, converted exactly: what GStreamer has for it is off by up to 5."""
+    structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
+    width, height = structure.get_int("width")[1], structure.get_int("height")[1]
+    across, down = LAYOUTS[structure.get_string("format")]
+    interlaced = down == 2 and structure.get_string("interlace-mode") in ("interleaved", "mixed")
+    data = np.frombuffer(buffer.extract_dup(0, buffer.get_size()), np.uint8)
+    if not across:
+        return data.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
+    cv2 = cv2_module()
+    luma = data[: _up(width, 4) * _up(height, down)].reshape(-1, _up(width, 4))
+    chroma = data[luma.size :].reshape(2, -1, _up(width, 4 * across) // across)
+    lines = np.arange(height)
+    rows = lines // 4 * 2 + lines % 2 if interlaced else lines // down  # each field has its own colours
+    size = across * chroma.shape[2], chroma.shape[1]
+    wide = [cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)[rows, :width] for plane in chroma]
+    whole = cv2.merge([np.ascontiguousarray(luma[:height, :width]), *wide])
+    return np.asarray(cv2.transform(whole, _matrix(colorimetry, height)))
+
+
+def _up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+def _matrix(colorimetry: Optional[str], height: int) -> np.ndarray:
+    """From (Y, Cb, Cr, 1), 0 to 255, to RGB: (3, 4)."""
+    stated = GstVideo.VideoColorimetry()
+    if colorimetry:
+        stated.from_string(colorimetry)
+    standard = stated.matrix if stated.matrix in WEIGHTS else BT709 if height > HD_LINES else BT601
+    red, blue = WEIGHTS[standard]
+    full = stated.range == FULL_RANGE
+    scale, black = (1.0, 0) if full else (255 / 219.0, 16)
+    colour = 2.0 if full else 2 * 255 / 224.0
+    cb, cr = colour * (1 - blue), colour * (1 - red)
+    green = 1 - red - blue
+    matrix = np.array([[scale, 0, cr], [scale, -cb * blue / green, -cr * red / green], [scale, cb, 0]])
+    return np.c_[matrix, -matrix.dot([black, 128, 128])]
 
 
 def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec: str) -> Callable[[], bool]:
