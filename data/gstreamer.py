@@ -6,10 +6,11 @@ from typing import Any, Callable, Collection, Generator, Iterator, List, Optiona
 
 import numpy as np
 
-from tlee.data.container import DAMAGED, HD_LINES, HEAD, Container, Packet, holds_picture, may_reorder, turned
+from tlee.data.boxes import picture_count
+from tlee.data.colours import LAYOUTS, planes_to_rgb
+from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
 from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
-from tlee.data.pictures import cv2_module
-from tlee.data.pipeline import Gst, GstVideo, Pipeline, PipelineError, element
+from tlee.data.pipeline import Gst, Pipeline, PipelineError, element
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -30,16 +31,6 @@ TURNS = {  # see `turned`; as FFmpeg takes the same files
     "flip-rotate-90": (0, -1, -1, 0),
     "flip-rotate-180": (1, 0, 0, -1),
     "flip-rotate-270": (0, 1, 1, 0),
-}
-LAYOUTS = {"I420": (2, 2), "Y42B": (2, 1), "Y444": (1, 1), "RGB": (0, 0)}  # pixels of one colour: across, down
-BT601, BT709 = GstVideo.VideoColorMatrix.BT601, GstVideo.VideoColorMatrix.BT709
-FULL_RANGE = 1  # of VideoColorRange, whose name for it begins with a digit
-WEIGHTS = {  # of red and blue in luma
-    GstVideo.VideoColorMatrix.FCC: (0.30, 0.11),
-    BT709: (0.2126, 0.0722),
-    BT601: (0.299, 0.114),
-    GstVideo.VideoColorMatrix.SMPTE240M: (0.212, 0.087),
-    GstVideo.VideoColorMatrix.BT2020: (0.2627, 0.0593),
 }
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
@@ -68,7 +59,7 @@ class GStreamerContainer(Container):
         self._list_packets()
         self._caps = self._first.caps
         self.stamped, self.pixels = self._kind in STAMPED, size_of(self._caps)
-        self.missing = int(round(len(self.packets) / (1 - missing_share(path)))) - len(self.packets)
+        self.missing = self._missing()
         self._ranks = _ranks(self.packets)
         self._software = self._software_decoder()
         self._hardware = bool(self._ranks) and self._has_hardware()
@@ -99,7 +90,7 @@ class GStreamerContainer(Container):
     def rgb(self, picture: Any) -> np.ndarray:
         structure = picture.get_caps().get_structure(0)
         sample = picture if structure.get_string("format") in LAYOUTS else self._planar(picture)
-        array = _rgb(sample, structure.get_string("colorimetry"))
+        array = planes_to_rgb(sample, structure.get_string("colorimetry"))
         return turned(array, *self._turn) if self._turn else array
 
     def close(self) -> None:
@@ -132,6 +123,13 @@ class GStreamerContainer(Container):
             raise InputError(self.path, NO_VIDEO, DAMAGED)
         if size > HELD:
             self._held = []
+
+    def _missing(self) -> int:
+        share = missing_share(self.path)
+        if not share:
+            return 0
+        stated = picture_count(self.path) or int(round(len(self.packets) / (1 - share)))
+        return max(0, stated - len(self.packets))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Demuxer]:
@@ -193,9 +191,7 @@ class GStreamerContainer(Container):
             own = Gst.Sample.new(sample.get_buffer().copy_deep(), sample.get_caps(), sample.get_segment(), None)
             yield numbers[rank], own
 
-    def _fed(
-        self, parts: List[Any], first: int, last: int, ranks: Any, caps: Optional[str] = None
-    ) -> Iterator[Any]:
+    def _fed(self, parts: List[Any], first: int, last: int, ranks: Any, caps: Optional[str] = None) -> Iterator[Any]:
         """What comes from a decoder that is given packets."""
         source = element("appsrc", format=Gst.Format.TIME, max_bytes=0)
         pipeline = Pipeline(source, *parts, caps=caps)
@@ -212,7 +208,7 @@ class GStreamerContainer(Container):
         """A picture with 8 bits and a plane for each channel, or RGB."""
         try:
             if self._converter is None:
-                caps = "video/x-raw, format={%s}" % ", ".join(sorted(LAYOUTS))
+                caps = f"video/x-raw, format={{{', '.join(sorted(LAYOUTS))}}}"
                 parts = element("appsrc", format=Gst.Format.TIME), element("videoconvert", dither=0)
                 self._converter = Pipeline(*parts, caps=caps).start()
             self._converter.source.emit("push-sample", picture)
@@ -221,7 +217,11 @@ class GStreamerContainer(Container):
             raise InputError(self.path, f"its pictures cannot be converted ({error})", DAMAGED) from None
 
     def _software_decoder(self) -> str:
-        kinds = Gst.ELEMENT_FACTORY_TYPE_DECODER | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
+        kinds = (
+            Gst.ELEMENT_FACTORY_TYPE_DECODER
+            | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
+            | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
+        )
         caps = _stated(self._caps, self.codec)
         for rank in (Gst.Rank.MARGINAL, Gst.Rank.NONE):
             every = Gst.ElementFactory.list_get_elements(kinds, rank)
@@ -236,46 +236,6 @@ class GStreamerContainer(Container):
         profile = self._caps.get_structure(0).get_string("profile")
         there = all(Gst.ElementFactory.find(name) for name in (HARDWARE, FROM_HARDWARE, PARSERS.get(self.codec, "")))
         return there and self.pixels >= HARDWARE_PIXELS and profile in PROFILES.get(self.codec, ())
-
-
-def _rgb(sample: Any, colorimetry: Optional[str]) -> np.ndarray:
-    """A picture in one of our layouts, converted exactly: what GStreamer has for it is off by up to 5."""
-    structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
-    width, height = structure.get_int("width")[1], structure.get_int("height")[1]
-    across, down = LAYOUTS[structure.get_string("format")]
-    interlaced = down == 2 and structure.get_string("interlace-mode") in ("interleaved", "mixed")
-    data = np.frombuffer(buffer.extract_dup(0, buffer.get_size()), np.uint8)
-    if not across:
-        return data.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
-    cv2 = cv2_module()
-    luma = data[: _up(width, 4) * _up(height, down)].reshape(-1, _up(width, 4))
-    chroma = data[luma.size :].reshape(2, -1, _up(width, 4 * across) // across)
-    lines = np.arange(height)
-    rows = lines // 4 * 2 + lines % 2 if interlaced else lines // down  # each field has its own colours
-    size = across * chroma.shape[2], chroma.shape[1]
-    wide = [cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)[rows, :width] for plane in chroma]
-    whole = cv2.merge([np.ascontiguousarray(luma[:height, :width]), *wide])
-    return np.asarray(cv2.transform(whole, _matrix(colorimetry, height)))
-
-
-def _up(size: int, step: int) -> int:
-    return -(-size // step) * step
-
-
-def _matrix(colorimetry: Optional[str], height: int) -> np.ndarray:
-    """From (Y, Cb, Cr, 1), 0 to 255, to RGB: (3, 4)."""
-    stated = GstVideo.VideoColorimetry()
-    if colorimetry:
-        stated.from_string(colorimetry)
-    standard = stated.matrix if stated.matrix in WEIGHTS else BT709 if height > HD_LINES else BT601
-    red, blue = WEIGHTS[standard]
-    full = stated.range == FULL_RANGE
-    scale, black = (1.0, 0) if full else (255 / 219.0, 16)
-    colour = 2.0 if full else 2 * 255 / 224.0
-    cb, cr = colour * (1 - blue), colour * (1 - red)
-    green = 1 - red - blue
-    matrix = np.array([[scale, 0, cr], [scale, -cb * blue / green, -cr * red / green], [scale, cb, 0]])
-    return np.c_[matrix, -matrix.dot([black, 128, 128])]
 
 
 def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec: str) -> Callable[[], bool]:
@@ -323,7 +283,9 @@ def _ranks(packets: List[Packet]) -> List[int]:
     times = [packet.time for packet in packets]
     if None in times or len(set(times)) < len(times):
         return []
-    place = {number: rank for rank, number in enumerate(sorted(range(len(times)), key=lambda number: times[number] or 0))}
+    place = {
+        number: rank for rank, number in enumerate(sorted(range(len(times)), key=lambda number: times[number] or 0))
+    }
     return [place[number] for number in range(len(times))]
 
 
