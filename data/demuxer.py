@@ -2,7 +2,9 @@
 
 from typing import Any, Iterator, NamedTuple, Optional
 
+from tlee.data.container import DAMAGED
 from tlee.data.pipeline import Gst, GstBase, Pipeline, PipelineError, element
+from tlee.errors import InputError
 
 # What opens a file of a type. Lists of other addresses are no videos.
 DEMUXERS = {
@@ -23,7 +25,6 @@ DEMUXERS = {
     "video/ogg": "oggdemux",
     "application/mxf": "mxfdemux",
     "video/x-ivf": "ivfparse",
-    "image/gif": "avdemux_gif",
 }
 CODECS = {
     "video/x-h264": "h264",
@@ -34,7 +35,6 @@ CODECS = {
     "video/x-theora": "theora",
     "image/jpeg": "mjpeg",
     "image/png": "png",
-    "image/gif": "gif",
     "video/x-flash-video": "flv1",
     "video/x-h263": "h263",
     "video/x-cinepak": "cinepak",
@@ -59,6 +59,7 @@ INDEXED = {"qtdemux", "matroskademux"}  # that know key frames for certain, and 
 FRAGMENTS = "ISO fMP4"  # of which qtdemux takes the length of the first for that of all
 TYPE_HEAD = 256 << 10  # bytes that show a file's type
 AHEAD = 64  # packets
+NO_VIDEO = "not a video that can be decoded, or its end is missing"
 
 
 class Coded(NamedTuple):
@@ -73,17 +74,22 @@ class Coded(NamedTuple):
     place: Optional[int]  # where a seek leads to it, in ns
 
 
-def demuxer_of(path: str) -> Optional[str]:
-    """The element that opens a file; None where it is no video that we know."""
+def demuxer_of(path: str) -> str:
+    """The element that opens a file. Raises InputError where it is no video, or none that GStreamer opens."""
     with open(path, "rb") as file:
         caps, _ = GstBase.type_find_helper_for_data(None, file.read(TYPE_HEAD))
-    if caps is None:
-        return None
+    if caps is None or caps.get_structure(0).get_name().startswith("text/"):
+        raise InputError(path, NO_VIDEO, DAMAGED)
     structure = caps.get_structure(0)
-    name = DEMUXERS.get(structure.get_name())
+    kind = structure.get_name()
+    name = DEMUXERS.get(kind)
     if name == "mpegpsdemux" and structure.get_boolean("systemstream") != (True, True):
         name = None
-    return name or PARSERS.get(codec_of(caps))
+    name = name or PARSERS.get(codec_of(caps))
+    if name is None:
+        remedy = "re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
+        raise InputError(path, f"GStreamer reads no video from a file of this kind ({kind})", remedy)
+    return name
 
 
 def codec_of(caps: Any) -> str:

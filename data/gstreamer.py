@@ -6,8 +6,10 @@ from typing import Any, Callable, Collection, Generator, Iterator, List, Optiona
 
 import numpy as np
 
+from tlee.data.boxes import picture_count
+from tlee.data.colours import LAYOUTS, planes_to_rgb
 from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
-from tlee.data.demuxer import INDEXED, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
+from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
 from tlee.data.pipeline import Gst, Pipeline, PipelineError, element
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
@@ -34,7 +36,7 @@ HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files the
 FED = 1 << 20  # bytes of packets that wait for a decoder
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
 MS = 1000 * 1000  # ns: decoders are told that there is a packet every ms
-INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-{good,bad,ugly}"
 
 
 class GStreamerContainer(Container):
@@ -57,7 +59,7 @@ class GStreamerContainer(Container):
         self._list_packets()
         self._caps = self._first.caps
         self.stamped, self.pixels = self._kind in STAMPED, size_of(self._caps)
-        self.missing = int(round(len(self.packets) / (1 - missing_share(path)))) - len(self.packets)
+        self.missing = self._missing()
         self._ranks = _ranks(self.packets)
         self._software = self._software_decoder()
         self._hardware = bool(self._ranks) and self._has_hardware()
@@ -81,21 +83,14 @@ class GStreamerContainer(Container):
                 if number not in given and (wanted is None or number in wanted):
                     yield number, picture
         except PipelineError as error:
+            if first:  # it is no key frame
+                return
             raise InputError(self.path, f"cannot be decoded ({error})", DAMAGED) from None
 
     def rgb(self, picture: Any) -> np.ndarray:
-        try:
-            if self._converter is None:
-                parts = element("appsrc", format=Gst.Format.TIME), element("videoconvert")
-                self._converter = Pipeline(*parts, caps="video/x-raw, format=RGB").start()
-            self._converter.source.emit("push-sample", picture)
-            sample = self._converter.pull()
-        except PipelineError as error:
-            raise InputError(self.path, f"its pictures cannot be converted ({error})", DAMAGED) from None
-        structure, buffer = sample.get_caps().get_structure(0), sample.get_buffer()
-        width, height = structure.get_int("width")[1], structure.get_int("height")[1]
-        rows = np.frombuffer(buffer.extract_dup(0, buffer.get_size()), np.uint8).reshape(height, -1)
-        array = rows[:, : 3 * width].reshape(height, width, 3)
+        structure = picture.get_caps().get_structure(0)
+        sample = picture if structure.get_string("format") in LAYOUTS else self._planar(picture)
+        array = planes_to_rgb(sample, structure.get_string("colorimetry"))
         return turned(array, *self._turn) if self._turn else array
 
     def close(self) -> None:
@@ -125,14 +120,19 @@ class GStreamerContainer(Container):
             if not self.packets and not demuxer.has_video():
                 raise InputError(self.path, "has no video, only sound or a cover", "give a video file")
         if not self.packets:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED)
+            raise InputError(self.path, NO_VIDEO, DAMAGED)
         if size > HELD:
             self._held = []
 
+    def _missing(self) -> int:
+        share = missing_share(self.path)
+        if not share:
+            return 0
+        stated = picture_count(self.path) or int(round(len(self.packets) / (1 - share)))
+        return max(0, stated - len(self.packets))
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Demuxer]:
-        if self._kind is None:
-            raise InputError(self.path, "not a video that can be decoded, or its end is missing", DAMAGED)
         try:
             demuxer = Demuxer(self.path, self._kind)
         except PipelineError as error:
@@ -191,9 +191,7 @@ class GStreamerContainer(Container):
             own = Gst.Sample.new(sample.get_buffer().copy_deep(), sample.get_caps(), sample.get_segment(), None)
             yield numbers[rank], own
 
-    def _fed(
-        self, parts: List[Any], first: int, last: int, ranks: Any, caps: Optional[str] = None
-    ) -> Iterator[Any]:
+    def _fed(self, parts: List[Any], first: int, last: int, ranks: Any, caps: Optional[str] = None) -> Iterator[Any]:
         """What comes from a decoder that is given packets."""
         source = element("appsrc", format=Gst.Format.TIME, max_bytes=0)
         pipeline = Pipeline(source, *parts, caps=caps)
@@ -206,8 +204,24 @@ class GStreamerContainer(Container):
                     return
                 yield sample
 
+    def _planar(self, picture: Any) -> Any:
+        """A picture with 8 bits and a plane for each channel, or RGB."""
+        try:
+            if self._converter is None:
+                caps = f"video/x-raw, format={{{', '.join(sorted(LAYOUTS))}}}"
+                parts = element("appsrc", format=Gst.Format.TIME), element("videoconvert", dither=0)
+                self._converter = Pipeline(*parts, caps=caps).start()
+            self._converter.source.emit("push-sample", picture)
+            return self._converter.pull()
+        except PipelineError as error:
+            raise InputError(self.path, f"its pictures cannot be converted ({error})", DAMAGED) from None
+
     def _software_decoder(self) -> str:
-        kinds = Gst.ELEMENT_FACTORY_TYPE_DECODER | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
+        kinds = (
+            Gst.ELEMENT_FACTORY_TYPE_DECODER
+            | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
+            | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
+        )
         caps = _stated(self._caps, self.codec)
         for rank in (Gst.Rank.MARGINAL, Gst.Rank.NONE):
             every = Gst.ElementFactory.list_get_elements(kinds, rank)
@@ -269,7 +283,9 @@ def _ranks(packets: List[Packet]) -> List[int]:
     times = [packet.time for packet in packets]
     if None in times or len(set(times)) < len(times):
         return []
-    place = {number: rank for rank, number in enumerate(sorted(range(len(times)), key=lambda number: times[number] or 0))}
+    place = {
+        number: rank for rank, number in enumerate(sorted(range(len(times)), key=lambda number: times[number] or 0))
+    }
     return [place[number] for number in range(len(times))]
 
 

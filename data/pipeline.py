@@ -105,3 +105,6 @@ class Pipeline:
     def close(self) -> None:
         """Stop it, with its threads and files."""
         self._pipeline.set_state(Gst.State.NULL)
+
+    def __del__(self) -> None:  # GStreamer would complain about one that is dropped while it runs
+        self.close()
