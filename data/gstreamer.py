@@ -6,11 +6,11 @@ from typing import Any, Callable, Collection, Generator, Iterator, List, Optiona
 
 import numpy as np
 
-from tlee.data.boxes import picture_count
+from tlee.data.boxes import video_tracks
 from tlee.data.colours import LAYOUTS, planes_to_rgb
 from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
 from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
-from tlee.data.pipeline import Gst, Pipeline, PipelineError, element
+from tlee.data.pipeline import Gst, NothingDecoded, Pipeline, PipelineError, element, start_gstreamer
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -23,15 +23,6 @@ PROFILES = {
 HARDWARE_PIXELS = 640 * 480  # smaller pictures are decoded before it has started
 SOFTWARE = "avdec_"  # FFmpeg's decoders; where it has none, others
 OTHER_HARDWARE = ("nv", "omx", "v4l2", "va", "msdk", "mfx", "qsv")
-TURNS = {  # see `turned`; as FFmpeg takes the same files
-    "rotate-90": (0, 1, -1, 0),
-    "rotate-180": (-1, 0, 0, -1),
-    "rotate-270": (0, -1, 1, 0),
-    "flip-rotate-0": (-1, 0, 0, 1),
-    "flip-rotate-90": (0, -1, -1, 0),
-    "flip-rotate-180": (1, 0, 0, -1),
-    "flip-rotate-270": (0, 1, 1, 0),
-}
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
@@ -50,8 +41,7 @@ class GStreamerContainer(Container):
     """
 
     def __init__(self, path: str, threads: Optional[int] = None) -> None:
-        if not Gst.is_initialized():
-            Gst.init(None)
+        start_gstreamer()
         self.path = path
         self._threads = threads or len(os.sched_getaffinity(0))
         self._converter: Optional[Pipeline] = None
@@ -59,7 +49,9 @@ class GStreamerContainer(Container):
         self._list_packets()
         self._caps = self._first.caps
         self.stamped, self.pixels = self._kind in STAMPED, size_of(self._caps)
-        self.missing = self._missing()
+        tracks = video_tracks(path) if self._kind == "qtdemux" else []
+        self._turn = tracks[0].turn if tracks else (1, 0, 0, 1)
+        self.missing = self._missing(max([track.pictures for track in tracks] or [0]))
         self._ranks = _ranks(self.packets)
         self._software = self._software_decoder()
         self._hardware = bool(self._ranks) and self._has_hardware()
@@ -82,16 +74,16 @@ class GStreamerContainer(Container):
             for number, picture in self._decoded(first, last):
                 if number not in given and (wanted is None or number in wanted):
                     yield number, picture
+        except NothingDecoded:
+            return
         except PipelineError as error:
-            if first:  # it is no key frame
-                return
             raise InputError(self.path, f"cannot be decoded ({error})", DAMAGED) from None
 
     def rgb(self, picture: Any) -> np.ndarray:
         structure = picture.get_caps().get_structure(0)
         sample = picture if structure.get_string("format") in LAYOUTS else self._planar(picture)
         array = planes_to_rgb(sample, structure.get_string("colorimetry"))
-        return turned(array, *self._turn) if self._turn else array
+        return turned(array, *self._turn)
 
     def close(self) -> None:
         if self._converter is not None:
@@ -116,19 +108,18 @@ class GStreamerContainer(Container):
                 size += len(coded.data)
                 if size <= HELD:
                     self._held.append(coded)
-            self._turn = TURNS.get(demuxer.tag("image-orientation") or "")
-            if not self.packets and not demuxer.has_video():
+            if not self.packets and demuxer.other:
                 raise InputError(self.path, "has no video, only sound or a cover", "give a video file")
         if not self.packets:
             raise InputError(self.path, NO_VIDEO, DAMAGED)
         if size > HELD:
             self._held = []
 
-    def _missing(self) -> int:
+    def _missing(self, stated: int) -> int:
         share = missing_share(self.path)
         if not share:
             return 0
-        stated = picture_count(self.path) or int(round(len(self.packets) / (1 - share)))
+        stated = stated or int(round(len(self.packets) / (1 - share)))
         return max(0, stated - len(self.packets))
 
     @contextlib.contextmanager
