@@ -22,6 +22,7 @@ PROFILES = {
 }
 HARDWARE_PIXELS = 640 * 480  # smaller pictures are decoded before it has started
 SOFTWARE = "avdec_"  # FFmpeg's decoders; where it has none, others
+WRONG = {"avdec_png"}  # of GStreamer 1.22, from the second picture on
 OTHER_HARDWARE = ("nv", "omx", "v4l2", "va", "msdk", "mfx", "qsv")
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
@@ -218,7 +219,7 @@ class GStreamerContainer(Container):
             every = Gst.ElementFactory.list_get_elements(kinds, rank)
             fitting = Gst.ElementFactory.list_filter(every, caps, Gst.PadDirection.SINK, False)
             names = [factory.get_name() for factory in sorted(fitting, key=lambda factory: -factory.get_rank())]
-            names = [name for name in names if not name.startswith(OTHER_HARDWARE)]
+            names = [name for name in names if not name.startswith(OTHER_HARDWARE) and name not in WRONG]
             if names:
                 return str(next((name for name in names if name.startswith(SOFTWARE)), names[0]))
         raise InputError(self.path, f"there is no decoder for its video ({self.codec})", INSTALL)
