@@ -53,6 +53,11 @@ PARSERS = {
     "mpeg4": "mpeg4videoparse",
     "mjpeg": "jpegparse",
 }
+# What they shall give, where there is a choice.
+WHOLE = {
+    "h264parse": "video/x-h264, stream-format=byte-stream, alignment=au",
+    "h265parse": "video/x-h265, stream-format=byte-stream, alignment=au",
+}
 UNCUT = {"tsdemux", "mpegpsdemux", "mxfdemux"}
 STAMPED = {"qtdemux", "matroskademux", "tsdemux", "flvdemux"}  # that say when pictures are displayed
 INDEXED = {"qtdemux", "matroskademux"}  # that know key frames for certain, and lead to them
@@ -125,7 +130,7 @@ class Demuxer:
         self._demuxer = element(kind)
         file = element("filesrc", location=path)
         cut = kind in PARSERS.values()
-        self._pipeline = Pipeline(file, self._demuxer, queue=AHEAD, linked=cut)
+        self._pipeline = Pipeline(file, self._demuxer, caps=WHOLE.get(kind), queue=AHEAD, linked=cut)
         self._handler = None if cut else self._demuxer.connect("pad-added", self._link)
         self._pipeline.start()
 
@@ -175,7 +180,9 @@ class Demuxer:
             self._outlet.unlink(self._outlet.get_peer())
         part = self._pipeline.sink
         if self._kind in UNCUT and codec_of(caps) in PARSERS:
-            part = element(PARSERS[codec_of(caps)])
+            kind = PARSERS[codec_of(caps)]
+            part = element(kind)
+            self._pipeline.sink.set_property("caps", Gst.Caps.from_string(WHOLE.get(kind, "ANY")))
             self._pipeline.add(part)
             part.link(self._pipeline.sink)
         outlet.link(part.get_static_pad("sink"))

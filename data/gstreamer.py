@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from typing import Any, Callable, Collection, Generator, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
@@ -214,7 +215,7 @@ class GStreamerContainer(Container):
             | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
             | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
         )
-        caps = _stated(self._caps, self.codec)
+        caps = Gst.Caps.from_string(_stated(self._caps, self.codec))
         for rank in (Gst.Rank.MARGINAL, Gst.Rank.NONE):
             every = Gst.ElementFactory.list_get_elements(kinds, rank)
             fitting = Gst.ElementFactory.list_filter(every, caps, Gst.PadDirection.SINK, False)
@@ -232,7 +233,8 @@ class GStreamerContainer(Container):
 
 def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec: str) -> Callable[[], bool]:
     """A function that gives a decoder packets, as many as wait for it at most, and says whether it gave any."""
-    last_caps: List[Any] = [None]
+    last_caps: List[Any] = [Gst.Caps.new_empty()]
+    told: List[str] = []
     ended: List[bool] = []
 
     def feed() -> bool:
@@ -244,9 +246,12 @@ def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec
                 ended.append(True)
                 source.emit("end-of-stream")
                 break
-            if last_caps[0] is None or not coded.caps.is_equal(last_caps[0]):
+            if not coded.caps.is_equal(last_caps[0]):
                 last_caps[0] = coded.caps
-                source.set_property("caps", _stated(coded.caps, codec))
+                stated = _stated(coded.caps, codec)
+                if told[-1:] != [stated]:
+                    told.append(stated)
+                    source.set_property("caps", Gst.Caps.from_string(stated))
             buffer = Gst.Buffer.new_wrapped(coded.data)
             buffer.pts, buffer.duration = ranks[number] * MS, number + 1
             if not coded.key:
@@ -257,8 +262,9 @@ def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec
     return feed
 
 
-def _stated(caps: Any, codec: str) -> Any:
-    """What decoders want to be told of a stream, and some formats' readers do not tell."""
+def _stated(caps: Any, codec: str) -> str:
+    """What decoders want to be told of a stream: all that its reader tells, and what some do not. But not the rate:
+    readers guess it anew in each fragment, and decoders would begin anew."""
     structure = caps.get_structure(0)
     extra = {}
     if codec in ("h264", "hevc"):
@@ -266,8 +272,8 @@ def _stated(caps: Any, codec: str) -> Any:
         extra = {"alignment": "au", "stream-format": cut if structure.has_field("codec_data") else "byte-stream"}
     elif codec in PARSERS:
         extra = {"parsed": "true"}
-    missing = "".join(f", {name}={value}" for name, value in extra.items() if not structure.has_field(name))
-    return Gst.Caps.from_string(caps.to_string() + missing) if missing else caps
+    text = re.sub(r", framerate=\(fraction\)[^,;]*", "", caps.to_string())
+    return text + "".join(f", {name}={value}" for name, value in extra.items() if not structure.has_field(name))
 
 
 def _ranks(packets: List[Packet]) -> List[int]:
