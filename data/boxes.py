@@ -1,17 +1,24 @@
-"""What an MP4 file, or one of its kin, states in its boxes."""
+"""What an MP4 file, or one of its kin, states of its videos in its boxes."""
 
 import struct
-from typing import BinaryIO, Iterator, Tuple
+from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 LARGEST = 64 << 20  # bytes: of days of video
 HEAD = 8  # bytes of a box before its content: its length and kind
 
 
-def picture_count(path: str) -> int:
-    """How many pictures its video has, as the file states it; 0 where it states none. Of several videos the longest."""
+class Track(NamedTuple):
+    """A video."""
+
+    pictures: int  # that it has; 0 where they are told in fragments
+    turn: Tuple[int, int, int, int]  # how it is shown, as `turned` takes it
+
+
+def video_tracks(path: str) -> List[Track]:
+    """The videos of a file; none where it is not one of these, or the box that tells of them is not there."""
     with open(path, "rb") as file:
-        counts = [_count(track) for kind, track in _boxes(_index(file)) if kind == b"trak"]
-    return max(counts, default=0)
+        tracks = [_track(dict(_boxes(content))) for kind, content in _boxes(_index(file)) if kind == b"trak"]
+    return [track for track in tracks if track is not None]
 
 
 def _index(file: BinaryIO) -> bytes:
@@ -21,14 +28,13 @@ def _index(file: BinaryIO) -> bytes:
         if len(head) < HEAD:
             return b""
         length, kind = struct.unpack(">I4s", head[:HEAD])
-        skipped = len(head)
-        if length == 1 and skipped == 2 * HEAD:
+        if kind == b"moov" and length > HEAD:
+            return head[HEAD:] + file.read(max(0, min(length, LARGEST) - len(head)))
+        if length == 1 and len(head) == 2 * HEAD:
             length = struct.unpack(">Q", head[HEAD:])[0]
-        elif kind == b"moov":
-            return head[HEAD:] + file.read(min(length, LARGEST) - skipped)
         if length < HEAD:  # up to the end
             return b""
-        file.seek(length - skipped, 1)
+        file.seek(length - len(head), 1)
 
 
 def _boxes(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
@@ -41,11 +47,13 @@ def _boxes(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
         place += length
 
 
-def _count(track: bytes) -> int:
-    """Pictures of a track; 0 of sound."""
-    media = dict(_boxes(dict(_boxes(track)).get(b"mdia", b"")))
+def _track(boxes: Dict[bytes, bytes]) -> Optional[Track]:
+    media = dict(_boxes(boxes.get(b"mdia", b"")))
     if media.get(b"hdlr", b"")[8:12] != b"vide":
-        return 0
+        return None
     tables = dict(_boxes(dict(_boxes(media.get(b"minf", b""))).get(b"stbl", b"")))
     sizes = tables.get(b"stsz") or tables.get(b"stz2") or b""
-    return int.from_bytes(sizes[8:12], "big")
+    header = boxes.get(b"tkhd", b"")
+    matrix = header[52:72] if header[:1] == b"\1" else header[40:60]
+    a, b, _, c, d = struct.unpack(">5i", matrix) if len(matrix) == 20 else (1, 0, 0, 0, 1)
+    return Track(int.from_bytes(sizes[8:12], "big"), (a, b, c, d))

@@ -53,6 +53,11 @@ PARSERS = {
     "mpeg4": "mpeg4videoparse",
     "mjpeg": "jpegparse",
 }
+# What they shall give, where there is a choice.
+WHOLE = {
+    "h264parse": "video/x-h264, stream-format=byte-stream, alignment=au",
+    "h265parse": "video/x-h265, stream-format=byte-stream, alignment=au",
+}
 UNCUT = {"tsdemux", "mpegpsdemux", "mxfdemux"}
 STAMPED = {"qtdemux", "matroskademux", "tsdemux", "flvdemux"}  # that say when pictures are displayed
 INDEXED = {"qtdemux", "matroskademux"}  # that know key frames for certain, and lead to them
@@ -113,19 +118,19 @@ class Demuxer:
     """A video file, opened for reading.
 
     Attributes:
-        problem: why there is nothing more; None at the file's end.
+        other: whether something else than video is in it.
 
     Args:
         kind: see `demuxer_of`.
     """
 
     def __init__(self, path: str, kind: str) -> None:
-        self._kind, self._largest, self.problem = kind, -1, ""
+        self._kind, self._largest, self.other = kind, -1, False
         self._outlet: Any = None
         self._demuxer = element(kind)
         file = element("filesrc", location=path)
         cut = kind in PARSERS.values()
-        self._pipeline = Pipeline(file, self._demuxer, queue=AHEAD, linked=cut)
+        self._pipeline = Pipeline(file, self._demuxer, caps=WHOLE.get(kind), queue=AHEAD, linked=cut)
         self._handler = None if cut else self._demuxer.connect("pad-added", self._link)
         self._pipeline.start()
 
@@ -140,8 +145,8 @@ class Demuxer:
         try:
             for sample in self._pipeline.samples():
                 yield self._coded(sample)
-        except PipelineError as error:
-            self.problem = str(error)
+        except PipelineError:
+            return
 
     def tag(self, name: str) -> Optional[str]:
         """What the file says about itself by a name."""
@@ -155,10 +160,6 @@ class Demuxer:
                 return str(value)
             number += 1
 
-    def has_video(self) -> bool:
-        """Whether video has been found."""
-        return self._handler is None or self._outlet is not None
-
     def close(self) -> None:
         """Close the file."""
         if self._handler is not None:
@@ -169,13 +170,19 @@ class Demuxer:
         """Take the largest video, as players do. (Called while the file is opened, in a thread of GStreamer's.)"""
         caps = outlet.get_current_caps() or outlet.query_caps(None)
         name = caps.get_structure(0).get_name()
-        if not name.startswith(("video/", "image/")) or size_of(caps) <= self._largest:
-            return
+        if not name.startswith(("video/", "image/")):
+            self.other = True
+        elif size_of(caps) > self._largest:
+            self._take(outlet, caps)
+
+    def _take(self, outlet: Any, caps: Any) -> None:
         if self._outlet is not None:
             self._outlet.unlink(self._outlet.get_peer())
         part = self._pipeline.sink
         if self._kind in UNCUT and codec_of(caps) in PARSERS:
-            part = element(PARSERS[codec_of(caps)])
+            kind = PARSERS[codec_of(caps)]
+            part = element(kind)
+            self._pipeline.sink.set_property("caps", Gst.Caps.from_string(WHOLE.get(kind, "ANY")))
             self._pipeline.add(part)
             part.link(self._pipeline.sink)
         outlet.link(part.get_static_pad("sink"))

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import re
 from typing import Any, Callable, Collection, Generator, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
-from tlee.data.boxes import picture_count
+from tlee.data.boxes import video_tracks
 from tlee.data.colours import LAYOUTS, planes_to_rgb
 from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
 from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
-from tlee.data.pipeline import Gst, Pipeline, PipelineError, element
+from tlee.data.pipeline import Gst, NothingDecoded, Pipeline, PipelineError, element, start_gstreamer
 from tlee.data.truncation import missing_share
 from tlee.errors import InputError
 
@@ -22,16 +23,8 @@ PROFILES = {
 }
 HARDWARE_PIXELS = 640 * 480  # smaller pictures are decoded before it has started
 SOFTWARE = "avdec_"  # FFmpeg's decoders; where it has none, others
+WRONG = {"avdec_png"}  # of GStreamer 1.22, from the second picture on
 OTHER_HARDWARE = ("nv", "omx", "v4l2", "va", "msdk", "mfx", "qsv")
-TURNS = {  # see `turned`; as FFmpeg takes the same files
-    "rotate-90": (0, 1, -1, 0),
-    "rotate-180": (-1, 0, 0, -1),
-    "rotate-270": (0, -1, 1, 0),
-    "flip-rotate-0": (-1, 0, 0, 1),
-    "flip-rotate-90": (0, -1, -1, 0),
-    "flip-rotate-180": (1, 0, 0, -1),
-    "flip-rotate-270": (0, 1, 1, 0),
-}
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
@@ -50,8 +43,7 @@ class GStreamerContainer(Container):
     """
 
     def __init__(self, path: str, threads: Optional[int] = None) -> None:
-        if not Gst.is_initialized():
-            Gst.init(None)
+        start_gstreamer()
         self.path = path
         self._threads = threads or len(os.sched_getaffinity(0))
         self._converter: Optional[Pipeline] = None
@@ -59,7 +51,9 @@ class GStreamerContainer(Container):
         self._list_packets()
         self._caps = self._first.caps
         self.stamped, self.pixels = self._kind in STAMPED, size_of(self._caps)
-        self.missing = self._missing()
+        tracks = video_tracks(path) if self._kind == "qtdemux" else []
+        self._turn = tracks[0].turn if tracks else (1, 0, 0, 1)
+        self.missing = self._missing(max([track.pictures for track in tracks] or [0]))
         self._ranks = _ranks(self.packets)
         self._software = self._software_decoder()
         self._hardware = bool(self._ranks) and self._has_hardware()
@@ -82,16 +76,16 @@ class GStreamerContainer(Container):
             for number, picture in self._decoded(first, last):
                 if number not in given and (wanted is None or number in wanted):
                     yield number, picture
+        except NothingDecoded:
+            return
         except PipelineError as error:
-            if first:  # it is no key frame
-                return
             raise InputError(self.path, f"cannot be decoded ({error})", DAMAGED) from None
 
     def rgb(self, picture: Any) -> np.ndarray:
         structure = picture.get_caps().get_structure(0)
         sample = picture if structure.get_string("format") in LAYOUTS else self._planar(picture)
         array = planes_to_rgb(sample, structure.get_string("colorimetry"))
-        return turned(array, *self._turn) if self._turn else array
+        return turned(array, *self._turn)
 
     def close(self) -> None:
         if self._converter is not None:
@@ -116,19 +110,18 @@ class GStreamerContainer(Container):
                 size += len(coded.data)
                 if size <= HELD:
                     self._held.append(coded)
-            self._turn = TURNS.get(demuxer.tag("image-orientation") or "")
-            if not self.packets and not demuxer.has_video():
+            if not self.packets and demuxer.other:
                 raise InputError(self.path, "has no video, only sound or a cover", "give a video file")
         if not self.packets:
             raise InputError(self.path, NO_VIDEO, DAMAGED)
         if size > HELD:
             self._held = []
 
-    def _missing(self) -> int:
+    def _missing(self, stated: int) -> int:
         share = missing_share(self.path)
         if not share:
             return 0
-        stated = picture_count(self.path) or int(round(len(self.packets) / (1 - share)))
+        stated = stated or int(round(len(self.packets) / (1 - share)))
         return max(0, stated - len(self.packets))
 
     @contextlib.contextmanager
@@ -222,12 +215,12 @@ class GStreamerContainer(Container):
             | Gst.ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
             | Gst.ELEMENT_FACTORY_TYPE_MEDIA_IMAGE
         )
-        caps = _stated(self._caps, self.codec)
+        caps = Gst.Caps.from_string(_stated(self._caps, self.codec))
         for rank in (Gst.Rank.MARGINAL, Gst.Rank.NONE):
             every = Gst.ElementFactory.list_get_elements(kinds, rank)
             fitting = Gst.ElementFactory.list_filter(every, caps, Gst.PadDirection.SINK, False)
             names = [factory.get_name() for factory in sorted(fitting, key=lambda factory: -factory.get_rank())]
-            names = [name for name in names if not name.startswith(OTHER_HARDWARE)]
+            names = [name for name in names if not name.startswith(OTHER_HARDWARE) and name not in WRONG]
             if names:
                 return str(next((name for name in names if name.startswith(SOFTWARE)), names[0]))
         raise InputError(self.path, f"there is no decoder for its video ({self.codec})", INSTALL)
@@ -240,7 +233,8 @@ class GStreamerContainer(Container):
 
 def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec: str) -> Callable[[], bool]:
     """A function that gives a decoder packets, as many as wait for it at most, and says whether it gave any."""
-    last_caps: List[Any] = [None]
+    last_caps: List[Any] = [Gst.Caps.new_empty()]
+    told: List[str] = []
     ended: List[bool] = []
 
     def feed() -> bool:
@@ -252,9 +246,12 @@ def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec
                 ended.append(True)
                 source.emit("end-of-stream")
                 break
-            if last_caps[0] is None or not coded.caps.is_equal(last_caps[0]):
+            if not coded.caps.is_equal(last_caps[0]):
                 last_caps[0] = coded.caps
-                source.set_property("caps", _stated(coded.caps, codec))
+                stated = _stated(coded.caps, codec)
+                if told[-1:] != [stated]:
+                    told.append(stated)
+                    source.set_property("caps", Gst.Caps.from_string(stated))
             buffer = Gst.Buffer.new_wrapped(coded.data)
             buffer.pts, buffer.duration = ranks[number] * MS, number + 1
             if not coded.key:
@@ -265,8 +262,9 @@ def _feeder(source: Any, packets: Iterator[Tuple[int, Coded]], ranks: Any, codec
     return feed
 
 
-def _stated(caps: Any, codec: str) -> Any:
-    """What decoders want to be told of a stream, and some formats' readers do not tell."""
+def _stated(caps: Any, codec: str) -> str:
+    """What decoders want to be told of a stream: all that its reader tells, and what some do not. But not the rate:
+    readers guess it anew in each fragment, and decoders would begin anew."""
     structure = caps.get_structure(0)
     extra = {}
     if codec in ("h264", "hevc"):
@@ -274,8 +272,8 @@ def _stated(caps: Any, codec: str) -> Any:
         extra = {"alignment": "au", "stream-format": cut if structure.has_field("codec_data") else "byte-stream"}
     elif codec in PARSERS:
         extra = {"parsed": "true"}
-    missing = "".join(f", {name}={value}" for name, value in extra.items() if not structure.has_field(name))
-    return Gst.Caps.from_string(caps.to_string() + missing) if missing else caps
+    text = re.sub(r", framerate=\(fraction\)[^,;]*", "", caps.to_string())
+    return text + "".join(f", {name}={value}" for name, value in extra.items() if not structure.has_field(name))
 
 
 def _ranks(packets: List[Packet]) -> List[int]:

@@ -1,8 +1,9 @@
 """GStreamer, by PyGObject: elements in a line whose last hands its samples to us. Nothing of it runs before it is
 used, and nothing after it is closed."""
 
+import os
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import gi
 
@@ -13,14 +14,34 @@ try:
 except ValueError as error:  # PyGObject is there, what it tells of GStreamer is not
     raise ImportError(str(error)) from None
 
-__all__ = ["Gst", "GstBase", "GstVideo", "Pipeline", "PipelineError", "element"]
+from tlee.errors import UsageError
+
+__all__ = ["Gst", "GstBase", "GstVideo", "NothingDecoded", "Pipeline", "PipelineError", "element", "start_gstreamer"]
 STEP = 20 * 1000 * 1000  # ns: how long a sample is waited for before errors are looked for
 LIMIT = 60  # s without any answer, after which a pipeline is given up
 QUEUE = 4  # samples that may wait for us
 
 
+_started: List[int] = []  # the process that GStreamer runs in
+
+
+def start_gstreamer() -> None:
+    """Ready it for use. Raises UsageError in a process that was forked off from one that has used it: it would wait
+    for ever for threads that are not in this one."""
+    if not _started:
+        Gst.init(None)
+        _started.append(os.getpid())
+    if _started[0] != os.getpid():
+        what = "GStreamer was used before this process was forked off, and does not work in it"
+        raise UsageError("reading of video", what, "start processes anew (spawn), or pip install av")
+
+
 class PipelineError(Exception):
     """A pipeline cannot go on."""
+
+
+class NothingDecoded(PipelineError):
+    """A decoder could use nothing of what it was given."""
 
 
 def element(kind: str, **properties: Any) -> Any:
@@ -70,6 +91,7 @@ class Pipeline:
             feed: called before each wait; it gives the first element what it has room for, and says whether it did.
 
         Raises:
+            NothingDecoded
             PipelineError: it cannot go on, or hangs.
         """
         waits_since = time.monotonic()
@@ -81,7 +103,9 @@ class Pipeline:
                 return sample
             message = self._bus.pop_filtered(Gst.MessageType.ERROR)
             if message is not None:
-                raise PipelineError(message.parse_error()[0].message.rstrip("."))
+                error = message.parse_error()[0]
+                undecodable = error.matches(Gst.stream_error_quark(), Gst.StreamError.DECODE)
+                raise (NothingDecoded if undecodable else PipelineError)(error.message.rstrip("."))
             if self.sink.get_property("eos"):
                 return None
             if time.monotonic() - waits_since > LIMIT:
