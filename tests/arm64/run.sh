@@ -120,6 +120,14 @@ compared() {
     }
 }
 
+# Files as users bring them: the same pictures as here.
+case_files() {
+    rm -rf "$ROOT/videos"
+    PYTHONPATH=tests "$HOST/python" tests/python36/videos.py make "$ROOT/videos"
+    "$HOST/python" tests/python36/videos.py read "$ROOT/videos"
+    inside "$1/python" /tlee/tests/python36/videos.py compare /videos || die "videos are read otherwise there"
+}
+
 # The other commands: they must end as they should; tlee-doctor may find what must be fixed.
 commands() {
     local bin=$1 status=0
@@ -208,9 +216,15 @@ compared /venv/bin
 took "answers, Python 3.11"
 commands /venv/bin
 took "other commands, Python 3.11"
+case_files /venv/bin
+took "case files by PyAV, Python 3.11"
 if [ "${2:-}" = 3.6 ]; then
     python36
     took "building Python 3.6.9"
+    gstreamer
+    took "GStreamer"
+    pygobject
+    took "building PyGObject"
     wheels36
     inside /opt/python3.6/bin/python3.6 -m venv /venv36
     # Its pip of 2018 takes the setting for no cache for the cache's folder.
@@ -221,6 +235,8 @@ if [ "${2:-}" = 3.6 ]; then
     took "answers, Python 3.6.9"
     commands /venv36/bin
     took "other commands, Python 3.6.9"
+    case_files /venv36/bin
+    took "case files by GStreamer, Python 3.6.9"
 fi
 
 echo
