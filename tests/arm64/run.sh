@@ -66,7 +66,6 @@ debian() {
 # GStreamer, and what PyGObject is compiled against; Debian's PyGObject is for its own Python.
 gstreamer() {
     [ -e "$ROOT/complete-gstreamer" ] && return
-    cp -L /etc/resolv.conf "$ROOT/etc/resolv.conf"
     inside sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
         libgirepository1.0-dev gir1.2-gst-plugins-base-1.0 gstreamer1.0-libav \
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad' >"$PLACE/gstreamer.log" 2>&1 ||
@@ -226,7 +225,7 @@ if [ "${2:-}" = 3.6 ]; then
     pygobject
     took "building PyGObject"
     wheels36
-    inside /opt/python3.6/bin/python3.6 -m venv /venv36
+    inside /opt/python3.6/bin/python3.6 -m venv --system-site-packages /venv36 # for PyGObject
     # Its pip of 2018 takes the setting for no cache for the cache's folder.
     inside env -u PIP_NO_CACHE_DIR /venv36/bin/pip install -q --no-index -f /wheels pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
     inside /venv36/bin/pip install -q --no-index -f /wheels --no-build-isolation "/tlee[cpu]"
