@@ -90,6 +90,7 @@ setup(
         "jetson": [
             "pycuda>=2022.1; python_version<'3.9'",
             "cuda-bindings>=12.8,<13; python_version>='3.9'",
+            "av>=12.3; python_version>='3.8'",  # before, GStreamer reads video
             "jetson-stats>=4.0",
         ],
         "workstation": workstation,

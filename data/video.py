@@ -9,11 +9,15 @@ from tlee.data.clip import Ahead, Clip, Pictures, Prepare, always, as_it_is
 from tlee.data.container import DAMAGED, Container, DamagedVideo
 from tlee.data.index import decoded_index, stated_index
 from tlee.data.plan import MisstatedVideo, Plan
-from tlee.errors import InputError, not_imported, system_errors
+from tlee.errors import InputError, UsageError, not_imported, system_errors
 
 VIDEOS = (
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".gif", ".ogv", ".flv", ".wmv"),
     *(".mts", ".m2ts", ".3gp", ".3g2", ".mjpeg", ".mjpg"),
+)
+INSTALL_READER = (
+    "pip install av; for Python 3.6: sudo apt-get install python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-libav "
+    "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 )
 # The packets may state more pictures than come, in damaged videos: for this share of them the last one stands in.
 SLACK = 0.05
@@ -122,10 +126,17 @@ def open_container(path: str, threads: Optional[int]) -> Container:
     try:
         from tlee.data.ffmpeg import FFmpegContainer
     except ImportError as error:
-        missing = error
+        no_av = error
     else:
         return FFmpegContainer(path, threads)
-    raise not_imported("PyAV", "av", missing, "pip install av") from None
+    try:
+        from tlee.data.gstreamer import GStreamerContainer
+    except ImportError as error:
+        if getattr(no_av, "name", None) != "av":  # it is there, but something that it needs is not
+            raise not_imported("PyAV", "av", no_av, INSTALL_READER) from None
+        what = f"neither PyAV ({no_av}) nor GStreamer's Python ({error}) can be used"
+        raise UsageError("reading of video", what, INSTALL_READER) from None
+    return GStreamerContainer(path, threads)
 
 
 def _check_file(path: str) -> None:

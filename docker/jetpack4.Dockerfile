@@ -7,7 +7,8 @@ FROM ${BASE} AS base
 RUN rm -f /etc/apt/sources.list.d/cuda*.list /etc/apt/sources.list.d/nvidia-ml*.list \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates curl gstreamer1.0-plugins-base gstreamer1.0-plugins-good libegl1 python3 python3-numpy \
+        ca-certificates curl libegl1 python3 python3-gi python3-numpy gir1.2-gst-plugins-base-1.0 \
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav \
     && rm -rf /var/lib/apt/lists/*
 COPY docker/install-nvidia.sh /usr/local/sbin/
 # From NVIDIA: OpenCV 4 with GStreamer; Ubuntu 18.04 has version 3. Nothing is fetched where it is there already.

@@ -15,7 +15,7 @@ PROGRAM = "tlee-doctor"
 NARROW = 60  # columns; with less a table is no help
 CHECKS: List[Callable[[Machine], Optional[Finding]]] = [
     *(system.board, system.system, system.python, system.tlee, system.groups),
-    *(libraries.numpy, libraries.opencv, libraries.cuda),
+    *(libraries.numpy, libraries.opencv, libraries.video, libraries.cuda),
     *(libraries.tensorrt, libraries.onnxruntime, libraries.engines),
     *(system.memory, system.swap, system.disk, system.power),
     *(system.camera, system.jtop, system.docker),

@@ -1,4 +1,4 @@
-"""Checks of what Python imports: NumPy, OpenCV, CUDA, TensorRT, ONNX Runtime; and of a bundle's engines.
+"""Checks of what Python imports: NumPy, OpenCV, video, CUDA, TensorRT, ONNX Runtime; and of a bundle's engines.
 
 As in system.py, pure functions of a `Machine` that name a cause once.
 """
@@ -15,6 +15,10 @@ from tlee.doctor.system import ANEW, lacks, sees_jetpack, system
 # GPUs without fast kernels: "Hardware and Precision" in NVIDIA's support matrix of TensorRT 8.2.
 NO_FAST = {"FP16": ("5.0", "5.2", "6.1"), "INT8": ("5.0", "5.2", "5.3", "6.0", "6.2")}
 PIP_OPENCV = "opencv-python opencv-python-headless opencv-contrib-python opencv-contrib-python-headless"
+VIDEO_PACKAGES = (
+    "sudo apt install python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-libav gstreamer1.0-plugins-good "
+    "gstreamer1.0-plugins-bad"
+)
 SIGILL = 4
 
 
@@ -48,6 +52,22 @@ def opencv(machine: Machine) -> Optional[Finding]:
         debian = "/usr/lib/python3" in found["file"]  # where JetPack's is, below any root
         return Finding(ADVICE, "OpenCV", text, apt if debian else restore)
     return Finding(OK, "OpenCV", f"{found['version']}, {'with' if found['gstreamer'] else 'without'} GStreamer")
+
+
+def video(machine: Machine) -> Optional[Finding]:
+    """What reads video; for Python 3.6, which JetPack 4 has, there is no PyAV."""
+    found = machine.libraries["video"]
+    command = pip(machine, "install av") if numbers(machine.python.version) >= (3, 8) else VIDEO_PACKAGES
+    if "problem" in found:
+        return _broken(machine, "video", found, command)
+    text = f"{found['through']} {found['version']}"
+    if found["through"] == "PyAV":
+        return Finding(OK, "video", text)
+    lacking = [name for name in ("avdec_h264", "qtdemux") if name not in found["elements"]]
+    if lacking:
+        return Finding(MISSING, "video", f"{text} without {' and '.join(lacking)}", VIDEO_PACKAGES)
+    where = "hardware where NVIDIA's decoder can" if "nvv4l2decoder" in found["elements"] else "software"
+    return Finding(OK, "video", f"{text}, decodes in {where}")
 
 
 def cuda(machine: Machine) -> Optional[Finding]:

@@ -23,7 +23,7 @@ from tlee.power.jtop import SOCKET
 
 # NVIDIA's Debian packages: of JetPack, TensorRT and its Python bindings, OpenCV.
 PACKAGES = ("nvidia-jetpack", "libnvinfer8", "libnvinfer10", "python3-libnvinfer", "libopencv-python")
-LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "cuda")
+LIBRARIES = ("numpy", "cv2", "video", "onnxruntime", "tensorrt", "cuda")
 GPU_CLOCKS = "sys/class/devfreq/*.g[apv]*"  # Nano 57000000.gpu, Xavier 17000000.gv11b, Orin 17000000.gpu or .ga10b
 ROOM = 4096  # bytes of what a library says
 PATIENCE = 60.0  # seconds: from a cold SD card TensorRT takes ten and more

@@ -59,6 +59,21 @@ def cuda() -> Found:
     return {"through": name.split(".")[0], "gpu": gpu.name, "capability": "{}.{}".format(*gpu.capability)}
 
 
+def video() -> Found:
+    """What video is read with: PyAV, or else GStreamer and some of its decoders."""
+    try:
+        return {"through": "PyAV", "version": str(importlib.import_module("av").__version__)}
+    except ImportError as error:
+        no_av = error
+    try:
+        from tlee.data.pipeline import Gst, start_gstreamer
+    except ImportError as error:
+        return {"problem": f"neither PyAV ({no_av}) nor GStreamer's Python ({error}) can be used", "missing": True}
+    start_gstreamer()
+    there = [name for name in ("avdec_h264", "qtdemux", "nvv4l2decoder") if Gst.ElementFactory.find(name)]
+    return {"through": "GStreamer", "version": ".".join(map(str, Gst.version()[:3])), "elements": there}
+
+
 def engines(bundle: str) -> Found:
     """How many of a bundle's own engines are in which state."""
     from tlee.bundle import Bundle
@@ -88,7 +103,7 @@ def _is_missing(error: Exception, name: str) -> bool:
 
 def main() -> None:
     probes: Dict[str, Callable[..., Found]] = {
-        probe.__name__: probe for probe in (cv2, onnxruntime, tensorrt, cuda, engines)
+        probe.__name__: probe for probe in (cv2, onnxruntime, tensorrt, cuda, video, engines)
     }
     name, *arguments = sys.argv[1:]
     try:

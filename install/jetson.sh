@@ -193,6 +193,8 @@ installed() { # PACKAGE of Debian
 }
 packages=(python3-venv)
 [ "$jetpack" = 6 ] || packages+=(python3-dev g++)
+# There is no PyAV for Python 3.6: GStreamer reads video.
+[ "$jetpack" != 4 ] || packages+=(python3-gi gir1.2-gst-plugins-base-1.0 gstreamer1.0-plugins-{base,good,bad} gstreamer1.0-libav)
 lacking=()
 for package in "${packages[@]}"; do
     installed "$package" || lacking+=("$package")

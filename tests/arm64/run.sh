@@ -35,7 +35,7 @@ needed() {
     [ -x "$HOST/tlee-run" ] || die "$HOST/tlee-run: not there; call it as make test-arm64"
     local program package missing=()
     for program in debootstrap qemu-aarch64-static:qemu-user-static aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
-        make xz:xz-utils curl git unshare:util-linux flock:util-linux; do
+        make xz:xz-utils curl git pkg-config unshare:util-linux flock:util-linux; do
         package=${program#*:}
         command -v "${program%:*}" >/dev/null || missing+=("$package")
     done
@@ -61,6 +61,16 @@ debian() {
         bookworm "$ROOT" http://deb.debian.org/debian >"$PLACE/debootstrap.log" 2>&1 ||
         die "debootstrap failed: $(tail -n 1 "$PLACE/debootstrap.log")"
     touch "$ROOT/complete"
+}
+
+# GStreamer, and what PyGObject is compiled against; Debian's PyGObject is for its own Python.
+gstreamer() {
+    [ -e "$ROOT/complete-gstreamer" ] && return
+    inside sh -c 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install \
+        libgirepository1.0-dev gir1.2-gst-plugins-base-1.0 gstreamer1.0-libav \
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad' >"$PLACE/gstreamer.log" 2>&1 ||
+        die "GStreamer could not be installed: $(tail -n 1 "$PLACE/gstreamer.log")"
+    touch "$ROOT/complete-gstreamer"
 }
 
 checkout() {
@@ -109,6 +119,14 @@ compared() {
     }
 }
 
+# Files as users bring them: the same pictures as here.
+case_files() {
+    rm -rf "$ROOT/videos"
+    PYTHONPATH=tests "$HOST/python" tests/python36/videos.py make "$ROOT/videos"
+    "$HOST/python" tests/python36/videos.py read "$ROOT/videos"
+    inside "$1/python" /tlee/tests/python36/videos.py compare /videos || die "videos are read otherwise there"
+}
+
 # The other commands: they must end as they should; tlee-doctor may find what must be fixed.
 commands() {
     local bin=$1 status=0
@@ -144,6 +162,32 @@ python36() {
     touch "$ROOT/opt/python3.6/complete"
 }
 
+# The registry's oldest; JetPack has 3.26.1. Compiled here, as Python is, without setup.py, which asks for cairo.
+pygobject() {
+    local source=$PLACE/pygobject target=$ROOT/opt/python3.6/lib/python3.6/site-packages/gi flags
+    [ -e "$target/complete" ] && return
+    rm -rf "$source" && mkdir -p "$source"
+    "$HOST/pip" download -q --no-deps --no-binary :all: --no-build-isolation -d "$source" pygobject==3.27.0 ||
+        die "PyGObject cannot be loaded"
+    tar -x -C "$source" --strip-components 1 -f "$source"/pygobject-*.tar.gz
+    flags=$(PKG_CONFIG_SYSROOT_DIR=$ROOT PKG_CONFIG_LIBDIR=$ROOT/usr/lib/aarch64-linux-gnu/pkgconfig \
+        pkg-config --cflags --libs gio-2.0 gobject-introspection-1.0 libffi)
+    (
+        cd "$source/gi"
+        rm pygi-foreign-cairo.c
+        echo '#define PYGOBJECT_MAJOR_VERSION 3' >config.h
+        echo '#define PYGOBJECT_MINOR_VERSION 27' >>config.h
+        echo '#define PYGOBJECT_MICRO_VERSION 0' >>config.h
+        # shellcheck disable=SC2086 # flags, as many as there are
+        aarch64-linux-gnu-gcc --sysroot="$ROOT" -shared -fPIC -O1 -w -DHAVE_CONFIG_H -I. \
+            -I"$ROOT/opt/python3.6/include/python3.6m" ./*.c -o _gi.so $flags
+    ) >"$PLACE/pygobject.log" 2>&1 || die "PyGObject could not be built, see $PLACE/pygobject.log"
+    cp -r "$source/gi" "$target"
+    inside /opt/python3.6/bin/python3.6 -c "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst" ||
+        die "PyGObject does not work on Python 3.6.9"
+    touch "$target/complete"
+}
+
 # numpy 1.19.5, onnxruntime 1.10.0 and OpenCV 4.5.1 are the oldest wheels for this Python on aarch64 that fit.
 wheels36() {
     rm -rf "$ROOT/wheels"
@@ -171,11 +215,17 @@ compared /venv/bin
 took "answers, Python 3.11"
 commands /venv/bin
 took "other commands, Python 3.11"
+case_files /venv/bin
+took "case files by PyAV, Python 3.11"
 if [ "${2:-}" = 3.6 ]; then
     python36
     took "building Python 3.6.9"
+    gstreamer
+    took "GStreamer"
+    pygobject
+    took "building PyGObject"
     wheels36
-    inside /opt/python3.6/bin/python3.6 -m venv /venv36
+    inside /opt/python3.6/bin/python3.6 -m venv --system-site-packages /venv36 # for PyGObject
     # Its pip of 2018 takes the setting for no cache for the cache's folder.
     inside env -u PIP_NO_CACHE_DIR /venv36/bin/pip install -q --no-index -f /wheels pip==21.3.1 setuptools==59.6.0 wheel==0.37.1
     inside /venv36/bin/pip install -q --no-index -f /wheels --no-build-isolation "/tlee[cpu]"
@@ -184,6 +234,8 @@ if [ "${2:-}" = 3.6 ]; then
     took "answers, Python 3.6.9"
     commands /venv36/bin
     took "other commands, Python 3.6.9"
+    case_files /venv36/bin
+    took "case files by GStreamer, Python 3.6.9"
 fi
 
 echo

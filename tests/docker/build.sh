@@ -171,7 +171,7 @@ for name in "$@"; do
             opencv jetpack4
             # As the nvidia runtime does there: TensorRT's module and the driver come with the container's start.
             mkdir -p "$WORK/tensorrt" && say "# stands in for NVIDIA's" > "$WORK/tensorrt/__init__.py"
-            jetpack jetpack4 "$ROOTS/jetpack4" pycuda.driver \
+            jetpack jetpack4 "$ROOTS/jetpack4" "pycuda.driver, gi" \
                 -v "$WORK/tensorrt:/usr/lib/python3.6/dist-packages/tensorrt:ro" \
                 -v "$ROOTS/jetpack4/usr/local/cuda-10.2/lib64/stubs/libcuda.so:/usr/lib/x86_64-linux-gnu/libcuda.so.1:ro"
             ;;
@@ -179,13 +179,13 @@ for name in "$@"; do
             system jetpack5 focal
             cuda jetpack5 /usr/local/cuda-11.4
             tensorrt jetpack5 python3.8
-            jetpack jetpack5 "$ROOTS/jetpack5" pycuda.driver \
+            jetpack jetpack5 "$ROOTS/jetpack5" "pycuda.driver, av" \
                 -v "$ROOTS/jetpack5/usr/local/cuda-11.4/lib64/stubs/libcuda.so:/usr/lib/x86_64-linux-gnu/libcuda.so.1:ro"
             ;;
         jetpack6)
             system jetpack6 jammy
             tensorrt jetpack6 python3.10
-            jetpack jetpack6 "$ROOTS/jetpack6" cuda.bindings
+            jetpack jetpack6 "$ROOTS/jetpack6" "cuda.bindings, av"
             ;;
         *) die "$name: no such image" ;;
     esac

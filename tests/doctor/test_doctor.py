@@ -47,6 +47,7 @@ def test_of_a_healthy_machine_all_is_ok(tree):
                 "board": "NVIDIA Jetson Nano Developer Kit",
                 "system": "JetPack 4.6.1 (L4T 32.7.1), Ubuntu 18.04.6 LTS",
                 "OpenCV": "4.1.1, with GStreamer",
+                "video": "GStreamer 1.14.5, decodes in hardware where NVIDIA's decoder can",
                 "CUDA": "toolkit 10.2.300, NVIDIA Tegra X1 through pycuda, compute capability 5.3, "
                 "fast FP16, no fast INT8",
                 "TensorRT": "8.2.1.8",
@@ -516,6 +517,17 @@ def test_the_page_fits_the_terminal_and_commands_stay_in_one_piece(nano, monkeyp
         assert [line.strip() for line in lines if line.startswith("    ") and line.strip() in commands] == commands
         assert max(len(line) for line in lines if line.strip() not in commands) <= columns
         assert lines[-2:] == ["tlee-run computes here on: nothing", "2 to be fixed, 2 to be improved"]
+
+
+def test_it_says_what_is_missing_to_read_video(nano):
+    nano.gstreamer("qtdemux")
+    found = nano.found()
+    assert set(found) == {"video"} and found["video"].text == "GStreamer 1.14.5 without avdec_h264"
+    assert "gstreamer1.0-libav" in found["video"].command
+    nano.hide("gi")
+    found = nano.found()
+    assert found["video"].severity == MISSING and "neither PyAV" in found["video"].text
+    assert found["video"].command.startswith("sudo apt install python3-gi ")
 
 
 def test_as_json_it_is_the_findings_and_the_backends(pc, monkeypatch, capsys):

@@ -20,6 +20,14 @@ BUILT = "General configuration for OpenCV {}\n\n  Video I/O:\n    FFMPEG:       
 BUILT += "    GStreamer:                   {}\n    v4l/v4l2:                    YES (linux/videodev2.h)\n"
 CV2 = "__version__ = {!r}\ndef getBuildInformation():\n    return {!r}\n"
 ORT = "__version__ = '1.10.0'\ndef get_available_providers():\n    return {!r}\n"
+# As PyGObject gives GStreamer, with these elements.
+GI = """
+import sys, types
+def require_version(name, version): pass
+Gst = types.SimpleNamespace(init=lambda _: None, version=lambda: (1, 14, 5, 0))
+Gst.ElementFactory = types.SimpleNamespace(find={!r}.count)
+repository = sys.modules["gi.repository"] = types.SimpleNamespace(Gst=Gst, GstBase=None, GstVideo=None)
+"""
 HIDDEN = "raise ModuleNotFoundError(\"No module named '{0}'\", name='{0}')\n"
 # The NumPy that is installed, under another release: what the doubles of NVIDIA's libraries compute with works.
 NUMPY = """
@@ -29,7 +37,7 @@ del sys.modules["numpy"]
 importlib.import_module("numpy").__version__ = {!r}
 """
 # What a probe imports, where that is more than the module of its name.
-IMPORTS = {"tensorrt": ("tensorrt", "numpy"), "cuda": ("pycuda", "cuda", "numpy")}
+IMPORTS = {"tensorrt": ("tensorrt", "numpy"), "cuda": ("pycuda", "cuda", "numpy"), "video": ("av", "gi")}
 ANSWERS: dict[tuple, dict] = {}  # of probes that ran, by all that a test may have changed of what they find
 SYSTEM, PIP = "usr/lib/python3/dist-packages", "home/me/tlee-env/lib/python3/site-packages"
 
@@ -76,6 +84,11 @@ class Tree:
 
     def opencv(self, version: str, gstreamer: str, place: str = SYSTEM) -> None:
         self.module("cv2", CV2.format(version, BUILT.format(version, gstreamer)), place)
+
+    def gstreamer(self, *elements: str) -> None:
+        """What reads video where there is no PyAV."""
+        self.hide("av")
+        self.module("gi", GI.format(elements))
 
     def nvidia(self, release: str | None, device: str, cuda: str | None) -> None:
         """TensorRT and what reaches CUDA from Python, see `doubles.environment`."""
@@ -178,6 +191,7 @@ def nano(root: Path) -> Tree:
         tree.write(f"sys/class/devfreq/57000000.gpu/{name}_freq", f"{value}\n")
     tree.numpy("1.13.3")
     tree.opencv("4.1.1", "YES (1.14.5)")
+    tree.gstreamer("qtdemux", "avdec_h264", "nvv4l2decoder")
     tree.nvidia("8.2", "nano", "pycuda")
     return tree
 

@@ -57,6 +57,10 @@ BOARDS: dict[str, dict] = {
         "mode": 1,
     },
 }
+GSTREAMER = (  # reads video where there is no PyAV
+    *("python3-gi", "gir1.2-gst-plugins-base-1.0", "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good"),
+    *("gstreamer1.0-plugins-bad", "gstreamer1.0-libav"),
+)
 STAND_IN = """#!/bin/bash
 echo "${0##*/} $*" >> "$STAND_INS_LOG"
 """
@@ -149,7 +153,7 @@ def healthy_board(folder: Path, name: str, python: str = sys.executable) -> Boar
     made.write("proc/swaps", "Filename\t\t\t\tType\t\tSize\tUsed\tPriority\n" + ZRAM)
     made.write("etc/nvpmodel.conf", facts["modes"])
     made.write("var/lib/nvpmodel/status", f"pmode:{facts['mode']:04d} fmode:fanNull\n")
-    made.packages("python3-venv", "python3-dev", "g++", "python3-pip", "python3-setuptools")
+    made.packages("python3-venv", "python3-dev", "g++", "python3-pip", "python3-setuptools", *GSTREAMER)
     for header in ("cuda.h", "cudaProfiler.h"):
         made.write(f"usr/local/cuda/include/{header}", "")
     made.write("usr/local/cuda/lib64/stubs/libcuda.so", "")

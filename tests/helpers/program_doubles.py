@@ -20,9 +20,11 @@ POWER_MODES = {"nano": ("0", "1"), "orin": ("0", "1", "2", "3", "4")}
 SERVICES = ("jtop", "docker", "nvargus-daemon", "nvzramconfig", "multi-user.target", "graphical.target", "gdm", "gdm3")
 # Of Ubuntu 18.04 to 22.04 and of NVIDIA's repository for Jetsons.
 APT_NAMES = """
-    build-essential debootstrap docker.io docker-compose docker-compose-plugin docker-compose-v2 g++ git
-    libopencv-python nvidia-container nvidia-container-runtime nvidia-container-toolkit nvidia-docker2 nvidia-jetpack
-    nvidia-opencv nvidia-tensorrt python3-dev python3-libnvinfer python3-libnvinfer-dev python3-matplotlib
+    build-essential debootstrap docker.io docker-compose docker-compose-plugin docker-compose-v2 g++
+    gir1.2-gst-plugins-base-1.0 git gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
+    gstreamer1.0-plugins-good libopencv-python
+    nvidia-container nvidia-container-runtime nvidia-container-toolkit nvidia-docker2 nvidia-jetpack
+    nvidia-opencv nvidia-tensorrt python3-dev python3-gi python3-libnvinfer python3-libnvinfer-dev python3-matplotlib
     python3-numpy python3-opencv python3-pip python3-setuptools python3-venv qemu-user-static rsync tensorrt v4l-utils
 """
 APT_PACKAGES = set(APT_NAMES.split())

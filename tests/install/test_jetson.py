@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+from helpers.install_boards import GSTREAMER
 
 PINS = "'opencv-python<0' 'opencv-python-headless<0' 'opencv-contrib-python<0' 'tensorrt<0'"
 SWAP = """\
@@ -111,15 +112,21 @@ def test_a_jtop_that_is_there_stays_as_it_is(board):
 
 def test_only_the_packages_of_debian_that_are_lacking_are_asked_of_apt(board):
     machine = board("nano")
-    machine.packages("python3-dev")
+    machine.packages("python3-dev", *GSTREAMER)
     first, *_ = steps(machine.run("--dry-run"))
     assert first == "sudo apt-get update && sudo apt-get install -y --no-install-recommends python3-venv g++"
 
     machine.write("var/lib/dpkg/status", "Package: python3-venv\nStatus: deinstall ok config-files\n")
     first, *_ = steps(machine.run("--dry-run"))
-    assert (
-        first == "sudo apt-get update && sudo apt-get install -y --no-install-recommends python3-venv python3-dev g++"
-    )
+    needed = " ".join(["python3-venv", "python3-dev", "g++", *GSTREAMER])
+    assert first == f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {needed}"
+
+
+@pytest.mark.parametrize(("name", "needed"), [("nano", True), ("orin5", False)])
+def test_gstreamer_is_installed_only_where_there_is_no_pyav(board, name, needed):
+    machine = board(name)
+    machine.packages("python3-venv", "python3-dev", "g++")
+    assert any("gstreamer1.0-libav" in step for step in steps(machine.run("--dry-run", "--no-jtop"))) == needed
 
 
 KNOWN = "JetPack 4.6.1 and later (r32.7), 5 (r35) and 6 (r36) are known"

@@ -62,7 +62,7 @@ def test_the_pins_satisfy_the_extra_of_setup_py(name, python):
     environment = {"python_version": python.rpartition(".")[0], "python_full_version": python}
     wanted = [r for r in jetson_extra() if r.marker is None or r.marker.evaluate(environment)]
 
-    assert len(wanted) == 2
+    assert len(wanted) == (2 if name == "jetpack4" else 3)  # PyAV has no wheel for Python 3.6
     for requirement in wanted:
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
 
