@@ -33,7 +33,12 @@ FORMATS = (
 STAMPED = {"mov", "matroska", "webm", "mpegts", "flv"}
 # Codecs of which FFmpeg knows the pictures that none refers to. (In HEVC, those of a lower layer may be referred to.)
 SKIPPING = {"h264", "mpeg1video", "mpeg2video", "mpeg4"}
-NAMES = {"flv": "flv1", "libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}  # of codecs, where a decoder has another
+NAMES = {
+    "flv": "flv1",
+    "libdav1d": "av1",
+    "libvpx-vp9": "vp9",
+    "libvpx": "vp8",
+}  # of codecs, where a decoder has another
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 AHEAD = 2  # pictures that are decoded at once, for each core: one often waits for another
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
