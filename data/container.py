@@ -98,7 +98,10 @@ def turned(picture: np.ndarray, across: int, over: int, under: int, down: int) -
 
 
 # Codecs of which packets come in the order of display, one picture each.
-IN_ORDER = set("vp8 vp9 av1 theora mjpeg png gif flv1 h263 cinepak msmpeg4v3 prores dnxhd".split())
+IN_ORDER = {
+    *("vp8", "vp9", "av1", "theora", "mjpeg", "png"),
+    *("gif", "flv1", "h263", "cinepak", "msmpeg4v3", "prores", "dnxhd"),
+}
 FILLER = 16  # bytes: a shorter packet of MPEG-4 repeats a picture
 B_VOP, B_PICTURE = 2, 3
 HD_LINES = 576  # of more, players take BT.709's colours where a file does not say

@@ -8,7 +8,10 @@ import numpy as np
 from tlee.data.container import Container, DamagedVideo, Packet
 
 # Codecs of which a key frame can be decoded, and all that is displayed after it, without what lies before.
-KEYED = set("h264 hevc vvc mpeg1video mpeg2video mpeg4 vp8 vp9 av1 theora mjpeg prores dnxhd".split())
+KEYED = {
+    *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4"),
+    *("vp8", "vp9", "av1", "theora", "mjpeg", "prores", "dnxhd"),
+}
 
 KEPT = 64 << 20  # pixels of pictures that are kept from decoding everything
 
