@@ -122,7 +122,8 @@ def drawn_at_random(folder, seed):
             f"open-gop={draw.choice([0, 1])}:bframes={between}:b-pyramid={refer}:ref={draw.choice([1, 4])}"
         )
     elif codec == "libx265":
-        options = {"x265-params": f"log-level=none:keyint={key}:bframes={between}:open-gop={draw.choice([0, 1])}"}
+        one_thread = "log-level=none:pools=none:frame-threads=1"
+        options = {"x265-params": f"{one_thread}:keyint={key}:bframes={between}:open-gop={draw.choice([0, 1])}"}
     elif codec in ("mpeg4", "mpeg2video"):
         options.update(bf=str(min(between, 2)), q="3")
     elif codec.startswith("libvpx"):
@@ -138,7 +139,7 @@ def drawn_at_random(folder, seed):
     return encode(path, codec, options, range(count), times=times, pixels=pixels, muxing=muxing)
 
 
-@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 200), marks=pytest.mark.full)])
+@pytest.mark.parametrize("seeds", [[1, 5, 7, 9, 14, 19, 20, 28, 31], pytest.param(range(200), marks=pytest.mark.full)])
 def test_videos_of_any_kind(tmp_path, seeds, assert_gives):
     for seed in seeds:
         path = drawn_at_random(tmp_path, seed)

@@ -17,8 +17,8 @@ KEYED = {"g": "12", "sc_threshold": "0", "crf": "20", "preset": "fast"}
 OPEN = {**KEYED, "x264-params": "open-gop=1:bframes=3:b-adapt=0"}
 PYRAMID = {**KEYED, "x264-params": "bframes=8:b-adapt=0:b-pyramid=normal:ref=8:keyint=25"}
 REFRESH = {**KEYED, "x264-params": "intra-refresh=1:bframes=0"}
-LAYERS = {"x265-params": "log-level=none:keyint=15:bframes=4:temporal-layers=3:open-gop=1"}
-CLOSED = {"x265-params": "log-level=none:keyint=15:bframes=4:open-gop=0"}
+LAYERS = {"x265-params": "log-level=none:pools=none:frame-threads=1:keyint=15:bframes=4:temporal-layers=3:open-gop=1"}
+CLOSED = {"x265-params": "log-level=none:pools=none:frame-threads=1:keyint=15:bframes=4:open-gop=0"}
 HIDDEN = {
     "auto-alt-ref": "1",
     "lag-in-frames": "12",
@@ -150,7 +150,10 @@ CODED = {
     "hevc_layers.mkv": partial(encode, codec="libx265", options=LAYERS, pictures=MANY),
     "hevc_layers.ts": partial(encode, codec="libx265", options=LAYERS, pictures=MANY),
     "hevc_field.mkv": partial(
-        encode, codec="libx265", options={"x265-params": "log-level=none:interlace=tff:keyint=12"}, pictures=MANY
+        encode,
+        codec="libx265",
+        options={"x265-params": "log-level=none:pools=none:frame-threads=1:interlace=tff:keyint=12"},
+        pictures=MANY,
     ),
     "hevc_cut.mkv": lambda path: from_key(encode(path.with_name("whole.mkv"), "libx265", LAYERS, MANY), path),
     "vp9_alpha.webm": partial(
