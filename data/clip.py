@@ -4,6 +4,10 @@ from typing import Callable, Generator, Iterable
 
 import numpy as np
 
+Prepare = Callable[[np.ndarray], np.ndarray]
+Ahead = Callable[[int], bool]
+Frames = Generator[np.ndarray, None, None]
+
 
 def always(_: int) -> bool:
     """Yes."""
@@ -36,12 +40,7 @@ class Clip:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def frames(
-        self,
-        indices: Iterable[int],
-        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
-        ahead: Callable[[int], bool] = always,
-    ) -> Generator[np.ndarray, None, None]:
+    def frames(self, indices: Iterable[int], prepare: Prepare = as_it_is, ahead: Ahead = always) -> Frames:
         """Pictures in any order, (h, w, 3) uint8 RGB, or what `prepare` makes of them: each decoded when it is
         asked for. All indices are needed beforehand, so that none of them is decoded twice.
 

@@ -2,11 +2,9 @@
 
 import os
 import re
-from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
-import numpy as np
-
-from tlee.data.clip import Clip, always, as_it_is
+from tlee.data.clip import Ahead, Clip, Frames, Prepare, always, as_it_is
 from tlee.data.pictures import cv2_module, read_picture
 from tlee.errors import InputError, system_errors
 
@@ -36,12 +34,7 @@ class PictureFolder(Clip):
         if not self._files:
             raise InputError(path, "no pictures in this folder", f"give a folder of {'/'.join(PICTURES[:3])}")
 
-    def frames(
-        self,
-        indices: Iterable[int],
-        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
-        ahead: Callable[[int], bool] = always,
-    ) -> Generator[np.ndarray, None, None]:
+    def frames(self, indices: Iterable[int], prepare: Prepare = as_it_is, ahead: Ahead = always) -> Frames:
         for index in indices:
             yield prepare(read_picture(self._files[index], cv2_module()))
 

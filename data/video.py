@@ -1,11 +1,11 @@
 """Video files: every picture as a player shows it, in any order, whatever the file says of time."""
 
 import os
-from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 import numpy as np
 
-from tlee.data.clip import Clip, always, as_it_is
+from tlee.data.clip import Ahead, Clip, Frames, Prepare, always, as_it_is
 from tlee.data.container import DAMAGED, Container
 from tlee.data.index import decoded_index, stated_index
 from tlee.data.plan import MisstatedVideo, Plan
@@ -56,12 +56,7 @@ class VideoFile(Clip):
         there = self._index.depths()
         return np.append(there, np.full(self.frame_count - len(there), there.max()))
 
-    def frames(
-        self,
-        indices: Iterable[int],
-        prepare: Callable[[np.ndarray], np.ndarray] = as_it_is,
-        ahead: Callable[[int], bool] = always,
-    ) -> Generator[np.ndarray, None, None]:
+    def frames(self, indices: Iterable[int], prepare: Prepare = as_it_is, ahead: Ahead = always) -> Frames:
         wanted = list(indices)
         plan = self._plan(wanted, prepare)
         try:
