@@ -22,7 +22,7 @@ from tlee.data.container import (
     turned,
 )
 from tlee.data.truncation import missing_share
-from tlee.errors import InputError
+from tlee.errors import MORE_MEMORY, InputError
 
 # Videos, and no lists of other addresses that are named like one.
 FORMATS = (
@@ -46,6 +46,7 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # FFmpeg would decode a picture to know of what kind it is, which costs more than all the rest of opening. With releases
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
+NO_MEMORY = "not enough memory to decode it"
 NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
@@ -122,14 +123,19 @@ class FFmpegContainer(Container):
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Tuple[Any, Any]]:
         options = dict(UNPROBED, format_whitelist=FORMATS, protocol_whitelist="file")
+        container = None
         try:
             container = av.open("file:" + self.path, container_options=options)
-        except av.error.MemoryError:
-            raise InputError(self.path, "not enough memory to decode it", "close other programs, or add swap") from None
-        except FFmpegError:
-            raise InputError(self.path, NO_VIDEO, DAMAGED) from None
-        with container:
             yield container, _video_stream(container, self.path)
+        except av.error.MemoryError:
+            raise InputError(self.path, NO_MEMORY, MORE_MEMORY) from None
+        except FFmpegError:
+            if container is not None:
+                raise
+            raise InputError(self.path, NO_VIDEO, DAMAGED) from None
+        finally:
+            if container is not None:
+                container.close()
 
     def _list_packets(self, container: Any, stream: Any) -> None:
         self.packets: List[Packet] = []
@@ -204,10 +210,14 @@ def _frames(context: Any, packet: Any, skip_errors: bool) -> List[Any]:
 
 def _coded(container: Any, stream: Any) -> Iterator[Any]:
     """Packets with something in them, up to where reading fails."""
-    with contextlib.suppress(FFmpegError):
+    try:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
+    except av.error.MemoryError:
+        raise
+    except FFmpegError:
+        pass
 
 
 def _stated_count(formats: List[str], stated: int, stamps: List[Stamp]) -> int:

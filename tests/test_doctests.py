@@ -27,12 +27,26 @@ def checkout(tmp_path_factory, sample_bundle):
     return folder
 
 
+def imported(name):
+    """A module; None where it needs PyGObject, which comes with the system, and that is not there."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "gi":
+            raise
+        return None
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, checkout, monkeypatch):
     monkeypatch.chdir(checkout)
-    assert doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
+    module = imported(name)
+    if module is None:
+        pytest.skip("no PyGObject")
+    assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
 
 
 def test_there_are_examples():
-    found = [test for name in MODULES for test in doctest.DocTestFinder().find(importlib.import_module(name))]
+    modules = [module for module in map(imported, MODULES) if module is not None]
+    found = [test for module in modules for test in doctest.DocTestFinder().find(module)]
     assert sum(bool(test.examples) for test in found) >= 7

@@ -422,7 +422,7 @@ def test_what_cannot_be_tuned_is_refused(plain_run, lively_bundle):
     with pytest.raises(UsageError, match="has no int8 variant"):
         Tuner(plain_run.bundle, reader, "int8", 1)
     other = lively_bundle(gate="none", frm="none")
-    with pytest.raises(UsageError, match="the trace was recorded of another model; record again"):
+    with pytest.raises(UsageError, match="the trace was recorded of another model or sampling; record again"):
         Tuner(other, reader, "fp32", 1).tune(plain_run.traced, metric_of(other, None, None), Target(), 0)
     with pytest.raises(UsageError, match="out of reach, the nearest point is"):
         plain_run.tuner.tune(plain_run.traced, plain_run.metric, Target(min_accuracy=99.9), 0)

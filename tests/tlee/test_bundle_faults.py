@@ -25,7 +25,7 @@ from tlee.runtime import Recognizer
 
 QUICK, FULL = 40, 2000  # mutations of each kind
 WRITER = """
-import sys
+import random, sys, time
 import tlee.reports.atomic_folder
 from tlee.bundle import Bundle
 from tlee.export.bundle_writer import amend_bundle
@@ -52,6 +52,7 @@ for i in range(count):
         except TleeError as error:
             assert "another command is writing it" in str(error) or "changed since" in str(error), error
             busy += 1
+            time.sleep(random.random() / 20)  # two that never rest starve each other on a slow disk
 print(busy)
 """
 
