@@ -29,9 +29,8 @@ class BackendConfig(NamedTuple):
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> "BackendConfig":
-        """From a command's `add_backend_options`."""
-        # No shared pool: it would spin on between runs, while videos are decoded on the same cores.
-        return cls(options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads)
+        """From a command's `add_backend_options`; its process opens no other sessions, so they can share a pool."""
+        return cls(options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads, True)
 
 
 class BackendHandle(NamedTuple):
