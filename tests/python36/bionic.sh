@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Ubuntu 18.04 in a folder: what JetPack 4.6 is made of, with its Python 3.6.9, NumPy 1.13.3, PyGObject 3.26 and GStreamer 1.14.5.
-# tests/python36/bionic.sh ROOT: makes it where it is not there yet. Needs root and debootstrap. Four minutes, 800 MB.
+# tests/python36/bionic.sh ROOT: makes it where it is not there yet. Needs root and debootstrap. Some minutes, 700 MB.
 set -euo pipefail
 ROOT=${1:?a folder}
 UBUNTU=http://archive.ubuntu.com/ubuntu
