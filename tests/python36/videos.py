@@ -18,7 +18,7 @@ PUBLISHED = [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]  # an order of ten frames as a model 
 GRID = 8, 12  # parts of a picture of which the colour is compared: enough to tell its number, and how it is turned
 TOLERANCE = 6  # of 255, of a part's colour: decoders and converters round differently; another number differs by 200
 # What Ubuntu 18.04's GStreamer does not open, and one of which FFmpeg blurs the colours, as it does at odd widths.
-OTHER = {"av1.mp4", "av1.mkv", "keys_everywhere_av1.mkv", "wmv.asf", "odd.webm"}
+OTHER = {"av1.mp4", "av1.mkv", "keys_everywhere_av1.mkv", "odd.webm"}
 OTHER.update(["partial.gif", "transparent_1.gif", "transparent_2.gif", "transparent_3.gif"])
 
 
