@@ -28,8 +28,10 @@ OTHER_HARDWARE = ("nv", "omx", "v4l2", "va", "msdk", "mfx", "qsv")
 HELD = 64 << 20  # bytes of packets that are kept in memory; of larger files they are read again
 FED = 1 << 20  # bytes of packets that wait for a decoder
 THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads have started
+NAL_KIND, IDR = 31, 5  # of a part of a packet of H.264
 MS = 1000 * 1000  # ns: decoders are told that there is a packet every ms
 INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-{good,bad,ugly}"
+REENCODE = ", or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"  # there is none for AV1, for example
 
 
 class GStreamerContainer(Container):
@@ -114,6 +116,8 @@ class GStreamerContainer(Container):
                 raise InputError(self.path, "has no video, only sound or a cover", "give a video file")
         if not self.packets:
             raise InputError(self.path, NO_VIDEO, DAMAGED)
+        if self.codec == "h264" and self._kind in STAMPED and not _holds_idr(self._first):
+            _hide_leading(self.packets)
         if size > HELD:
             self._held = []
 
@@ -223,7 +227,7 @@ class GStreamerContainer(Container):
             names = [name for name in names if not name.startswith(OTHER_HARDWARE) and name not in WRONG]
             if names:
                 return str(next((name for name in names if name.startswith(SOFTWARE)), names[0]))
-        raise InputError(self.path, f"there is no decoder for its video ({self.codec})", INSTALL)
+        raise InputError(self.path, f"there is no decoder for its video ({self.codec})", INSTALL + REENCODE)
 
     def _has_hardware(self) -> bool:
         profile = self._caps.get_structure(0).get_string("profile")
@@ -274,6 +278,28 @@ def _stated(caps: Any, codec: str) -> str:
         extra = {"parsed": "true"}
     text = re.sub(r", framerate=\(fraction\)[^,;]*", "", caps.to_string())
     return text + "".join(f", {name}={value}" for name, value in extra.items() if not structure.has_field(name))
+
+
+def _hide_leading(packets: List[Packet]) -> None:
+    """Of H.264 that was cut before a key frame, hide what is displayed before that: it refers to what was cut off.
+    FFmpeg leaves it out, but not the one that JetPack 4 has, which shows it in grey."""
+    begin = packets[0].time
+    for number, packet in enumerate(packets[1:] if packets[0].key else [], 1):
+        if begin is None or packet.time is None or packet.time >= begin:
+            break
+        packets[number] = packet._replace(shown=False)
+
+
+def _holds_idr(coded: Coded) -> bool:
+    """Whether a packet of H.264 is one of the key frames before which nothing is displayed that follows in the file."""
+    if not coded.caps.get_structure(0).has_field("codec_data"):
+        return any(ord(kind) & NAL_KIND == IDR for kind in re.findall(b"\0\0\1(.)", coded.data, re.DOTALL))
+    place = 0
+    while place + 4 < len(coded.data):
+        if coded.data[place + 4] & NAL_KIND == IDR:
+            return True
+        place += 4 + int.from_bytes(coded.data[place : place + 4], "big")
+    return False
 
 
 def _ranks(packets: List[Packet]) -> List[int]:

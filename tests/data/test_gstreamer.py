@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 from helpers import gstreamer
+from helpers.odd_videos import cut_open_gop, open_gop
 from helpers.videos import EXPECTED, copy, encode, make_videos, number
 
 from tlee.data import video
@@ -83,6 +84,14 @@ def test_an_upload_that_broke_off_is_an_error_only_for_what_it_lacks(videos):
         assert [number(picture) for picture in clip.frames([100, 20, 0])] == [100, 20, 0]
         with pytest.raises(InputError, match=r"breaks off: 1\d\d of 300 frames can be decoded"):
             clip.frame(250)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "hidden"), [(cut_open_gop, "a.mkv", [1, 2, 3]), (open_gop, "a.mkv", []), (open_gop, "a.ts", [])]
+)
+def test_what_refers_to_pictures_that_were_cut_off_is_not_shown(tmp_path, reader, make, name, hidden):
+    container = reader.GStreamerContainer(str(make(tmp_path / name)))
+    assert [number for number, packet in enumerate(container.packets) if not packet.shown] == hidden
 
 
 @pytest.mark.parametrize("name", ["constant_rate.mp4", "starts_at_12s.mkv", "camera.ts"])

@@ -13,7 +13,6 @@ PINS="opencv-python-headless==4.1.0.25 pytest==7.0.1"
 # Tests of parts that need neither ONNX Runtime nor a bundle, and are written so that Python 3.6 and NumPy 1.13 can run them.
 TESTS=(tests/tlee/test_{calibration_cache,costs,files,frames,inference,policy}.py tests/engines/test_{memory,store}.py)
 TESTS+=(tests/benchmarks/development/test_timing.py tests/power/test_{rapl,recorder,sources}.py)
-TESTS+=(--deselect tests/tlee/test_frames.py::test_a_frame_of_the_right_size_is_not_touched)
 # Bundle and clips of `make demo`, and the clips as folders of pictures.
 BUNDLE=build/digits.tlee CLIPS=(examples/clips/*.mp4) PICTURES=build/python36-pictures VIDEOS=build/python36-videos
 PLAIN=1e-4 # of confidences, of pictures, which are the same pixels everywhere

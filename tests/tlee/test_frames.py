@@ -45,7 +45,7 @@ def test_shrinking_averages_instead_of_skipping():
 
 
 def test_a_frame_of_the_right_size_is_not_touched():
-    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    picture = np.random.RandomState(0).randint(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(prepare(picture, FrameSpec(1, [0], 32, 32)), picture)
 
 
@@ -84,7 +84,7 @@ def test_area_and_bilinear_differ_and_each_is_what_the_specification_says():
 @pytest.mark.parametrize("kind", [AREA, BILINEAR])
 @pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (3, 65_000), (300, 16_000)])
 def test_a_strip_takes_no_more_memory_than_some_crops(size, kind):
-    strip = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    strip = np.random.RandomState(0).randint(0, 256, (*size, 3), np.uint8)
     spec = FrameSpec(1, [0], 128, 112, interpolation=kind)
     prepare(strip, spec)  # imports, and the weights that it keeps
     tracemalloc.start()
