@@ -29,8 +29,9 @@ class BackendConfig(NamedTuple):
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> "BackendConfig":
-        """From a command's `add_backend_options`; its process opens no other sessions, so they can share a pool."""
-        return cls(options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads, True)
+        """From a command's `add_backend_options`."""
+        # No shared pool: it would spin on between runs, while videos are decoded on the same cores.
+        return cls(options.backend, options.exit_graphs, options.precision, options.engine_dir, options.threads)
 
 
 class BackendHandle(NamedTuple):

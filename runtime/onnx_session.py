@@ -3,6 +3,8 @@
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
+
 from tlee.bundle import BATCH, Bundle
 from tlee.errors import BundleError, TleeError, UsageError, not_imported, system_fault, writing
 from tlee.files import sha256
@@ -62,7 +64,16 @@ def open_session(
     if batch is not None:
         options.add_free_dimension_override_by_name(BATCH, batch)
     # Without the fallback a failure is raised, not printed.
-    return ort.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
+    session = ort.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
+    if _shared_pool is None and list(providers) == [PROVIDERS["cpu"]]:
+        _run_once(session)
+    return session
+
+
+def _run_once(session: Any) -> None:
+    """A new session's pool spins until it has run for the first time, on cores that others need to start."""
+    shapes = {put.name: [size if isinstance(size, int) else 1 for size in put.shape] for put in session.get_inputs()}
+    session.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
 
 
 def open_graphs(

@@ -128,7 +128,7 @@ def command(arguments: Optional[List[str]]) -> None:
     parser.add_argument("--before", metavar="COMMAND", help="the tlee-run of another state, to compare with")
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
-    opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads, shared_pool=True))
+    opened = open_backend(bundle, BackendConfig(options.backend, threads=options.threads))
     report = timing.Report("files", f"video file / the least, {opened.backend.name}", options, LIBRARIES)
     with contextlib.closing(opened.backend):
         measure(report, bundle, opened, options)
