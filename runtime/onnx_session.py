@@ -65,14 +65,14 @@ def open_session(
         options.add_free_dimension_override_by_name(BATCH, batch)
     # Without the fallback a failure is raised, not printed.
     session = ort.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
-    if _shared_pool is None and list(providers) == [PROVIDERS["cpu"]]:
-        _run_once(session)
+    if _shared_pool is None and session.get_providers() == [PROVIDERS["cpu"]]:
+        _run_once(session, batch or 1)
     return session
 
 
-def _run_once(session: Any) -> None:
+def _run_once(session: Any, batch: int) -> None:
     """A new session's pool spins until it has run for the first time, on cores that others need to start."""
-    shapes = {put.name: [size if isinstance(size, int) else 1 for size in put.shape] for put in session.get_inputs()}
+    shapes = {put.name: [size if isinstance(size, int) else batch for size in put.shape] for put in session.get_inputs()}
     session.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
 
 

@@ -137,7 +137,7 @@ class InferenceSession:
         self._options.setdefault(CPU, {})
         self._session = _installed.InferenceSession(path_or_bytes, sess_options, providers=[CPU], **kwargs)
         self.on_gpu = self.get_providers()[0] != CPU
-        for name in ("get_inputs", "get_outputs", "get_modelmeta", "get_session_options"):
+        for name in ("get_inputs", "get_outputs", "get_modelmeta", "get_session_options", "run"):
             setattr(self, name, getattr(self._session, name))
 
     def get_providers(self) -> list[str]:
