@@ -72,7 +72,7 @@ def open_session(
 
 def _run_once(session: Any, batch: int) -> None:
     """A new session's pool spins until it has run for the first time, on cores that others need to start."""
-    shapes = {put.name: [size if isinstance(size, int) else batch for size in put.shape] for put in session.get_inputs()}
+    shapes = {put.name: [n if isinstance(n, int) else batch for n in put.shape] for put in session.get_inputs()}
     session.run(None, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
 
 
