@@ -38,7 +38,9 @@ def browser():
     if not chromium:
         pytest.skip("no chromium is installed")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # Software alone, and files in place of shared memory, of which containers have little.
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        opened = started.chromium.launch(executable_path=chromium, args=options)
         yield opened
         opened.close()
 
