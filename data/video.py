@@ -67,15 +67,17 @@ class VideoFile(Clip):
         wanted = list(indices)
         plan = self._plan(wanted, prepare)
         try:
-            for number, index in enumerate(wanted):
-                following = self._places[wanted[number + 1]] if number + 1 < len(wanted) and ahead(number) else None
-                try:
-                    yield plan.take(self._place(index), following)
-                except (MisstatedVideo, DamagedVideo):
-                    plan.close()
-                    self._index_by_decoding()
-                    plan = self._plan(wanted[number:], prepare)
-                    yield plan.take(self._place(index))
+            for number in range(len(wanted)):
+                picture = None
+                while picture is None:
+                    after = wanted[number + 1 : number + 2] if number + 1 < len(wanted) and ahead(number) else []
+                    try:
+                        picture = plan.take(self._place(wanted[number]), *(self._places[index] for index in after))
+                    except (MisstatedVideo, DamagedVideo):
+                        plan.close()
+                        self._index_by_decoding()  # only once
+                        plan = self._plan(wanted[number:], prepare)
+                yield picture
         finally:
             plan.close()
 
