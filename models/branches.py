@@ -1,6 +1,6 @@
 """Branches: from a feature map inside the backbone, (N, channels, m, m), to a feature, (N, feature_size).
 
-Source: the three kinds of branch of the published TLEE code.
+Source: `Branch`, `ConvBranch` and `FCBranch` are those of the published TLEE code; `BlockBranch` is ours.
 """
 
 from __future__ import annotations
@@ -84,6 +84,31 @@ class FCBranch(nn.Module):
         return self.layers(x.mean((2, 3)))
 
 
+class BlockBranch(nn.Module):
+    """Blocks of a depthwise-separable network that each halve the map and double the channels, down to 4 x 4, then
+    average pooling and one linear layer.
+
+    An early map is large and its channels say little by themselves: these blocks see its structure, where the published
+    kinds pool it first. They cost about as much as one block of the backbone.
+    """
+
+    def __init__(self, shape: tuple[int, ...], feature_size: int) -> None:
+        super().__init__()
+        channels, size, _ = shape
+        blocks: list[nn.Module] = []
+        while size > 4 or not blocks:
+            wide = 2 * channels
+            filtered = nn.Conv2d(wide, wide, 3, 2, 1, groups=wide, bias=False), nn.BatchNorm2d(wide)
+            blocks += [*_convolution(channels, wide, 1), nn.ReLU(), *filtered, nn.ReLU()]
+            blocks += [*_convolution(wide, wide, 1), nn.ReLU()]
+            channels, size = wide, (size + 1) // 2
+        self.layers = nn.Sequential(*blocks)
+        self.project = nn.Linear(channels, feature_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.layers(x).mean((2, 3)))
+
+
 def _convolution(ins: int, outs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
     return nn.Conv2d(ins, outs, kernel, bias=False), nn.BatchNorm2d(outs)
 
@@ -93,4 +118,5 @@ BRANCHES: dict[str, Callable[[tuple[int, ...], int, int, int], nn.Module]] = {
     "crm": Branch,
     "conv": lambda shape, size, scale, crm_num: ConvBranch(shape, size),
     "fc": lambda shape, size, scale, crm_num: FCBranch(shape, size),
+    "blocks": lambda shape, size, scale, crm_num: BlockBranch(shape, size),
 }

@@ -132,7 +132,7 @@ class FramesConfig(Section):
         count: frames per video (T).
         order: processing order: coarse, chronological, or a permutation of 0 to `count` - 1; None for coarse, or
             chronological for a backbone with temporal shift.
-        resize: short side of the picture before the centre crop, pixels.
+        resize: short side of the picture before the centre crop, pixels; None for `model.input_size`.
         sampling: uniform, from the middle of T equal parts; keyframes, of each part the one that the least is decoded
             for; or published, those that the published loader takes (`tlee.frames.published_numbers`).
         interpolation: of the resizing: area, or bilinear, Pillow's antialiased filter, as published.
@@ -141,7 +141,7 @@ class FramesConfig(Section):
 
     count: int = Field(10, ge=1, le=MAX_FRAMES)
     order: Literal["coarse", "chronological"] | Order | None = None
-    resize: int = Field(224, ge=1, le=MAX_SIZE)
+    resize: int | None = Field(None, ge=1, le=MAX_SIZE)
     sampling: Literal["uniform", "keyframes", "published"] = "uniform"
     interpolation: Literal["area", "bilinear"] = "area"
     mean: tuple[Mean, Mean, Mean] = PUBLISHED_MEAN
@@ -193,7 +193,7 @@ class Config(Section):
             raise ValueError(f"control characters in {unsafe[:80]!r}")
         if self.labels and len(self.labels) != self.model.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.model.classes} classes")
-        if self.frames.resize < self.model.input_size:
+        if self.short_side < self.model.input_size:
             raise ValueError(f"frames.resize {self.frames.resize} is below model.input_size {self.model.input_size}")
         if self.model.shifts and self.frame_spec().order != list(range(self.frames.count)):
             raise ValueError("a temporal shift needs frames.order chronological (or model.shift false, as published)")
@@ -206,7 +206,12 @@ class Config(Section):
         if isinstance(order, str):
             order = frame_order(frames.count, order)
         rules = frames.sampling, frames.interpolation, takes_any_order(model.frm, model.heads, model.shifts)
-        return FrameSpec(frames.count, order, frames.resize, model.input_size, *rules)
+        return FrameSpec(frames.count, order, self.short_side, model.input_size, *rules)
+
+    @property
+    def short_side(self) -> int:
+        """Of a picture before the centre crop, pixels."""
+        return self.frames.resize or self.model.input_size
 
     def thresholds(self) -> Thresholds:
         """The exit rule's thresholds, one per exit."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlee import cli
 from tlee.errors import TleeError, UsageError
 from tlee.training.launch import Launch, launch_of
+from tlee.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
@@ -36,21 +37,21 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
 
     from tlee.models.model import check_parts
     from tlee.training.run_folder import BEST, RunFolder
+    from tlee.training.train import Trainer, fitting_stages, launched
     from tlee.training.videos import read_data
 
     # Decides which process prints. Without it Lightning reads any launcher's variables.
     rank_zero_only.rank = 0 if launch.first else 1  # type: ignore[attr-defined]
-    config = load(options.config, options.set, launch.first)
+    config = load(options.config, options.set, options.recipe, launch.first)
     check_parts(options.config, config)
     train, val = read_data(config)
+    config = fitting_stages(config, len(train.entries))
     folder = RunFolder(options.output, writes=launch.first)
     with folder.claimed():
         if launch.first:
             for note in dict.fromkeys([*train.notes, *val.notes]):
                 cli.report(PROGRAM, note)
             folder.create(config, options.resume)
-
-        from tlee.training.train import Trainer, launched
 
         try:
             Trainer(config, train, val, folder, launched(launch, options.accelerator, config.precision)).run()
@@ -61,11 +62,12 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
             cli.show(f"written: {folder.path}; next: tlee-export {folder.path / BEST} -o {config.name}.tlee")
 
 
-def load(path: str, changes: list[str], verbose: bool = False) -> TrainingConfig:
+def load(path: str, changes: list[str], recipe: str | None = None, verbose: bool = False) -> TrainingConfig:
     """A training configuration from a file, ours or a published one, or for a folder of clips with all defaults.
 
     Args:
         changes: `key.key=value`, values that replace the file's, in our keys.
+        recipe: replaces the file's.
         verbose: report what of a published file is ignored or may surprise.
 
     Raises:
@@ -89,6 +91,8 @@ def load(path: str, changes: list[str], verbose: bool = False) -> TrainingConfig
                 warn(PROGRAM, path, published.warnings())
                 for note in notes(published):
                     cli.report(PROGRAM, f"{path}: {note}")
+    if recipe:
+        content["recipe"] = recipe
     for change in changes:
         _set(content, change)
     return validated(path, content, TrainingConfig)
@@ -123,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         "clips per class",
     )
     parser.add_argument("-o", "--output", required=True, metavar="RUN", help="folder of the run to write")
+    parser.add_argument(
+        "--recipe", choices=RECIPES, help="stages where the configuration names none, published for its authors' (default)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in this folder, if it has begun")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), help="what computes (cuda where there is one)")

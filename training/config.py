@@ -10,6 +10,7 @@ from tlee.data.labelled.listing import FORMATS
 from tlee.data.labelled.loader import AugmentConfig, Share
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
+from tlee.training.recipes import DEFAULT, completed
 
 MAX_EPOCHS = 100_000
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
@@ -64,7 +65,14 @@ class StageConfig(Section):
         patience: epochs without a better validation after which the stage ends; None for never.
         distill: share of the branches' loss that comes from imitating the final exit (Hinton et al., "Distilling the
             Knowledge in a Neural Network", 2015), at `temperature`.
+        alone: exits learn from their own features alone, whatever feature reuse hands on (see `tlee.training.stages`);
+            false for the published losses.
         freeze_backbone: keep the backbone frozen, whatever else the stage trains.
+        freeze_norm: the backbone's batch norms keep their statistics. A few hundred clips change those of ImageNet for
+            the worse.
+        head_rate: the learning rate of all but the backbone, as a multiple of `learning_rate`: what starts from random
+            weights has further to go.
+        least_steps: the stage has as many more epochs as it takes for so many steps, for small data sets.
         b_knob: the gate's published `b`, the loss up to which a video may stop.
     """
 
@@ -81,7 +89,11 @@ class StageConfig(Section):
     patience: int | None = Field(None, ge=1)
     distill: float = Field(0, ge=0, le=1)
     temperature: float = Field(4.0, ge=1e-3, le=1e6)
+    alone: bool = True
     freeze_backbone: bool = False
+    freeze_norm: bool = False
+    head_rate: float = Field(1.0, gt=0, le=1e4)
+    least_steps: int = Field(0, ge=0, le=10_000_000)
     b_knob: float = Field(0.05, gt=0, le=1e6)
 
     @model_validator(mode="after")
@@ -95,18 +107,12 @@ class StageConfig(Section):
         return self
 
 
-# As published, starting from ImageNet weights. Epochs and schedules are ours; each published file has its own.
-PUBLISHED_STAGES = [
-    StageConfig(stage="backbone", epochs=30, schedule=[15, 25]),
-    StageConfig(stage="branches", epochs=20, schedule=[10, 15]),
-    StageConfig(stage="gate", epochs=10, schedule=[5]),
-]
-
-
 class TrainingConfig(Config):
     """A model's configuration plus that of its training.
 
     Attributes:
+        recipe: the stages, where none are given, and what else training by them asks for: a key of
+            `tlee.training.recipes.RECIPES`.
         init: starting weights: `random`, `imagenet` (the backbone's), or a checkpoint, ours or a published one
             (`.pth.tar`), of which every entry that fits is taken; of a folder, the best one in it.
         precision: mixed precision runs most of the network in half precision, on devices that have it.
@@ -115,20 +121,17 @@ class TrainingConfig(Config):
 
     data: DataConfig
     init: str = "imagenet"
-    stages: list[StageConfig] = Field(PUBLISHED_STAGES, min_length=1, max_length=20)
+    recipe: str = DEFAULT
+    stages: list[StageConfig] = Field(min_length=1, max_length=20)
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Precision = "32-true"
     save_steps: int = Field(500, ge=1, lt=2**63)
 
     @model_validator(mode="before")
     @classmethod
-    def _stages_by_default(cls, content: dict[str, Any]) -> dict[str, Any]:
-        """A model without branches has no stage for them."""
-        model = content.get("model")
-        branches = model.get("branches") if isinstance(model, dict) else getattr(model, "branches", None)
-        if branches == 0:
-            return {"stages": [stage for stage in PUBLISHED_STAGES if stage.stage != "branches"], **content}
-        return content
+    def _by_recipe(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """What the configuration leaves open is the recipe's."""
+        return completed(content)
 
     @model_validator(mode="after")
     def _stages_fit(self) -> TrainingConfig:

@@ -13,6 +13,7 @@ from typing import Any
 from tlee.data.labelled.listing import FORMATS
 from tlee.models.published_config import own_keys
 from tlee.models.published_schema import Data, PublishedConfig
+from tlee.training.recipes import PUBLISHED
 
 EPOCHS = 25  # where the file has none: the number in most of the published files
 GATE_EPOCHS = 3
@@ -32,6 +33,7 @@ def training_keys(path: str | Path, published: PublishedConfig) -> dict[str, Any
         **own_keys(path, published),
         "data": _data(published),
         "init": _init(published),
+        "recipe": PUBLISHED,
         "stages": _stages(published),
         "seed": published.seed,
     }
@@ -90,7 +92,8 @@ def _init(published: PublishedConfig) -> str:
 def _stages(published: PublishedConfig) -> list[dict[str, Any]]:
     model, mode = published.model, published.train_mode
     epochs = model.epochs or EPOCHS
-    common: dict[str, Any] = {"batch": BATCH, "schedule": model.schedule if model.useLRSchedule else []}
+    schedule = model.schedule if model.useLRSchedule else []
+    common: dict[str, Any] = {"batch": BATCH, "schedule": schedule, "alone": False}
     learning = {} if model.backbone.requires_grad else {"freeze_backbone": True}
     if mode == "1":
         return [{"stage": "joint", "epochs": epochs, **common, **learning}]

@@ -1,7 +1,9 @@
 """The training stages: for each, which parameters learn, the loss of one batch, and the validation.
 
 Source: section "Training, as published" of the paper's code: stages 1.1 (backbone), 1.2 (branches), 1 (joint) and 2
-(gate). `frames` and `all` are ours.
+(gate). `frames` and `all` are ours, and so is `alone`, how exits learn unless the configuration says otherwise: as
+published, an exit's features are combined with those handed on from all exits before it. With maximum reuse that looks
+good whatever the exit itself contributes, so that branches need not learn anything, and on small sets do not.
 """
 
 from __future__ import annotations
@@ -83,20 +85,31 @@ def exit_outputs(model: Tlee, features: Features, chosen: Collection[int]) -> It
             previous = z
 
 
+def separate_outputs(model: Tlee, features: Features) -> Iterator[ExitOutput]:
+    """Every exit of every frame twice, without reuse and with reuse of its own features alone; once in the first frame,
+    where there is nothing to reuse."""
+    for b, own in features.items():
+        yield from exit_outputs(model, features, [b])
+        for t in range(1, own.shape[1]):
+            yield ExitOutput(t, b, own[:, t], None)
+
+
 def classification_loss(
     model: Tlee, features: Features, targets: Tensor, config: StageConfig, scored: Collection[int] | None = None
 ) -> Tensor:
     """Mean cross-entropy of the `scored` exits of every frame, None for all; the others only pass their z on.
 
-    With `distill`, that share of a branch's loss is the divergence from the final exit's answer to the same frame. The
-    final exit is computed without the branches for this.
+    With `alone`, nothing is handed on from exit to exit: each answers from its own features of a frame, and from its
+    own of all frames up to it. With `distill`, that share of a branch's loss is the divergence from the final exit's
+    answer to the same frame. The final exit is computed without the branches for this.
     """
     final, teacher = model.exits - 1, []
     if config.distill:
         teacher = [model.classify(o.z, o.frame).detach() for o in exit_outputs(model, features, [final])]
     losses = []
-    for t, b, z, _ in exit_outputs(model, features, list(features)):
-        if scored is not None and b not in scored:
+    scored = features if scored is None else scored
+    for t, b, z, _ in separate_outputs(model, features) if config.alone else exit_outputs(model, features, features):
+        if b not in scored:
             continue
         logits = model.classify(z, t)
         loss = functional.cross_entropy(logits, targets)

@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import environments
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from tlee.cli import report
@@ -164,8 +165,16 @@ class Trainer:
         for part in parts:
             part.requires_grad_(True)
         learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        of_backbone = {id(p) for p in self.model.backbone.parameters()}
+        groups = [
+            {"params": [p for p in learning.values() if (id(p) in of_backbone) == inside], "scale": scale}
+            for inside, scale in ((True, 1.0), (False, config.head_rate))
+        ]
         optimiser = torch.optim.SGD(
-            learning.values(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            [group for group in groups if group["params"]],
+            config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
         )
         for name, value in momentum.items():
             if name in learning:
@@ -180,6 +189,10 @@ class Trainer:
         progress, config, steps = self.progress, stage.config, stage.sampler.steps
         for part in stage.parts:
             part.train()
+        if config.freeze_norm:
+            for module in self.model.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         stage.sampler.seek(progress.epochs, progress.step)
         batches, begun = iter(stage.batches), time.perf_counter() - progress.seconds
         pending: list[Tensor] = []  # losses not yet read from the device, which would wait for it
@@ -208,7 +221,7 @@ class Trainer:
         # Each step has a seed of its own, so that a run can be resumed at any.
         torch.manual_seed(derived_seed(self.config.seed, self.progress.steps, self.fabric.global_rank))
         for group in stage.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         stage.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.fabric.device)
         parts = stage.config.accumulate
@@ -290,6 +303,15 @@ def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> flo
         share = max(0.0, done - config.warmup) / max(1e-9, config.epochs - config.warmup)
         return rate * (1 + math.cos(math.pi * share)) / 2
     return rate * 0.1 ** sum(epoch >= drop for drop in config.schedule)
+
+
+def fitting_stages(config: TrainingConfig, videos: int) -> TrainingConfig:
+    """The configuration with as many epochs as its stages' `least_steps` take for so many videos."""
+    stages = [
+        stage.model_copy(update={"epochs": max(stage.epochs, math.ceil(stage.least_steps / max(1, videos // stage.batch)))})
+        for stage in config.stages
+    ]
+    return config.model_copy(update={"stages": stages})
 
 
 def fitting_batch(config: StageConfig, videos: int, world: int) -> int:

@@ -20,7 +20,8 @@ def batch(seed=0):
 
 
 def loss_of(model, stage, **settings):
-    return StageModule(model, StageConfig(stage=stage, epochs=1, **settings))(*batch())
+    """As published, unless the settings say otherwise."""
+    return StageModule(model, StageConfig(**{"stage": stage, "epochs": 1, "alone": False, **settings}))(*batch())
 
 
 def logits_of(model, chosen):
@@ -48,6 +49,35 @@ def test_the_loss_is_the_mean_over_frames_and_scored_exits(stage, scored):
     losses = [functional.cross_entropy(value, labels).item() for (_, b), value in logits.items() if b in scored]
     assert len(losses) == 4 * len(scored)
     assert loss_of(model, stage).item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def own_logits(model):
+    """By (frame, exit): of each exit's own feature, and, from the second frame on, of the maximum of its own so far."""
+    features = model.features(batch()[0], ALL)
+    alone = {(t, b): model.classifier(features[b][:, t]) for b in ALL for t in range(4)}
+    reused = {(t, b): model.classifier(features[b][:, : t + 1].amax(1)) for b in ALL for t in range(1, 4)}
+    return alone, reused
+
+
+@pytest.mark.parametrize(("stage", "scored"), [("backbone", [2]), ("branches", [0, 1]), ("joint", ALL)])
+def test_exits_learn_alone_from_a_frame_and_from_their_own_frames_so_far(stage, scored):
+    model, labels = small_model(), batch()[1]
+    values = [value for part in own_logits(model) for (_, b), value in part.items() if b in scored]
+    assert len(values) == 7 * len(scored)
+    losses = [functional.cross_entropy(value, labels).item() for value in values]
+    assert loss_of(model, stage, alone=True).item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_a_silent_branch_cannot_hide_behind_what_others_hand_on():
+    model, published, alone = small_model(), [], []
+    with torch.no_grad():
+        model.branches[1].project.weight.zero_()
+        model.branches[1].project.bias.fill_(-100.0)  # below every other feature: the maximum never takes it
+    for found, how in ((published, False), (alone, True)):
+        model.zero_grad()
+        loss_of(model, "branches", alone=how).backward()
+        found.append(model.branches[1].project.bias.grad.abs().sum().item())
+    assert alone[0] > 3 * published[0]  # published, the first frame alone teaches it
 
 
 @pytest.mark.parametrize("stage", ["branches", "joint"])
