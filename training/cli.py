@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlee import cli
 from tlee.errors import TleeError, UsageError
 from tlee.training.launch import Launch, launch_of
+from tlee.training.memory import keep_buffers
 
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
@@ -50,7 +51,8 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
                 cli.report(PROGRAM, note)
             folder.create(config, options.resume)
 
-        from tlee.training.train import Trainer, launched
+        from tlee.training.processes import launched
+        from tlee.training.train import Trainer
 
         try:
             Trainer(config, train, val, folder, launched(launch, options.accelerator, config.precision)).run()
@@ -134,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    keep_buffers()
     cli.main(PROGRAM, command)
 
 
