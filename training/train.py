@@ -71,10 +71,8 @@ class Trainer:
     def __init__(self, config: TrainingConfig, train: Listing, val: Listing, folder: RunFolder, fabric: Fabric) -> None:
         self.config, self.folder, self.fabric = config, folder, fabric
         spec, fail = config.frame_spec(), config.data.unreadable == "fail"
-        self._clips, self._val_clips = (
-            ClipDataset(train, spec, config.data.augment, config.seed),
-            ClipDataset(val, spec),
-        )
+        self._clips = ClipDataset(train, spec, config.data.augment, config.seed)
+        self._val_clips = ClipDataset(val, spec)
         self._processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
         self._cores = max(1, len(os.sched_getaffinity(0)) // self._processes)
         kept = cache_frames(config.data.cache, [self._clips, self._val_clips], self._processes)
@@ -148,8 +146,7 @@ class Trainer:
         kind, fabric = STAGES[config.stage], self.fabric
         clips = self._clips.single_frames() if kind.single else self._clips
         batch = fitting_batch(config, len(clips), fabric.world_size)
-        shares = fabric.global_rank, fabric.world_size
-        sampler = ShuffledSampler(len(clips), batch, config.accumulate, self.config.seed, *shares)
+        sampler = ShuffledSampler(len(clips), batch, config.accumulate, self.config.seed, *self._ranks)
         frozen = self.model.backbone if config.freeze_backbone else None
         parts = [part for part in kind.parts(self.model) if part is not frozen]
         self.model.requires_grad_(False).eval()
@@ -163,11 +160,13 @@ class Trainer:
             if name in learning:
                 optimiser.state[learning[name]][MOMENTUM] = torch.empty_like(learning[name]).copy_(value)
         versions = variants(config.epochs) if are_fixed(learning) else None
-        kind, batches, validation = StageModule, training_batches(clips, sampler, self._workers), self._validation
-        if versions and self._have_room(versions * len(clips) + len(self._val_clips)):
-            kind, batches, validation = FeatureModule, *self._features(clips, versions, sampler)
-        local = kind(self.model, config)
+        kept = versions and self._have_room(versions * len(clips) + len(self._val_clips))
+        local = FeatureModule(self.model, config) if kept else StageModule(self.model, config)
         module, wrapped = fabric.setup(local, optimiser)
+        if versions and kept:
+            batches, validation = self._features(clips, versions, sampler)
+        else:
+            batches, validation = training_batches(clips, sampler, self._workers), self._validation
         return StageRun(config, parts, local, module, wrapped, learning, sampler, versions, batches, validation)
 
     def _have_room(self, videos: int) -> bool:
@@ -177,7 +176,7 @@ class Trainer:
 
     def _features(
         self, clips: ClipDataset, versions: int, sampler: ShuffledSampler
-    ) -> tuple[FixedFeatures, list[Batch]]:
+    ) -> tuple[Iterable[Batch], Iterable[Batch]]:
         """Batches of features to train on and to validate with."""
         first, made = self.progress.epochs - self.progress.epoch, partial(featured, self.fabric, self.model)
         epochs = range(first, first + versions)
