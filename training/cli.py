@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlee import cli
 from tlee.errors import TleeError, UsageError
 from tlee.training.launch import Launch, launch_of
+from tlee.training.memory import keep_buffers
 from tlee.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
     from lightning_fabric.utilities import rank_zero_only
 
     from tlee.models.model import check_parts
+    from tlee.training.processes import launched
     from tlee.training.run_folder import BEST, RunFolder
-    from tlee.training.train import Trainer, fitting_stages, launched
+    from tlee.training.train import Trainer, fitting_stages
     from tlee.training.videos import read_data
 
     # Decides which process prints. Without it Lightning reads any launcher's variables.
@@ -141,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    keep_buffers()
     cli.main(PROGRAM, command)
 
 

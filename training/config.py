@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tlee.data.labelled.augment import AugmentConfig, Share
 from tlee.data.labelled.listing import FORMATS
-from tlee.data.labelled.loader import AugmentConfig, Share
 from tlee.models.config import Config, Section
 from tlee.models.gates import GATES
 from tlee.training.recipes import DEFAULT, completed
@@ -28,8 +28,8 @@ class DataConfig(Section):
         val_root: the same for `val`; None for `root`.
         labels: file with the classes' names, where the format has one.
         unreadable: whether an entry that cannot be read is skipped (and reported once) or ends the run.
-        cache: keep decoded frames in memory, for small sets of short clips; each of the `workers` has its own.
-        workers: processes that decode; None for one per core, or none with `cache`.
+        cache: keep decoded frames in memory; None for where they fit into a quarter of what is free.
+        workers: processes that decode; None for one per core, or none where frames are kept.
     """
 
     format: str = "folders"
@@ -40,15 +40,13 @@ class DataConfig(Section):
     labels: str | None = None
     unreadable: Literal["skip", "fail"] = "skip"
     augment: AugmentConfig = AugmentConfig()
-    cache: bool = False
+    cache: bool | None = None
     workers: int | None = Field(None, ge=0, le=1024)
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         if self.format not in FORMATS:
             raise ValueError(f"format '{self.format}' is not known; choose of {', '.join(FORMATS)}")
-        if self.cache and self.augment.crop:
-            raise ValueError("cache keeps frames as cropped in the centre: it goes without augment.crop")
         return self
 
 

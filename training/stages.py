@@ -60,8 +60,12 @@ class StageModule(nn.Module):
 
     def forward(self, frames: Tensor, targets: Tensor) -> Tensor:
         """Loss of (N, T, H, W, 3) RGB 0-255 in processing order, and (N, K) shares of each class."""
-        features = self.model.features(frames, self.stage.exits(self.model))
+        features = self.features(frames, self.stage.exits(self.model))
         return self.stage.loss(self.model, features, targets, self.config)
+
+    def features(self, frames: Tensor, chosen: Collection[int]) -> Features:
+        """The chosen exits' features of every frame."""
+        return self.model.features(frames, chosen)
 
 
 class ExitOutput(NamedTuple):
@@ -193,7 +197,7 @@ def validate(
         if not len(clips):
             continue
         with fabric.autocast():
-            features = model.features(clips, range(model.exits))
+            features = module.features(clips, range(model.exits))
             loss = stage.loss(model, features, targets, module.config)
             answers = fixed_exits(model, features).argmax(-1)  # (T, exits, N)
         sums += torch.stack([torch.ones_like(loss), loss]).double() * len(clips)

@@ -6,71 +6,49 @@ under torchrun, under SLURM), and adds nothing to the models.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import environments
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm import tqdm
 
 from tlee.cli import report
+from tlee.data.labelled.cache import frame_memory
 from tlee.data.labelled.listing import Listing
 from tlee.data.labelled.loader import (
     Batch,
     ClipDataset,
-    ClipLoader,
     ShuffledSampler,
     derived_seed,
     evaluation_batches,
     training_batches,
 )
-from tlee.errors import UsageError, printable
+from tlee.errors import UsageError
 from tlee.files import atomic_write
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
 from tlee.models.model import Tlee
 from tlee.reports.training_plots import accuracy_plot, loss_plot
 from tlee.training.batchnorm import synchronise
-from tlee.training.config import Precision, StageConfig, TrainingConfig
-from tlee.training.launch import ALONE, SRUN, TORCHRUN, Launch
+from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.features import FeatureModule, FixedFeatures, are_fixed, feature_bytes, featured, variants
+from tlee.training.forecast import Forecast, about, planned_work
+from tlee.training.log import EpochProgress, say
 from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
 from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
-from tlee.training.videos import UnreadableVideos
+from tlee.training.videos import UnreadableVideos, cache_frames, fill_caches
 
 PROGRAM = "tlee-train"
 LOG_STEPS = 10  # the loss is read from the device and recorded after so many
 VALIDATION_BATCH = 16
 MOMENTUM = "momentum_buffer"  # torch's name
-
-
-def launched(launch: Launch, accelerator: str | None, precision: Precision) -> Fabric:
-    """Fabric with its processes started; `accelerator` None for cuda if available."""
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "Grad strides do not match")  # harmless, of 1x1 convolutions
-    warnings.filterwarnings("ignore", "The `srun` command is available")
-    known = {
-        TORCHRUN: environments.TorchElasticEnvironment,
-        SRUN: environments.SLURMEnvironment,
-        ALONE: environments.LightningEnvironment,
-    }
-    fabric = Fabric(
-        accelerator=accelerator or ("cuda" if torch.cuda.is_available() else "cpu"),
-        devices=launch.devices,
-        num_nodes=launch.nodes,
-        precision=precision,
-        plugins=[known[launch.launcher]()],
-    )
-    fabric.launch()
-    return fabric
 
 
 class StageRun(NamedTuple):
@@ -83,7 +61,9 @@ class StageRun(NamedTuple):
     optimiser: torch.optim.Optimizer
     learning: dict[str, nn.Parameter]
     sampler: ShuffledSampler
-    batches: ClipLoader
+    versions: int | None  # of each video, where its features are fixed
+    batches: Iterable[Batch]
+    validation: Iterable[Batch]
 
 
 class Trainer:
@@ -91,19 +71,22 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, train: Listing, val: Listing, folder: RunFolder, fabric: Fabric) -> None:
         self.config, self.folder, self.fabric = config, folder, fabric
-        spec, cache, fail = config.frame_spec(), config.data.cache, config.data.unreadable == "fail"
-        self._clips = ClipDataset(train, spec, config.data.augment, config.seed, cache)
-        val_clips = ClipDataset(val, spec, cache=cache)
-        processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
-        cores = 0 if cache else max(1, len(os.sched_getaffinity(0)) // processes)
-        self._workers = cores if config.data.workers is None else config.data.workers
-        ranks = fabric.global_rank, fabric.world_size
-        self._validation = evaluation_batches(val_clips, VALIDATION_BATCH, self._workers, *ranks)
+        spec, fail = config.frame_spec(), config.data.unreadable == "fail"
+        self._clips = ClipDataset(train, spec, config.data.augment, config.seed)
+        self._val_clips = ClipDataset(val, spec)
+        self._processes = getattr(fabric.strategy, "num_processes", 1)  # on this machine
+        self._cores = max(1, len(os.sched_getaffinity(0)) // self._processes)
+        kept = cache_frames(config.data.cache, [self._clips, self._val_clips], self._processes)
+        self._workers = (0 if kept else self._cores) if config.data.workers is None else config.data.workers
+        self._ranks = fabric.global_rank, fabric.world_size
+        self._validation = evaluation_batches(self._val_clips, VALIDATION_BATCH, self._workers, *self._ranks)
         self._unreadable = UnreadableVideos("train", self._clips, fabric, fail)
-        self._unreadable_val = UnreadableVideos("val", val_clips, fabric, fail)
+        self._unreadable_val = UnreadableVideos("val", self._val_clips, fabric, fail)
         torch.manual_seed(config.seed)
         self.model = Tlee(config.for_model(train.classes))
         self.progress = Progress()
+        sizes = len(train.entries), len(val.entries)
+        self._forecast = Forecast([planned_work(self.model, stage, *sizes) for stage in config.stages])
 
     def run(self) -> Tlee:
         """Train to the end, from the start or from the folder's state. Returns the best model, in eval mode.
@@ -124,8 +107,13 @@ class Trainer:
         if self.fabric.world_size > 1:
             synchronise(self.model, self.fabric.device.type)
         self.fabric.to_device(self.model)
+        # As the frames are; convolutions of other weights would copy what they compute on.
+        self.model.to(memory_format=torch.channels_last)
         self.folder.open_metrics(self.progress)
-        for config in self.config.stages[self.progress.stage :]:
+        stages = self.config.stages[self.progress.stage :]
+        if stages and (summary := fill_caches([self._clips, self._val_clips], self._cores, self.folder.writes)):
+            self._print(summary)
+        for config in stages:
             self._train_stage(config, momentum)
             momentum = {}
         for videos in (self._unreadable, self._unreadable_val):
@@ -140,8 +128,10 @@ class Trainer:
         progress, patience = self.progress, config.patience or math.inf
         stage = self._set_up(config, momentum)
         while progress.epoch < config.epochs and progress.waited < patience:
+            begun = time.monotonic()
+            whole = progress.step == 0
             self._train_epoch(stage)
-            self._end_epoch(stage)
+            self._end_epoch(stage, begun if whole else None)
             self._save_state(stage)
         if progress.epoch < config.epochs:
             self._print(f"{config.stage}: no better for {progress.waited} epochs, ended after {progress.epoch}")
@@ -157,8 +147,7 @@ class Trainer:
         kind, fabric = STAGES[config.stage], self.fabric
         clips = self._clips.single_frames() if kind.single else self._clips
         batch = fitting_batch(config, len(clips), fabric.world_size)
-        shares = fabric.global_rank, fabric.world_size
-        sampler = ShuffledSampler(len(clips), batch, config.accumulate, self.config.seed, *shares)
+        sampler = ShuffledSampler(len(clips), batch, config.accumulate, self.config.seed, *self._ranks)
         frozen = self.model.backbone if config.freeze_backbone else None
         parts = [part for part in kind.parts(self.model) if part is not frozen]
         self.model.requires_grad_(False).eval()
@@ -178,11 +167,30 @@ class Trainer:
         )
         for name, value in momentum.items():
             if name in learning:
-                optimiser.state[learning[name]][MOMENTUM] = value.to(fabric.device)
-        local = StageModule(self.model, config)
+                optimiser.state[learning[name]][MOMENTUM] = torch.empty_like(learning[name]).copy_(value)
+        versions = variants(config.epochs) if are_fixed(learning) else None
+        kept = versions and self._have_room(versions * len(clips) + len(self._val_clips))
+        local = FeatureModule(self.model, config) if kept else StageModule(self.model, config)
         module, wrapped = fabric.setup(local, optimiser)
-        batches = training_batches(clips, sampler, self._workers)
-        return StageRun(config, parts, local, module, wrapped, learning, sampler, batches)
+        if versions and kept:
+            batches, validation = self._features(clips, versions, sampler)
+        else:
+            batches, validation = training_batches(clips, sampler, self._workers), self._validation
+        return StageRun(config, parts, local, module, wrapped, learning, sampler, versions, batches, validation)
+
+    def _have_room(self, videos: int) -> bool:
+        """Whether every process can keep so many videos' features."""
+        missing = feature_bytes(self.model, videos) > frame_memory() // self._processes
+        return not across(self.fabric, torch.tensor(int(missing)), "sum")
+
+    def _features(
+        self, clips: ClipDataset, versions: int, sampler: ShuffledSampler
+    ) -> tuple[Iterable[Batch], Iterable[Batch]]:
+        """Batches of features to train on and to validate with."""
+        first, made = self.progress.epochs - self.progress.epoch, partial(featured, self.fabric, self.model)
+        epochs = range(first, first + versions)
+        shares = [made(evaluation_batches(clips, VALIDATION_BATCH, self._workers, *self._ranks, e)) for e in epochs]
+        return FixedFeatures(self.fabric, shares, len(clips), first, sampler), [*made(self._validation)]
 
     def _train_epoch(self, stage: StageRun) -> None:
         """The rest of the epoch's steps."""
@@ -193,11 +201,13 @@ class Trainer:
             for module in self.model.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        stage.sampler.seek(progress.epochs, progress.step)
+        first = progress.epochs - progress.epoch
+        variant = first + progress.epoch % stage.versions if stage.versions else None
+        stage.sampler.seek(progress.epochs, progress.step, variant)
         batches, begun = iter(stage.batches), time.perf_counter() - progress.seconds
         pending: list[Tensor] = []  # losses not yet read from the device, which would wait for it
-        name, hidden = f"{config.stage} {progress.epoch + 1}/{config.epochs}", None if self.folder.writes else True
-        with tqdm(total=steps, initial=progress.step, desc=name, leave=False, disable=hidden) as bar:
+        name = f"{config.stage} {progress.epoch + 1}/{config.epochs}"
+        with EpochProgress(name, steps, progress.step, self.folder.writes) as shown:
             for step in range(progress.step, steps):
                 rate = learning_rate(config, progress.epoch, step, steps)
                 pending.append(self._step(stage, rate, batches))
@@ -211,10 +221,10 @@ class Trainer:
                     self._check_loss(config, mean)
                     values = {"stage": config.stage, "epoch": progress.epoch + 1, "loss": mean, "learning_rate": rate}
                     self.folder.record(progress, "step", values)
-                    bar.set_postfix(loss=f"{mean:.4f}")
+                    shown.loss(mean)
                 if saves and progress.step < steps:
                     self._save_state(stage)
-                bar.update()
+                shown.advance()
 
     def _step(self, stage: StageRun, rate: float, batches: Iterator[Batch]) -> Tensor:
         """One step of the optimiser. Returns this process's loss."""
@@ -243,11 +253,15 @@ class Trainer:
         stage.optimiser.step()
         return total
 
-    def _end_epoch(self, stage: StageRun) -> None:
-        """Validate, record, write the checkpoints, and move on to the next epoch."""
+    def _end_epoch(self, stage: StageRun, begun: float | None) -> None:
+        """Validate, record, write the checkpoints, and move on to the next epoch.
+
+        Args:
+            begun: when the epoch began, if all of it was in this run.
+        """
         progress, config = self.progress, stage.config
         loss = self._mean(progress.loss) / progress.step
-        found = validate(self.fabric, stage.local, self._validation, self._unreadable_val.add)
+        found = validate(self.fabric, stage.local, stage.validation, self._unreadable_val.add)
         for videos in (self._unreadable, self._unreadable_val):
             videos.report(lambda problem: report(PROGRAM, problem) if self.folder.writes else None)
         self._check_loss(config, found.loss)
@@ -259,7 +273,8 @@ class Trainer:
         frames = "one frame" if len(found.accuracy) == 1 else f"{len(found.accuracy)} frames"
         exits = ", ".join(f"{value:.1%}" for value in found.accuracy[-1])
         line = f"{config.stage} {progress.epoch + 1}/{config.epochs}: loss {loss:.4f}, validation {found.loss:.4f}"
-        self._print(f"{line}; accuracy after {frames}, by exit: {exits}{' (best so far)' if better else ''}")
+        line = f"{line}; accuracy after {frames}, by exit: {exits}{' (best so far)' if better else ''}"
+        self._print(line + self._to_go(begun))
         if self.folder.writes:
             stages = [stage.model_dump() for stage in self.config.stages]
             training = {"seed": self.config.seed, "stages": stages, **position, "score": score}
@@ -268,6 +283,13 @@ class Trainer:
         progress.best, progress.waited = (score, 0) if better else (progress.best, progress.waited + 1)
         progress.epoch, progress.epochs = progress.epoch + 1, progress.epochs + 1
         progress.step, progress.loss, progress.seconds = 0, 0.0, 0.0
+
+    def _to_go(self, begun: float | None) -> str:
+        """How long the run will still take, for the end of a line; empty where that is not known."""
+        if begun is not None:
+            self._forecast.add(self.progress.stage, time.monotonic() - begun)
+        seconds = self._forecast.left(self.progress.stage, self.progress.epoch + 1)
+        return f"; {about(seconds)} to go" if seconds else ""
 
     def _save_state(self, stage: StageRun) -> None:
         states = {name: stage.optimiser.state[parameter] for name, parameter in stage.learning.items()}
@@ -286,7 +308,7 @@ class Trainer:
 
     def _print(self, line: str) -> None:
         if self.folder.writes:
-            tqdm.write(printable(line))
+            say(line)
 
 
 def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:

@@ -1,16 +1,19 @@
-"""The videos of a run: read from its lists, and which of them turn out to be unreadable."""
+"""The videos of a run: read from its lists, kept in memory, and which of them turn out to be unreadable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from tlee.data.labelled.cache import FrameCache, fill, frame_memory
 from tlee.data.labelled.listing import Listing, read_listing, split_listing
 from tlee.data.labelled.loader import READABLE, ClipDataset
 from tlee.errors import InputError, UsageError
+from tlee.reading import MB
 from tlee.training.config import TrainingConfig
 from tlee.training.stages import across
 
@@ -40,6 +43,36 @@ def read_data(config: TrainingConfig) -> tuple[Listing, Listing]:
         problem = f"{len(shared)} of its videos are also trained on (first: {shared[0]})"
         raise UsageError(str(data.val), problem, "validate on others")
     return train, val
+
+
+def cache_frames(wanted: bool | None, sets: list[ClipDataset], processes: int) -> bool:
+    """Give sets of videos caches; returns whether they have them.
+
+    Args:
+        wanted: None for where their frames fit into a quarter of the free memory, shared by all `processes`.
+    """
+    limit = None if wanted else frame_memory() // processes
+    fits = limit is None or sum(clips.most_bytes() for clips in sets) <= limit
+    if wanted is False or not fits:
+        return False
+    for clips in sets:
+        clips.cache = FrameCache(limit)
+    return True
+
+
+def fill_caches(sets: list[ClipDataset], threads: int, shown: bool) -> str:
+    """Read all frames that the sets' caches keep. Returns a line about them; empty without caches."""
+    for clips in sets:
+        if clips.cache is not None:
+            fill(lambda index, clips=clips: _keep(clips, index), len(clips), threads, shown)
+    caches = [clips.cache for clips in sets if clips.cache is not None]
+    size, count = sum(cache.bytes for cache in caches) / MB, sum(map(len, caches))
+    return f"frames of {count} videos are kept in memory: {size:.0f} MB" if caches else ""
+
+
+def _keep(clips: ClipDataset, index: int) -> None:
+    with suppress(InputError):  # it is reported when an example needs it
+        clips.keep(index, threads=1)
 
 
 class UnreadableVideos:

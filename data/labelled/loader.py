@@ -9,28 +9,30 @@ import copy
 import ctypes
 import os
 import signal
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
-from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from tlee.data.clip import Clip
 from tlee.data.clips import open_clip
+from tlee.data.labelled.augment import PLACES, AugmentConfig, drawn, jitter_range, jittered, shrunk, varied
+from tlee.data.labelled.cache import FrameCache, Kept
 from tlee.data.labelled.listing import Entry, Listing
 from tlee.data.pictures import cv2_module
 from tlee.data.sampling import sampled_order
 from tlee.errors import InputError, UsageError
-from tlee.frames import PUBLISHED, FrameSpec, prepare, resized, sample_indices
+from tlee.frames import PUBLISHED, FrameSpec, prepare
 
-ASPECTS = [3 / 4, 4 / 3]  # of random crops, width to height
+AHEAD = 2  # batches that a thread makes in advance
 READABLE = -1
 PR_SET_PDEATHSIG = 1  # of Linux
 NO_PROCESSES = (
@@ -38,32 +40,6 @@ NO_PROCESSES = (
     "(--workers 0; in a training --set data.workers=0)"
 )
 Key = tuple[int, int]  # epoch and number of the entry
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class AugmentConfig(BaseModel):
-    """Augmentation of training videos, the same for all frames of a clip. Not used in validation.
-
-    Attributes:
-        jitter: take each frame from anywhere in its part of the video instead of the part's middle; None for yes,
-            unless `frames.sampling` is published.
-        crop: smallest and largest share of the picture's area that a random crop keeps; None for the centre crop.
-        flip: mirror half of the clips; None for yes if the data set allows it.
-        colour: how far brightness, contrast and saturation vary, as a share.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    jitter: bool | None = None
-    crop: tuple[Share, Annotated[float, Field(gt=0, le=1)]] | None = None
-    flip: bool | None = None
-    colour: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _rises(self) -> AugmentConfig:
-        if self.crop and self.crop[0] > self.crop[1]:
-            raise ValueError(f"crop {list(self.crop)} does not rise")
-        return self
 
 
 class Batch(NamedTuple):
@@ -84,26 +60,6 @@ def _batch(*arrays: np.ndarray) -> Batch:
     return Batch(*map(torch.from_numpy, arrays))
 
 
-class RandomRegion:
-    """A region of a clip's pictures, drawn when the first one comes: all have it alike.
-
-    Args:
-        areas: smallest and largest share of a picture.
-    """
-
-    def __init__(self, areas: tuple[float, float]) -> None:
-        self._areas = areas
-        self._region: tuple[slice, slice] | None = None
-
-    def of(self, picture: np.ndarray) -> np.ndarray:
-        """The region of a picture, (h, w, 3)."""
-        if self._region is None:
-            shape = torch.empty((3, *picture.shape[:2]), device="meta")
-            top, left, height, width = RandomResizedCrop.get_params(shape, list(self._areas), ASPECTS)
-            self._region = slice(top, top + height), slice(left, left + width)
-        return picture[self._region]
-
-
 class ClipDataset(Dataset):
     """The videos of a listing. Items are taken by (epoch, number of the entry), and are those of a `Batch`.
 
@@ -115,7 +71,7 @@ class ClipDataset(Dataset):
         spec: the frames to read.
         augment: how to vary them; None for evaluation.
         seed: of the augmentation.
-        cache: keep frames in memory: a clip's T, or all of its frames with jitter.
+        cache: keeps frames in memory: a clip's T, with jitter all that it chooses from. It does not change them.
     """
 
     def __init__(
@@ -124,12 +80,10 @@ class ClipDataset(Dataset):
         spec: FrameSpec,
         augment: AugmentConfig | None = None,
         seed: int = 0,
-        cache: bool = False,
+        cache: FrameCache | None = None,
     ) -> None:
-        self.listing, self.spec, self.augment = listing, spec, augment
+        self.listing, self.spec, self.augment, self.cache = listing, spec, augment, cache
         self._seed, self._single = seed, False
-        # Per clip: number of its frames, indices of those read without jitter, and prepared frames by index.
-        self._cache: dict[int, tuple[int, list[int], dict[int, np.ndarray]]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self.listing.entries)
@@ -173,63 +127,61 @@ class ClipDataset(Dataset):
         return Batch(frames, target, torch.tensor(index), torch.tensor(unreadable))
 
     def _example(self, epoch: int, index: int) -> Tensor:
-        taken, augment = list(range(self.spec.length)), self.augment
+        spec, augment = self.spec, self.augment
         if augment is None:
-            return torch.from_numpy(self._read(index, taken))
-        with torch.random.fork_rng(devices=[]):
-            # Of the CPU alone: torch.manual_seed formats a traceback for GPUs to come, at every call.
-            torch.default_generator.manual_seed(derived_seed(self._seed, epoch, index))
-            offsets = torch.rand(len(taken)).tolist() if self.jitters else None
-            if self._single:
-                taken = [int(torch.randint(len(taken), ()))]
-            frames = torch.from_numpy(self._read(index, taken, offsets, augment.crop))
-            if (self.listing.flips if augment.flip is None else augment.flip) and torch.rand(()) < 0.5:
-                frames = frames.flip(2)
-            if augment.colour:
-                vary = v2.ColorJitter(augment.colour, augment.colour, augment.colour)
-                frames = vary(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            return frames.contiguous()
+            return torch.from_numpy(np.stack(self._read(index, list(range(spec.length)))))
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, index))
+        flips = self.listing.flips if augment.flip is None else augment.flip
+        variation = drawn(augment, generator, spec.length, self.jitters, flips, self._single)
+        taken = list(range(spec.length)) if variation.single is None else [variation.single]
+        return torch.from_numpy(varied(self._read(index, taken, variation.offsets), spec, variation))
 
-    def _read(
-        self, index: int, taken: list[int], offsets: list[float] | None = None, crop: tuple[float, float] | None = None
-    ) -> np.ndarray:
-        """Frames of an entry's T, `taken` by their place in processing order: (taken, crop, crop, 3) uint8. Raises
-        InputError."""
+    def _read(self, index: int, taken: list[int], offsets: list[float] | None = None) -> list[np.ndarray]:
+        """Pictures of an entry's T, `taken` by their place in processing order. Raises InputError."""
+        if self.cache is not None:
+            kept = self.cache.get(index) or self.keep(index)
+            ordered = self._jittered(kept.frame_count, offsets) if offsets else kept.ordered
+            return [kept.pictures[ordered[i]] for i in taken]
         entry = self.listing.entries[index]
-        if self._cache is not None:
-            if index not in self._cache:
-                # All frames at once: opening a file costs more than decoding a small one.
-                with open_clip(str(entry.path), _threads()) as clip:
-                    ordered = sampled_order(clip, self.spec, entry.frames)
-                    wanted = list(range(clip.frame_count)) if self.jitters else ordered
-                    self._cache[index] = clip.frame_count, ordered, self._decode(clip, wanted)
-            frame_count, ordered, frames = self._cache[index]
-            if offsets:
-                ordered = self._jittered(frame_count, offsets)
-            return np.stack([frames[ordered[i]] for i in taken])
         with open_clip(str(entry.path), _threads()) as clip:
             if offsets:
                 ordered = self._jittered(clip.frame_count, offsets)
             else:
                 ordered = sampled_order(clip, self.spec, entry.frames)
             wanted = [ordered[i] for i in taken]
-            frames = self._decode(clip, wanted, RandomRegion(crop) if crop else None)
-        return np.stack([frames[i] for i in wanted])
+            pictures = self._decode(clip, wanted)
+        return [pictures[i] for i in wanted]
+
+    def keep(self, index: int, threads: int | None = None) -> Kept:
+        """All frames of an entry that an example may have, and into the cache with them. Raises InputError."""
+        entry = self.listing.entries[index]
+        # All at once: opening a file costs more than decoding a small one.
+        with open_clip(str(entry.path), threads or _threads()) as clip:
+            ordered = sampled_order(clip, self.spec, entry.frames)
+            wanted = jitter_range(clip.frame_count, self.spec.length) if self.jitters else ordered
+            kept = Kept(clip.frame_count, ordered, self._decode(clip, wanted))
+        if self.cache is not None:
+            self.cache.add(index, kept)
+        return kept
+
+    def most_bytes(self) -> int:
+        """What the cache would take for clips no wider than 16 to 9."""
+        frames = self.spec.length * (PLACES if self.jitters else 1)
+        pixels = self.spec.resize**2 * 16 // 9 if self._crops else self.spec.crop**2
+        return 3 * pixels * frames * len(self)
+
+    @property
+    def _crops(self) -> bool:
+        return bool(self.augment and self.augment.crop)
 
     def _jittered(self, frame_count: int, offsets: list[float]) -> list[int]:
-        sampled = sample_indices(frame_count, self.spec.length, offsets)
+        sampled = jittered(frame_count, offsets)
         return [sampled[i] for i in self.spec.order]
 
-    def _decode(self, clip: Clip, wanted: list[int], region: RandomRegion | None = None) -> dict[int, np.ndarray]:
-        """Prepared frames by index: the centre, or a region of the picture."""
-        spec, indices = self.spec, sorted(set(wanted))
-
-        def prepared(picture: np.ndarray) -> np.ndarray:
-            if region is None:
-                return prepare(picture, spec)
-            return resized(region.of(picture), (spec.crop, spec.crop), spec.interpolation)
-
-        return dict(zip(indices, clip.frames(indices, prepared)))
+    def _decode(self, clip: Clip, wanted: list[int]) -> dict[int, np.ndarray]:
+        """Pictures by index: prepared, or for random crops the whole one."""
+        spec, indices, make = self.spec, sorted(set(wanted)), shrunk if self._crops else prepare
+        return dict(zip(indices, clip.frames(indices, lambda picture: make(picture, spec))))
 
 
 class ShuffledSampler(Sampler[list[Key]]):
@@ -249,9 +201,10 @@ class ShuffledSampler(Sampler[list[Key]]):
         self._rank, self._world = rank, world
         self.seek(0, 0)
 
-    def seek(self, epoch: int, step: int) -> None:
-        """Start the next iteration at a step of an epoch."""
+    def seek(self, epoch: int, step: int, variant: int | None = None) -> None:
+        """Start the next iteration at a step of an epoch, with the examples of another one if `variant` names it."""
         self._epoch, self._step = epoch, step
+        self._variant = epoch if variant is None else variant
 
     def __len__(self) -> int:
         return (self.steps - self._step) * self._batch // self._part
@@ -260,36 +213,59 @@ class ShuffledSampler(Sampler[list[Key]]):
         generator = torch.Generator().manual_seed(derived_seed(self._seed, self._epoch))
         order = torch.randperm(self._total, generator=generator)[: self.steps * self._batch]
         for part in order[self._step * self._batch :].split(self._part):
-            yield [(self._epoch, int(i)) for i in part[self._rank :: self._world]]
+            yield [(self._variant, int(i)) for i in part[self._rank :: self._world]]
 
 
 class ClipLoader(DataLoader):
     """A data loader of clips that reports what the system lacks.
 
+    Args:
+        ahead: without workers, whether a thread makes the next batches while the caller uses one.
+
     Raises:
         UsageError: when iterated, its processes cannot be started.
     """
 
-    def __init__(self, clips: ClipDataset, workers: int, **options: Any) -> None:
+    def __init__(self, clips: ClipDataset, workers: int, ahead: bool = False, **options: Any) -> None:
         super().__init__(clips, num_workers=workers, collate_fn=_collate, worker_init_fn=start_worker, **options)
+        self._ahead = ahead and workers == 0
 
     def __iter__(self) -> Any:
+        if self._ahead:
+            return self._from_thread()
         try:
             return super().__iter__()
         except OSError as error:
             reason = error.strerror if error.errno else "no room for a lock"  # Python's own: "Error"
             raise UsageError("processes that decode", f"cannot be started ({reason})", NO_PROCESSES) from None
 
+    def _from_thread(self) -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(1, "tlee-batches") as thread:
+            for keys in self.batch_sampler or ():
+                waiting.append(thread.submit(self._make, keys))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _make(self, keys: list[Key]) -> Batch:
+        batch = _collate([self.dataset[key] for key in keys])
+        return Batch(*(tensor.pin_memory() for tensor in batch)) if self.pin_memory else batch
+
 
 def training_batches(clips: ClipDataset, sampler: ShuffledSampler, workers: int) -> ClipLoader:
-    """Batches of one process's parts of the steps; workers live on from epoch to epoch."""
-    pinned = torch.cuda.is_available()
-    return ClipLoader(clips, workers, batch_sampler=sampler, persistent_workers=workers > 0, pin_memory=pinned)
+    """Batches of one process's parts of the steps; workers live on from epoch to epoch. Without any, a thread makes the
+    next batches."""
+    options = {"batch_sampler": sampler, "persistent_workers": workers > 0, "pin_memory": torch.cuda.is_available()}
+    return ClipLoader(clips, workers, ahead=True, **options)
 
 
-def evaluation_batches(clips: ClipDataset, batch: int, workers: int, rank: int = 0, world: int = 1) -> ClipLoader:
-    """Every video once, in the listing's order; of several processes each takes its part."""
-    return ClipLoader(clips, workers, batch_size=batch, sampler=[(0, i) for i in range(rank, len(clips), world)])
+def evaluation_batches(
+    clips: ClipDataset, batch: int, workers: int, rank: int = 0, world: int = 1, epoch: int = 0
+) -> ClipLoader:
+    """Every video once, in the listing's order, as it is in `epoch`; of several processes each takes its part."""
+    return ClipLoader(clips, workers, batch_size=batch, sampler=[(epoch, i) for i in range(rank, len(clips), world)])
 
 
 def _collate(items: list[Batch]) -> Batch:

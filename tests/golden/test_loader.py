@@ -12,8 +12,10 @@ from PIL import Image
 
 from tlee.bundle import Bundle
 from tlee.data.clips import open_clip
+from tlee.data.labelled.augment import AugmentConfig
+from tlee.data.labelled.cache import FrameCache
 from tlee.data.labelled.listing import read_listing
-from tlee.data.labelled.loader import AugmentConfig, ClipDataset
+from tlee.data.labelled.loader import ClipDataset
 from tlee.data.sampling import sampled_indices
 from tlee.evaluation.evaluate import evaluate
 from tlee.evaluation.evaluated import open_model
@@ -93,7 +95,7 @@ def test_evaluation_and_training_read_the_same(bundle, listing):
     expected = np.stack([by_pillow(index) for index in WANTED]).astype(int)
     assert np.abs(evaluated.numpy() - expected).max() <= 2
     for cache in (False, True):
-        trained = ClipDataset(listing, spec, AugmentConfig(flip=False), cache=cache)
+        trained = ClipDataset(listing, spec, AugmentConfig(flip=False), cache=FrameCache() if cache else None)
         assert all(torch.equal(trained[(epoch, 0)].frames, evaluated) for epoch in range(2))
     with Recognizer.load(bundle, backend="cpu", early_exit=False) as recognizer:
         result = recognizer.recognize(CLIP)

@@ -12,8 +12,10 @@ from conftest import SMALL, lines, same_models, small_model
 from tlee import cli as commands
 from tlee.errors import InputError, UsageError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
+from tlee.models.model import Tlee
 from tlee.models.published import published_names
-from tlee.training import cli
+from tlee.training import cli, videos
+from tlee.training import train as trainer
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
 from tlee.training.starting_weights import initialise
@@ -128,6 +130,45 @@ def test_a_gradient_is_clipped(train):
     assert 0 < moved < 1e-4
 
 
+def test_frames_are_kept_where_they_fit_which_changes_no_number(train, folders, monkeypatch, capsys):
+    data = {"train": str(folders / "train"), "val": str(folders / "val"), "augment": {"crop": [0.5, 1], "flip": True}}
+    kept = train("kept", data=data, stages=one_stage())
+    assert "frames of 15 videos are kept in memory: 1 MB" in capsys.readouterr().out
+    monkeypatch.setattr(videos, "frame_memory", lambda: 0)
+    decoded = train("decoded", data={**data, "workers": 0}, stages=one_stage())
+    assert "kept in memory" not in capsys.readouterr().out
+    assert lines(kept) == lines(decoded) and same_models(kept / "last.safetensors", decoded / "last.safetensors")
+
+
+def test_features_of_frozen_parts_are_computed_once_and_the_gate_learns_the_same(train, monkeypatch):
+    stages = [{"stage": "gate", "epochs": 6, "batch": 4, "learning_rate": 0.05}]
+    computed, features = [], Tlee.features
+    monkeypatch.setattr(Tlee, "features", lambda self, *given: computed.append(1) or features(self, *given))
+    once = train("once", stages=stages)
+    assert len(computed) == 4 + 1  # four versions of the training videos, and the validation videos, in a batch each
+    monkeypatch.setattr(trainer, "frame_memory", lambda: 0)
+    anew = train("anew", stages=stages)
+    assert len(computed) == 5 + 6 * (2 + 1)
+    for one, other in zip(lines(once, "epoch"), lines(anew, "epoch"), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert other["val_loss"] == pytest.approx(one["val_loss"], rel=1e-4)
+
+
+def test_a_run_computes_channels_last_and_its_checkpoints_do_not_say_so(train, monkeypatch):
+    strides = []
+    step = Trainer._step
+
+    def watched(self, *given):
+        weights = [p for p in self.model.backbone.parameters() if p.dim() == 4]
+        strides.append(all(p.is_contiguous(memory_format=torch.channels_last) for p in weights))
+        return step(self, *given)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    model = load_checkpoint(train(stages=one_stage()) / "best.safetensors")
+    assert strides and all(strides)
+    assert all(p.is_contiguous() for p in model.parameters())
+
+
 def test_mixed_precision_trains(train):
     full, half = train("a", stages=one_stage()), train("b", stages=one_stage(), precision="bf16-mixed")
     losses = [lines(folder, "epoch")[0]["loss"] for folder in (full, half)]
@@ -197,7 +238,6 @@ def test_a_set_of_which_nothing_can_be_read_ends_the_run(train, folders, tmp_pat
         ({"model": {**SMALL["model"], "heads": "per_frame"}}, "gate gm, but heads per_frame has FrameExit's gates"),
         ({"frames": {"count": 2, "resize": 36}}, "of 2 frames none is between the first and the last"),
         ({"data": {"train": "a", "format": "ucf102"}}, "format 'ucf102' is not known; choose of folders, ucf101"),
-        ({"data": {"train": "a", "cache": True, "augment": {"crop": [0.5, 1]}}}, "cache keeps frames"),
         ({"data": {"train": "a", "augment": {"crop": [0.9, 0.5]}}}, r"crop \[0.9, 0.5\] does not rise"),
         ({"surprise": 1}, "surprise"),
         ({"init": "none.safetensors"}, "none.safetensors: No such file"),

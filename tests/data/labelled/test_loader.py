@@ -8,10 +8,11 @@ import torch
 from conftest import small_model, write_clip
 
 from tlee.data.clips import open_clip, read_frames
+from tlee.data.labelled.augment import AugmentConfig
+from tlee.data.labelled.cache import FrameCache
 from tlee.data.labelled.listing import Entry, Listing, read_listing
 from tlee.data.labelled.loader import (
     READABLE,
-    AugmentConfig,
     ClipDataset,
     ShuffledSampler,
     evaluation_batches,
@@ -97,7 +98,10 @@ def test_with_published_sampling_training_sees_the_frames_of_evaluation_unless_j
     with open_clip(str(listing.entries[2].path)) as clip:
         assert torch.equal(seen, torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, spec)]))
     assert not torch.equal(seen, ClipDataset(listing, SPEC)[(0, 2)].frames)
-    unsaid, asked = (ClipDataset(listing, spec, AugmentConfig(jitter=jitter), cache=cache) for jitter in (None, True))
+    unsaid, asked = (
+        ClipDataset(listing, spec, AugmentConfig(jitter=jitter), cache=FrameCache() if cache else None)
+        for jitter in (None, True)
+    )
     assert all(torch.equal(unsaid[(epoch, 2)].frames, seen) for epoch in range(3))
     assert any(not torch.equal(asked[(epoch, 2)].frames, seen) for epoch in range(3))
     assert ClipDataset(listing, SPEC, AugmentConfig()).jitters and not ClipDataset(listing, SPEC).jitters
@@ -112,13 +116,13 @@ def test_published_sampling_goes_by_the_frames_that_the_list_states(listing, cac
         expected = torch.stack(
             [torch.from_numpy(f) for f in read_frames(clip, spec, [[0, 1, 3, 3][i] for i in spec.order])]
         )
-    assert torch.equal(ClipDataset(stated, spec, cache=cache)[(0, 0)].frames, expected)
+    assert torch.equal(ClipDataset(stated, spec, cache=FrameCache() if cache else None)[(0, 0)].frames, expected)
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_key_frames_are_those_of_the_device_and_their_order_too(listing, cache):
     spec = SPEC._replace(sampling="keyframes", any_order=True)
-    clips = ClipDataset(listing, spec, PLAIN, cache=cache)
+    clips = ClipDataset(listing, spec, PLAIN, cache=FrameCache() if cache else None)
     with open_clip(str(listing.entries[2].path)) as clip:
         expected = torch.stack([torch.from_numpy(frame) for frame in read_frames(clip, spec)])
     assert torch.equal(clips[(0, 2)].frames, expected)
@@ -174,10 +178,41 @@ def test_single_frames_are_frames_of_the_clip(listing):
 
 def test_kept_frames_are_the_decoded_ones(listing):
     augment = AugmentConfig(jitter=True, colour=0.2)
-    fresh, kept = ClipDataset(listing, SPEC, augment), ClipDataset(listing, SPEC, augment, cache=True)
+    fresh, kept = ClipDataset(listing, SPEC, augment), ClipDataset(listing, SPEC, augment, cache=FrameCache())
     for epoch in range(4):
         for clips in ((fresh, kept), (fresh.single_frames(), kept.single_frames())):
             assert torch.equal(*(c[(epoch, 2)].frames for c in clips))
+
+
+def test_kept_frames_do_not_change_random_crops(listing):
+    augment = AugmentConfig(crop=(0.3, 1.0), colour=0.2, flip=True)
+    fresh, kept = ClipDataset(listing, SPEC, augment), ClipDataset(listing, SPEC, augment, cache=FrameCache())
+    views = [(fresh[(epoch, 3)].frames, kept[(epoch, 3)].frames) for epoch in range(4)]
+    assert all(torch.equal(*pair) for pair in views) and len(kept.cache) == 1
+    assert not torch.equal(views[0][0], views[1][0])
+
+
+def test_what_does_not_fit_is_decoded_anew(listing):
+    spec = SPEC._replace(length=2, order=[0, 1])
+    whole = ClipDataset(listing, spec, PLAIN, cache=FrameCache())
+    assert whole.most_bytes() == len(listing.entries) * 2 * 32 * 32 * 3
+    tight = ClipDataset(listing, spec, PLAIN, cache=FrameCache(2 * 32 * 32 * 3))
+    for index in (1, 0, 1):
+        assert torch.equal(tight[(0, index)].frames, whole[(0, index)].frames)
+    assert len(tight.cache) == 1 and tight.cache.bytes == 2 * 32 * 32 * 3 and len(whole.cache) == 2
+
+
+def test_a_long_clip_keeps_three_frames_of_each_part(listing, tmp_path):
+    write_clip(tmp_path / "long.mp4", frames=40, size=(192, 48))
+    long = replace(listing, entries=[Entry(tmp_path / "long.mp4", (0,))])
+    clips = ClipDataset(long, SPEC, AugmentConfig(jitter=True), cache=FrameCache())
+    kept = clips.keep(0)
+    assert sorted(kept.pictures) == [1, 5, 8, 11, 15, 18, 21, 25, 28, 31, 35, 38]
+    for epoch in range(6):  # each of its own part
+        for t, frame in zip(SPEC.order, clips[(epoch, 0)].frames):
+            assert any(
+                torch.equal(frame, torch.from_numpy(kept.pictures[i])) for i in sorted(kept.pictures)[3 * t :][:3]
+            )
 
 
 def test_in_training_the_next_clip_stands_in_for_one_that_cannot_be_read(damaged):
@@ -233,3 +268,21 @@ def test_batches_do_not_depend_on_workers(listing, workers):
         for batch, keys in zip(batches, list(order), strict=True):
             assert batch.entry.tolist() == [index for _, index in keys]
             assert torch.equal(batch.frames, torch.stack([clips[key].frames for key in keys]))
+
+
+def test_what_goes_wrong_in_the_thread_that_makes_batches_reaches_the_caller(listing, monkeypatch):
+    def damaged(self, key):
+        raise OSError("gone")
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", damaged)
+    order = ShuffledSampler(9, 4, 1, seed=0, rank=0, world=1)
+    with pytest.raises(OSError, match="gone"):
+        list(training_batches(ClipDataset(listing, SPEC, PLAIN), order, 0))
+
+
+def test_an_epoch_may_have_the_examples_of_another():
+    order = ShuffledSampler(9, 4, 1, seed=0, rank=0, world=1)
+    order.seek(5, 0, variant=2)
+    again = [key for part in order for key in part]
+    order.seek(5, 0)
+    assert again == [(2, index) for part in order for _, index in part]
