@@ -24,7 +24,7 @@ STATISTICS = {True: (PUBLISHED_MEAN, PUBLISHED_STD), "imagenet": (IMAGENET_MEAN,
 MARKS = {"branch_num", "useFeatureFunc", "useGateFunc", "schedule", "first_threshold", "exit_thresh"}
 FRAMEEXIT_PARTS = {"frm": "max", "gate": "eg", "heads": "per_frame"}  # which all of them have
 # Keys of our training configurations that a model's has not.
-TRAINING_KEYS = {"data", "init", "stages", "seed", "precision", "save_steps"}
+TRAINING_KEYS = {"data", "init", "recipe", "stages", "seed", "precision", "save_steps"}
 
 
 def as_published(path: str | Path, content: dict[str, Any]) -> PublishedConfig | None:

@@ -39,7 +39,8 @@ def _train(options: argparse.Namespace, launch: Launch) -> None:
     from tlee.models.model import check_parts
     from tlee.training.processes import launched
     from tlee.training.run_folder import BEST, RunFolder
-    from tlee.training.train import Trainer, fitting_stages
+    from tlee.training.schedule import fitting_stages
+    from tlee.training.train import Trainer
     from tlee.training.videos import read_data
 
     # Decides which process prints. Without it Lightning reads any launcher's variables.
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", "--output", required=True, metavar="RUN", help="folder of the run to write")
     parser.add_argument(
-        "--recipe", choices=RECIPES, help="stages where the configuration names none, published for its authors' (default)"
+        "--recipe", choices=RECIPES, help="what trains where the configuration names no stages (default)"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in this folder, if it has begun")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the configuration")

@@ -60,6 +60,7 @@ class Progress(BaseModel):
     steps: Count = 0  # likewise
     loss: FiniteFloat = 0.0  # sum over this epoch's steps so far
     best: FiniteFloat | None = None  # score of the stage's best epoch so far
+    best_loss: FiniteFloat = 0.0  # its validation loss, which counts where scores are equal
     waited: Count = 0  # epochs since then
     seconds: FiniteFloat = 0.0  # spent on this epoch so far
     metrics: Count = 0  # length of metrics.jsonl, bytes

@@ -41,6 +41,7 @@ from tlee.training.features import FeatureModule, FixedFeatures, are_fixed, feat
 from tlee.training.forecast import Forecast, about, planned_work
 from tlee.training.log import EpochProgress, say
 from tlee.training.run_folder import ACCURACY_PLOT, BEST, LAST, LOSS_PLOT, STATE, Progress, RunFolder, check_state
+from tlee.training.schedule import fitting_batch, learning_rate, optimiser_of
 from tlee.training.stages import STAGES, StageModule, across, validate
 from tlee.training.starting_weights import initialise
 from tlee.training.videos import UnreadableVideos, cache_frames, fill_caches
@@ -154,17 +155,7 @@ class Trainer:
         for part in parts:
             part.requires_grad_(True)
         learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        of_backbone = {id(p) for p in self.model.backbone.parameters()}
-        groups = [
-            {"params": [p for p in learning.values() if (id(p) in of_backbone) == inside], "scale": scale}
-            for inside, scale in ((True, 1.0), (False, config.head_rate))
-        ]
-        optimiser = torch.optim.SGD(
-            [group for group in groups if group["params"]],
-            config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
+        optimiser = optimiser_of(self.model, learning, config)
         for name, value in momentum.items():
             if name in learning:
                 optimiser.state[learning[name]][MOMENTUM] = torch.empty_like(learning[name]).copy_(value)
@@ -266,7 +257,7 @@ class Trainer:
             videos.report(lambda problem: report(PROGRAM, problem) if self.folder.writes else None)
         self._check_loss(config, found.loss)
         score = STAGES[config.stage].score(found)
-        better = progress.best is None or score > progress.best
+        better = progress.best is None or (score, -found.loss) > (progress.best, -progress.best_loss)
         position = {"stage": config.stage, "epoch": progress.epoch + 1}
         values = {"loss": loss, "val_loss": found.loss, "val_accuracy": found.accuracy.tolist(), "score": score}
         self.folder.record(progress, "epoch", {**position, **values, "seconds": round(progress.seconds, 3)})
@@ -280,7 +271,10 @@ class Trainer:
             training = {"seed": self.config.seed, "stages": stages, **position, "score": score}
             for name in (LAST, BEST) if better else (LAST,):
                 save_checkpoint(self.folder.path / name, self.model, training)
-        progress.best, progress.waited = (score, 0) if better else (progress.best, progress.waited + 1)
+        if better:
+            progress.best, progress.best_loss, progress.waited = score, found.loss, 0
+        else:
+            progress.waited += 1
         progress.epoch, progress.epochs = progress.epoch + 1, progress.epochs + 1
         progress.step, progress.loss, progress.seconds = 0, 0.0, 0.0
 
@@ -309,48 +303,6 @@ class Trainer:
     def _print(self, line: str) -> None:
         if self.folder.writes:
             say(line)
-
-
-def learning_rate(config: StageConfig, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of a step of an epoch of `steps` steps; epochs and steps count from 0.
-
-    Examples:
-        >>> stage = StageConfig(stage="backbone", epochs=4, learning_rate=0.1, schedule="cosine", warmup=1)
-        >>> [round(learning_rate(stage, epoch, 0, 10), 3) for epoch in range(4)]
-        [0.01, 0.1, 0.075, 0.025]
-    """
-    done = epoch + step / steps
-    rate = config.learning_rate * min(1.0, (done + 1 / steps) / config.warmup if config.warmup else 1.0)
-    if config.schedule == "cosine":
-        share = max(0.0, done - config.warmup) / max(1e-9, config.epochs - config.warmup)
-        return rate * (1 + math.cos(math.pi * share)) / 2
-    return rate * 0.1 ** sum(epoch >= drop for drop in config.schedule)
-
-
-def fitting_stages(config: TrainingConfig, videos: int) -> TrainingConfig:
-    """The configuration with as many epochs as its stages' `least_steps` take for so many videos."""
-    stages = [
-        stage.model_copy(update={"epochs": max(stage.epochs, math.ceil(stage.least_steps / max(1, videos // stage.batch)))})
-        for stage in config.stages
-    ]
-    return config.model_copy(update={"stages": stages})
-
-
-def fitting_batch(config: StageConfig, videos: int, world: int) -> int:
-    """Videos per step: the configured number, or less where there are fewer.
-
-    Raises:
-        UsageError: they cannot be shared among the processes.
-    """
-    parts = world * config.accumulate
-    if config.batch % parts or config.batch < 2 * parts:
-        problem = f"a batch of {config.batch} cannot be shared by {world} processes in {config.accumulate} parts"
-        raise UsageError(f"stage {config.stage}", problem, f"choose a multiple of {parts}, at least {2 * parts}")
-    batch = min(config.batch, videos // parts * parts)
-    if batch < 2 * parts:
-        problem = f"{videos} training videos are too few for {parts} parts of 2 or more"
-        raise UsageError(f"stage {config.stage}", problem, "add clips, or use fewer processes")
-    return batch
 
 
 def plot_run(folder: RunFolder) -> None:

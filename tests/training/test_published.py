@@ -25,8 +25,8 @@ from tlee.models.published_config import IMAGENET_MEAN, TRAINING_KEYS, load_mode
 from tlee.runtime import cli as run_cli
 from tlee.training import cli, convert
 from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.schedule import learning_rate
 from tlee.training.starting_weights import best_checkpoint
-from tlee.training.train import learning_rate
 
 FILES = json.loads((ROOT / "tests" / "golden" / "published_configs.json").read_text())
 ORDER = [5, 0, 9, 2, 7, 4, 6, 3, 8, 1]

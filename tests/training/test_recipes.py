@@ -5,7 +5,7 @@ import pytest
 from tlee.errors import UsageError
 from tlee.models.config import validated
 from tlee.training.config import TrainingConfig
-from tlee.training.train import fitting_stages
+from tlee.training.schedule import fitting_stages
 
 
 def configuration(**content):

@@ -18,8 +18,9 @@ from tlee.training import cli, videos
 from tlee.training import train as trainer
 from tlee.training.config import StageConfig
 from tlee.training.run_folder import OWN
+from tlee.training.schedule import fitting_batch, learning_rate
 from tlee.training.starting_weights import initialise
-from tlee.training.train import Trainer, fitting_batch, learning_rate
+from tlee.training.train import Trainer
 
 
 def run_into(folder, content, arguments=()):
@@ -85,7 +86,7 @@ def test_a_run_is_the_same_every_time_and_another_with_another_seed(of_all_stage
 
 
 def test_training_learns(train):
-    folder = train(stages=[{"stage": "joint", "epochs": 15, "batch": 9, "learning_rate": 0.005}])
+    folder = train(stages=[{"stage": "joint", "epochs": 25, "batch": 9, "learning_rate": 0.01}])
     losses = [row["loss"] for row in lines(folder, "epoch")]
     assert losses[-1] < 0.7 * losses[0]
 
