@@ -108,8 +108,6 @@ class Trainer:
         if self.fabric.world_size > 1:
             synchronise(self.model, self.fabric.device.type)
         self.fabric.to_device(self.model)
-        # As the frames are; convolutions of other weights would copy what they compute on.
-        self.model.to(memory_format=torch.channels_last)
         self.folder.open_metrics(self.progress)
         stages = self.config.stages[self.progress.stage :]
         if stages and (summary := fill_caches([self._clips, self._val_clips], self._cores, self.folder.writes)):

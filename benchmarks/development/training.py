@@ -2,9 +2,9 @@
 
     python -m tlee.benchmarks.development.training
 
-Four ways to train, each in a process of its own, take turns: weights as torch stores them or channels last, as
-`tlee-train` has them, with buffers given back to the kernel or kept. CPU time is that of the whole process. For a
-workstation: it needs PyTorch.
+Four ways to train, each in a process of its own, take turns: weights as torch stores them, as in `tlee-train`, or
+channels last; buffers given back to the kernel, or kept, as in `tlee-train`. CPU time is that of the whole process.
+For a workstation: it needs PyTorch.
 """
 
 import argparse

@@ -79,9 +79,10 @@ def drawn(
     """Draw a variation for a clip of `length` frames. The random numbers of the process are left alone."""
 
     def uniform(low: float = 0.0, high: float = 1.0) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator))
+        return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float32))
 
-    offsets = torch.rand(length, generator=generator).tolist() if jitters else None
+    # The data types are said: a thread draws while double precision may be the default of the one that trains.
+    offsets = torch.rand(length, generator=generator, dtype=torch.float32).tolist() if jitters else None
     only = int(torch.randint(length, (), generator=generator)) if single else None
     region = None
     if augment.crop:

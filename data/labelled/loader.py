@@ -113,7 +113,7 @@ class ClipDataset(Dataset):
         epoch, index = key
         size = self.spec.crop
         frames = torch.zeros((1 if self._single else self.spec.length, size, size, 3), dtype=torch.uint8)
-        target = torch.zeros(len(self.listing.classes))
+        target = torch.zeros(len(self.listing.classes), dtype=torch.float32)  # whatever the default is
         unreadable = READABLE
         for number in range(index, index + (len(self) if self.augment else 1)):
             try:
