@@ -15,7 +15,6 @@ DEFAULT, PUBLISHED = "default", "published"
 Content = dict[str, Any]  # of a configuration file, or a part of it
 
 FINE_TUNED = {"learning_rate": 0.01, "head_rate": 10.0, "freeze_norm": True}
-FROM_RANDOM = {"learning_rate": 0.05}
 SMOOTH = {"schedule": "cosine", "warmup": 1.0, "clip": 5.0}
 
 
@@ -35,11 +34,12 @@ def _default(content: Content) -> Content:
     model, data = (dict(_section(content, name)) for name in ("model", "data"))
     if content.get("stages") is None:
         fresh = content.get("init") == "random"
-        learning: Content = FROM_RANDOM if fresh else FINE_TUNED
-        length: Content = {"epochs": 60, "least_steps": 2500} if fresh else {"epochs": 30, "least_steps": 1000}
+        start: Content = {"epochs": 30, "least_steps": 2000, "batch": 16, **FINE_TUNED}
+        if fresh:
+            start = {"epochs": 60, "least_steps": 3000, "batch": 64, "learning_rate": 0.05}
         stages: list[Content] = [
-            {"stage": "frames", "batch": 16, **length, **learning, **SMOOTH},
-            {"stage": "joint", "batch": 8, "epochs": 4, **learning, **SMOOTH, "learning_rate": 0.005},
+            {"stage": "frames", **start, **SMOOTH},
+            {"stage": "joint", **start, **SMOOTH, "epochs": 4, "least_steps": 0, "batch": 8, "learning_rate": 0.005},
             {"stage": "gate", "batch": 16, "epochs": 6, "learning_rate": 0.01, **SMOOTH},
         ]
         if model.get("heads") == "per_frame":  # single frames teach only the first of its classifiers

@@ -6,7 +6,7 @@ from conftest import SMALL, small_model
 from torch.nn import functional as F
 
 from tlee.errors import UsageError
-from tlee.models.branches import BRANCHES, Branch, ConvBranch, FCBranch
+from tlee.models.branches import BRANCHES, BlockBranch, Branch, ConvBranch, FCBranch
 from tlee.models.config import Config
 from tlee.models.frms import FRMS
 from tlee.models.gates import GATES, ConvGate, LinearGate
@@ -58,6 +58,15 @@ def test_the_linear_branch():
     x = torch.rand(2, 6, 5, 5)
     hidden = F.relu(wide(x.mean((2, 3))) * (1 + 1e-5) ** -0.5)
     torch.testing.assert_close(branch(x), F.linear(hidden, project.weight, project.bias))
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(16, 2), (7, 1), (4, 1)])
+def test_the_branch_of_blocks_halves_the_map_and_doubles_its_channels_down_to_four(size, blocks):
+    branch = BlockBranch((6, size, size), feature_size=5).eval()
+    assert branch.project.in_features == 6 * 2**blocks
+    depthwise = [layer for layer in branch.layers if isinstance(layer, torch.nn.Conv2d) and layer.groups > 1]
+    assert [(layer.groups, layer.stride) for layer in depthwise] == [(12 * 2**i, (2, 2)) for i in range(blocks)]
+    assert branch(torch.rand(2, 6, size, size)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_the_convolution_gate_reads_both_features_through_the_same_two_layers():
 def test_parts_are_chosen_by_configuration(branch, gate):
     changes = {"input_size": 48, "branch": branch, "gate": gate, "frm": "ema"}
     model = small_model(model={**SMALL["model"], **changes}, frames={"count": 4, "resize": 48})
-    kinds = {"crm": Branch, "conv": ConvBranch, "fc": FCBranch}
+    kinds = {"crm": Branch, "conv": ConvBranch, "fc": FCBranch, "blocks": BlockBranch}
     assert all(isinstance(module, kinds[branch]) for module in model.branches)
     assert (model.gate is None) == (gate in ("random", "none"))
     assert model.frm.beta.item() == pytest.approx(0.999)
