@@ -47,8 +47,7 @@ def _default(content: Content) -> Content:
         content = {**content, "stages": _possible(stages, content)}
         # Only where all else is the recipe's as well: another list of stages has been tried with the defaults.
         model = {"branch": "blocks", **model}
-        if "augment" not in data:
-            data["augment"] = {"crop": [0.5, 1.0], "colour": 0.2}
+        data["augment"] = {"crop": [0.5, 1.0], "colour": 0.2, **_section(data, "augment")}
     return {**content, "model": model, "data": data}
 
 

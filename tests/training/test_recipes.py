@@ -55,8 +55,9 @@ def test_what_the_configuration_says_is_not_the_recipes():
     own = {"stage": "backbone", "epochs": 2}
     config = configuration(stages=[own], data={"train": "clips", "augment": {"flip": True}})
     assert (stages_of(config), config.model.branch) == (["backbone"], "crm")
-    config = configuration(model={"classes": 3, "branch": "conv"}, data={"train": "clips", "augment": {"flip": True}})
-    assert (config.model.branch, config.data.augment.crop) == ("conv", None)
+    augment = {"flip": True, "crop": None}
+    config = configuration(model={"classes": 3, "branch": "conv"}, data={"train": "clips", "augment": augment})
+    assert (config.model.branch, config.data.augment.crop, config.data.augment.colour) == ("conv", None, 0.2)
 
 
 def test_an_unknown_recipe_is_an_error():
