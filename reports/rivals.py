@@ -11,6 +11,8 @@ import numpy as np
 from tlee.modes import EARLY, RIVALS
 from tlee.reports.metrics import paired, rounded
 
+LEAST = 1e-4  # cost to divide by: times are rounded to this
+
 
 def against_rivals(hits: Mapping[str, np.ndarray], costs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
     """Early exits against each of `tlee.modes.RIVALS` that there is.
@@ -24,7 +26,7 @@ def against_rivals(hits: Mapping[str, np.ndarray], costs: Mapping[str, float]) -
         that of the rival.
     """
     return {
-        rival: {**paired(hits[EARLY], hits[rival]), "cost_ratio": rounded(costs[EARLY] / costs[rival])}
+        rival: {**paired(hits[EARLY], hits[rival]), "cost_ratio": rounded(costs[EARLY] / max(costs[rival], LEAST))}
         for rival in RIVALS
         if rival in hits
     }
