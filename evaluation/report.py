@@ -26,6 +26,7 @@ shares, frames and exits counted from 0 in processing order:
     exit_faults            one_frame, all_frames: lines of text about exits that answer no better than chance when all
                            frames leave there
     branches               keep (numbers of the branches that bring something), suggestion (a line, null if that is all)
+    tail_reached           how many videos have a frame that reaches the tail with early exits
 """
 
 from __future__ import annotations

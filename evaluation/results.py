@@ -121,6 +121,7 @@ class Evaluation:
                 "all_frames": exit_faults(self.fixed[:, -1], labels, self.classes),
             },
             "branches": self._branches(targets),
+            "tail_reached": int((self.modes[EARLY].layers == self.fixed.shape[-1] - 1).any(1).sum()),
         }
 
     def _rivals(self, targets: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from tlee.modes import EARLY, MODES, NONE, exit_name
+from tlee.modes import EARLY, FRAME, MODES, NONE, exit_name
 from tlee.reports import plots
 from tlee.reports.pages import Rows, cost_unit, figures, interval, percent, render
 from tlee.reports.plots import Report, drawn
@@ -16,6 +16,7 @@ from tlee.reports.rivals import rival_lines
 
 CONFUSIONS = 15  # that the page lists
 DASHES = (":", "-.", "--", "-")  # of the lines of fixed exits, branches first, the tail last
+UNCHOSEN = "{} has the thresholds of the tail, which no frame of {} videos reaches: nothing may have chosen them"
 NUMBERED = 20  # classes up to which a confusion matrix shows its numbers,
 NAMED = 60  # and names on its axes
 CLASSES = 30  # in the plot by class
@@ -52,12 +53,13 @@ def findings(report: Report) -> list[str]:
 
 
 def doubts(report: Report) -> list[str]:
-    """Exits that answer no better than chance, a line each."""
+    """Exits that answer no better than chance, and thresholds that nothing chose, a line each."""
     faults = report["exit_faults"]
     both = [line for line in faults["one_frame"] if line in faults["all_frames"]]
     named = {"on one frame": faults["one_frame"], "on all frames": faults["all_frames"]}
     apart = [f"{where}, {line}" for where, lines in named.items() for line in lines if line not in both]
-    return [f"on one frame as on all, {line}" for line in both] + apart
+    unchosen = [] if report["tail_reached"] else [UNCHOSEN.format(FRAME, report["videos"])]
+    return [*(f"on one frame as on all, {line}" for line in both), *apart, *unchosen]
 
 
 def mode_rows(report: Report) -> Rows:

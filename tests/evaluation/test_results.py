@@ -91,7 +91,7 @@ def test_a_selection_is_an_evaluation_of_its_own(evaluation):
 def test_the_report_keeps_its_keys(evaluation):
     report = report_of(evaluation, {"path": "x"}, {"source": "y"})
     keys = {"format", "subject", "data", "classes", "videos", "several_labels", "unreadable", "modes", "fixed_exits"}
-    keys |= {"confusion", "per_class", "rivals", "exit_faults", "branches"}
+    keys |= {"confusion", "per_class", "rivals", "exit_faults", "branches", "tail_reached"}
     assert set(report) == keys and report["format"] == 1
     assert list(report["modes"]) == [mode for mode in MODES if mode != THREE]  # of two frames
     assert all(set(numbers) == MODE_KEYS for numbers in report["modes"].values())
