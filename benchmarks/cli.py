@@ -20,7 +20,8 @@ from tlee.power.sources import CHOICES
 from tlee.runtime.backends import BackendConfig, add_backend_options
 
 PROGRAM = "tlee-bench"
-MODES = {"early": modes.EARLY, "layer": modes.LAYER, "frame": modes.FRAME, "random": modes.RANDOM, "none": modes.NONE}
+MODES = {"early": modes.EARLY, "layer": modes.LAYER, "frame": modes.FRAME, "random": modes.RANDOM}
+MODES.update(one=modes.ONE, three=modes.THREE, none=modes.NONE)
 
 
 def command(arguments: Optional[List[str]]) -> int:

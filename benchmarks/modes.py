@@ -88,21 +88,25 @@ def chosen_modes(
 ) -> List[Mode]:
     """Modes of these names, in this order: early exits at every operating point (None for the bundle's own thresholds),
     layer or frame exit only at the first one, and modes without thresholds once. Where the videos show no `content`, no
-    mode can be measured that depends on it.
+    mode can be measured that depends on it; one frame and three frames are left out where videos have no more.
 
     Raises:
         UsageError: no mode is left, or an operating point is unknown.
     """
     made = []
     for name in names:
-        if name in CONTENT and not content or name == modes.PLAIN:
+        if name in CONTENT and not content:
             continue
         for point in points if name == modes.EARLY else points[:1]:
             known = None if name not in CONTENT else point
-            made.append(Mode(bundle, opened, name, _policies(bundle, point)[name], known))
+            policy = _policies(bundle, point).get(name)
+            if policy:
+                made.append(Mode(bundle, opened, name, policy, known))
+    if not made and content:
+        raise UsageError("--modes", f"{', '.join(names)} cannot be measured on so few frames", "choose: none")
     if not made:
         problem = f"{', '.join(names)} cannot be measured on noise"
-        raise UsageError("--modes", problem, "give videos, or choose: none, random")
+        raise UsageError("--modes", problem, "give videos, or choose: one, three, none, random")
     return made
 
 
@@ -115,6 +119,6 @@ def plain_mode(bundle: Bundle, opened: BackendHandle) -> Mode:
 
 def _policies(bundle: Bundle, point: Optional[str]) -> Dict[str, ExitPolicy]:
     thresholds: Thresholds = bundle.thresholds(point)
-    policies = modes.policies(bundle.manifest["model"]["gate"], bundle.frames.length, thresholds)
-    full = modes.fixed_exits(bundle.frames.length, thresholds)[-1]
-    return dict(policies, **{modes.NONE: full})
+    frames = bundle.frames.length
+    policies = modes.policies(bundle.manifest["model"]["gate"], frames, thresholds)
+    return dict(policies, **modes.rival_policies(frames, thresholds))

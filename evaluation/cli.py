@@ -25,7 +25,7 @@ def command(arguments: list[str] | None) -> int:
     from tlee.evaluation.evaluated import open_model
     from tlee.evaluation.report import report_of, video_lines
     from tlee.models.published_config import load_model_config, warn
-    from tlee.reports.evaluation_page import mode_rows, page
+    from tlee.reports.evaluation_page import findings, mode_rows, page
     from tlee.reports.pages import report_folder, write_report
 
     if not options.data:
@@ -49,7 +49,7 @@ def command(arguments: list[str] | None) -> int:
         report = report_of(evaluation, model.about(), data)
         left_out = f", {len(evaluation.unreadable)} could not be read" if evaluation.unreadable else ""
         head = f"{report['subject']['name']}: {report['videos']} videos{left_out}"
-        cli.show(head, *cli.table(mode_rows(report), "l" + 8 * "r"))
+        cli.show(head, *cli.table(mode_rows(report), "l" + 8 * "r"), "", *findings(report))
         if folder:
             write_report(folder, report, page(report), {"videos.jsonl": video_lines(evaluation)})
     show_written(report=options.output)

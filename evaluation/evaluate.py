@@ -16,7 +16,7 @@ from tlee.errors import InputError, SegmentError, UsageError
 from tlee.evaluation.evaluated import EvaluatedModel, are_names
 from tlee.evaluation.results import Answer, Answers, Evaluation
 from tlee.inference import NOT_A_NUMBER, Stages, Step, exit_steps
-from tlee.modes import MODES, NONE, PLAIN, fixed_exits, policies
+from tlee.modes import MODES, PLAIN, fixed_exits, policies, rival_frames
 from tlee.policy import ExitPolicy
 
 Video = TypeVar("Video")
@@ -54,7 +54,11 @@ def evaluate(model: EvaluatedModel, listing: Listing, batch: int = 8, workers: i
         classes=listing.classes,
         entries=[entry for entry, _ in answered],
         unreadable=unreadable,
-        modes={mode: Answers.of([answers[mode] for _, (answers, _) in answered], length) for mode in MODES},
+        modes={
+            mode: Answers.of([answers[mode] for _, (answers, _) in answered], length)
+            for mode in MODES
+            if mode in answered[0][1][0]
+        },
         fixed=np.stack([fixed for _, (_, fixed) in answered]),
         fixed_macs=np.array([[model.costs.fixed(t + 1, b) for b in range(exits)] for t in range(length)]),
     )
@@ -82,13 +86,15 @@ class ModeEvaluator:
         self._model = model
         self._policies = policies(model.facts["gate"], model.spec.length, model.thresholds)
         self._fixed = fixed_exits(model.spec.length, model.thresholds)
+        self._rivals = rival_frames(model.spec.length)
 
     def answer(self, stages: Stages, frames: Iterable[Any]) -> tuple[dict[str, Answer], np.ndarray]:
         """One video's answer in every mode, and the class that each fixed exit predicts, (T, B + 1); `frames` can be
         iterated again. Raises SegmentError: something computed is not a number."""
         runs = {mode: self._run(stages, frames, policy) for mode, policy in self._policies.items()}
         fixed = [self._run(stages, frames, policy) for policy in self._fixed]
-        runs[NONE] = fixed[-1]
+        steps, own = fixed[-1]  # one frame and three are the beginning of every frame to the tail
+        runs.update({mode: (steps[:frames], own[:frames]) for mode, frames in self._rivals.items()})
         answers = {mode: Answer.of(steps, own[-1], self._model.costs) for mode, (steps, own) in runs.items()}
         answers[PLAIN] = self._plain(stages, frames)
         return answers, np.stack([probabilities.argmax(1) for _, probabilities in fixed], 1)

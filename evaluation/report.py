@@ -16,9 +16,17 @@ shares, frames and exits counted from 0 in processing order:
                            mean_average_precision (over the classes that occur), mean_frames, mean_exit_layer (where the
                            answer came), mean_frame_layer (where the used frames left), ran_to_last_frame, mean_macs,
                            share_of_macs (of the full computation), exit_histogram (videos by frame and exit, T x B + 1)
+                           NAME of tlee.modes; of videos of three frames or fewer without what would be no exit
     fixed_exits            top1 and macs (T x B + 1): every frame leaves at this exit, this frame answers
     confusion              K x K videos by true (a video's first label) and predicted class, mode "early exits"
     per_class              of each first label: class, videos, top1, top1_no_exit, mean_frames, share_of_macs
+    rivals.NAME            early exits against one frame, three frames, no exit, on the same videos: difference (of
+                           top1) and its 95 % interval, only_first and only_second (videos that only early exits, or
+                           only the rival, get right), cost_ratio (mean_macs of early exits in those of the rival)
+    exit_faults            one_frame, all_frames: lines of text about exits that answer no better than chance when all
+                           frames leave there
+    branches               keep (numbers of the branches that bring something), suggestion (a line, null if that is all)
+    tail_reached           how many videos have a frame that reaches the tail with early exits
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ from tlee.data.labelled.listing import Entry
 from tlee.errors import InputError
 from tlee.inference import Step
 from tlee.modes import EARLY, NONE
-from tlee.reports import metrics
+from tlee.reports import branch_choice, metrics
+from tlee.reports.exit_faults import chance_of, exit_faults
 from tlee.reports.metrics import correct, rounded
+from tlee.reports.rivals import against_rivals
 
 UNUSED = -1  # in `Answers.layers`, of frames that were not reached
 
@@ -75,7 +77,7 @@ class Evaluation:
         classes: K names.
         entries: the N videos that were evaluated, labels among `classes`.
         unreadable: the others, and why.
-        modes: answers by mode, keys of `tlee.modes.MODES`.
+        modes: answers by mode, keys of `tlee.modes.MODES` (but those of as many frames as the videos have).
         fixed: (N, T, B + 1) int64, the class that every fixed exit predicts when each frame leaves there.
         fixed_macs: (T, B + 1) int64, what answering there costs; the last is the full computation.
 
@@ -113,7 +115,25 @@ class Evaluation:
             "fixed_exits": {"top1": rounded(correct(self.fixed, targets).mean(0)), "macs": self.fixed_macs.tolist()},
             "confusion": metrics.confusion(self.modes[EARLY].predicted, labels, len(self.classes)).tolist(),
             "per_class": self._per_class(targets),
+            "rivals": self._rivals(targets),
+            "exit_faults": {
+                "one_frame": exit_faults(self.fixed[:, 0], labels, self.classes),
+                "all_frames": exit_faults(self.fixed[:, -1], labels, self.classes),
+            },
+            "branches": self._branches(targets),
+            "tail_reached": int((self.modes[EARLY].layers == self.fixed.shape[-1] - 1).any(1).sum()),
         }
+
+    def _rivals(self, targets: np.ndarray) -> dict[str, dict[str, Any]]:
+        hits = {mode: correct(answers.predicted, targets) for mode, answers in self.modes.items()}
+        return against_rivals(hits, {mode: float(answers.macs.mean()) for mode, answers in self.modes.items()})
+
+    def _branches(self, targets: np.ndarray) -> dict[str, Any]:
+        hits, branches = correct(self.fixed, targets), self.fixed.shape[-1] - 1
+        layers = self.modes[EARLY].layers
+        useless = branch_choice.useless_branches(layers, hits, self.fixed_macs, chance_of(targets))
+        kept = branch_choice.kept_branches(useless, branches)
+        return {"keep": kept, "suggestion": branch_choice.branch_line(useless, branches)}
 
     def _of_mode(self, answers: Answers, targets: np.ndarray) -> dict[str, Any]:
         top5 = metrics.top_accuracy(answers.probabilities, targets, 5)

@@ -13,6 +13,7 @@ from tlee.cli import table
 from tlee.device_profile import FORMAT
 from tlee.errors import UsageError
 from tlee.manifest import FP32_ONLY
+from tlee.modes import rival_frames
 from tlee.reading import JSON_LIMIT, parse_json, read_bytes
 from tlee.reports.fit import BOARDS, Error, compared, error_of, error_on, milliseconds, peak_times, sources
 
@@ -105,8 +106,8 @@ def read_exits(path: str, bundle: Bundle) -> list[list[int]]:
 
 
 def video_milliseconds(bundle: Bundle, estimated: Estimate, videos: Sequence[Sequence[int]] = ()) -> list[Video]:
-    """What a video may take with fused exits: without exits, with every frame to one exit and no other, and on average
-    of given videos.
+    """What a video may take with fused exits: of one frame, three frames and every frame to the tail, with every frame
+    to one exit and no other, and on average of given videos.
 
     Args:
         videos: of each, the exit of every frame that was used, see `read_exits`. The frames evaluated all exits up to
@@ -116,7 +117,7 @@ def video_milliseconds(bundle: Bundle, estimated: Estimate, videos: Sequence[Seq
     splits = [sum(times[f"split{i}"] for i in range(b + 1)) for b in range(bundle.exits)]
     exits = [times[f"exit{b}"] for b in range(bundle.exits)]
     count = bundle.frames.length
-    found = [Video("no exit", count, count * (splits[last] + exits[last]))]
+    found = [Video(mode, t, t * (splits[last] + exits[last])) for mode, t in rival_frames(count).items()]
     for b in range(last):
         found.append(Video(f"all frames to exit {b}", count, count * (splits[b] + exits[b])))
     if videos:

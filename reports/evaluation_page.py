@@ -8,13 +8,15 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from tlee.modes import EARLY, MODES, NONE
+from tlee.modes import EARLY, FRAME, MODES, NONE, exit_name
 from tlee.reports import plots
 from tlee.reports.pages import Rows, cost_unit, figures, interval, percent, render
 from tlee.reports.plots import Report, drawn
+from tlee.reports.rivals import rival_lines
 
 CONFUSIONS = 15  # that the page lists
 DASHES = (":", "-.", "--", "-")  # of the lines of fixed exits, branches first, the tail last
+UNCHOSEN = "{} has the thresholds of the tail, which no frame of {} videos reaches: nothing may have chosen them"
 NUMBERED = 20  # classes up to which a confusion matrix shows its numbers,
 NAMED = 60  # and names on its axes
 CLASSES = 30  # in the plot by class
@@ -25,7 +27,9 @@ def page(report: Report) -> str:
     return render(
         "evaluation.html",
         report=report,
-        about_modes=MODES,
+        about_modes={mode: text for mode, text in MODES.items() if mode in report["modes"]},
+        rival_lines=rival_lines(report["rivals"], report["videos"]),
+        doubts=doubts(report),
         cost_unit=cost_unit(report["subject"]["full_macs"])[1],
         mode_rows=mode_rows(report),
         accuracy_and_costs=accuracy_and_costs(report),
@@ -39,6 +43,23 @@ def page(report: Report) -> str:
         confusion_rows=confusion_rows(report),
         left_out=[[video["path"], video["problem"]] for video in report["unreadable"]],
     )
+
+
+def findings(report: Report) -> list[str]:
+    """What the table of modes does not say by itself, a line each, for a terminal."""
+    suggestion = report["branches"]["suggestion"]
+    lines = rival_lines(report["rivals"], report["videos"]) + [f"attention: {text}" for text in doubts(report)]
+    return lines + ([suggestion] if suggestion else [])
+
+
+def doubts(report: Report) -> list[str]:
+    """Exits that answer no better than chance, and thresholds that nothing chose, a line each."""
+    faults = report["exit_faults"]
+    both = [line for line in faults["one_frame"] if line in faults["all_frames"]]
+    named = {"on one frame": faults["one_frame"], "on all frames": faults["all_frames"]}
+    apart = [f"{where}, {line}" for where, lines in named.items() for line in lines if line not in both]
+    unchosen = [] if report["tail_reached"] else [UNCHOSEN.format(FRAME, report["videos"])]
+    return [*(f"on one frame as on all, {line}" for line in both), *apart, *unchosen]
 
 
 def mode_rows(report: Report) -> Rows:
@@ -80,7 +101,7 @@ def accuracy_and_costs(report: Report) -> Figure:
     layers = macs.shape[1]
     for b, dashes in enumerate(DASHES[-layers:]):
         style: dict[str, Any] = {"color": plots.INK, "alpha": 0.6, "linewidth": 1, "marker": ".", "markersize": 5}
-        label = f"fixed: {plots.exit_name(b, layers)}"
+        label = f"fixed: {exit_name(b, layers)}"
         axes.plot(macs[:, b] / unit, 100 * accuracy[:, b], dashes, label=label, zorder=1, **style)
     for (mode, found), style in zip(report["modes"].items(), plots.mode_styles(list(report["modes"]))):
         top1, (low, high) = found["top1"], found["top1_interval"]
@@ -105,7 +126,7 @@ def fixed_exit_map(report: Report) -> Figure:
     layers = len(accuracy)
     shade = 0.05 + 0.95 * (accuracy - accuracy.min()) / max(np.ptp(accuracy), 1e-9)
     canvas, axes = plots.figure(0.6 + 0.42 * layers)
-    plots.cells(axes, shade, texts, [plots.exit_name(b, layers) for b in range(layers)])
+    plots.cells(axes, shade, texts, [exit_name(b, layers) for b in range(layers)])
     axes.set_xlabel("frame, in processing order", fontsize=9)
     return canvas
 

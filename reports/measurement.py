@@ -10,9 +10,10 @@ import numpy as np
 
 from tlee.device_profile import millijoules
 from tlee.errors import UsageError
-from tlee.modes import PLAIN
+from tlee.modes import EARLY, PLAIN, RIVALS
 from tlee.reading import read_json
 from tlee.reports import statistics
+from tlee.reports.rivals import against_rivals
 
 FORMAT = 2
 PROGRAM = "tlee-bench"
@@ -45,10 +46,12 @@ def summarised(measured: Json) -> Json:
     watts = measured["power"]["idle"] and measured["power"]["idle"]["watts"]
     cold, run = measured["cold"], measured["sustained"]
     labels = measured["load"]["labels"]
+    modes = [_mode(mode, watts, labels, measured["bundle"]) for mode in measured["modes"]]
     return {
         **measured,
         "load": {**measured["load"], "labelled": None not in labels},
-        "modes": [_mode(mode, watts, labels, measured["bundle"]) for mode in measured["modes"]],
+        "modes": modes,
+        "rivals": {} if None in labels else _rivals(modes, labels),
         "graphs": [_graph(graph, watts) for graph in measured["graphs"]],
         "decisions": [{**part, "latency": statistics.latency(part["milliseconds"])} for part in measured["decisions"]],
         "cold": cold and {"runs": cold, "latency": statistics.latency([[start["total"]] for start in cold])},
@@ -101,6 +104,19 @@ def _answers(mode: Json, labels: Sequence[int | None]) -> Json:
         "share": float(np.mean([result["share"] for result in results])),
         "frames": float(np.mean([len(result["exits"]) for result in results])),
     }
+
+
+def _rivals(modes: Sequence[Json], labels: Sequence[int | None]) -> Json:
+    """Of each mode of early exits, by its name, what it gains against its rivals; costs are mean latencies."""
+    hits = {m["name"]: np.array([one["class"] for one in m["results"]]) == np.array(labels) for m in modes}
+    costs = {mode["name"]: mode["latency"]["mean"]["value"] for mode in modes}
+    rivals = [name for name in RIVALS if name in hits]
+
+    def beside(name: str, values: Json) -> Json:
+        return {EARLY: values[name], **{rival: values[rival] for rival in rivals}}
+
+    early = [mode["name"] for mode in modes if mode["mode"] == EARLY]
+    return {name: against_rivals(beside(name, hits), beside(name, costs)) for name in early}
 
 
 def _graph(graph: Json, idle: float | None) -> Json:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tlee.modes import MODES, PLAIN
 from tlee.reports import measurement_plots as plots
+from tlee.reports.measurement_text import rivals
 from tlee.reports.pages import Rows, figures, percent, quantity, render
 from tlee.reports.plots import Report, exit_name
 
@@ -37,6 +38,7 @@ def page(report: Report) -> str:
         about_modes={mode: text for mode, text in ABOUT.items() if mode in measured},
         accuracy_source=ACCURACY_SOURCES.get(sources[0], "") if sources else "",
         mode_rows=mode_rows(report),
+        rival_lines=rivals(report),
         latency_rows=latency_rows(report),
         energy_rows=energy_rows(report),
         change_rows=[[f"{change['time']:.1f} s", change["what"]] for change in report["power"]["changes"]],

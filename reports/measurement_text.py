@@ -5,6 +5,7 @@ from typing import Any
 from tlee import cli
 from tlee.cli import number
 from tlee.reports.comparison import BUSY
+from tlee.reports.rivals import rival_lines
 
 QUANTILES = ("median", "p90", "p99")
 PARTS = ("open", "decode", "prepare", "upload", "compute", "decide", "rest")
@@ -37,7 +38,15 @@ def lines(report: Json) -> list[str]:
         energy = number(graph["energy"]["gross"]) if graph["energy"] else ""
         rows.append([graph["name"], *_times(graph["latency"]), energy])
     found += [*cli.table(rows, "lrrrrr"), ""] if report["graphs"] else []
+    found += [*rivals(report), ""] if report["rivals"] else []
     return [*found, *_others(report), *(f"attention: {text}" for text in doubts(report))]
+
+
+def rivals(report: Json) -> list[str]:
+    """Early exits against one frame, three frames and no exit, where the videos' classes are known: a line each."""
+    videos = len(report["load"]["videos"])
+    named = report["rivals"].items()
+    return [line for name, found in named for line in rival_lines(found, videos, "mean time", name)]
 
 
 def doubts(report: Json) -> list[str]:

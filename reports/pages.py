@@ -74,6 +74,11 @@ def thresholds_text(thresholds: Mapping[str, Sequence[float]]) -> str:
     return "; ".join(f"{kind} {', '.join(f'{value:.6g}' for value in values)}" for kind, values in thresholds.items())
 
 
+def capitalize_first(text: str) -> str:
+    """A line as a sentence begins; Jinja2's own `capitalize` makes all other letters small."""
+    return text[:1].upper() + text[1:]
+
+
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -82,7 +87,8 @@ ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-ENVIRONMENT.filters |= {filter.__name__: filter for filter in (figures, percent, quantity, thresholds_text)}
+FILTERS = (capitalize_first, figures, percent, quantity, thresholds_text)
+ENVIRONMENT.filters |= {filter.__name__: filter for filter in FILTERS}
 
 
 def render(template: str, **values: Any) -> str:

@@ -21,7 +21,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from tlee.modes import EARLY, FRAME, LAYER, NONE, PLAIN, RANDOM
+from tlee.modes import EARLY, FRAME, LAYER, NONE, ONE, PLAIN, RANDOM, THREE, exit_name
 
 Report = dict[str, Any]
 
@@ -37,12 +37,15 @@ STYLE = {INK: "currentColor", LINE: "var(--line)"}
 # Okabe and Ito, "Color universal design", 2008: told apart with any kind of colour vision.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#999999"
+BROWN, SLATE = "#8A5A2B", "#6A6F7A"  # told apart from these by their lightness
 # Each mode has a shape of its own, too.
 MARKS = {
     EARLY: (VERMILION, "*", 11),
     LAYER: (SKY, "s", 6),
     FRAME: (GREEN, "^", 7),
     RANDOM: (PURPLE, "X", 7),
+    ONE: (BROWN, "v", 7),
+    THREE: (SLATE, "p", 8),
     NONE: (BLUE, "D", 6),
     PLAIN: (ORANGE, "o", 11),
 }
@@ -212,11 +215,6 @@ def numbers(axes: Axes, shade: np.ndarray, texts: Sequence[Sequence[str]], offse
         colour = "white" if depth > DARK_CELL else INK
         text = axes.text(column + offset, row + offset, texts[row][column], ha="center", va="center")
         text.set(color=colour, fontsize=SMALL)
-
-
-def exit_name(exit: int, exits: int) -> str:
-    """What an exit is called, as by `tlee-run`."""
-    return "tail" if exit == exits - 1 else f"branch {exit}"
 
 
 def short(name: str, length: int = NAME) -> str:

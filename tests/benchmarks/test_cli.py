@@ -37,7 +37,16 @@ def test_a_table_is_printed_and_what_was_asked_for_is_written(measured):
     assert process.returncode == 1  # for the damaged clip
     (line,) = process.stderr.splitlines()
     assert line.startswith(f"tlee-bench: {folder}/damaged.mp4: not a video")
-    for text in ("early exits ", "layer exit only ", "random exit ", "no exit ", "split1", "exit2 ", "cold start: "):
+    for text in (
+        "early exits ",
+        "layer exit only ",
+        "one frame ",
+        "three frames ",
+        "no exit ",
+        "split1",
+        "exit2 ",
+        "cold start: ",
+    ):
         assert text in process.stdout
     assert load(str(folder / "a.json"))["load"]["videos"] == [f"{folder}/good.mp4"]
     costs = json.loads((folder / "profile.json").read_text())

@@ -7,11 +7,11 @@ from tlee.benchmarks.timed import PARTS
 from tlee.benchmarks.videos import find_videos, synthetic_videos
 from tlee.bundle import FUSED, SEPARATE
 from tlee.errors import UsageError
-from tlee.modes import EARLY, FRAME, LAYER, NONE, RANDOM
+from tlee.modes import EARLY, FRAME, LAYER, NONE, ONE, RANDOM, THREE
 from tlee.runtime import Recognizer
 from tlee.runtime.backends import BackendConfig, open_backend
 
-ALL = [EARLY, LAYER, FRAME, RANDOM, NONE]
+ALL = [EARLY, LAYER, FRAME, RANDOM, ONE, THREE, NONE]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_parts_are_all_of_the_time(bundle, clips, modes, name):
 
 def test_early_exits_are_measured_at_every_point_and_others_once(amended, modes):
     found = modes(points=[None, "fast"])
-    assert list(found) == [EARLY, f"{EARLY} (fast)", LAYER, FRAME, RANDOM, NONE]
+    assert list(found) == [EARLY, f"{EARLY} (fast)", LAYER, FRAME, RANDOM, ONE, THREE, NONE]
     assert found[f"{EARLY} (fast)"].policy.thresholds.first == [0.25] * 3
     assert found[NONE].policy.only == 2 and found[FRAME].policy.frame_exit
 
@@ -71,8 +71,10 @@ def amended(bundle):
 
 def test_noise_measures_only_what_does_not_depend_on_content(bundle, modes):
     found = modes(content=False)
-    assert list(found) == [RANDOM, NONE]
-    assert len(found[NONE].recognize(synthetic_videos(bundle)[0]).frames) == 4
+    assert list(found) == [RANDOM, ONE, THREE, NONE]
+    results = [found[mode].recognize(synthetic_videos(bundle)[0]) for mode in (ONE, THREE, NONE)]
+    assert [[frame.exit_layer for frame in result.frames] for result in results] == [[2], [2] * 3, [2] * 4]
+    assert [result.share for result in results] == [0.25, 0.75, 1]
     with pytest.raises(UsageError, match="early exits cannot be measured on noise; give videos"):
         modes([EARLY], content=False)
 

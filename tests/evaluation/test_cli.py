@@ -9,6 +9,7 @@ import pytest
 
 from tlee import cli
 from tlee.evaluation.cli import PROGRAM, command
+from tlee.modes import MODES, RIVALS
 
 
 @pytest.fixture
@@ -25,11 +26,13 @@ def tlee_eval(capsys):
 def test_a_table_of_modes_and_nothing_written(tlee_eval, checkpoint, videos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = tlee_eval(checkpoint, "--data", videos)
-    head, columns, *rows = out.splitlines()
+    shown, told = out.split("\n\n")
+    head, columns, *rows = shown.splitlines()
     assert (status, err, head) == (0, "", "small: 6 videos")
     assert columns.split()[:2] == ["mode", "top-1"]
-    modes = ["early exits", "layer exit only", "frame exit only", "random exit", "no exit", "plain backbone"]
-    assert [row.split("  ")[0] for row in rows] == modes
+    assert [row.split("  ")[0] for row in rows] == list(MODES)
+    assert [line.split(" (")[0].split()[-2:] for line in told.splitlines()[:3]] == [r.split() for r in RIVALS]
+    assert told.splitlines()[3].startswith("attention: on one frame")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,6 +59,9 @@ def test_a_report_of_a_bundle(checkpoint, bundle, videos, tmp_path, tlee_eval, w
     assert report["data"] == {"source": str(videos), "format": "folders", "split": "val", "videos": 6}
     lines = (tmp_path / "report" / "videos.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == [str(path) for path in sorted(videos.rglob("*.mp4"))]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert all(f"{line[:1].upper()}{line[1:]}." in page for line in table if line.startswith("early exits: "))
+    assert set(report["rivals"]) == set(RIVALS) and report["exit_faults"]["one_frame"]
 
 
 def test_unreadable_videos_are_a_line_each_and_status_1(tlee_eval, checkpoint, videos, tmp_path, undrawn):

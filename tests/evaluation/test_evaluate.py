@@ -15,7 +15,7 @@ from tlee.evaluation.results import UNUSED
 from tlee.export.exporter import export_bundle
 from tlee.inference import NOT_A_NUMBER, SegmentError
 from tlee.models.checkpoint import load_checkpoint, save_checkpoint
-from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, PLAIN, RANDOM
+from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, ONE, PLAIN, RANDOM, THREE
 
 ARRAYS = ("frame", "exit", "layers", "macs")
 
@@ -113,6 +113,15 @@ def test_models_without_a_gate_have_all_modes(tmp_path, lively, listing, parts):
     assert set(evaluation.modes[FRAME].frame) == {0, 3}  # the first frame's confidence, or nothing
     random = [evaluation.modes[mode].layers.tolist() for mode in (EARLY, RANDOM)]
     assert (random[0] == random[1]) == (parts["gate"] == "random")
+
+
+def test_one_frame_and_three_frames_are_the_beginning_of_every_frame_to_the_tail(evaluation, subject):
+    for mode, frames in ((ONE, 1), (THREE, 3)):
+        answers = evaluation.modes[mode]
+        assert (answers.frame == frames - 1).all() and (answers.exit == 2).all()
+        assert (answers.layers == [2] * frames + [UNUSED] * (4 - frames)).all()
+        assert (answers.predicted == evaluation.fixed[:, frames - 1, -1]).all()
+        assert set(answers.macs) == {subject.costs.fixed(frames, 2)}
 
 
 def test_videos_that_cannot_be_read_are_left_out_with_the_reason(evaluation, subject, listing, tmp_path):

@@ -8,7 +8,7 @@ from helpers.evaluations import made_up
 
 from tlee.evaluation.report import report_of, video_lines
 from tlee.evaluation.results import UNUSED
-from tlee.modes import EARLY, MODES, NONE
+from tlee.modes import EARLY, MODES, NONE, ONE, THREE
 
 MODE_KEYS = {
     "top1",
@@ -64,6 +64,22 @@ def test_fixed_exits_in_numbers(evaluation):
     assert fixed == {"top1": [[0.75, 1], [1, 1]], "macs": [[60, 200], [120, 400]]}
 
 
+def test_early_exits_beside_what_they_have_to_beat(evaluation):
+    rivals = evaluation.summary()["rivals"]
+    assert list(rivals) == [ONE, NONE]
+    assert (rivals[NONE]["difference"], rivals[NONE]["only_first"], rivals[NONE]["only_second"]) == (-0.25, 0, 1)
+    assert rivals[NONE]["cost_ratio"] == 0.3
+
+
+def test_exits_that_few_videos_cannot_tell_from_chance_and_branches_to_keep(evaluation):
+    summary = evaluation.summary()
+    assert summary["exit_faults"] == {"one_frame": [], "all_frames": []}
+    assert summary["branches"] == {"keep": [0], "suggestion": None}
+    evaluation.fixed[1:] = 0
+    (line,) = evaluation.summary()["exit_faults"]["one_frame"]
+    assert line.startswith("branch 0, tail: cannot be told from chance on so few videos (4, chance 50.0 %)")
+
+
 def test_a_selection_is_an_evaluation_of_its_own(evaluation):
     some = evaluation.select([0, 3])
     assert some.entries == [evaluation.entries[0], evaluation.entries[3]] and some.fixed.shape == (2, 2, 2)
@@ -75,8 +91,9 @@ def test_a_selection_is_an_evaluation_of_its_own(evaluation):
 def test_the_report_keeps_its_keys(evaluation):
     report = report_of(evaluation, {"path": "x"}, {"source": "y"})
     keys = {"format", "subject", "data", "classes", "videos", "several_labels", "unreadable", "modes", "fixed_exits"}
-    assert set(report) == keys | {"confusion", "per_class"} and report["format"] == 1
-    assert list(report["modes"]) == list(MODES)
+    keys |= {"confusion", "per_class", "rivals", "exit_faults", "branches", "tail_reached"}
+    assert set(report) == keys and report["format"] == 1
+    assert list(report["modes"]) == [mode for mode in MODES if mode != THREE]  # of two frames
     assert all(set(numbers) == MODE_KEYS for numbers in report["modes"].values())
     assert json.loads(json.dumps(report, allow_nan=False)) == report  # plain values only
 
@@ -90,7 +107,7 @@ def test_a_line_per_video(evaluation):
         ("3", ["a"]),
     ]
     assert lines[3]["modes"][EARLY] == {"predicted": "b", "confidence": 1, "frame": 1, "exit": 0, "macs": 300}
-    assert list(lines[0]["modes"]) == list(MODES)
+    assert list(lines[0]["modes"]) == [mode for mode in MODES if mode != THREE]
 
 
 def test_probabilities_are_kept(evaluation):

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlee.data.labelled.listing import Entry
 from tlee.evaluation.results import Answer, Answers, Evaluation
-from tlee.modes import EARLY, MODES
+from tlee.modes import EARLY, MODES, THREE
 
 
 def made_up(classes: list[str], labels: list[tuple[int, ...]], paths: list[str] | None = None) -> Evaluation:
@@ -18,7 +18,7 @@ def made_up(classes: list[str], labels: list[tuple[int, ...]], paths: list[str] 
     right = [Answer(named[own[0]], 1, 1, (1, 1), 400) for own in labels]
     early = [Answer(named[own[0]], 0, 0, (0,), 60) for own in labels[:-1]]
     early.append(Answer(named[(labels[-1][0] + 1) % len(classes)], 1, 0, (1, 0), 300))
-    modes = {mode: Answers.of(early if mode == EARLY else right, 2) for mode in MODES}
+    modes = {mode: Answers.of(early if mode == EARLY else right, 2) for mode in MODES if mode != THREE}
     entries = [Entry(Path(path), own) for path, own in zip(paths or map(str, range(len(labels))), labels)]
     fixed = np.tile(np.array([own[0] for own in labels])[:, None, None], (1, 2, 2))
     return Evaluation(classes, entries, {}, modes, fixed, np.array([[60, 200], [120, 400]]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, PLAIN, RANDOM
+from tlee.modes import EARLY, FRAME, LAYER, MODES, NONE, ONE, PLAIN, RANDOM, THREE
 
 # What is drawn around: milliseconds, accuracy, share of computation, frames used.
 WAYS = {
@@ -14,6 +14,8 @@ WAYS = {
     LAYER: (88, 0.92, 0.55, 10),
     FRAME: (52, 0.915, 0.31, 3.1),
     RANDOM: (24, 0.71, 0.12, 1.9),
+    ONE: (15, 0.84, 0.1, 1),
+    THREE: (45, 0.89, 0.3, 3),
     NONE: (150, 0.925, 1.0, 10),
     PLAIN: (149, 0.90, 1.0, 10),
 }
@@ -54,6 +56,7 @@ def example_report(
         },
         "load": {"videos": [f"video {i}.mp4" for i in range(videos)], "synthetic": False, "labelled": True},
         "modes": measured,
+        "rivals": {},
         "graphs": [_graph(name, draw) for name in ("split0", "branch0", "split1", "branch1", "split2", "branch2")],
         "decisions": [_decision(exit, draw) for exit in range(4)],
         "cold": {
@@ -157,9 +160,9 @@ def _mode(mode: str, draw: np.random.Generator, videos: int) -> dict[str, Any]:
     point = "balanced" if mode == EARLY else None
     left = np.zeros((10, 4), int)
     for _ in range(videos):
-        last = min(10, 1 + draw.poisson(used - 1)) if used < 10 else 10
+        last = used if mode in (ONE, THREE, NONE) else min(10, 1 + draw.poisson(used - 1)) if used < 10 else 10
         for frame in range(last):
-            left[frame, 3 if mode in (FRAME, NONE, PLAIN) else draw.integers(0, 4)] += 1
+            left[frame, 3 if mode in (FRAME, ONE, THREE, NONE, PLAIN) else draw.integers(0, 4)] += 1
     return {
         **{"name": f"{mode} ({point})" if point else mode, "mode": mode, "point": point, "blocks": []},
         **{"warm_up": {"runs": 4, "steady": True}, "exits": left.tolist(), "overlapped": False},

@@ -164,6 +164,10 @@ def test_a_video_is_the_sum_of_the_splits_and_exits_that_ran(bundle):
     assert videos["no exit"].milliseconds == pytest.approx(
         count * (t["split0"] + t["split1"] + t["split2"] + t["exit2"])
     )
+    one, three = (videos[name] for name in ("one frame", "three frames"))
+    assert (one.frames, three.frames) == (1, 3)
+    assert three.milliseconds == pytest.approx(3 * one.milliseconds)
+    assert one.milliseconds == pytest.approx(videos["no exit"].milliseconds / count)
     assert videos["all frames to exit 0"].milliseconds == pytest.approx(count * (t["split0"] + t["exit0"]))
     first = t["split0"] + t["split1"] + t["exit0"] + t["exit1"]
     assert videos["these videos"] == ("these videos", 2, pytest.approx(first + t["split0"] + t["exit0"]))

@@ -9,7 +9,7 @@ from helpers.html_elements import Elements
 
 from tlee.errors import InputError, UsageError
 from tlee.evaluation.report import report_of, video_lines
-from tlee.reports.evaluation_page import CLASSES, confusion_rows, exit_map, hardest, mode_rows, page
+from tlee.reports.evaluation_page import CLASSES, confusion_rows, exit_map, findings, hardest, mode_rows, page
 from tlee.reports.pages import figures, report_folder, write_report
 from tlee.reports.plots import short, standalone
 
@@ -86,6 +86,25 @@ def test_two_hundred_classes_fit():
     assert Elements(text).text.count("class number 77\n") == 0  # in the table only
     assert hardest(content["per_class"])[0]["class"] == "class number 199"
     assert confusion_rows(content)[1:] == [["class number 199", "class number 0", "1"]]
+
+
+def test_thresholds_of_a_tail_that_no_frame_reaches_are_doubted():
+    content = report(["a", "b"])
+    assert content["tail_reached"] == 1  # by the last video, see `made_up`
+    assert not any("frame exit only" in text for text in findings(content))
+    content["tail_reached"] = 0
+    (line,) = [text for text in findings(content) if text.startswith("attention: frame exit only ")]
+    assert "no frame of 2 videos reaches" in line
+
+
+def test_exits_at_chance_are_named_once_where_one_frame_and_all_say_the_same():
+    content = report(["a", "b"])
+    content["exit_faults"] = {"one_frame": ["x", "y"], "all_frames": ["x", "z"]}
+    content["branches"] = {"keep": [], "suggestion": "no branch"}
+    told = ["attention: on one frame as on all, x", "attention: on one frame, y", "attention: on all frames, z"]
+    shown = [text for text in findings(content) if "exits:" not in text and "frame exit only" not in text]
+    assert shown == [*told, "no branch"]
+    assert "On one frame as on all, x." in page(content) and "No branch." in page(content)
 
 
 def test_without_mistakes_the_page_says_so():

@@ -7,7 +7,9 @@ import pytest
 from helpers.measurement_reports import as_measured, example_report, without_power
 
 from tlee.errors import UsageError
+from tlee.modes import EARLY, NONE, ONE, THREE
 from tlee.reports.measurement import changes, load
+from tlee.reports.measurement_text import lines
 
 MEASURED = as_measured(example_report(rounds=2))
 
@@ -30,6 +32,29 @@ def test_what_was_measured_comes_back_as_it_was(tmp_path):
         assert report["load"] == {**content["load"], "labelled": True}
         assert [mode["blocks"] for mode in report["modes"]] == [mode["blocks"] for mode in content["modes"]]
         assert {**content["power"], "changes": report["power"]["changes"]} == report["power"]
+
+
+def test_early_exits_are_compared_with_what_they_have_to_beat_in_accuracy_and_time(tmp_path):
+    def answered(content):
+        content["load"]["labels"] = [0] * 20
+        for mode in content["modes"]:
+            wrong = 5 if mode["mode"] == EARLY else 10
+            for result in mode["results"]:
+                result["class"] = int(result["class"] < wrong)
+
+    def unlabelled(content):
+        content["load"]["labels"][3] = None
+
+    report = loaded_with(tmp_path, answered)
+    (found,) = report["rivals"].values()
+    assert list(report["rivals"]) == ["early exits (balanced)"] and list(found) == [ONE, THREE, NONE]
+    means = {mode["mode"]: mode["latency"]["mean"]["value"] for mode in report["modes"]}
+    assert (found[ONE]["difference"], found[ONE]["only_first"], found[ONE]["only_second"]) == (0.25, 5, 0)
+    assert found[ONE]["cost_ratio"] == pytest.approx(means[EARLY] / means[ONE], abs=1e-5)
+    (line,) = (text for text in lines(report) if " one frame (" in text)
+    assert line.startswith("early exits (balanced): 25.0 points above one frame (95 % interval +")
+    assert line.endswith(" times its mean time")
+    assert loaded_with(tmp_path, unlabelled)["rivals"] == {}
 
 
 def test_energy_is_that_of_the_blocks_that_know_it(tmp_path):

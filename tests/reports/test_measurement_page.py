@@ -14,8 +14,10 @@ from PIL import Image
 
 from tlee.modes import EARLY, NONE
 from tlee.reports.measurement_page import comparison_page, doubts, page
+from tlee.reports.rivals import against_rivals
 
 EVIL = '<b onclick="x">$x_1$ ünd 走</b>&amp;"\''
+RIGHT = np.array([True, False, True])  # answers
 PLOTS = 10  # of a report with everything
 OVERLAPS = """svg => {
   const texts = [...svg.querySelectorAll("text")].filter(text => text.textContent.trim());
@@ -105,11 +107,13 @@ def test_texts_of_a_comparison_are_shown_as_they_are():
     assert elements.text.count(EVIL) >= 5 and "b" not in elements.names
 
 
-def test_what_makes_numbers_doubtful_stands_first():
+def test_what_makes_numbers_doubtful_stands_first_and_what_exits_gain_below():
     report = example_report(modes=(EARLY,), rounds=1)
     report["environment"]["background_cpu"] = 0.5
     report["modes"][0]["warm_up"] = {"runs": 0, "steady": False}
-    head = page(report).partition("<dl>")[0]
+    report["rivals"] = {EARLY: against_rivals({EARLY: RIGHT, NONE: RIGHT}, {EARLY: 1.0, NONE: 2.0})}
+    head, _, rest = page(report).partition("<dl>")
+    assert "Early exits: as often right as no exit (" in rest and "at 0.50 times its mean time." in rest
     assert "The device throttled: " in head and "Other programs kept 0.5 cores busy" in head
     assert f"Never settled, so no warm-up was left out: {EARLY}" in head
     report = without_power(example_report(modes=(EARLY,), rounds=1))
