@@ -92,9 +92,8 @@ def holds_picture(codec: str, head: bytes) -> bool:
 
 
 def no_decoder(path: str, codec: str, install: str) -> InputError:
-    """For a video that may be sound, but which nothing here decodes; `codec` is empty where its name is not known."""
-    named = f" ({codec})" if codec else ""
-    return InputError(path, f"there is no decoder for its video{named} here", f"{install}, or {REENCODE}")
+    """For a video that may be sound, but which nothing here decodes."""
+    return InputError(path, f"there is no decoder for its video ({codec}) here", f"{install}, or {REENCODE}")
 
 
 def turned(picture: np.ndarray, across: int, over: int, under: int, down: int) -> np.ndarray:

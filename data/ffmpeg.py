@@ -48,6 +48,7 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
 NO_MEMORY = "not enough memory to decode it"
+UNKNOWN = "of a codec that FFmpeg does not know"
 INSTALL = "pip install --upgrade av"  # PyAV's own FFmpeg has more decoders than most
 NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
@@ -243,7 +244,7 @@ def _video_stream(container: Any, path: str) -> Any:
         raise InputError(path, "has no video, only sound or a cover", "give a video file")
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
-        raise no_decoder(path, "", INSTALL)
+        raise no_decoder(path, UNKNOWN, INSTALL)
     return max(decodable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
 
