@@ -48,7 +48,7 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
 NO_MEMORY = "not enough memory to decode it"
-UNKNOWN = "of a codec that FFmpeg does not know"
+UNKNOWN = "PyAV does not say of which codec"
 INSTALL = "pip install --upgrade av"  # PyAV's own FFmpeg has more decoders than most
 NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions

@@ -76,7 +76,7 @@ def test_an_archive_is_no_video(tmp_path, video):
 def test_a_codec_without_a_decoder_is_named_as_that(tmp_path, video):
     path = tmp_path / "newer.mp4"
     path.write_bytes(video.read_bytes().replace(b"avc1", b"evc1"))  # FFmpeg has no decoder of its own for EVC
-    said = r"newer.mp4: there is no decoder for its video \(of a codec .*\) here; pip install --upgrade av, or re-encode it"
+    said = r"newer.mp4: there is no decoder for its video \(PyAV .*\) here; pip install --upgrade av, or re-encode"
     with pytest.raises(InputError, match=said):
         VideoFile(str(path))
 
