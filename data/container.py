@@ -93,7 +93,9 @@ def holds_picture(codec: str, head: bytes) -> bool:
 
 def no_decoder(path: str, codec: str, install: str) -> InputError:
     """For a video that may be sound, but which nothing here decodes."""
-    return InputError(path, f"there is no decoder for its video ({codec}) here", f"{install}, or {REENCODE}")
+    return InputError(
+        path, f"there is no decoder for its video ({codec}) here", f"{install}, or re-encode it ({COMMAND})"
+    )
 
 
 def turned(picture: np.ndarray, across: int, over: int, under: int, down: int) -> np.ndarray:
@@ -112,6 +114,7 @@ IN_ORDER = {
 FILLER = 16  # bytes: a shorter packet of MPEG-4 repeats a picture
 B_VOP, B_PICTURE = 2, 3
 HD_LINES = 576  # of more, players take BT.709's colours where a file does not say
-REENCODE = "re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
+COMMAND = "ffmpeg -i FILE -c:v libx264 NEW.mp4"
+REENCODE = f"re-encode it ({COMMAND})"
 DAMAGED = "copy the file again, or " + REENCODE
 HEAD = 1024  # bytes of a packet that say what it holds

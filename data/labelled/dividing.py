@@ -39,16 +39,17 @@ def divide(listing: Listing, share: float, seed: int, group: str | None = None) 
         train, val = split_listing(listing, share, seed)
         return replace(train, notes=[*train.notes, ONE_BY_ONE]), val
     held_out = _held_out(listing, recordings.names, share, seed)
-    val = [entry for entry, name in zip(listing.entries, recordings.names) if name in held_out]
-    train = [entry for entry, name in zip(listing.entries, recordings.names) if name not in held_out]
-    count, part = len(set(recordings.names)), len(val) / len(listing.entries)
+    named = list(zip(listing.entries, recordings.names))
+    learnt = [entry for entry, name in named if name not in held_out]
+    kept = [entry for entry, name in named if name in held_out]
+    count, part = len(set(recordings.names)), len(kept) / len(named)
     how = recordings.rule if group is not None else _guess(listing, recordings)
     notes = [f"{len(held_out)} of {count} recordings are held out, {part:.0%} of the clips; recordings are {how}"]
-    without = {label for entry in train for label in entry.labels} - {label for entry in val for label in entry.labels}
+    without = {label for entry in learnt for label in entry.labels} - {label for one in kept for label in one.labels}
     if without:
         first = listing.classes[min(without)]
         notes.append(f"classes with too few recordings to give one to validation: {len(without)} (first: '{first}')")
-    return replace(listing, entries=train, notes=listing.notes + notes), replace(listing, entries=val, notes=[])
+    return replace(listing, entries=learnt, notes=listing.notes + notes), replace(listing, entries=kept, notes=[])
 
 
 def shared_recordings(train: Listing, val: Listing, group: str) -> list[str]:

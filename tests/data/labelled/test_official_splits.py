@@ -12,7 +12,7 @@ from tlee.evaluation.arguments import add_data_arguments, listing_of
 CLASSES = ["ApplyEyeMakeup", "Archery", "BabyCrawling"]
 TRAIN = "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nBabyCrawling/v_BabyCrawling_g09_c02.avi 3\r\n"
 TEST = "Archery/v_Archery_g01_c01.avi\nApplyEyeMakeup/v_ApplyEyeMakeup_g01_c02.avi\n"
-KISS = "A_Kiss_kiss_h_cm_np2_fr_goo_0.avi 1 \nOld_Film_(2)_kiss_u_cm_np2_ri_med_1.avi 2 \nB_kiss_u_nm_np1_ba_bad_0.avi 0 \n"
+KISS = "A_Kiss_kiss_h_cm_np2_fr_goo_0.avi 1 \nOld_(2)_kiss_u_cm_np2_ri_med_1.avi 2 \nB_kiss_u_nm_np1_ba_bad_0.avi 0 \n"
 WAVE = "#20_Beach_wave_f_cm_np1_ba_med_0.avi 2 \nParade_wave_f_cm_np1_ba_med_0.avi 1 \n"
 
 
@@ -113,7 +113,7 @@ def test_a_split_of_hmdb51_is_its_folder_and_number(hmdb51):
         ("Parade_wave_f_cm_np1_ba_med_0.avi", "wave"),
     ]
     assert [os.path.relpath(entry.path, root) for entry in test.entries] == [
-        "kiss/Old_Film_(2)_kiss_u_cm_np2_ri_med_1.avi",
+        "kiss/Old_(2)_kiss_u_cm_np2_ri_med_1.avi",
         "wave/#20_Beach_wave_f_cm_np1_ba_med_0.avi",
     ]
     assert train.notes == ["classes, where 51 are published: 1 (first: 2)"]
