@@ -102,6 +102,10 @@ def guessed_recordings(listing: Listing) -> Recordings | None:
                 found.update(zip(members, recordings))
                 rules.append(rule)
                 break
+    named = _by_class_name(clips, [i for i in range(len(labels)) if i not in found])
+    if named:
+        found.update(named)
+        rules.append("what stands before the class's name in them")
     lengths = defaultdict(list)
     for i in (i for i in range(len(labels)) if i not in found):
         lengths[len(SEPARATORS.split(clips.stems[i]))].append(i)
@@ -128,23 +132,27 @@ def _by_person(clips: Clips, members: list[int]) -> list[str] | None:
     return [match[1].lower() for match in found if match] if all(found) else None
 
 
-def _by_class_name(clips: Clips, members: list[int]) -> list[str] | None:
-    """What stands before the class's name: `daria_walk`, or `April_09_brush_hair_u_nm_np1_ba_goo_0` of HMDB51."""
-    label = "_" + _plain(clips.classes[members[0]]) + "_"
-    names = [_plain(clips.stems[i].rpartition("/")[2]) + "_" for i in members]
-    found = [name.rpartition(label)[0] for name in names]
-    there = [recording for recording in found if recording]
-    if len(there) < MOST * len(found) or len(set(there)) < MIN_RECORDINGS:
-        return None
-    repeated = len(there) >= MIN_CLIPS * len(set(there))
-    return [one or name for one, name in zip(found, names)] if repeated or _are_words(set(there)) else None
-
-
 RULES = {
     "groups g01, g02 ... of a class as in UCF101": _by_ucf101_group,
     "the person's number in them": _by_person,
-    "what stands before the class's name in them": _by_class_name,
 }
+
+
+def _by_class_name(clips: Clips, members: list[int]) -> dict[int, str]:
+    """What stands before the class's name: `daria_walk`, or `April_09_brush_hair_u_nm_np1_ba_goo_0` of HMDB51. Of clips of
+    classes of which most have that, if it is no mere count; of these, one without it is a recording of its own."""
+    before: dict[str, dict[int, str]] = defaultdict(dict)
+    for i in members:
+        name = "_" + _plain(clips.stems[i].rpartition("/")[2]) + "_"
+        before[clips.classes[i]][i] = name.rpartition(f"_{_plain(clips.classes[i])}_")[0].strip("_")
+    found = {}
+    for each in before.values():
+        if sum(map(bool, each.values())) >= MOST * len(each):
+            found.update({i: recording or clips.stems[i] for i, recording in each.items()})
+    within = {(clips.classes[i], recording) for i, recording in found.items()}
+    distinct = set(found.values())
+    credible = len(found) >= MIN_CLIPS * len(within) or _are_words(distinct)
+    return found if credible and len(distinct) >= MIN_RECORDINGS else {}
 
 
 def _by_first_fields(clips: Clips, members: list[int]) -> list[str] | None:

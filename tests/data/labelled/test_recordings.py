@@ -74,6 +74,12 @@ def test_recordings_are_guessed_where_names_tell_them(kind):
     assert found.names[0] == first and Counter(found.names)[first] == clips
 
 
+def test_a_class_of_one_recording_does_not_hide_those_of_the_others():
+    for kind, name in (("Weizmann", "swim/daria_swim.avi"), ("days", "swim/monday-111.mp4")):
+        found = guessed_recordings(listing(*NAMED[kind], name))
+        assert found is not None and found.names[-1] == found.names[0]
+
+
 @pytest.mark.parametrize("kind", UNNAMED)
 def test_nothing_is_guessed_where_names_may_only_count_clips(kind):
     clips = listing(*UNNAMED[kind])
