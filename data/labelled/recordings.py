@@ -139,8 +139,8 @@ RULES = {
 
 
 def _by_class_name(clips: Clips, members: list[int]) -> dict[int, str]:
-    """What stands before the class's name: `daria_walk`, or `April_09_brush_hair_u_nm_np1_ba_goo_0` of HMDB51. Of clips of
-    classes of which most have that, if it is no mere count; of these, one without it is a recording of its own."""
+    """What stands before the class's name: `daria_walk`, or `April_09_brush_hair_u_nm_np1_ba_goo_0` of HMDB51. Only of
+    classes of which most clips have that, and if it is no mere count; a clip without it is a recording of its own."""
     before: dict[str, dict[int, str]] = defaultdict(dict)
     for i in members:
         name = "_" + _plain(clips.stems[i].rpartition("/")[2]) + "_"
