@@ -7,8 +7,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from tlee.bundle import Bundle
-from tlee.data.folder import PICTURES
-from tlee.data.video import VIDEOS
+from tlee.data.clips import clips_below
 from tlee.errors import InputError
 
 SYNTHETIC = 4  # clips of noise
@@ -52,7 +51,7 @@ def find_videos(inputs: Sequence[str], labels: Sequence[str]) -> List[Video]:
     """
     videos = []
     for given in inputs:
-        paths = sorted(_videos_below(given)) if os.path.isdir(given) else [given]
+        paths = clips_below(given).clips if os.path.isdir(given) else [given]
         if not paths:
             raise InputError(given, "no video in this folder", "give video files, or folders of pictures or videos")
         for path in paths:
@@ -67,12 +66,3 @@ def synthetic_videos(bundle: Bundle) -> List[Video]:
     shape = (spec.length, spec.crop, spec.crop, 3)
     clips = [random.randint(0, 256, shape).astype(np.uint8) for _ in range(SYNTHETIC)]
     return [Video(f"noise {i}", clip, None) for i, clip in enumerate(clips)]
-
-
-def _videos_below(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
-        if any(name.lower().endswith(PICTURES) for name in files):
-            yield place  # its pictures are one video's
-            folders[:] = []
-        else:
-            yield from (os.path.join(place, name) for name in files if name.lower().endswith(VIDEOS))

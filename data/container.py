@@ -4,6 +4,8 @@ from typing import Any, Collection, Generator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from tlee.errors import InputError
+
 
 class Packet(NamedTuple):
     """A coded picture, in the order of decoding."""
@@ -89,6 +91,13 @@ def holds_picture(codec: str, head: bytes) -> bool:
     return codec != "vp8" or bool(head[0] >> 4 & 1)
 
 
+def no_decoder(path: str, codec: str, install: str) -> InputError:
+    """For a video that may be sound, but which nothing here decodes."""
+    return InputError(
+        path, f"there is no decoder for its video ({codec}) here", f"{install}, or re-encode it ({COMMAND})"
+    )
+
+
 def turned(picture: np.ndarray, across: int, over: int, under: int, down: int) -> np.ndarray:
     """A picture, (h, w, 3), turned by right angles and mirrored: column x and row y come to across * x + under * y
     and over * x + down * y, from the other side where that is negative."""
@@ -105,5 +114,7 @@ IN_ORDER = {
 FILLER = 16  # bytes: a shorter packet of MPEG-4 repeats a picture
 B_VOP, B_PICTURE = 2, 3
 HD_LINES = 576  # of more, players take BT.709's colours where a file does not say
-DAMAGED = "copy the file again, or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
+COMMAND = "ffmpeg -i FILE -c:v libx264 NEW.mp4"
+REENCODE = f"re-encode it ({COMMAND})"
+DAMAGED = "copy the file again, or " + REENCODE
 HEAD = 1024  # bytes of a packet that say what it holds

@@ -2,7 +2,7 @@
 
 from typing import Any, Iterator, NamedTuple, Optional
 
-from tlee.data.container import DAMAGED
+from tlee.data.container import DAMAGED, REENCODE
 from tlee.data.pipeline import Gst, GstBase, Pipeline, PipelineError, element
 from tlee.errors import InputError
 
@@ -92,8 +92,7 @@ def demuxer_of(path: str) -> str:
         name = None
     name = name or PARSERS.get(codec_of(caps))
     if name is None:
-        remedy = "re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"
-        raise InputError(path, f"GStreamer reads no video from a file of this kind ({kind})", remedy)
+        raise InputError(path, f"GStreamer reads no video from a file of this kind ({kind})", REENCODE)
     return name
 
 

@@ -19,6 +19,7 @@ from tlee.data.container import (
     Packet,
     holds_picture,
     may_reorder,
+    no_decoder,
     turned,
 )
 from tlee.data.truncation import missing_share
@@ -47,6 +48,8 @@ BT709, UNSPECIFIED = 1, 2  # FFmpeg's numbers of colour spaces
 # before FFmpeg 7, stated turns would be lost.
 UNPROBED = {"codec_whitelist": "none"} if av.library_versions["libavformat"] >= (61,) else {}
 NO_MEMORY = "not enough memory to decode it"
+UNKNOWN = "PyAV does not say of which codec"
+INSTALL = "pip install --upgrade av"  # PyAV's own FFmpeg has more decoders than most
 NO_VIDEO = "not a video that can be decoded, or its end is missing"
 ATTACHED_PICTURE = 0x400  # of FFmpeg's dispositions
 # Its own threads gain nothing here, and a process that is forked meanwhile would wait for them for ever.
@@ -194,18 +197,19 @@ class FFmpegContainer(Container):
                     packet.pts = number  # decoders hand it on: a picture is known, whatever the file says of time
                 if needed is not None:
                     context.skip_frame = "DEFAULT" if number in needed else "NONREF"
-                for frame in _frames(context, packet, skip_errors):
+                for frame in self._frames(context, packet, skip_errors):
                     if (wanted is None or frame.pts in wanted) and not (first and frame.is_corrupt):
                         yield frame.pts, frame
 
-
-def _frames(context: Any, packet: Any, skip_errors: bool) -> List[Any]:
-    try:
-        return context.decode(packet)
-    except InvalidDataError:
-        if not skip_errors:
-            raise
-        return []
+    def _frames(self, context: Any, packet: Any, skip_errors: bool) -> List[Any]:
+        try:
+            return context.decode(packet)
+        except av.error.NotImplementedError:  # FFmpeg's own decoder of AV1 only drives hardware
+            raise no_decoder(self.path, self.codec, INSTALL) from None
+        except InvalidDataError:
+            if not skip_errors:
+                raise
+            return []
 
 
 def _coded(container: Any, stream: Any) -> Iterator[Any]:
@@ -240,7 +244,7 @@ def _video_stream(container: Any, path: str) -> Any:
         raise InputError(path, "has no video, only sound or a cover", "give a video file")
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
-        raise InputError(path, "there is no decoder for its video", DAMAGED)
+        raise no_decoder(path, UNKNOWN, INSTALL)
     return max(decodable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
 

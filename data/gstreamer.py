@@ -9,7 +9,7 @@ import numpy as np
 
 from tlee.data.boxes import video_tracks
 from tlee.data.colours import LAYOUTS, planes_to_rgb
-from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, turned
+from tlee.data.container import DAMAGED, HEAD, Container, Packet, holds_picture, may_reorder, no_decoder, turned
 from tlee.data.demuxer import INDEXED, NO_VIDEO, PARSERS, STAMPED, Coded, Demuxer, codec_of, demuxer_of, size_of
 from tlee.data.pipeline import Gst, NothingDecoded, Pipeline, PipelineError, element, start_gstreamer
 from tlee.data.truncation import missing_share
@@ -31,7 +31,6 @@ THREADED = 320 * 240  # pixels: smaller pictures are decoded before more threads
 NAL_KIND, IDR = 31, 5  # of a part of a packet of H.264
 MS = 1000 * 1000  # ns: decoders are told that there is a packet every ms
 INSTALL = "sudo apt-get install gstreamer1.0-libav gstreamer1.0-plugins-{good,bad,ugly}"
-REENCODE = ", or re-encode it (ffmpeg -i FILE -c:v libx264 NEW.mp4)"  # there is none for AV1, for example
 
 
 class GStreamerContainer(Container):
@@ -227,7 +226,7 @@ class GStreamerContainer(Container):
             names = [name for name in names if not name.startswith(OTHER_HARDWARE) and name not in WRONG]
             if names:
                 return str(next((name for name in names if name.startswith(SOFTWARE)), names[0]))
-        raise InputError(self.path, f"there is no decoder for its video ({self.codec})", INSTALL + REENCODE)
+        raise no_decoder(self.path, self.codec, INSTALL)
 
     def _has_hardware(self) -> bool:
         profile = self._caps.get_structure(0).get_string("profile")

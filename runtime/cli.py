@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from contextlib import ExitStack
 from typing import IO, Any, Dict, Iterator, List, Optional
 
 from tlee import cli
 from tlee.bundle import FUSED, Bundle
+from tlee.data.clips import clips_below
 from tlee.data.sampling import add_sampling_option
 from tlee.errors import InputError, UsageError, printable
 from tlee.files import append_lines, atomic_write
@@ -38,12 +40,13 @@ def command(arguments: Optional[List[str]]) -> int:
         recognizer = stack.enter_context(_load(bundle, options))
         for note in recognizer.notes:
             cli.report(PROGRAM, note)
+        inputs = list(_inputs(options.inputs))
         lines: Optional[IO[Any]] = sys.stdout if options.json == "-" else None
         if options.json and not lines:
             output = append_lines(options.json) if live else atomic_write(options.json, lines=True)
             lines = stack.enter_context(output)
-        widest = max(cli.columns(printable(source)) for source in options.inputs)
-        return _show(_answers(recognizer, options, live > 0), bundle, widest, lines)
+        widest = max(cli.columns(printable(source)) for source in inputs)
+        return _show(_answers(recognizer, inputs, options.seconds if live else None), bundle, widest, lines)
 
 
 def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
@@ -62,17 +65,34 @@ def _load(bundle: Bundle, options: argparse.Namespace) -> Any:
     return BatchRecognizer.load(bundle, options.batch, **common)
 
 
-def _answers(recognizer: Any, options: argparse.Namespace, live: bool) -> Iterator[Answer]:
-    if live:
-        sources = options.inputs if isinstance(recognizer, BatchRecognizer) else options.inputs[0]
+def _inputs(given: List[str]) -> Iterator[str]:
+    """The inputs, with the clips of a folder in its place; what of it is left out is reported."""
+    for source in given:
+        if source.startswith(LIVE) or not os.path.isdir(source):
+            yield source
+            continue
+        found = clips_below(source)
+        if not found.clips:
+            yield source  # recognising it says what is wrong
+            continue
+        for what, where in (("folders without clips", found.empty), ("left out, since no clips", found.others)):
+            if where:
+                cli.report(PROGRAM, f"{source}: {what}: {len(where)} (first: {where[0]})")
+        yield from found.clips
+
+
+def _answers(recognizer: Any, inputs: List[str], live: Optional[float]) -> Iterator[Answer]:
+    """Answers to inputs, of live sources for windows of so many seconds."""
+    if live is not None:
+        sources = inputs if isinstance(recognizer, BatchRecognizer) else inputs[0]
         try:
-            yield from recognizer.stream(sources, options.seconds)
+            yield from recognizer.stream(sources, live)
         except InputError as error:
             yield error
     elif isinstance(recognizer, BatchRecognizer):
-        yield from recognizer.recognize(options.inputs)
+        yield from recognizer.recognize(inputs)
     else:
-        for source in options.inputs:
+        for source in inputs:
             try:
                 yield recognizer.recognize(source)
             except InputError as error:
@@ -129,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 all inputs recognised, 1 some failed, 2 wrong use or unreadable bundle.",
     )
     parser.add_argument("bundle", help="folder that tlee-export wrote (NAME.tlee)")
-    help_inputs = "video file, folder of pictures, or live source: csi://0, v4l2:///dev/video0, rtsp://..., file://..."
+    help_inputs = "video file, folder of pictures, folder of such clips at any depth, or live source: "
+    help_inputs += "csi://0, v4l2:///dev/video0, rtsp://..., file://..."
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=help_inputs)
     help_json = "write results as JSON Lines (of live sources: append each at once); - for standard output"
     parser.add_argument("--json", metavar="FILE", help=help_json)

@@ -206,6 +206,35 @@ def text_list(folder: Path, count: int) -> Case:
     return "list.txt", lambda path: read_listing("hmdb51", path), mutations(good.encode(), of_bytes, count)
 
 
+def ucf101_split(folder: Path, count: int) -> Case:
+    from tlee.data.labelled.listing import read_listing
+
+    good = "".join(f"Archery/v_Archery_g{i:02}_c01.avi{' 1' * (i % 2)}\n" for i in range(20))
+    (folder / "classInd.txt").write_text("1 Archery\n2 Bowling\n")
+    return "list.txt", lambda path: read_listing("ucf101", path), mutations(good.encode(), of_bytes, count)
+
+
+def hmdb51_split(folder: Path, count: int) -> Case:
+    from tlee.data.labelled.listing import read_listing
+
+    good = "".join(f"A_(2)_wave_u_{i}.avi {i % 3} \n" for i in range(20))
+    name = "wave_test_split1.txt"
+    return name, lambda path: read_listing("hmdb51", folder / "split1"), mutations(good.encode(), of_bytes, count)
+
+
+def recordings(folder: Path, count: int) -> Case:
+    from tlee.data.labelled.listing import Entry, Listing
+    from tlee.data.labelled.recordings import given_recordings
+
+    listing = Listing([Entry(folder / f"{i}.mp4", (0,)) for i in range(20)], ["run"], False, [], folder)
+    good = "".join(f"{i}.mp4 day{i % 3}\n" for i in range(20))
+    return (
+        "recordings.txt",
+        lambda path: given_recordings(listing, str(path)),
+        mutations(good.encode(), of_bytes, count),
+    )
+
+
 def table_list(folder: Path, count: int) -> Case:
     from tlee.data.labelled.listing import read_listing
 
@@ -299,7 +328,19 @@ KINDS: dict[str, Callable[[Path, int], Case]] = {
     kind.__name__: kind
     for kind in (
         *(own_yaml, set_values, published_yaml, model_yaml, checkpoint, state, pth_tar, old_pth_tar, trace),
-        *(text_list, table_list, json_list, label_file, json_labels, report, profile, metrics),
+        *(
+            text_list,
+            ucf101_split,
+            hmdb51_split,
+            recordings,
+            table_list,
+            json_list,
+            label_file,
+            json_labels,
+            report,
+            profile,
+            metrics,
+        ),
     )
 }
 for ending in (".jpg", ".png", ".bmp", ".webp", ".tif", ".ppm"):

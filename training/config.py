@@ -23,7 +23,9 @@ class DataConfig(Section):
     Attributes:
         format: of the lists, a key of `tlee.data.labelled.listing.FORMATS`.
         train: the list, or the folder with one subfolder of clips per class.
-        val: the same for validation, or the share of `train` to hold out, drawn per class by the seed.
+        val: the same for validation, or the share of `train` to hold out, in whole recordings drawn by the seed.
+        group: what names a clip's recording: a regular expression on its path below the data's folder (its first group,
+            or else all that it matches), or a file of lines `path recording`; None to guess it from the names of files.
         root: the folder that paths in lists are relative to; None for the list's own.
         val_root: the same for `val`; None for `root`.
         labels: file with the classes' names, where the format has one.
@@ -35,6 +37,7 @@ class DataConfig(Section):
     format: str = "folders"
     train: str
     val: str | Share = 0.2
+    group: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     root: str | None = None
     val_root: str | None = None
     labels: str | None = None

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from tlee.data.labelled.cache import FrameCache, fill, frame_memory
-from tlee.data.labelled.listing import Listing, read_listing, split_listing
+from tlee.data.labelled.dividing import divide, shared_recordings
+from tlee.data.labelled.listing import Listing, read_listing
 from tlee.data.labelled.loader import READABLE, ClipDataset
 from tlee.errors import InputError, UsageError
 from tlee.reading import MB
@@ -29,7 +30,7 @@ def read_data(config: TrainingConfig) -> tuple[Listing, Listing]:
     if isinstance(data.val, str):
         val = read_listing(data.format, data.val, data.val_root or data.root, data.labels, "val")
     else:
-        train, val = split_listing(train, data.val, config.seed)
+        train, val = divide(train, data.val, config.seed, data.group)
     for source, listing in ((data.train, train), (data.val, val)):
         if len(listing.classes) != config.model.classes or listing.classes != train.classes:
             problem = f"{len(listing.classes)} classes, the model has {config.model.classes}"
@@ -42,6 +43,11 @@ def read_data(config: TrainingConfig) -> tuple[Listing, Listing]:
     if shared:
         problem = f"{len(shared)} of its videos are also trained on (first: {shared[0]})"
         raise UsageError(str(data.val), problem, "validate on others")
+    if data.group is not None:
+        recordings = shared_recordings(train, val, data.group)
+        if recordings:
+            problem = f"{len(recordings)} of its recordings are also trained on (first: {recordings[0]})"
+            raise UsageError(str(data.val), problem, "validate on others")
     return train, val
 
 

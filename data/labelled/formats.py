@@ -11,30 +11,20 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tlee.data.labelled.class_names import NUMBER, json_value, numbered_lines, plain_text, shortened
+from tlee.data.labelled.official_splits import CLASS_FILE, hmdb51_rows, hmdb51_split, is_ucf101_split, ucf101_rows
+from tlee.data.labelled.rows import LIST_LIMIT, Row, Split
 from tlee.data.video import VIDEOS
 from tlee.errors import UsageError
-from tlee.reading import JSON_LIMIT, MB
+from tlee.reading import JSON_LIMIT
 
-Split = Literal["train", "val"]
-LIST_LIMIT = 128 * MB  # of a list in text; that of Kinetics-700, 650,000 videos, has 40 MB
 SECONDS = re.compile(r"([0-9]{1,6})(\.0*)?")
 COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 SPLITS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "val"}
 SUBSETS = {"training": "train", "validation": "val"}
 FOLDERS = "a folder with one subfolder of clips per class"
-
-
-class Row(NamedTuple):
-    """One video of a list."""
-
-    where: str  # its place in the list, for messages
-    names: tuple[str, ...]  # its possible paths below the root, the expected one first
-    labels: tuple[str, ...]  # names or indices of its classes, as the list has them
-    wanted: bool = True  # whether it belongs to the split asked for; its labels count as classes either way
-    frames: int | None = None  # number of frames the list states
 
 
 class Format(NamedTuple):
@@ -43,7 +33,7 @@ class Format(NamedTuple):
     rows: Callable[[Path, Split], Iterator[Row]]  # reads a source's rows for a split
     flips: bool  # whether a mirrored video keeps its class
     classes: int = 0  # number of classes published; 0 where it varies
-    numbered: bool = False  # whether the list names classes by index
+    class_file: str = ""  # beside a list without numbers of frames: the numbers of the classes that it names
     suffix: str = ""  # file suffix expected of a missing video
 
 
@@ -79,7 +69,15 @@ def _text_rows(source: Path, split: Split) -> Iterator[Row]:
         if len(fields) != 3 or not all(NUMBER.fullmatch(field) for field in fields[1:]):
             problem = f"line {number} is not 'path num_frames label': {shortened(line)}"
             raise UsageError(source, problem, "give a list of this form, with labels from 0")
-        yield Row(f"line {number}", (fields[0],), (str(int(fields[2])),), frames=int(fields[1]))
+        yield Row(f"line {number}", (fields[0],), (int(fields[2]),), frames=int(fields[1]))
+
+
+def _ucf101_rows(source: Path, split: Split) -> Iterator[Row]:
+    return ucf101_rows(source) if is_ucf101_split(source) else _text_rows(source, split)
+
+
+def _hmdb51_rows(source: Path, split: Split) -> Iterator[Row]:
+    return hmdb51_rows(source, split) if hmdb51_split(source) else _text_rows(source, split)
 
 
 def _kinetics_rows(source: Path, split: Split) -> Iterator[Row]:
@@ -133,9 +131,9 @@ def _activitynet_rows(source: Path, split: Split) -> Iterator[Row]:
 
 FORMATS = {
     "folders": Format(_folder_rows, flips=False),  # own classes may mean left and right
-    "ucf101": Format(_text_rows, flips=True, classes=101, numbered=True),
-    "hmdb51": Format(_text_rows, flips=True, classes=51, numbered=True),
-    "ssv2": Format(_text_rows, flips=False, classes=174, numbered=True),  # classes as "from left to right"
+    "ucf101": Format(_ucf101_rows, flips=True, classes=101, class_file=CLASS_FILE),
+    "hmdb51": Format(_hmdb51_rows, flips=True, classes=51),
+    "ssv2": Format(_text_rows, flips=False, classes=174),  # classes as "from left to right"
     "minikinetics": Format(_kinetics_rows, flips=True, classes=200, suffix=".mp4"),
     "activitynet1.3": Format(_activitynet_rows, flips=True, classes=200, suffix=".mp4"),
 }

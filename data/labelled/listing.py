@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tlee.data.folder import PICTURES
 from tlee.data.labelled.class_names import read_class_names, shortened
-from tlee.data.labelled.formats import FOLDERS, FORMATS, Row, Split, ignored_files, visible_names
+from tlee.data.labelled.formats import FOLDERS, FORMATS, Format, ignored_files, visible_names
+from tlee.data.labelled.rows import Row, Split
 from tlee.data.video import VIDEOS
 from tlee.errors import UsageError
 
@@ -40,6 +41,7 @@ class Listing:
     classes: list[str]  # names, by index
     flips: bool  # whether a mirrored video keeps its class
     notes: list[str]  # what is odd about the list, a line each
+    root: Path | None = None  # the folder that its paths are relative to
 
 
 def read_listing(
@@ -66,20 +68,16 @@ def read_listing(
     kind, source = FORMATS[format], Path(source)
     folder = _paths_folder(format, source, root)
     rows = list(kind.rows(source, split))
-    if labels is not None:
-        classes = read_class_names(labels)
-    elif kind.numbered:
-        classes = [f"class {i}" for i in range(kind.classes)]
-    else:
-        classes = sorted({label for row in rows for label in row.labels})
-    index = {str(i) if kind.numbered else name: i for i, name in enumerate(classes)}
+    classes, labels = _classes(kind, source, labels, rows)
+    index: dict[str | int, int] = {label: i for i, name in enumerate(classes) for label in (i, name)}
     unknown = next(((row.where, label) for row in rows for label in row.labels if label not in index), None)
     if unknown:
         where, label = unknown
-        problem = f"{where}: label '{shortened(label)}' is none of the {len(index)} classes of {labels or format}"
+        known = f"the {len(classes)} classes of {labels or format}"
+        problem = f"{where}: label '{shortened(str(label))}' is none of {known}"
         raise UsageError(source, problem, "give the label file that belongs to this list; numbers count from 0")
     findings: Findings = defaultdict(list)
-    if kind.classes and not kind.numbered and len(classes) != kind.classes:
+    if kind.classes and not _numbered(rows) and len(classes) != kind.classes:
         findings[f"classes, where {kind.classes} are published"].append(str(len(classes)))
     entries = []
     for row in _distinct(source, rows, findings):
@@ -92,7 +90,7 @@ def read_listing(
         raise UsageError(source, f"no clips here for {split}", f"give a list with videos of this split, or {FOLDERS}")
     used = _labels_of(entries)
     findings["classes without videos"] = [f"'{name}'" for label, name in enumerate(classes) if label not in used]
-    return Listing(entries, classes, kind.flips, _notes(findings))
+    return Listing(entries, classes, kind.flips, _notes(findings), folder)
 
 
 def split_listing(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
@@ -100,7 +98,7 @@ def split_listing(listing: Listing, share: float, seed: int) -> tuple[Listing, L
 
     Of each class `share` of the videos is taken, rounded, but at least one and never the last; a video with several
     classes only if each of them can spare one. `seed` determines which. Clips cut from one recording may end up on both
-    sides: a listing does not know recordings.
+    sides; `tlee.data.labelled.dividing.divide` keeps recordings together.
 
     Raises:
         UsageError: the share is not between 0 and 1, or no class has two videos.
@@ -122,6 +120,28 @@ def split_listing(listing: Listing, share: float, seed: int) -> tuple[Listing, L
     whole = [f"'{listing.classes[label]}'" for label in sorted(set(counts) - _labels_of(val))]
     notes = listing.notes + _notes({"classes with too few videos to give one to validation": whole})
     return replace(listing, entries=train, notes=notes), replace(listing, entries=val, notes=[])
+
+
+def _numbered(rows: list[Row]) -> bool:
+    """Whether a list names classes by index."""
+    return any(isinstance(label, int) for row in rows for label in row.labels)
+
+
+def _classes(
+    kind: Format, source: Path, labels: str | Path | None, rows: list[Row]
+) -> tuple[list[str], str | Path | None]:
+    """The names of the classes by index, and the file that has them, if any."""
+    official = bool(kind.class_file and rows and rows[0].frames is None)
+    if labels is None and official and (source.parent / kind.class_file).is_file():
+        labels = source.parent / kind.class_file
+    if labels is not None:
+        return read_class_names(labels), labels
+    if official and any(isinstance(label, str) for row in rows for label in row.labels):
+        problem = f"names its classes, whose numbers stand in {kind.class_file}"
+        raise UsageError(source, problem, "put that file beside it, or give it (data.labels, --labels)")
+    if _numbered(rows):
+        return [f"class {i}" for i in range(kind.classes)], None
+    return sorted({str(label) for row in rows for label in row.labels}), None
 
 
 def _paths_folder(format: str, source: Path, root: str | Path | None) -> Path:

@@ -1,13 +1,15 @@
 """Damaged videos, odd names, files that are no videos: the right pictures or one line, never a traceback or a wait."""
 
+import contextlib
 import os
 import random
 import zipfile
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from helpers.odd_videos import CODED, KEYED, MANY, MPEG4, sound_only
+from helpers.odd_videos import AV1, CODED, KEYED, MANY, MPEG4, sound_only
 from helpers.videos import encode, number, plain
 
 from tlee.data.clips import open_clip
@@ -69,6 +71,27 @@ def test_an_archive_is_no_video(tmp_path, video):
         archive.write(video, "video.mp4")
     with pytest.raises(InputError, match="archive.mp4: not a video"):
         VideoFile(str(tmp_path / "archive.mp4"))
+
+
+def test_a_codec_without_a_decoder_is_named_as_that(tmp_path, video):
+    path = tmp_path / "newer.mp4"
+    path.write_bytes(video.read_bytes().replace(b"avc1", b"evc1"))  # FFmpeg has no decoder of its own for EVC
+    said = r"newer.mp4: there is no decoder for its video \(PyAV .*\) here; pip install --upgrade av, or re-encode"
+    with pytest.raises(InputError, match=said):
+        VideoFile(str(path))
+
+
+def test_ffmpegs_own_decoder_of_av1_is_none_without_hardware(tmp_path, monkeypatch):
+    from tlee.data.ffmpeg import FFmpegContainer
+
+    container = FFmpegContainer(str(encode(tmp_path / "a.mkv", "libsvtav1", AV1, range(2))))
+    with container._opened() as (opened, stream):
+        own = av.CodecContext.create("av1", "r")  # what an FFmpeg without dav1d and libaom decodes by
+        own.extradata = stream.codec_context.extradata
+        given = contextlib.nullcontext((opened, SimpleNamespace(codec_context=own)))
+        monkeypatch.setattr(container, "_opened", lambda: given)
+        with pytest.raises(InputError, match=r"a.mkv: there is no decoder for its video \(av1\) here; pip install"):
+            list(container.decode(0))
 
 
 def test_sound_alone_is_no_video(tmp_path):

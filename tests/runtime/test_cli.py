@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from conftest import write_clip
 
@@ -57,6 +59,44 @@ def test_bad_inputs_are_one_line_each_and_the_others_are_recognised(small_bundle
     for name, line in zip(names, errors):
         assert line.startswith(f"tlee-run: {tmp_path}/{name}") and "; " in line
     assert json.loads((tmp_path / "out.jsonl").read_text())["source"] == str(clip)
+
+
+def test_the_clips_of_a_folder_are_recognised_in_the_order_of_their_names(tlee_run, small_bundle, clip, tmp_path):
+    folder = tmp_path / "clips"
+    for name in ("walk/b.mp4", "run/a.AVI", "top.mp4", "jump/frames/0.jpg", "jump/frames/1.jpg", "run/.hidden.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("jpg"):
+            cv2.imwrite(str(folder / name), np.zeros((48, 64, 3), np.uint8))
+        else:
+            shutil.copy(clip, folder / name)
+    (folder / "nothing").mkdir()
+    (folder / "notes.txt").write_text("text")
+    (folder / "walk" / "back").symlink_to(folder)
+    run = tlee_run(small_bundle, folder, clip, "--json", "-")
+    names = [os.path.relpath(json.loads(line)["source"], folder) for line in run.stdout.splitlines()]
+    assert names == ["jump/frames", "run/a.AVI", "top.mp4", "walk/b.mp4", os.path.relpath(clip, folder)]
+    empty, other = (line for line in run.stderr.splitlines() if "the model reads" not in line)
+    assert empty == f"tlee-run: {folder}: folders without clips: 1 (first: {folder}/nothing)"
+    assert other == f"tlee-run: {folder}: left out, since no clips: 1 (first: {folder}/notes.txt)"
+    assert run.returncode == 0
+
+
+def test_a_folder_of_pictures_stays_one_clip_and_a_video_in_it_is_told(tlee_run, small_bundle, clip, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    (folder / "notes.txt").write_text("text")
+    shutil.copy(clip, folder / "0.mp4")
+    run = tlee_run(small_bundle, folder, "--json", "-")
+    assert [json.loads(line)["source"] for line in run.stdout.splitlines()] == [str(folder)]
+    assert f"tlee-run: {folder}: left out, since no clips: 1 (first: {folder}/0.mp4)\n" in run.stderr
+
+
+def test_a_folder_without_any_clip_is_an_input_that_failed(tlee_run, small_bundle, clip, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    run = tlee_run(small_bundle, tmp_path / "a", clip)
+    assert run.returncode == 1 and run.stdout.count("\n") == 2
+    assert run.stderr == f"tlee-run: {tmp_path}/a: no pictures in this folder; give a folder of .jpg/.jpeg/.png\n"
 
 
 def test_a_short_clip_is_recognised_with_one_line_of_warning(tlee_run, small_bundle, tmp_path):

@@ -16,11 +16,12 @@ from tlee.models.model import Tlee
 from tlee.models.published import published_names
 from tlee.training import cli, videos
 from tlee.training import train as trainer
-from tlee.training.config import StageConfig
+from tlee.training.config import StageConfig, TrainingConfig
 from tlee.training.run_folder import OWN
 from tlee.training.schedule import fitting_batch, learning_rate
 from tlee.training.starting_weights import initialise
 from tlee.training.train import Trainer
+from tlee.training.videos import read_data
 
 
 def run_into(folder, content, arguments=()):
@@ -239,6 +240,31 @@ def test_a_run_that_cannot_be_is_refused(train, change, problem):
 def test_videos_that_are_trained_on_do_not_validate(train, folders):
     with pytest.raises(UsageError, match="9 of its videos are also trained on"):
         train(data={"train": str(folders / "train"), "val": str(folders / "train")})
+
+
+def clips_of_two_days(folder):
+    """Empty files, `CLASS/DAY-NUMBER.mp4`: nothing is decoded where only lists are read."""
+    for name in (f"{label}/{day}-{i}.mp4" for label in ("jump", "run", "walk") for day in "ab" for i in range(3)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_recordings_that_are_named_are_held_out_whole(configuration, tmp_path):
+    data = {"train": str(clips_of_two_days(tmp_path)), "val": 0.4, "group": "/([ab])-"}
+    train, val = read_data(TrainingConfig(**configuration(data=data)))
+    assert len({entry.path.name[0] for entry in val.entries}) == 1 and len(val.entries) == len(train.entries) == 9
+    assert train.notes == ["1 of 2 recordings are held out, 50% of the clips; recordings are as data.group says"]
+
+
+def test_recordings_that_are_trained_on_do_not_validate(configuration, tmp_path):
+    days = [str(clips_of_two_days(tmp_path / name)) for name in ("train", "val")]
+    data = {"train": days[0], "val": days[1]}
+    read_data(TrainingConfig(**configuration(data=data)))
+    with pytest.raises(
+        UsageError, match=r"val: 2 of its recordings are also trained on \(first: a\); validate on others"
+    ):
+        read_data(TrainingConfig(**configuration(data={**data, "group": "/([ab])-"})))
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_training(train, tmp_path):
