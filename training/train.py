@@ -37,6 +37,7 @@ from tlee.models.model import Tlee
 from tlee.reports.training_plots import accuracy_plot, loss_plot
 from tlee.training.batchnorm import synchronise
 from tlee.training.config import StageConfig, TrainingConfig
+from tlee.training.faults import faults_on_one_frame
 from tlee.training.features import FeatureModule, FixedFeatures, are_fixed, feature_bytes, featured, variants
 from tlee.training.forecast import Forecast, about, planned_work
 from tlee.training.log import EpochProgress, say
@@ -115,6 +116,9 @@ class Trainer:
         for config in stages:
             self._train_stage(config, momentum)
             momentum = {}
+        if stages:
+            for fault in faults_on_one_frame(self.fabric, self.model, self._validation, self._val_clips.listing):
+                self._print(f"one frame: {fault}")
         for videos in (self._unreadable, self._unreadable_val):
             if summary := videos.summary():
                 self._print(summary)

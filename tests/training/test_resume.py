@@ -23,7 +23,7 @@ from tlee.training import cli, train
 from tlee.training.run_folder import STATE, RunFolder
 
 STAGES = [
-    {"stage": "frames", "epochs": 2, "batch": 2, "learning_rate": 0.01, "warmup": 1, "schedule": "cosine"},
+    {"stage": "frames", "epochs": 2, "batch": 2, "learning_rate": 0.01, "warmup": 1, "schedule": "cosine", "clip": 1.0},
     {"stage": "joint", "epochs": 2, "batch": 4, "learning_rate": 0.01, "patience": 1},
 ]
 
