@@ -76,7 +76,7 @@ def sentences(report: Report) -> list[str]:
             text = f"{name}: at most {promise['bound']:.1f} points are lost, with 95 % confidence; "
             text += f"{promise['videos']} videos are too few to promise {promise['aim']:g}"
             found.append(text + (f", about {promise['needed']:,} would do" if promise["needed"] else ""))
-    found += [_compared(report, tail) for tail in report["tail"][:-1]]
+    found += [_compared(report, tail) for tail in report["tail"][:-1]]  # the last is no exit
     branches = report["subject"]["exits"] - 1
     closed = [str(b) for b in range(branches) if b not in report["branches"]]
     if closed:
