@@ -74,6 +74,7 @@ def command(arguments: list[str] | None) -> None:
             replace=options.replace,
             target=options.target,
             variants=options.variants,
+            branches=kept,
         )
     cli.show(*describe(bundle), f"written: {options.output}")
 

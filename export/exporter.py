@@ -129,6 +129,7 @@ def export_bundle(
     replace: bool = False,
     target: str = DEFAULT_TARGET,
     variants: Sequence[str] = (),
+    branches: Sequence[int] | None = None,
 ) -> Bundle:
     """Write a model as a bundle, or nothing.
 
@@ -139,6 +140,7 @@ def export_bundle(
         replace: whether an existing bundle may be replaced.
         target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
         variants: precisions of `tlee.export.targets.VARIANTS` to write as well as float32.
+        branches: numbers that the model's have in the checkpoint, see `with_branches`; None for the same ones.
 
     Raises:
         VerificationError: the bundle does not answer as the model does.
@@ -154,6 +156,7 @@ def export_bundle(
             check_operators(name, graph, target)
         segments = {s.name: _add_segment(writer, s, graphs[s.name]) for s in parts}
         manifest = _manifest(model, segments, checkpoint, target)
+        manifest["provenance"]["branches"] = list(range(len(model.branches)) if branches is None else branches)
         manifest["fused_exits"] = {
             name: _add_fused_exit(writer, composed[name], segments, graph) for name, graph in fused_exits.items()
         }

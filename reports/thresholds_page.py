@@ -75,14 +75,16 @@ def sentences(report: Report) -> list[str]:
         if promise["aim"] is not None and promise["bound"] > promise["aim"]:
             text = f"{name}: at most {promise['bound']:.1f} points are lost, with 95 % confidence; "
             text += f"{promise['videos']} videos are too few to promise {promise['aim']:g}"
-            found.append(text + (f", about {promise['needed']:,} would do" if promise["needed"] else ""))
+            needed = promise["needed"] and int(float(f"{promise['needed']:.1e}"))  # two digits
+            found.append(text + (f", about {needed:,} would do" if needed else ""))
     found += [_compared(report, tail) for tail in report["tail"][:-1]]  # the last is no exit
-    branches = report["subject"]["exits"] - 1
-    closed = [str(b) for b in range(branches) if b not in report["branches"]]
+    used = report["branches"]["used"]
+    closed = [str(b) for b in report["branches"]["all"] if b not in used]
     if closed:
-        kept = ",".join(map(str, report["branches"])) or "none"
-        which = f"branch{'es' if len(closed) > 1 else ''} {', '.join(closed)}"
-        found.append(f"no point uses {which}: tlee-export --branches {kept} leaves out what it costs; then tune again")
+        kept = ",".join(map(str, used)) or "none"
+        which, them = (f"branches {', '.join(closed)}", "them") if len(closed) > 1 else (f"branch {closed[0]}", "it")
+        command = f"tlee-export CHECKPOINT --branches {kept} -o NAME.tlee"
+        found.append(f"no point uses {which}: {command} leaves {them} out; then tune again")
     return found
 
 

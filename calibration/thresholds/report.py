@@ -26,7 +26,7 @@
     tail              a list of fixed exits, so many frames to the tail without branches: frames, top1, top1_interval,
                       cost; front: accuracy of the front at that cost, None where it costs more; within: whether that is
                       inside the interval
-    branches          those that a point may leave at or stop at, numbers from 0
+    branches          all of the bundle, by their number in the checkpoint, and used: where a point may leave or stop
     baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
@@ -103,7 +103,7 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
         "points": points,
         "baselines": _baselines(tuning, full_cost),
         "tail": _tails(tuner, tuning, metric),
-        "branches": used_branches([point["thresholds"] for point in points.values()]),
+        "branches": _branches(bundle, [point["thresholds"] for point in points.values()]),
     }
 
 
@@ -169,6 +169,13 @@ def used_branches(points: Sequence[dict[str, list[float]]]) -> list[int]:
     """The branches where one of the points' thresholds can be met."""
     kinds = [values[:-1] for point in points for key, values in point.items() if key != "temperature"]
     return [b for b, values in enumerate(zip(*kinds)) if min(values) < NEVER]
+
+
+def _branches(bundle: Bundle, points: Sequence[dict[str, list[float]]]) -> dict[str, list[int]]:
+    numbers = bundle.manifest["provenance"].get("branches", [])
+    if len(numbers) != bundle.exits - 1:
+        numbers = list(range(bundle.exits - 1))
+    return {"all": numbers, "used": [numbers[b] for b in used_branches(points)]}
 
 
 def _outcome(outcomes: Outcomes, i: int) -> dict[str, Any]:

@@ -266,9 +266,9 @@ def test_frames_to_the_tail_are_compared_with_the_front(plain_run):
 def test_branches_that_no_point_uses_are_named():
     closed, never = [0.5, NEVER, 0.5], [NEVER] * 3
     assert used_branches([{"first": closed, "layer": never, "gate": never, "temperature": [1.0] * 3}]) == [0]
-    report = {"points": {}, "tail": [None], "branches": [0], "subject": {"exits": 4}}
+    report = {"points": {}, "tail": [None], "branches": {"all": [0, 1, 2], "used": [0]}}
     (line,) = sentences(report)
-    assert line.startswith("no point uses branches 1, 2: tlee-export --branches 0 ")
+    assert line.startswith("no point uses branches 1, 2: tlee-export CHECKPOINT --branches 0 -o NAME.tlee leaves them")
 
 
 def test_many_videos_are_searched_half_by_half(lively_bundle, listing, monkeypatch):

@@ -46,7 +46,8 @@ def test_the_exits_that_stay_answer_as_in_the_whole_model(model, kept):
 
 
 def test_a_bundle_without_a_branch_costs_less_and_is_verified(model, tmp_path, small_checkpoint):
-    bundle = export_bundle(with_branches(model, [1]), tmp_path / "part.tlee", small_checkpoint)
+    bundle = export_bundle(with_branches(model, [1]), tmp_path / "part.tlee", small_checkpoint, branches=[1])
+    assert bundle.manifest["provenance"]["branches"] == [1]
     assert bundle.manifest["verification"]["steps"] > 0 and bundle.exits == 2
     assert {"split0", "split1", "branch0"} < set(bundle.segments) and "split2" not in bundle.segments
     rule = bundle.thresholds()
