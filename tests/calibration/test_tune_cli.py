@@ -47,7 +47,7 @@ class Tuned:
     def __init__(self, folder, bundle, videos):
         self.bundle, self.report = Path(shutil.copytree(bundle, folder / "small.tlee")), folder / "report"
         self.trace, self.before = self.report / "trace.npz", content(self.bundle)
-        arguments = ("--data", videos, "-o", self.report, "--min-accuracy", 50)
+        arguments = ("--data", videos, "-o", self.report, "--min-accuracy", 20)
         self.status, self.out, self.err = tlee_tune(self.bundle, *arguments)
         self.json = json.loads((self.report / "report.json").read_text())
         self.after = content(self.bundle)
@@ -126,7 +126,7 @@ def keys(value):
 def test_tuning_from_the_trace_gives_the_same_again(tuned, tmp_path):
     for name, file in tuned.before.items():  # as it was before
         (tuned.bundle / name).write_bytes(file)
-    arguments = ("--trace", tuned.trace, "-o", tmp_path / "again", "--min-accuracy", 50)
+    arguments = ("--trace", tuned.trace, "-o", tmp_path / "again", "--min-accuracy", 20)
     status, out, err = tlee_tune(tuned.bundle, *arguments)
     assert (status, err) == (0, "") and out.splitlines()[:-1] == tuned.out.splitlines()[:-1]
     assert content(tuned.bundle) == tuned.after
