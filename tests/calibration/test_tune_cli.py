@@ -73,7 +73,7 @@ def test_a_table_of_points_and_one_of_baselines(tuned):
     tails = ["1 frame to the tail", "3 frames to the tail", "no exit"]
     assert [row.split("  ")[0] for row in rest[1:8]] == [*NAMES, *tails]
     assert sum(row.startswith("front: ") for row in rest) == 2
-    assert [row.split("  ")[0] for row in rest[-6:-2]] == BASELINES
+    assert [row.split("  ")[0] for row in rest[-7:-3]] == BASELINES
     assert rest[-2].startswith("simulation: 0.0 % of the videos guessed at most; front really run: accuracy within 0.0")
     assert rest[-2].endswith("plain runtime on the tuning videos: the same")
     assert rest[-1] == f"written: {tuned.bundle}, {tuned.report}/index.html"
