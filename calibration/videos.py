@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from tlee.errors import InputError, UsageError
 from tlee.evaluation.evaluate import fitted
 from tlee.frames import FrameSpec
 
+FEW = 200  # fewer are too few to hold some out: all serve to choose, and to report by cross-fitting
 MIN_VIDEOS = 20  # of a part: with fewer, one video is more than 5 points of accuracy
 GIVE_MORE = "give more videos (--data), or another --share"
 Videos = Iterator[tuple[Entry, np.ndarray]]  # with their frames, (T, H, W, 3) uint8
@@ -52,6 +54,13 @@ def divide(
     for name, part in zip(("tuning", "held-out"), parts):
         check_part(name, part.entries, labels)
     return parts
+
+
+def undivided(listing: Listing, labels: list[str], path: str) -> Parts:
+    """All videos for choosing, none held out. Arguments and errors as of `divide`."""
+    listing = fitted(listing, labels, path)
+    check_part("tuning", listing.entries, labels)
+    return Parts(listing, replace(listing, entries=[], notes=[]))
 
 
 def check_part(name: str, entries: Sequence[Entry], labels: list[str]) -> None:

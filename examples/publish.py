@@ -212,7 +212,7 @@ def main() -> None:
     rows = result_rows(groups, times)
     fill(FOLDER / "README.md", "results", markdown(rows) + f"\n\nMeasured on {machine()}.")
     for path in (ROOT / "README.md", FOLDER / "README.md"):
-        fill(path, "points", markdown([row[:-1] for row in point_rows(tuned)]))
+        fill(path, "points", markdown([row[:7] for row in point_rows(tuned)]))
     fill(FOLDER / "README.md", "modes", markdown(mode_rows(evaluation)))
     fill(FOLDER / "README.md", "training", markdown(training_table(run)))
     print("\n".join(table(rows, "lrrrrr")))

@@ -63,11 +63,40 @@ def plain(model: Tlee) -> Tlee:
     """A model of the same weights without branches, feature reuse and gate, to compare early exits with: every frame
     runs through one uncut backbone to the classifier."""
     parts = {"branches": 0, "cuts": None, "frm": "none", "gate": "none"}
-    whole = {"name": f"{model.config.name}-plain", "exits": ExitConfig()}
-    config = model.config.model_copy(update={**whole, "model": model.config.model.model_copy(update=parts)})
-    bare, weights = Tlee(config), model.state_dict()
-    bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
-    return bare.eval()
+    return _rebuilt(model, f"{model.config.name}-plain", parts, ExitConfig(), [])
+
+
+def with_branches(model: Tlee, kept: Sequence[int]) -> Tlee:
+    """A model of the same weights with some of its branches only; where one is left out, two splits become one.
+
+    Args:
+        kept: rising numbers of branches of `model`, from 0.
+
+    Raises:
+        UsageError: there is no such branch, or they do not rise.
+    """
+    count, text = len(model.branches), ",".join(map(str, kept))
+    if any(a >= b for a, b in zip(kept, kept[1:])) or not set(kept) <= set(range(count)):
+        numbers = f"rising numbers from 0 to {count - 1}, or none" if count else "none: the model has no branch"
+        raise UsageError("branches", f"{text} are not branches of the model", f"give {numbers}")
+    exits = [*kept, count]
+    own = {
+        kind: [value[b] for b in exits] if isinstance(value, list) else value
+        for kind, value in model.config.exits.model_dump().items()
+    }
+    parts = {"branches": len(kept), "cuts": [model.backbone.cuts[b] for b in kept] or None}
+    return _rebuilt(model, model.config.name, parts, ExitConfig(**own), kept)
+
+
+def _rebuilt(model: Tlee, name: str, parts: dict[str, Any], exits: ExitConfig, kept: Sequence[int]) -> Tlee:
+    """The model with other `parts` of its configuration and the branches `kept`, its weights taken over."""
+    changes = {"name": name, "exits": exits, "model": model.config.model.model_copy(update=parts)}
+    rebuilt, weights = Tlee(model.config.model_copy(update=changes)), model.state_dict()
+    for new, old in enumerate(kept):
+        taken = {key: value for key, value in model.state_dict().items() if key.startswith(f"branches.{old}.")}
+        weights.update({key.replace(f".{old}.", f".{new}.", 1): value for key, value in taken.items()})
+    rebuilt.load_state_dict({key: weights[key] for key in rebuilt.state_dict()})
+    return rebuilt.eval()
 
 
 def in_half(segment: str, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -100,6 +129,7 @@ def export_bundle(
     replace: bool = False,
     target: str = DEFAULT_TARGET,
     variants: Sequence[str] = (),
+    branches: Sequence[int] | None = None,
 ) -> Bundle:
     """Write a model as a bundle, or nothing.
 
@@ -110,6 +140,7 @@ def export_bundle(
         replace: whether an existing bundle may be replaced.
         target: whose TensorRT must take every segment and fused exit, a key of `tlee.export.targets.TARGETS`.
         variants: precisions of `tlee.export.targets.VARIANTS` to write as well as float32.
+        branches: numbers that the model's have in the checkpoint, see `with_branches`; None for the same ones.
 
     Raises:
         VerificationError: the bundle does not answer as the model does.
@@ -125,6 +156,7 @@ def export_bundle(
             check_operators(name, graph, target)
         segments = {s.name: _add_segment(writer, s, graphs[s.name]) for s in parts}
         manifest = _manifest(model, segments, checkpoint, target)
+        manifest["provenance"]["branches"] = list(range(len(model.branches)) if branches is None else branches)
         manifest["fused_exits"] = {
             name: _add_fused_exit(writer, composed[name], segments, graph) for name, graph in fused_exits.items()
         }

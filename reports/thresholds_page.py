@@ -34,23 +34,74 @@ def page(report: Report) -> str:
         point_rows=point_rows(report),
         threshold_rows=threshold_rows,
         simulation_text=simulation_text(report),
+        sentences=sentences(report),
         left_out=left_out,
     )
 
 
+def videos_text(report: Report) -> str:
+    """Which videos were chosen by and which measured, part of a sentence."""
+    videos = report["data"]["videos"]
+    if videos["held_out"]:
+        return f"{videos['held_out']} held-out videos, {videos['tuning']} for tuning"
+    return f"{videos['tuning']} videos for tuning, none held out: what points lose is cross-fitted"
+
+
 def point_rows(report: Report) -> Rows:
-    """A row per operating point, the last one no exit; the first column is text."""
-    full, frames = report["metric"]["full"], report["subject"]["frames"]
+    """A row per operating point, then fixed exits, the last of them no exit; the first column is text. `lost` and `at
+    most` are points of accuracy against no exit, measured and promised."""
+    full, without = report["metric"]["full"], report["full"]["held_out"]
     unit, name = cost_unit(full, report["metric"]["unit"])
-    rows = [["point", "accuracy", "95 % interval", name, "times cheaper", "share of MACs", "frames", "when tuned"]]
+    rows = [["point", "accuracy", "95 % interval", name, "times cheaper", "share of MACs", "frames", "lost", "at most"]]
     for point, found in report["points"].items():
         held = found["held_out"]
         row = [point, percent(held["top1"]), interval(held["top1_interval"]), figures(held["cost"] / unit)]
         row += [f"{full / held['cost']:.1f}", percent(held["share_of_macs"]), f"{held['mean_frames']:.2f}"]
-        rows.append([*row, percent(found["tuning"]["top1"])])
-    held_out, tuning = (percent(report["full"][part]) for part in ("held_out", "tuning"))
-    rows.append(["no exit", held_out, "", figures(full / unit), "1.0", percent(1.0), f"{frames:.2f}", tuning])
+        rows.append([*row, f"{found['promise']['loss']:.1f}", f"{found['promise']['bound']:.1f}"])
+    for tail in report["tail"]:
+        frames = tail["frames"]
+        row = [_to_tail(report, frames), percent(tail["top1"]), interval(tail["top1_interval"])]
+        row += [figures(tail["cost"] / unit), f"{full / tail['cost']:.1f}"]
+        row += [percent(frames / report["subject"]["frames"]), f"{frames:.2f}"]
+        rows.append([*row, f"{100 * (without - tail['top1']):.1f}", ""])
     return rows
+
+
+def sentences(report: Report) -> list[str]:
+    """What the table says, and what to do about it: promises that fall short, fixed exits, branches for nothing."""
+    found = []
+    for name, point in report["points"].items():
+        promise = point["promise"]
+        if promise["aim"] is not None and promise["bound"] > promise["aim"]:
+            text = f"{name}: at most {promise['bound']:.1f} points are lost, with 95 % confidence; "
+            text += f"{promise['videos']} videos are too few to promise {promise['aim']:g}"
+            needed = promise["needed"] and int(float(f"{promise['needed']:.1e}"))  # two digits
+            found.append(text + (f", about {needed:,} would do" if needed else ""))
+    found += [_compared(report, tail) for tail in report["tail"][:-1]]  # the last is no exit
+    used = report["branches"]["used"]
+    closed = [str(b) for b in report["branches"]["all"] if b not in used]
+    if closed:
+        kept = ",".join(map(str, used)) or "none"
+        which, them = (f"branches {', '.join(closed)}", "them") if len(closed) > 1 else (f"branch {closed[0]}", "it")
+        command = f"tlee-export CHECKPOINT --branches {kept} -o NAME.tlee"
+        found.append(f"no point uses {which}: {command} leaves {them} out; then tune again")
+    return found
+
+
+def _compared(report: Report, tail: Report) -> str:
+    name = _to_tail(report, tail["frames"])
+    if tail["front"] is None:
+        return f"front: no point is as cheap as {name}"
+    margin = 100 * (tail["front"] - tail["top1"])
+    if tail["within"]:
+        return f"front: within the interval of {name} at its cost ({margin:+.1f} points)"
+    return f"front: {abs(margin):.1f} points {'above' if margin > 0 else 'below'} {name} at its cost"
+
+
+def _to_tail(report: Report, frames: int) -> str:
+    if frames == report["subject"]["frames"]:
+        return "no exit"
+    return f"{frames} frame{'s' if frames > 1 else ''} to the tail"
 
 
 def threshold_rows(report: Report, point: Report) -> Rows:
@@ -62,7 +113,9 @@ def threshold_rows(report: Report, point: Report) -> Rows:
 
 def baseline_rows(report: Report) -> Rows:
     """A row per baseline; the first column is text."""
-    rows = [["on the held-out videos", "settings", "dominated by the front", "least margin, points"]]
+    held_out = report["data"]["videos"]["held_out"]
+    on = "on the held-out videos" if held_out else "on the tuning videos"
+    rows = [[on, "settings", "dominated by the front", "least margin, points"]]
     for name, found in report["baselines"].items():
         margin = "none as cheap" if found["margin"] is None else f"{found['margin']:+.1f}"
         rows.append([name, str(len(found["points"]["top1"])), percent(found["dominated"]), margin])
@@ -73,10 +126,11 @@ def simulation_text(report: Report) -> str:
     """How closely what was simulated and what was run agree, a sentence."""
     found = report["simulation"]
     off = max(max(point["run_error"].values()) for point in report["points"].values())
+    videos = "held-out" if report["data"]["videos"]["held_out"] else "tuning"
     return (
         f"simulation: {percent(found['guessed_max'])} of the videos guessed at most; front really run: accuracy within "
         f"{100 * found['accuracy_error']:.2f} points, cost within {percent(found['cost_error'])}; plain runtime on the "
-        f"held-out videos: {'the same' if off < 1e-6 else f'off by {off:.4f}'}"
+        f"{videos} videos: {'the same' if off < 1e-6 else f'off by {off:.4f}'}"
     )
 
 
@@ -93,14 +147,17 @@ def front(report: Report) -> Figure:
         size, alpha = (14, 0.5) if many else (30, 0.9)
         style: dict[str, Any] = {"s": size, "alpha": alpha, "linewidths": 0, "marker": mark, "color": colour}
         axes.scatter(cost, accuracy, label=baseline, rasterized=many, **style)
-    cost, accuracy = _line(report, "held_out")
-    videos = report["data"]["videos"]["held_out"]
+    cost, accuracy = _honest(report)
+    videos = report["data"]["videos"]["held_out"] or report["data"]["videos"]["tuning"]
     low, high = 100 * np.array([wilson(share / 100, videos) for share in accuracy]).T
     axes.fill_between(cost / unit, low, high, color=plots.VERMILION, alpha=0.15, linewidth=0)
     axes.plot(cost / unit, accuracy, color=plots.VERMILION, linewidth=2, label="tuned front")
     cost, tuned = _line(report, "tuning")
     axes.plot(cost / unit, tuned, "--", color=plots.VERMILION, linewidth=1, label="on the tuning videos")
     without = 100 * report["full"]["held_out"]
+    for tail in report["tail"][:-1]:
+        label = "1 frame, 3 frames to the tail" if tail is report["tail"][0] else None
+        axes.plot(tail["cost"] / unit, 100 * tail["top1"], "d", color=plots.BLUE, markersize=6, label=label)
     axes.plot(full / unit, without, "D", color=plots.BLUE, markersize=6, label="no exit")
     by_cost = sorted(report["points"].items(), key=lambda item: item[1]["held_out"]["cost"])
     for i, (point, found) in enumerate(by_cost):
@@ -134,6 +191,15 @@ def temperatures(report: Report) -> Figure:
     axes.set_ylabel("error, points")
     plots.legend(axes)
     return canvas
+
+
+def _honest(report: Report) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and accuracies (per cent) on videos not chosen by: held out, or cross-fitted."""
+    if report["data"]["videos"]["held_out"]:
+        return _line(report, "held_out")
+    rows = report["levels"][::-1]
+    cost, loss = (np.array([row[key] for row in rows]) for key in ("cost", "loss"))
+    return cost, 100 * report["full"]["held_out"] - loss
 
 
 def _line(report: Report, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -60,9 +60,14 @@ class Baselines:
         return int(self.chain.array(step.values.logits)[0].argmax())
 
     @property
+    def without_exits(self) -> np.ndarray:
+        """(N,) bool: the videos that every frame to the tail has right."""
+        return np.array([right[-1, -1] for right in self.fixed])
+
+    @property
     def full(self) -> float:
         """Accuracy of every frame to the tail."""
-        return float(np.mean([right[-1, -1] for right in self.fixed]))
+        return float(self.without_exits.mean())
 
     def points(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """By kind, accuracies and costs: one of random exit, T x E of fixed exits."""

@@ -40,7 +40,7 @@ def _tune(options: argparse.Namespace) -> int:
     from tlee.calibration.thresholds.tune import Tuner
     from tlee.calibration.videos import VideoReader
     from tlee.reports.pages import report_folder, write_report
-    from tlee.reports.thresholds_page import baseline_rows, page, point_rows, simulation_text
+    from tlee.reports.thresholds_page import baseline_rows, page, point_rows, sentences, simulation_text, videos_text
 
     bundle = Bundle.open(options.bundle).sampled(options.sampling)
     unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
@@ -53,7 +53,8 @@ def _tune(options: argparse.Namespace) -> int:
         if options.trace is not None:
             traced = load_trace(options.trace)
         else:
-            traced = tuner.record(parts_of(PROGRAM, options, bundle), options.seed, data_of(options))
+            parts = parts_of(PROGRAM, options, bundle)
+            traced = tuner.record(parts, options.seed, data_of(options, parts))
         tuning = tuner.tune(traced, metric, target, traced.data["seed"])
         report_left_out(PROGRAM, reader)
         report = report_of(tuner, tuning, metric)
@@ -61,9 +62,9 @@ def _tune(options: argparse.Namespace) -> int:
             write_report(folder, report, page(report))
             save_trace(folder / "trace.npz", traced)
         store(bundle, report)
-        videos, columns = report["data"]["videos"], "l" + 8 * "r"
-        cli.show(f"{bundle.name}: {videos['held_out']} held-out videos, {videos['tuning']} for tuning")
-        cli.show(*cli.table(point_rows(report), columns), "")
+        columns = "l" + 8 * "r"
+        cli.show(f"{bundle.name}: {videos_text(report)}", *cli.table(point_rows(report), columns), "")
+        cli.show(*sentences(report), "")
         cli.show(*cli.table(baseline_rows(report), columns), "", simulation_text(report))
     show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
@@ -80,12 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that tlee-export wrote (NAME.tlee)")
     add_data_arguments(parser, needed=False)
     parser.add_argument("--trace", metavar="FILE", help="trace.npz of an earlier report, instead of --data")
-    add_part_arguments(parser)
+    add_part_arguments(parser, share=None, default="0.5; of fewer than 200 videos none")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="precision of the segments (%(default)s)"
     )
     parser.add_argument("--profile", metavar="FILE", help="costs of the segments on a device, of tlee-bench")
-    target = parser.add_argument_group("target", "what the operating point `target` has to hold, on the tuning videos")
+    aim = "what the operating point `target` aims at, cross-fitted on the tuning videos"
+    target = parser.add_argument_group("target", aim)
     target.add_argument("--max-accuracy-drop", type=_limit, metavar="POINTS", help="lost against no exit, at most")
     target.add_argument("--min-accuracy", type=_limit, metavar="PERCENT", help="at least")
     target.add_argument("--max-ms", type=_limit, metavar="MS", help="mean of a video, at most (needs --profile)")

@@ -1,4 +1,4 @@
-"""Operating points: named policies of the front."""
+"""Operating points: which of a front's policies carry a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tlee.errors import UsageError
 
-DROPS = {"accurate": 0.25, "balanced": 1.0, "fast": 3.0}  # points of accuracy that a named point may lose
+DROPS = {"accurate": 0.25, "balanced": 1.0, "fast": 3.0}  # points of accuracy that a named point aims to lose at most
 TARGET = "target"
 
 
@@ -21,10 +21,11 @@ class Target:
     max_cost: float | None = None  # mean per video, in the metric's unit
 
     def choose(self, accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str) -> int:
-        """The cheapest point that is accurate enough; where only the cost is limited, the most accurate one.
+        """The number of the cheapest point that is accurate enough, or, where only the cost is limited, of the most
+        accurate one.
 
         Args:
-            accuracy, cost: (P,) of the front, accuracies from 0 to 1.
+            accuracy, cost: (P,) of the points, accuracies from 0 to 1.
             full: accuracy of every frame to the tail.
 
         Raises:
@@ -46,13 +47,14 @@ class Target:
 
 
 def named_points(accuracy: np.ndarray, cost: np.ndarray, full: float, unit: str, target: Target) -> dict[str, int]:
-    """The place on the front of each operating point, by name. Arguments and errors: see `Target.choose`.
+    """The number of each operating point, by name. Arguments and errors: see `Target.choose`.
 
-    Those of DROPS are the cheapest that lose no more than that; the most accurate one where the front does not come so
-    near.
+    Those of DROPS are the cheapest that lose no more than that; where none does, the most accurate, and the cheapest of
+    these.
     """
     chosen = {}
     for name, drop in DROPS.items():
         good = np.flatnonzero(100 * accuracy >= 100 * full - drop - 1e-9)
-        chosen[name] = int(good[cost[good].argmin()] if len(good) else accuracy.argmax())
+        good = good if len(good) else np.flatnonzero(accuracy >= accuracy.max() - 1e-9)
+        chosen[name] = int(good[cost[good].argmin()])
     return {**chosen, TARGET: target.choose(accuracy, cost, full, unit)} if target != Target() else chosen

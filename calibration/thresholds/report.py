@@ -5,7 +5,9 @@
     format            1; another number where a key changes its meaning
     subject           name, path, sha256 (of the manifest before), parts, precision, frames (T), sampling, exits
     metric            unit (MACs, ms, mJ), device (None for MACs), full: every frame to the tail
-    data              source, format, split, held_out, share, seed; videos: how many for tuning, how many held_out;
+    data              source, format, split, held_out, share, seed; videos: how many for tuning, how many held_out, 0
+                      where all serve to choose: then held_out means the tuning videos in all that follows, but top1 of
+                      a point is cross-fitted;
                       repeated: held-out videos left out because a tuning video has the same frames; unreadable: path
                       and problem of each
     temperature       values (B + 1); error_tuning, error_held_out: calibration error before and after (2 x B + 1)
@@ -15,21 +17,30 @@
                       within_bound: whether no accuracy was further off than its policy's share of guessed videos
     front             a list by rising cost: thresholds; tuning, held_out, simulated (each top1, cost; there guessed)
     full              top1 of every frame to the tail: tuning, held_out
-    points.NAME       front (place), thresholds, tuning (top1, cost); held_out: see `point_measurements`, and
-                      exit_histogram (videos by frame and exit, T x B + 1); run_error: difference of top1 and
-                      mean_frames between the plain runtime, which held_out is of, and the front's values
+    levels            a list by falling cost of what was chosen of: front (place), cost; cross-fitted: loss (points of
+                      accuracy against no exit) and bound (points, not exceeded with 95 % confidence)
+    points.NAME       front (place), thresholds, tuning (top1, cost); promise: see `promise_of`; held_out: see
+                      `point_measurements`, and exit_histogram (videos by frame and exit, T x B + 1); run_error:
+                      difference of top1 and mean_frames between the plain runtime, which held_out is of, and the
+                      front's values
+    tail              a list of fixed exits, so many frames to the tail without branches: frames, top1, top1_interval,
+                      cost; front: accuracy of the front at that cost, None where it costs more; within: whether that is
+                      inside the interval
+    branches          all of the bundle, by their number in the checkpoint, and used: where a point may leave or stop
     baselines.NAME    points: top1 and cost of each setting; dominated: share of them that lie on or below the front;
                       margin: points of accuracy that the front is above, the least of all settings (see `margins`)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.calibration.thresholds.baselines import margins
+from tlee.calibration.thresholds.choice import discordant, loss_bound, videos_needed
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import DROPS, TARGET
 from tlee.calibration.thresholds.simulate import Outcomes
@@ -37,10 +48,12 @@ from tlee.calibration.thresholds.tune import Tuner, Tuning
 from tlee.data.labelled.listing import Entry
 from tlee.evaluation.report import about_bundle, left_out
 from tlee.export.bundle_writer import amend_bundle
-from tlee.reports.metrics import exit_histogram, rounded, share_of
+from tlee.policy import NEVER
+from tlee.reports.metrics import exit_histogram, rounded, share_of, wilson
 from tlee.runtime import Result
 
 FORMAT = 1
+TAILS = (1, 3)  # frames to the tail that the front is compared with, and all
 
 
 def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
@@ -49,13 +62,14 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
     full_cost = metric.costs.full(tuner.frames)
     simulated, run = tuning.simulated, tuning.run
     difference = np.abs(simulated.accuracy - run.accuracy)
+    points = {name: _point(tuner, tuning, name, metric) for name in tuning.chosen}
     return {
         "format": FORMAT,
         "subject": {**about_bundle(bundle), "precision": tuner.precision, "exits": tuner.exits},
         "metric": {"unit": metric.unit, "device": metric.device, "full": full_cost},
         "data": {
             **traced.data,
-            "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries)},
+            "videos": {"tuning": len(traced.trace.root), "held_out": len(held.entries) if held_out(tuning) else 0},
             "repeated": sorted(map(str, tuner.reader.repeated)),
             "unreadable": left_out(tuner.reader.unreadable),
         },
@@ -82,8 +96,14 @@ def report_of(tuner: Tuner, tuning: Tuning, metric: Metric) -> dict[str, Any]:
             for i in range(len(tuning.front))
         ],
         "full": {"tuning": rounded(tuning.full), "held_out": rounded(held.baselines.full)},
-        "points": {name: _point(tuner, tuning, name, metric) for name in tuning.points},
+        "levels": [
+            dict(zip(("front", "cost", "loss", "bound"), (int(row[0]), *rounded(row[1:]))))
+            for row in zip(*(getattr(tuning.levels, key) for key in ("place", "cost", "loss", "bound")))
+        ],
+        "points": points,
         "baselines": _baselines(tuning, full_cost),
+        "tail": _tails(tuner, tuning, metric),
+        "branches": _branches(bundle, [point["thresholds"] for point in points.values()]),
     }
 
 
@@ -91,7 +111,10 @@ def store(bundle: Bundle, report: dict[str, Any]) -> None:
     """Put the operating points into the bundle, in place of those of an earlier tuning. Raises as `amend_bundle`."""
     shared = {"precision": report["subject"]["precision"], "no_exit_top1": report["full"]["held_out"]}
     found = {
-        name: {"thresholds": point["thresholds"], "measured": {**point["held_out"], **shared}}
+        name: {
+            "thresholds": point["thresholds"],
+            "measured": {**point["held_out"], **shared, "promise": point["promise"]},
+        }
         for name, point in report["points"].items()
     }
     rule = bundle.manifest["exit_rule"]
@@ -120,6 +143,41 @@ def point_measurements(results: list[Result], entries: list[Entry], metric: Metr
     }
 
 
+def held_out(tuning: Tuning) -> bool:
+    """Whether videos were held out of the choice."""
+    return bool(tuning.traced.videos.held_out.entries)
+
+
+def promise_of(aim: float | None, lost: float, won: float, bound: float, videos: int) -> dict[str, Any]:
+    """What a point promises about the accuracy that it loses against no exit: on the held-out videos, or cross-fitted.
+
+    Returns:
+        aim (points that it was to lose at most, None where it had another target), loss (points, measured), bound
+        (points: no more are lost, with 95 % confidence), videos, needed (how many would do for the aim, if in truth
+        nothing is lost; None without an aim).
+    """
+    return {
+        "aim": aim,
+        "loss": rounded(100 * (lost - won) / videos),
+        "bound": rounded(bound),
+        "videos": videos,
+        "needed": videos_needed(lost, won, videos, aim) if aim else None,
+    }
+
+
+def used_branches(points: Sequence[dict[str, list[float]]]) -> list[int]:
+    """The branches where one of the points' thresholds can be met."""
+    kinds = [values[:-1] for point in points for key, values in point.items() if key != "temperature"]
+    return [b for b, values in enumerate(zip(*kinds)) if min(values) < NEVER]
+
+
+def _branches(bundle: Bundle, points: Sequence[dict[str, list[float]]]) -> dict[str, list[int]]:
+    numbers = bundle.manifest["provenance"].get("branches", [])
+    if len(numbers) != bundle.exits - 1:
+        numbers = list(range(bundle.exits - 1))
+    return {"all": numbers, "used": [numbers[b] for b in used_branches(points)]}
+
+
 def _outcome(outcomes: Outcomes, i: int) -> dict[str, Any]:
     return {"top1": rounded(outcomes.accuracy[i]), "cost": rounded(outcomes.cost[i])}
 
@@ -128,17 +186,56 @@ def _point(tuner: Tuner, tuning: Tuning, name: str, metric: Metric) -> dict[str,
     place, held = tuning.points[name], tuning.held_out
     results = held.results[name]
     found = point_measurements(results, held.entries, metric, held.front.cost[place])
+    error = abs(found["top1"] - held.front.accuracy[place])
+    promise = _promise(tuning, name, np.array([r.class_index in e.labels for r, e in zip(results, held.entries)]))
+    if not held_out(tuning):
+        top1 = min(max(held.baselines.full - promise["loss"] / 100, 0.0), 1.0)
+        found.update(top1=rounded(top1), top1_interval=rounded(wilson(top1, len(results))))
     ends = [r.exit_frame for r in results], [r.exit_layer for r in results]
     return {
         "front": place,
         "thresholds": tuning.front.thresholds(place).as_dict(),
         "tuning": _outcome(tuning.run, place),
+        "promise": promise,
         "held_out": {**found, "exit_histogram": exit_histogram(*ends, (tuner.frames, tuner.exits))},
         "run_error": {
-            "top1": rounded(abs(found["top1"] - held.front.accuracy[place])),
+            "top1": rounded(error),
             "mean_frames": rounded(abs(found["mean_frames"] - held.front.frames[place])),
         },
     }
+
+
+def _promise(tuning: Tuning, name: str, right: np.ndarray) -> dict[str, Any]:
+    """`right` (N,) bool: of the point on the held-out videos."""
+    level, levels, aim = tuning.chosen[name], tuning.levels, {**DROPS, TARGET: tuning.aim}[name]
+    if held_out(tuning):
+        lost, won = discordant(tuning.held_out.baselines.without_exits, right)
+        return promise_of(aim, lost, won, loss_bound(lost, won, len(right)), len(right))
+    return promise_of(aim, levels.lost[level], levels.won[level], levels.bound[level], len(right))
+
+
+def _front(tuning: Tuning) -> Outcomes:
+    """The front on videos that it was not chosen by: on the held-out ones, or cross-fitted."""
+    if held_out(tuning):
+        return tuning.held_out.front
+    levels = tuning.levels
+    nothing = np.zeros(len(levels.cost))
+    return Outcomes(tuning.full - levels.loss / 100, levels.cost, nothing, nothing)
+
+
+def _tails(tuner: Tuner, tuning: Tuning, metric: Metric) -> list[dict[str, Any]]:
+    baselines, front, found = tuning.held_out.baselines, _front(tuning), []
+    full = baselines.full, metric.costs.full(tuner.frames)
+    for frames in sorted({min(frames, tuner.frames) for frames in (*TAILS, tuner.frames)}):
+        share = share_of("top1", np.array([right[frames - 1, -1] for right in baselines.fixed]))
+        cost = metric.costs.fixed(frames, tuner.exits - 1)
+        above = float(margins(np.array([share["top1"]]), np.array([cost]), front, full)[0])
+        low, high = share["top1_interval"]
+        reached = share["top1"] + above / 100 if np.isfinite(above) else None
+        inside = reached is not None and low <= reached <= high
+        own = {"front": None if reached is None else rounded(reached), "within": inside}
+        found.append({"frames": frames, **share, "cost": rounded(cost), **own})
+    return found
 
 
 def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
@@ -150,7 +247,7 @@ def _baselines(tuning: Tuning, full_cost: float) -> dict[str, Any]:
     }
     found = {}
     for name, (accuracy, cost) in baselines.items():
-        margin = margins(accuracy, cost, held.front, (held.baselines.full, full_cost))
+        margin = margins(accuracy, cost, _front(tuning), (held.baselines.full, full_cost))
         found[name] = {
             "points": {"top1": rounded(accuracy), "cost": rounded(cost)},
             "dominated": rounded((margin >= -1e-9).mean()),

@@ -57,6 +57,15 @@ def pareto(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return order[np.flatnonzero(np.diff(best, prepend=-1) > 0)]
 
 
+def thinned(front: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """At most FRONT of a front's policies, numbers in `cost`, spread evenly along it."""
+    if len(front) <= FRONT:
+        return front
+    own = np.log(cost[front])
+    wanted = np.linspace(own[0], own[-1], FRONT)
+    return front[np.unique(np.abs(own[:, None] - wanted).argmin(0))]
+
+
 def search_front(
     simulation: Callable[[Policies], Outcomes], temperature: np.ndarray, seed: int = 0
 ) -> tuple[Policies, Outcomes]:
@@ -75,11 +84,7 @@ def search_front(
         born = simulation(from_log_odds(children, temperature))
         log_odds = np.concatenate([log_odds, children])
         outcomes = Outcomes(*(np.concatenate(pair) for pair in zip(outcomes, born)))
-    keep = pareto(outcomes.accuracy, outcomes.cost)
-    if len(keep) > FRONT:  # keep points that are spread evenly along the cost
-        cost = np.log(outcomes.cost[keep])
-        wanted = np.linspace(cost[0], cost[-1], FRONT)
-        keep = keep[np.unique(np.abs(cost[:, None] - wanted).argmin(0))]
+    keep = thinned(pareto(outcomes.accuracy, outcomes.cost), outcomes.cost)
     return from_log_odds(log_odds[keep], temperature), Outcomes(*(values[keep] for values in outcomes))
 
 

@@ -115,7 +115,7 @@ def _check_head(head: dict[str, Any]) -> None:
     _expect(_are(str, (head["model"], head["precision"], data["source"], data["format"], data["split"])))
     _expect(_is_count(data["seed"]) and _is_count(head["frames"], 1, MAX_FRAMES))
     held_out, share = data["held_out"], data["share"]
-    _expect(isinstance(held_out, str) if share is None else isinstance(share, float) and 0 < share < 1)
+    _expect(isinstance(held_out, str) if share is None else isinstance(share, float) and 0 <= share < 1)
     _expect(isinstance(classes, list) and classes and _are(str, classes) and len(parts) == 2)
     for name, labels, frames in (video for part in parts for video in part):
         _expect(isinstance(name, str) and "\0" not in name and (frames is None or _is_count(frames)))

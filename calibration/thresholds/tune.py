@@ -1,9 +1,10 @@
-"""Thresholds for a bundle: recorded once, searched in simulation, chosen by real runs, verified on other videos.
+"""Thresholds for a bundle: recorded once, searched in simulation, chosen by real runs, verified.
 
 1. The tuning videos are recorded, and temperatures fitted to the recording.
-2. The Pareto front is searched in simulation.
+2. Rules of few thresholds, and with MANY videos those of an evolution strategy, are simulated: the Pareto front.
 3. The front's policies run through the tuning videos for real; operating points are chosen from these outcomes.
 4. Everything that is reported runs through the held-out videos; the operating points through the plain runtime too.
+   Where none were held out, through the tuning videos: what points lose is cross-fitted then, see `choice`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 
 from tlee.bundle import Bundle
 from tlee.calibration.thresholds.baselines import Baselines, published_rule, shared_rule
+from tlee.calibration.thresholds.choice import Fold, Levels, folds_of, halves_of, levels
 from tlee.calibration.thresholds.costs import Metric
 from tlee.calibration.thresholds.points import Target, named_points
 from tlee.calibration.thresholds.policies import Policies, draw_log_odds, from_log_odds
-from tlee.calibration.thresholds.search import calibration_errors, fit_temperatures, search_front
-from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate
+from tlee.calibration.thresholds.rules import simple_rules
+from tlee.calibration.thresholds.search import calibration_errors, fit_temperatures, pareto, search_front, thinned
+from tlee.calibration.thresholds.simulate import Outcomes, frame_costs, simulate, simulate_each
 from tlee.calibration.thresholds.trace import Recording, record
 from tlee.calibration.thresholds.trace_file import TraceFile, fingerprint
 from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
@@ -33,6 +36,7 @@ from tlee.runtime import Recognizer, Result
 from tlee.runtime.chain import Chain
 from tlee.runtime.onnx_backend import OnnxBackend
 
+MANY = 400  # tuning videos from which each exit may have thresholds of its own
 REFERENCES = 640  # policies drawn to decide which states of a video are recorded
 RECORD_AGAIN = "record again with --data"
 
@@ -46,13 +50,20 @@ class Tuning:
     simulated: Outcomes  # of the front on the tuning videos, as the search saw them
     run: Outcomes  # and as they really are
     full: float  # accuracy of every frame to the tail there
-    points: dict[str, int]  # operating points: by name, the place on the front
+    levels: Levels  # of which the points are chosen; places on the front
+    chosen: dict[str, int]  # operating points: by name, the level
+    aim: float | None  # points of accuracy that the target may lose
     held_out: HeldOut
+
+    @property
+    def points(self) -> dict[str, int]:
+        """Operating points: by name, the place on the front."""
+        return {name: int(self.levels.place[level]) for name, level in self.chosen.items()}
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measurements on videos that had no part in any choice."""
+    """Measurements on videos that had no part in any choice; on the tuning videos where none were held out."""
 
     entries: list[Entry]  # the videos
     front: Outcomes  # of the front's policies
@@ -102,16 +113,34 @@ class Tuner:
         if traced.model != fingerprint(self.bundle, self.precision) or sizes != own:
             raise UsageError(self.bundle.path, "the trace was recorded of another model or sampling", RECORD_AGAIN)
         table = frame_costs(metric.costs, self.frames)
-        front, simulated = search_front(lambda p: simulate(traced.trace, p, table), traced.temperature, seed)
+        candidates, folds = self._candidates(traced, table, seed)
+        believed = simulate(traced.trace, candidates, table)
+        kept = thinned(pareto(believed.accuracy, believed.cost), believed.cost)
+        front, simulated = candidates.select(kept), Outcomes(*(values[kept] for values in believed))
         baselines = Baselines(self._chain, self.frames, self.exits, metric.costs)
         again, _ = self._record(self.reader.tuning(traced.videos.tuning, "running"), front, baselines.add)
         if len(again) != len(traced.trace.root):
             problem = f"holds {len(traced.trace.root)} videos, of which {len(again)} can be read now"
             raise UsageError("trace", problem, RECORD_AGAIN)
-        run = simulate(again.trace(traced.temperature), front, table)
-        points = named_points(run.accuracy, run.cost, baselines.full, metric.unit, target)
-        held_out = self._verify(traced, metric, front, points)
-        return Tuning(traced, front, simulated, run, baselines.full, points, held_out)
+        real = again.trace(traced.temperature)
+        found = levels(simulate_each(real, candidates, table), baselines.without_exits, folds, kept)
+        found = found._replace(place=(kept[:, None] == found.place).argmax(0))
+        chosen = named_points(baselines.full - found.loss / 100, found.cost, baselines.full, metric.unit, target)
+        held_out = self._verify(traced, metric, front, {name: int(found.place[i]) for name, i in chosen.items()})
+        run = simulate(real, front, table)
+        return Tuning(traced, front, simulated, run, baselines.full, found, chosen, target.max_drop, held_out)
+
+    def _candidates(self, traced: TraceFile, table: np.ndarray, seed: int) -> tuple[Policies, list[Fold]]:
+        """Policies to choose of, and folds to say what the choice loses."""
+        trace, simple = traced.trace, simple_rules(traced.temperature)
+        videos = len(trace.root)
+        if videos < MANY:
+            return simple, folds_of(videos, len(simple), seed)
+        halves, _ = halves_of(videos, (0, 0, 0), seed)
+        candidates = [simple]
+        for seen in map(trace.select, halves):
+            candidates.append(search_front(lambda p, seen=seen: simulate(seen, p, table), traced.temperature, seed)[0])
+        return Policies.joined(candidates), halves_of(videos, [len(own) for own in candidates], seed)[1]
 
     def _verify(self, traced: TraceFile, metric: Metric, front: Policies, points: dict[str, int]) -> HeldOut:
         table, ones = frame_costs(metric.costs, self.frames), np.ones(self.exits)
@@ -128,9 +157,12 @@ class Tuner:
             for name, recognizer in recognizers.items():
                 results[name].append(recognizer.recognize(clip))
 
-        videos = self.reader.held_out(traced.videos.held_out, "verifying")
+        if traced.videos.held_out.entries:
+            videos = self.reader.held_out(traced.videos.held_out, "verifying")
+        else:
+            videos = self.reader.tuning(traced.videos.tuning, "verifying")
         recording, entries = self._record(videos, Policies.joined([front, published, shared]), also)
-        check_part("held-out", entries, self.bundle.labels)
+        check_part("held-out" if traced.videos.held_out.entries else "tuning", entries, self.bundle.labels)
         calibrated, uncalibrated = recording.trace(traced.temperature), recording.trace(ones)
         return HeldOut(
             entries,

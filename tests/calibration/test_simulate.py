@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlee.calibration.thresholds.policies import Policies, draw_log_odds, from_log_odds, uniform
-from tlee.calibration.thresholds.simulate import BLOCK, frame_costs, simulate
+from tlee.calibration.thresholds.simulate import BLOCK, frame_costs, simulate, simulate_each
 from tlee.calibration.thresholds.trace import Trace
 from tlee.costs import Costs
 from tlee.inference import ExitValues, Step
@@ -128,3 +128,13 @@ def test_uniform_policies_leave_every_frame_at_one_exit(exit):
     for t, confidence, score in ((0, 0.0, None), (0, 1.0, None), (1, 0.0, 1.0), (2, 1.0, 1.0)):
         actions = [policy.decide(t, b, confidence, score).action for b in range(exit + 1)]
         assert actions == [Action.CONTINUE] * exit + [Action.FRAME_DONE]
+
+
+def test_outcomes_by_video_have_the_means_of_all():
+    rng = np.random.default_rng(5)
+    trace, policies, costs = random_trace(rng, 3, 2), random_policies(rng, BLOCK + 9, 2), frame_costs(GATED, 3)
+    each, means = simulate_each(trace, policies, costs), simulate(trace, policies, costs)
+    assert each.right.dtype == bool and each.right.shape == each.cost.shape == (len(policies), len(trace.root))
+    assert each.right.mean(1) == pytest.approx(means.accuracy) and each.cost.mean(1) == pytest.approx(means.cost)
+    alone = simulate(trace.select([7]), policies, costs)
+    assert (each.right[:, 7] == alone.accuracy).all() and each.cost[:, 7] == pytest.approx(alone.cost)
