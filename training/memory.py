@@ -15,6 +15,7 @@ def keep_buffers() -> None:
     By default glibc returns each to the kernel, which must zero it when it is wanted again: in training on a CPU this
     took nearly half of the time. Other C libraries are left alone.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for option, value in OPTIONS.values() if mallopt else ():
-        mallopt(option, value)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for option, value in OPTIONS.values():
+            library.mallopt(option, value)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel
+
 DEFAULT, PUBLISHED = "default", "published"
 Content = dict[str, Any]  # of a configuration file, or a part of it
 
@@ -72,10 +74,11 @@ def _possible(stages: list[Content], content: Content) -> list[Content]:
 
 
 def _section(content: Content, name: str) -> Content:
-    section = content.get(name)
-    if isinstance(section, dict):
-        return section
-    return section.model_dump(exclude_unset=True) if hasattr(section, "model_dump") else {}
+    """A section as it is given: keys, or an object made of them; empty where there is none, or nonsense."""
+    section: Any = content.get(name)
+    if isinstance(section, BaseModel):
+        return section.model_dump(exclude_unset=True)
+    return section if isinstance(section, dict) else {}
 
 
 RECIPES: dict[str, Callable[[Content], Content]] = {DEFAULT: _default, PUBLISHED: _published}
