@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from tlee import cli
 from tlee.errors import TleeError, UsageError
 from tlee.training.launch import Launch, launch_of
 from tlee.training.memory import keep_buffers
-from tlee.training.recipes import RECIPES
+from tlee.training.recipes import RECIPES, completed
 
 if TYPE_CHECKING:
     from tlee.training.config import TrainingConfig
@@ -96,7 +97,14 @@ def load(path: str, changes: list[str], recipe: str | None = None, verbose: bool
                     cli.report(PROGRAM, f"{path}: {note}")
     if recipe:
         content["recipe"] = recipe
+    of_stages = [change for change in changes if change.startswith("stages.")]
     for change in changes:
+        if change not in of_stages:
+            _set(content, change)
+    if of_stages:
+        with contextlib.suppress(ValueError):  # no such recipe, which is found below
+            content = completed(content)  # so that there are stages to change
+    for change in of_stages:
         _set(content, change)
     return validated(path, content, TrainingConfig)
 

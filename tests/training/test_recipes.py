@@ -4,6 +4,7 @@ import pytest
 
 from tlee.errors import UsageError
 from tlee.models.config import validated
+from tlee.training import cli
 from tlee.training.config import TrainingConfig
 from tlee.training.schedule import fitting_stages
 
@@ -58,6 +59,15 @@ def test_what_the_configuration_says_is_not_the_recipes():
     augment = {"flip": True, "crop": None}
     config = configuration(model={"classes": 3, "branch": "conv"}, data={"train": "clips", "augment": augment})
     assert (config.model.branch, config.data.augment.crop, config.data.augment.colour) == ("conv", None, 0.2)
+
+
+def test_single_values_of_a_recipes_stages_are_changed_on_the_command_line(tmp_path):
+    file = tmp_path / "own.yml"
+    file.write_text("{model: {classes: 3}, data: {train: clips}}")
+    config = cli.load(str(file), ["stages.1.epochs=9", "model.branches=0"])
+    assert [stage.epochs for stage in config.stages] == [30, 9, 6]
+    with pytest.raises(UsageError, match="recipe 'mine' is not known"):
+        cli.load(str(file), ["recipe=mine", "stages.1.epochs=9"])
 
 
 def test_an_unknown_recipe_is_an_error():
