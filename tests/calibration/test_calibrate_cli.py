@@ -19,7 +19,7 @@ from tlee.activations import Activations, difference
 from tlee.bundle import Bundle
 from tlee.calibration.int8 import calibrate as int8
 from tlee.calibration.int8 import cli as calibrate_cli
-from tlee.calibration.int8 import collect
+from tlee.calibration.int8 import collect, segment
 from tlee.calibration.int8.cache_file import read_cache
 from tlee.calibration.int8.cli import PROGRAM, command
 from tlee.calibration.int8.qdq import misplaced
@@ -317,7 +317,7 @@ def a_report_that_exists(copied, videos, tmp_path, monkeypatch):
 
 
 def a_form_that_tensorrt_would_not_take(copied, videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(int8, "misplaced", lambda form: ["a pair stands where none should"])
+    monkeypatch.setattr(segment, "misplaced", lambda form, floats: ["a pair stands where none should"])
     return copied, "--data", videos, "-o", tmp_path / "report"
 
 
