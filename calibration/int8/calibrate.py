@@ -41,7 +41,7 @@ Plans = Mapping[str, Collection[tuple[str, str]]]  # by name the layers in float
 class Settings:
     """How to calibrate."""
 
-    method: str = "mse"  # see `tlee.calibration.int8.ranges.tensor_ranges`
+    method: str = "minmax"  # see `tlee.calibration.int8.ranges.tensor_ranges`
     samples: int = 200  # sets of inputs of each segment
     seed: int = 0  # draws them
     point: str | None = None  # operating point whose exits are taken; None for the exit rule's own thresholds

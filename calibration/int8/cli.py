@@ -11,7 +11,7 @@ from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
 
 PROGRAM = "tlee-calibrate"
-METHODS = ("mse", "minmax", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
+METHODS = ("minmax", "mse", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
 
 
 def command(arguments: list[str] | None) -> int:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundle", metavar="BUNDLE", help="folder that tlee-export wrote (NAME.tlee)")
     add_data_arguments(parser)
     add_part_arguments(parser)
-    parser.add_argument("--method", choices=METHODS, default="mse", help="of the ranges (%(default)s)")
+    parser.add_argument("--method", choices=METHODS, default="minmax", help="of the ranges (%(default)s)")
     parser.add_argument(
         "--samples", type=cli.positive, default=200, metavar="N", help="inputs kept of each segment (%(default)s)"
     )

@@ -48,23 +48,27 @@ class Graph:
         return self.has_weights(node) and node.name not in self._floats
 
     def residuals(self) -> Iterator[tuple[NodeProto, str]]:
-        """Additions to what a weighted operation gives, each with its other input, the skip.
+        """Additions to what a weighted operation gives, each with its other input, the skip. None to one in float: what
+        it gives is not fused with the addition.
 
-        Where a weighted operation gives both, as in a ResNet's block with downsampling, the skip is the one with
+        Where an operation with weights gives both, as in a ResNet's block with downsampling, the skip is the one with
         fewer of them behind it.
         """
         depth: dict[str, int] = defaultdict(int)  # weighted operations behind each tensor, on the longest path
         for node in self.nodes:
-            behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)
+            behind = max((depth[name] for name in node.input), default=0) + self.has_weights(node)
             depth.update(dict.fromkeys(node.output, behind))
         for node in self.nodes:
             sides = sorted(node.input, key=lambda name: depth[self.before_pair(name)])
             if node.op_type != "Add" or any(self.before_pair(name) in self.constants for name in sides):
                 continue
             producers = [self.producer.get(self.before_pair(name)) for name in sides]
-            weighted = [producer is not None and self.is_weighted(producer) for producer in producers]
-            if any(weighted):
-                yield node, sides[0 if weighted[1] else 1]
+            weights = [producer is not None and self.has_weights(producer) for producer in producers]
+            if any(weights):
+                skip = 0 if weights[1] else 1
+                producer = producers[1 - skip]
+                if producer is not None and self.is_weighted(producer):
+                    yield node, sides[skip]
 
 
 def macs_by_layer(model: onnx.ModelProto) -> dict[str, int]:

@@ -81,6 +81,10 @@ def quantised(model: bytes, ranges: Mapping[str, float], floats: Collection[str]
     quantiser.quantize_model()
     quantiser.model.topological_sort()
     result.graph.CopyFrom(quantiser.model.graph())  # of the rest nothing: the quantiser signs it
+    paired = Graph(result.graph)
+    for node in paired.nodes:
+        if node.name in floats:  # what it reads may have a pair for others
+            node.input[:] = [paired.before_pair(name) for name in node.input]
     return result.SerializeToString()
 
 

@@ -13,7 +13,7 @@ from scipy.special import rel_entr
 from tlee.errors import SegmentError, UsageError
 from tlee.runtime.onnx_session import open_session, run_session
 
-METHODS = ("mse", "minmax", "entropy", "percentile")
+METHODS = ("minmax", "mse", "entropy", "percentile")
 # Below it a scale would be 0 in half precision. A tensor that is 0 in every sample gets it, too: 0 stays 0.
 SMALLEST = 127 * 2.0**-24
 LEVELS = 128  # magnitudes of an int8
