@@ -192,7 +192,9 @@ def test_how_much_of_the_work_is_in_int8_is_that_of_the_graphs(calibrated):
 def test_where_int8_changes_nothing_a_line_says_so(tlee_calibrate, copied, labelled_videos, monkeypatch):
     monkeypatch.setattr(Targets, "hold", lambda targets, found: False)
     status, out, _ = tlee_calibrate(copied, "--data", labelled_videos)
-    assert status == 0 and "in INT8: 0.0% of the multiply-accumulates, 0.0% without exits: INT8 changes (almost)" in out
+    assert (
+        status == 0 and "in INT8: 0.0 % of the multiply-accumulates, 0.0 % without exits: INT8 changes (almost)" in out
+    )
     variant = Bundle.open(copied).manifest["variants"]["int8"]
     assert len(variant["excluded"]) == 5 and variant["made"]["layers"] == {}
 
