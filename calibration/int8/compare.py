@@ -72,7 +72,7 @@ class ComparedAnswers:
             **share_of("top1", right),
             **share_of("label_agreement", own.predicted == other.predicted),
             **share_of("exit_agreement", (own.frame == other.frame) & (own.exit == other.exit)),
-            "expected_agreement": rounded(expected_agreement(margins, changes)),
+            "expected_agreement": rounded(expected_agreement(margins[:, 0], changes[:, 0])),
             "change": rounded(np.sqrt(np.square(changes).mean())),
             "lost": lost,
             "gained": gained,
@@ -93,7 +93,8 @@ def margins_and_changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarr
         before, after: (N, K) class probabilities, K at least 2.
 
     Returns:
-        margins: (N, K - 1), the logit of the most probable class before less that of each other one.
+        margins: (N, K - 1), the logit of the most probable class before less that of each other one, the
+            runner-up first.
         changes: (N, K - 1), of these.
     """
     logits, moved = (np.log(np.maximum(given, 1e-30, dtype=np.float64)) for given in (before, after))
@@ -105,11 +106,15 @@ def margins_and_changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarr
 
 
 def expected_agreement(margins: np.ndarray, changes: np.ndarray) -> float:
-    """The share of labels that stay if any change of a logit may meet any margin, up as often as down: for a few tens
-    of videos far less a matter of chance than the share that stayed."""
-    sizes = np.sort(np.abs(changes), axis=None)
+    """The share of labels that stay if any change may meet any margin, up as often as down: for a few tens of videos
+    less a matter of chance than the share that stayed.
+
+    Args:
+        margins, changes: (N,), those of the runner-up.
+    """
+    sizes = np.sort(np.abs(changes))
     larger = 1 - np.searchsorted(sizes, margins, side="right") / sizes.size
-    return float(1 - np.minimum(1, larger.sum(1) / 2).mean())
+    return float(1 - larger.mean() / 2)
 
 
 def drop_interval(lost: int, gained: int, videos: int) -> list[float]:

@@ -4,13 +4,20 @@ import numpy as np
 import onnx
 import pytest
 from conftest import SMALL, enliven, small_model
+from scipy.special import softmax
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
 from tlee.calibration.int8 import calibrate as int8
 from tlee.calibration.int8 import segment
 from tlee.calibration.int8.calibrate import FP32, INT8, PLAN, Settings, calibrate
-from tlee.calibration.int8.compare import Configuration, answer_videos, drop_interval
+from tlee.calibration.int8.compare import (
+    Configuration,
+    answer_videos,
+    drop_interval,
+    expected_agreement,
+    margins_and_changes,
+)
 from tlee.calibration.int8.plan import PlannedBackend, PlannedChains, Targets, find_plan
 from tlee.calibration.int8.ranges import tensor_ranges
 from tlee.calibration.int8.segment import PreparedSegment, prepare
@@ -229,3 +236,21 @@ def test_models_of_all_parts_are_calibrated(parts, small_checkpoint, labelled, t
         assert fused.ranges[between] == max(ranges)
     if parts.get("gate") == "random":  # the same draws for every form
         assert calibration.compared(INT8, EARLY)["exit_agreement"] == 1
+
+
+def test_labels_are_expected_to_stay_where_margins_are_larger_than_changes():
+    changes = np.array([0.1, -0.3, 0.2, -0.1])
+    assert expected_agreement(np.array([0.5, 0.4]), changes) == 1
+    assert expected_agreement(np.array([0.15, 0.5]), changes) == 1 - (2 / 4) / 2 / 2
+    assert expected_agreement(np.zeros(3), changes) == 0.5
+
+
+def test_margins_and_changes_are_the_same_at_any_scale_of_logits():
+    logits = np.array([[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]])
+    moved = logits + [[0.0, 0.5, 0.0], [0.0, 0.0, 0.2]]
+    found = [margins_and_changes(softmax(s * logits, 1), softmax(s * moved, 1)) for s in (1, 5)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-9)
+    margins, changes = found[0]
+    scale = logits.std(1)
+    np.testing.assert_allclose(margins[:, 0], [1 / scale[0], 2 / scale[1]])
+    np.testing.assert_allclose(changes[:, 0], [-0.5 / scale[0], -0.2 / scale[1]], atol=1e-12)
