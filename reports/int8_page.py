@@ -10,10 +10,18 @@ from tlee.reports.pages import Rows, interval, percent, render
 from tlee.reports.plots import Report, drawn
 
 METHODS = {
+    "mse": "the range with the least mean square error",
     "minmax": "the largest magnitude that occurred",
     "entropy": "the range that loses least information",
     "percentile": "the range of all magnitudes but the rarest, largest ones",
 }
+VERDICTS = {
+    "met": "the plan meets its targets on the held-out videos",
+    "missed": "the plan misses its targets on the held-out videos",
+    "undecided": "{videos} held-out videos cannot tell whether the plan meets its targets",
+}
+LITTLE = 0.1  # of the multiply-accumulates: less than any board gains by
+HIGHER = "build with another --precision, or give more videos or looser targets (--min-agreement)"
 VARIANTS = {"fp32": "float32", "int8": "INT8", "plan": "plan"}
 COLOURS = {"label": plots.VERMILION, "exit": plots.BLUE, "distance": plots.GREEN}
 
@@ -26,6 +34,9 @@ def page(report: Report) -> str:
         methods=METHODS,
         excluded=excluded_text(report),
         targets=target_text(report),
+        layer_rows=layer_rows(report),
+        share=share_text(report),
+        verdict=verdict_text(report),
         agreement_rows=agreement_rows(report),
         agreement=agreement(report),
         exits=exits(report),
@@ -40,14 +51,27 @@ def page(report: Report) -> str:
 
 def agreement_rows(report: Report) -> Rows:
     """What float32, INT8 and the plan answer to the held-out videos; the first column is text."""
-    rows = [["", "accuracy", "95 % interval", "same label", "95 % interval", "same exit", "lost", "gained", "frames"]]
+    rows = [
+        [
+            "",
+            "accuracy",
+            "95 % interval",
+            "same label",
+            "95 % interval",
+            "same exit",
+            "lost",
+            "gained",
+            "frames",
+            "in INT8",
+        ]
+    ]
     for exits, variants in report["held_out"]["forms"].items():
         for variant, found in variants.items():
             changes = [percent(found["label_agreement"]), interval(found["label_agreement_interval"])]
             changes += [percent(found["exit_agreement"]), str(found["lost"]), str(found["gained"])]
             row = [f"{VARIANTS[variant]}, {exits}", percent(found["top1"]), interval(found["top1_interval"])]
             row += ["-"] * len(changes) if variant == "fp32" else changes
-            rows.append([*row, f"{found['mean_frames']:.2f}"])
+            rows.append([*row, f"{found['mean_frames']:.2f}", percent(found["int8_share"])])
     return rows
 
 
@@ -63,10 +87,33 @@ def sensitivity_rows(report: Report) -> Rows:
     return rows
 
 
+def layer_rows(report: Report) -> Rows:
+    """The layers in higher precision of segments that have others in INT8; two columns are text."""
+    layers = report["plan"]["layers"]
+    return [["segment", "layer"], *([segment, layer] for segment, own in layers.items() for layer in own)]
+
+
 def excluded_text(report: Report) -> str:
-    """Which segments the plan excludes from INT8, of how many that have a variant."""
+    """Which segments the plan excludes from INT8, of how many that have a variant, and which layers of others."""
     excluded, of = report["plan"]["kept"], len(report["tuning"]["alone"])
-    return f"{', '.join(excluded)} ({len(excluded)} of {of} segments)" if excluded else f"none of {of} segments"
+    text = f"{', '.join(excluded)} ({len(excluded)} of {of} segments)" if excluded else f"none of {of} segments"
+    parts = [f"{len(layers)} of {name}" for name, layers in report["plan"]["layers"].items()]
+    return f"{text}; single layers: {', '.join(parts)}" if parts else text
+
+
+def share_text(report: Report) -> str:
+    """How much of the work the plan has in INT8; says so where that is next to nothing."""
+    early, none = (report["held_out"]["forms"][exits]["plan"]["int8_share"] for exits in ("early exits", "no exit"))
+    text = f"in INT8: {percent(early)} of the multiply-accumulates, {percent(none)} without exits"
+    return text if early >= LITTLE else f"{text}: INT8 changes (almost) nothing, {HIGHER}"
+
+
+def verdict_text(report: Report) -> str:
+    """Whether the held-out videos show that the plan meets its targets."""
+    found, videos = report["held_out"]["forms"]["early exits"]["plan"], report["held_out"]["videos"]
+    label = f"{percent(found['label_agreement'])} ({interval(found['label_agreement_interval'])})"
+    verdict = VERDICTS[report["plan"]["verdict"]].format(videos=videos)
+    return f"{verdict}: {target_text(report)}; found: {label} of the labels"
 
 
 def target_text(report: Report) -> str:
@@ -116,7 +163,7 @@ def sensitivity(report: Report) -> Figure:
 @drawn
 def exits(report: Report) -> Figure:
     """Where the answers come from in float32, in INT8 and, where it differs from that, in the plan."""
-    found, excluded = report["held_out"]["forms"]["early exits"], report["plan"]["kept"]
-    shown = [variant for variant in VARIANTS if variant != "plan" or excluded]
+    found, partly = report["held_out"]["forms"]["early exits"], report["plan"]["kept"] or report["plan"]["layers"]
+    shown = [variant for variant in VARIANTS if variant != "plan" or partly]
     maps = {VARIANTS[variant]: found[variant]["exit_histogram"] for variant in shown}
     return plots.exit_maps(maps, report["held_out"]["videos"])

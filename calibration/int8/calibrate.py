@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from tlee.activations import Activations
 from tlee.bundle import Bundle
-from tlee.calibration.int8.collect import SampleRecorder, Samples, collect, sampling_policy
+from tlee.calibration.int8.collect import SampleRecorder, collect, sampling_policy
 from tlee.calibration.int8.compare import ComparedAnswers, Comparison, Configuration, answer_videos
-from tlee.calibration.int8.plan import Excluded, Plan, PlannedChains, Targets, find_plan
-from tlee.calibration.int8.qdq import Int8Graph, fused_exit_graphs, misplaced, quantised
-from tlee.calibration.int8.ranges import tensor_ranges
+from tlee.calibration.int8.plan import Floats, Plan, PlannedChains, Targets, find_plan
+from tlee.calibration.int8.qdq import Int8Graph, fused_exit_graphs
+from tlee.calibration.int8.segment import PreparedSegment, prepare
 from tlee.calibration.videos import Parts, VideoReader, Videos, check_part
-from tlee.errors import BundleError, writing
+from tlee.errors import writing
 from tlee.export.activations import SAMPLES, add_activations, deviation, record
 from tlee.export.bundle_writer import amend_bundle
 from tlee.locks import remove, temporary_folder, write_lock
@@ -34,7 +34,7 @@ from tlee.runtime.onnx_backend import OnnxBackend
 FP32, INT8, PLAN = "fp32", "int8", "plan"  # nothing in INT8, all that has an INT8 graph, what the plan leaves
 GRAPHS, CACHES = "variants/int8", "calibration/int8"
 NO_WEIGHTS, NEVER_RUN, STAYS_FP32 = "no weights", "never run", "stays in float32"
-Plans = Mapping[str, Collection[str]]  # by name the excluded segments
+Plans = Mapping[str, Collection[tuple[str, str]]]  # by name the layers in float, see `tlee.calibration.int8.plan`
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,19 @@ class Calibration:
     """The result of a calibration."""
 
     settings: Settings
-    graphs: dict[str, Int8Graph]  # of segments
+    graphs: dict[str, Int8Graph]  # of segments, with the layers in float that the plan keeps there
+    int8_macs: dict[str, int]  # multiply-accumulates that the plan has in INT8, of the segments that have some
     without: dict[str, str]  # segments that have none, and why: STAYS_FP32, NO_WEIGHTS or NEVER_RUN
     fused_exits: dict[str, Int8Graph]  # with what the plan excludes and FP32_ONLY in float32
     activations: dict[str, np.ndarray]  # of some of the tuning videos, for the bundle
     plan: Plan  # found on the tuning videos
     tuning_videos: int  # how many these were
-    # Under "VARIANT, MODE": FP32, INT8 and, where it excludes something, PLAN, with EARLY exits and with NONE.
+    # Under "VARIANT, MODE": FP32, INT8 and, where it keeps something in float, PLAN, with EARLY exits and with NONE.
     held_out: ComparedAnswers
 
     def compared(self, variant: str, mode: str) -> Comparison:
         """FP32, INT8 or PLAN against FP32 in the same mode, on the held-out videos."""
-        if variant == PLAN and not self.plan.excluded:
+        if variant == PLAN and not self.plan.floats:
             variant = INT8
         return self.held_out.compare(f"{variant}, {mode}", f"{FP32}, {mode}")
 
@@ -82,32 +83,37 @@ def calibrate(bundle: Bundle, parts: Parts, reader: VideoReader, settings: Setti
         SegmentError: a value inside a segment is not finite.
     """
     fp32 = OnnxBackend(bundle, settings.threads)
-    graphs, without = _segment_graphs(bundle, fp32, parts, reader, settings)
-    chains = PlannedChains(bundle, fp32, {name: graph.model for name, graph in graphs.items()}, settings.threads)
+    segments, without = _prepared_segments(bundle, fp32, parts, reader, settings)
+    chains = PlannedChains(bundle, fp32, segments, settings.threads)
     gate, thresholds = bundle.manifest["model"]["gate"], bundle.thresholds(settings.point)
+    everything = frozenset((name, layer) for name, own in segments.items() for layer in own.macs)
 
     def answers(plans: Plans, modes: Sequence[str], part: str, videos: Videos) -> ComparedAnswers:
         configurations = {}
         for mode in modes:
-            for name, excluded in plans.items():
+            for name, floats in plans.items():
                 policy = exit_policy(gate, bundle.frames.length, thresholds, mode == EARLY)
-                configurations[f"{name}, {mode}"] = Configuration(chains.excluding(excluded), policy)
+                own = Configuration(chains.chain(floats), policy, chains.int8_macs(floats))
+                configurations[f"{name}, {mode}"] = own
         return answer_videos(bundle, configurations, part, videos, reader.unreadable)
 
-    def compare(plans: Sequence[Excluded]) -> dict[Excluded, Comparison]:
-        named = {str(sorted(excluded)): excluded for excluded in plans}
-        found = answers({FP32: graphs, **named}, [EARLY], "tuning", reader.tuning(parts.tuning, "choosing"))
-        return {excluded: found.compare(f"{name}, {EARLY}", f"{FP32}, {EARLY}") for name, excluded in named.items()}
+    def compare(plans: Sequence[Floats]) -> dict[Floats, Comparison]:
+        named = {str(number): floats for number, floats in enumerate(plans)}
+        found = answers({FP32: everything, **named}, [EARLY], "tuning", reader.tuning(parts.tuning, "choosing"))
+        return {floats: found.compare(f"{name}, {EARLY}", f"{FP32}, {EARLY}") for name, floats in named.items()}
 
     entries = [entry for entry in parts.tuning.entries if entry.path not in reader.unreadable]
     recorded = replace(parts.tuning, entries=[entries[len(entries) * i // SAMPLES] for i in range(SAMPLES)])
     activations = record(bundle, (frames for _, frames in reader.tuning(recorded, "recording")), fp32)
-    plan = find_plan(list(graphs), compare, settings.targets)
-    plans: Plans = {FP32: graphs, INT8: (), **({PLAN: plan.excluded} if plan.excluded else {})}
+    plan = find_plan(segments, compare, settings.targets)
+    plans: Plans = {FP32: everything, INT8: (), **({PLAN: plan.floats} if plan.floats else {})}
     held_out = answers(plans, [EARLY, NONE], "held-out", reader.held_out(parts.held_out, "reporting"))
     tuning_videos = sum(entry.path not in reader.unreadable for entry in parts.tuning.entries)
+    # A graph also of what the plan excludes: which segments to use is written beside them.
+    graphs = chains.graphs([place for place in plan.floats if place[0] not in plan.excluded])
+    int8_macs = chains.int8_macs(plan.floats)
     fused_exits = fused_exit_graphs(bundle, graphs, plan.excluded)
-    return Calibration(settings, graphs, without, fused_exits, activations, plan, tuning_videos, held_out)
+    return Calibration(settings, graphs, int8_macs, without, fused_exits, activations, plan, tuning_videos, held_out)
 
 
 def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> None:
@@ -131,13 +137,13 @@ def store(bundle: Bundle, calibration: Calibration, about: dict[str, Any]) -> No
         writer.finish(manifest)
 
 
-def _segment_graphs(
+def _prepared_segments(
     bundle: Bundle, fp32: OnnxBackend, parts: Parts, reader: VideoReader, settings: Settings
-) -> tuple[dict[str, Int8Graph], dict[str, str]]:
-    """INT8 graphs from samples on the tuning videos, and the segments that have none, with the reason."""
+) -> tuple[dict[str, PreparedSegment], dict[str, str]]:
+    """What INT8 graphs are made from, by samples on the tuning videos, and the segments without, with the reason."""
     without = {name: NO_WEIGHTS for name, segment in bundle.segments.items() if not segment.macs}
     without.update({name: STAYS_FP32 for name in FP32_ONLY if name in bundle.segments})
-    weighted, graphs = [name for name in bundle.segments if name not in without], {}
+    weighted, prepared = [name for name in bundle.segments if name not in without], {}
 
     def sampled(wanted: dict[str, int], early_exit: bool, task: str) -> SampleRecorder:
         recorder = SampleRecorder(bundle, fp32, os.path.join(folder, task), wanted, settings.seed)
@@ -160,18 +166,7 @@ def _segment_graphs(
                 samples.update({name: samples[name] + rest.samples(name) for name in missing})
             without.update({name: NEVER_RUN for name in weighted if not samples[name]})
             for name in tqdm([n for n in weighted if samples[n]], desc="ranges", disable=None, leave=False):
-                graphs[name] = _segment_graph(bundle, name, samples[name], first.given[name], settings)
+                prepared[name] = prepare(name, bundle.read(name), samples[name], first.given[name], settings.method)
         finally:
             remove(folder)
-    return graphs, without
-
-
-def _segment_graph(bundle: Bundle, name: str, samples: Samples, given: int, settings: Settings) -> Int8Graph:
-    model = bundle.read(name)
-    ranges = tensor_ranges(model, samples, settings.method)
-    graph = quantised(model, ranges)
-    problems = ["nothing in it was quantised"] if graph is None else misplaced(graph)
-    if graph is None or problems:
-        remedy = "its layers stand in an order that is not known here; report it with the model's configuration"
-        raise BundleError(f"segment {name}", problems[0], remedy)
-    return Int8Graph(graph, ranges, given, len(samples))
+    return prepared, without

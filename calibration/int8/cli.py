@@ -11,7 +11,7 @@ from tlee.evaluation.arguments import add_data_arguments, show_written
 from tlee.locks import write_lock
 
 PROGRAM = "tlee-calibrate"
-METHODS = ("minmax", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
+METHODS = ("minmax", "mse", "entropy", "percentile")  # those of ranges.py, which takes seconds to import
 
 
 def command(arguments: list[str] | None) -> int:
@@ -27,7 +27,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from tlee.calibration.int8.plan import Targets
     from tlee.calibration.int8.report import manifest_entry, report_of
     from tlee.calibration.videos import VideoReader
-    from tlee.reports.int8_page import agreement_rows, excluded_text, page, target_text
+    from tlee.reports.int8_page import agreement_rows, excluded_text, page, share_text, verdict_text
     from tlee.reports.pages import report_folder, write_report
 
     bundle = Bundle.open(options.bundle).sampled(options.sampling)
@@ -46,13 +46,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         store(bundle, calibration, manifest_entry(report))
         report_left_out(PROGRAM, reader)
         videos = f"{report['held_out']['videos']} held-out videos, {report['tuning']['videos']} for tuning"
-        cli.show(f"{bundle.name}: {videos}", *cli.table(agreement_rows(report), "l" + 8 * "r"))
-        cli.show(f"kept in higher precision: {excluded_text(report)}")
+        cli.show(f"{bundle.name}: {videos}", *cli.table(agreement_rows(report), "l" + 9 * "r"))
+        cli.show(f"kept in higher precision: {excluded_text(report)}", share_text(report))
         topped_up = [name for name, own in report["segments"].items() if own["form"] is True and own["filled"]]
         if topped_up:
             cli.show(f"seldom reached with these exits, so sampled without them, too: {', '.join(topped_up)}")
-        if not report["plan"]["holds"]:
-            cli.show(f"the plan misses its targets on the held-out videos: {target_text(report)}")
+        cli.show(verdict_text(report))
     show_written(options.bundle, report=options.output)
     return cli.INPUT_FAILED if reader.unreadable else cli.OK
 

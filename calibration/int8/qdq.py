@@ -5,7 +5,6 @@ The rules are those of NVIDIA's TensorRT developer guide, "Q/DQ layer-placement 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -17,10 +16,9 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from tlee.bundle import Bundle
 from tlee.calibration.int8.cache_file import write_cache
+from tlee.calibration.int8.graph import DQ, WEIGHTED, Graph, Q, attribute
 from tlee.export.fused_exits import compose, value_names
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-Q, DQ = "QuantizeLinear", "DequantizeLinear"
 CACHE_RELEASE = "8.2.1"  # of TensorRT, in a cache's header; a device's build puts its own there
 
 
@@ -37,7 +35,7 @@ class Int8Graph(NamedTuple):
         return write_cache({name: largest / 127 for name, largest in self.ranges.items()}, CACHE_RELEASE)
 
 
-def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
+def quantised(model: bytes, ranges: Mapping[str, float], floats: Collection[str] = ()) -> bytes | None:
     """An ONNX model with explicit INT8 quantisation, for TensorRT 8.0 and later; None where no operation has weights.
 
     Every convolution and linear layer with constant weights reads its input and its weights through a pair of
@@ -49,13 +47,14 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
 
     Args:
         ranges: largest magnitude of each tensor, as `tlee.calibration.int8.ranges.tensor_ranges` gives it.
+        floats: operations, by their names, that stay as they are.
 
     Raises:
         ValueError: a tensor to quantise has no range.
     """
     result = onnx.load_from_string(model)
     _unshare_weights(result.graph)
-    graph = _Graph(result.graph)
+    graph = Graph(result.graph, floats)
     weighted = [node.name for node in graph.nodes if graph.is_weighted(node)]
     if not weighted:
         return None
@@ -82,12 +81,16 @@ def quantised(model: bytes, ranges: dict[str, float]) -> bytes | None:
     quantiser.quantize_model()
     quantiser.model.topological_sort()
     result.graph.CopyFrom(quantiser.model.graph())  # of the rest nothing: the quantiser signs it
+    paired = Graph(result.graph)
+    for node in paired.nodes:
+        if node.name in floats:  # what it reads may have a pair for others
+            node.input[:] = [paired.before_pair(name) for name in node.input]
     return result.SerializeToString()
 
 
-def misplaced(model: bytes) -> list[str]:
+def misplaced(model: bytes, floats: Collection[str] = ()) -> list[str]:
     """Where the pairs of a quantised model break the rules of `quantised`, a sentence each; empty where nowhere."""
-    graph = _Graph(onnx.load_from_string(model).graph)
+    graph = Graph(onnx.load_from_string(model).graph, floats)
     return [*_wrong_numbers(graph), *_wrong_inputs(graph), *_wrong_skips(graph), *_needless_pairs(graph)]
 
 
@@ -114,51 +117,6 @@ def fused_exit_graphs(
     return made
 
 
-class _Graph:
-    """A graph with the producers and users of its tensors."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self.nodes = list(graph.node)
-        self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.producer = {name: node for node in self.nodes for name in node.output}
-        self.users: dict[str, list[NodeProto]] = defaultdict(list)
-        for node in self.nodes:
-            for name in node.input:
-                self.users[name].append(node)
-
-    def dequantised(self, name: str) -> bool:
-        return name in self.producer and self.producer[name].op_type == DQ
-
-    def before_pair(self, name: str) -> str:
-        """The tensor that a Q/DQ pair makes this one of, itself where there is none."""
-        for operator in (DQ, Q):
-            if name in self.producer and self.producer[name].op_type == operator:
-                name = self.producer[name].input[0]
-        return name
-
-    def is_weighted(self, node: NodeProto) -> bool:
-        return node.op_type in WEIGHTED and self.before_pair(node.input[1]) in self.constants
-
-    def residuals(self) -> Iterator[tuple[NodeProto, str]]:
-        """Additions to what a weighted operation gives, each with its other input, the skip.
-
-        Where a weighted operation gives both, as in a ResNet's block with downsampling, the skip is the one with
-        fewer of them behind it.
-        """
-        depth: dict[str, int] = defaultdict(int)  # weighted operations behind each tensor, on the longest path
-        for node in self.nodes:
-            behind = max((depth[name] for name in node.input), default=0) + self.is_weighted(node)
-            depth.update(dict.fromkeys(node.output, behind))
-        for node in self.nodes:
-            sides = sorted(node.input, key=lambda name: depth[self.before_pair(name)])
-            if node.op_type != "Add" or any(self.before_pair(name) in self.constants for name in sides):
-                continue
-            producers = [self.producer.get(self.before_pair(name)) for name in sides]
-            weighted = [producer is not None and self.is_weighted(producer) for producer in producers]
-            if any(weighted):
-                yield node, sides[0 if weighted[1] else 1]
-
-
 def _unshare_weights(graph: onnx.GraphProto) -> None:
     """Give each operation weights of its own, as NVIDIA's Model Optimizer does before it quantises."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -174,7 +132,7 @@ def _unshare_weights(graph: onnx.GraphProto) -> None:
         seen.add(name)
 
 
-def _wrong_numbers(graph: _Graph) -> Iterator[str]:
+def _wrong_numbers(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type in (Q, DQ):
             scale, zero = (graph.constants.get(name) for name in [*node.input, ""][1:3])
@@ -186,7 +144,7 @@ def _wrong_numbers(graph: _Graph) -> Iterator[str]:
                 yield f"{node.name}: its zero point is not an int8 0"
 
 
-def _wrong_inputs(graph: _Graph) -> Iterator[str]:
+def _wrong_inputs(graph: Graph) -> Iterator[str]:
     for node in filter(graph.is_weighted, graph.nodes):
         activation, weights, *bias = node.input
         if not graph.dequantised(activation):
@@ -199,20 +157,16 @@ def _wrong_inputs(graph: _Graph) -> Iterator[str]:
             yield f"{node.name}: its bias is quantised"
 
 
-def _is_per_channel(graph: _Graph, node: NodeProto) -> bool:
+def _is_per_channel(graph: Graph, node: NodeProto) -> bool:
     pair = graph.producer[node.input[1]]
     # The dimension of the weights that counts output channels.
-    axis = 1 - _attribute(node, "transB", 0) if node.op_type == "Gemm" else int(node.op_type != "Conv")
+    axis = 1 - attribute(node, "transB", 0) if node.op_type == "Gemm" else int(node.op_type != "Conv")
     channels = graph.constants[graph.before_pair(node.input[1])].dims[axis]
     scale = graph.constants.get(pair.input[1])
-    return scale is not None and list(scale.dims) == [channels] and _attribute(pair, "axis", 1) == axis
+    return scale is not None and list(scale.dims) == [channels] and attribute(pair, "axis", 1) == axis
 
 
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)
-
-
-def _wrong_skips(graph: _Graph) -> Iterator[str]:
+def _wrong_skips(graph: Graph) -> Iterator[str]:
     for node, skip in graph.residuals():
         if not graph.dequantised(skip):
             yield f"{node.name}: its skip {skip} is not quantised"
@@ -221,7 +175,7 @@ def _wrong_skips(graph: _Graph) -> Iterator[str]:
                 yield f"{node.name}: its input {name} is quantised, which keeps it out of the convolution before"
 
 
-def _needless_pairs(graph: _Graph) -> Iterator[str]:
+def _needless_pairs(graph: Graph) -> Iterator[str]:
     """Pairs that no weighted operation and no residual addition reads, such as behind a convolution before its ReLU."""
     skips = {skip for _, skip in graph.residuals()}
     for node in (node for node in graph.nodes if node.op_type == Q):

@@ -13,7 +13,7 @@ from scipy.special import rel_entr
 from tlee.errors import SegmentError, UsageError
 from tlee.runtime.onnx_session import open_session, run_session
 
-METHODS = ("minmax", "entropy", "percentile")
+METHODS = ("minmax", "mse", "entropy", "percentile")
 # Below it a scale would be 0 in half precision. A tensor that is 0 in every sample gets it, too: 0 stays 0.
 SMALLEST = 127 * 2.0**-24
 LEVELS = 128  # magnitudes of an int8
@@ -29,9 +29,10 @@ def tensor_ranges(
 
     Args:
         samples: each with all inputs by name, float32.
-        method: `minmax` for the largest magnitude that occurs; `percentile` for the one that so many values do not
-            exceed; `entropy` for the one behind which least information is cut off: Migacz, "8-bit Inference with
-            TensorRT", GTC 2017, zeros left out as in NVIDIA's pytorch-quantization.
+        method: `mse` for the one with the least mean square error; `minmax` for the largest magnitude that occurs;
+            `percentile` for the one that so many values do not exceed; `entropy` for the one behind which least
+            information is cut off: Migacz, "8-bit Inference with TensorRT", GTC 2017, zeros left out as in NVIDIA's
+            pytorch-quantization.
         percentile: above 0, up to 100.
 
     Raises:
@@ -56,7 +57,8 @@ def tensor_ranges(
     counts = {name: np.zeros(BINS) for name in largest}  # of magnitudes, in equal parts of each tensor's range
     for name, values in _observe(model, samples):
         counts[name] += np.histogram(np.abs(values), BINS, (0, largest[name]))[0]
-    part = _least_divergent if method == "entropy" else partial(_covering, share=percentile / 100)
+    parts = {"mse": _least_error, "entropy": _least_divergent, "percentile": partial(_covering, share=percentile / 100)}
+    part = parts[method]
     return {name: max(SMALLEST, magnitude * part(counts[name])) for name, magnitude in largest.items()}
 
 
@@ -78,6 +80,19 @@ def _covering(counts: np.ndarray, share: float) -> float:
     """The part of the range that holds such a share of the values."""
     covered = np.cumsum(counts) >= share * counts.sum()
     return float(np.argmax(covered) + 1) / BINS
+
+
+def _least_error(counts: np.ndarray) -> float:
+    """The part of the range in which rounding, and cutting off what is beyond, changes the squares of values least."""
+    values = np.arange(BINS) + 0.5  # magnitudes in the middle of their bins
+    ends = np.arange(LEVELS, BINS + 1, 8)
+    errors = []
+    for end in ends:
+        step = end / (LEVELS - 1)
+        # Within a level all errors are as likely: the bins are too coarse to tell. Zeros have none.
+        inside, beyond = counts[1:end].sum() * step**2 / 12, np.square(values[end:] - end) @ counts[end:]
+        errors.append(inside + beyond)
+    return float(ends[np.argmin(errors)]) / BINS
 
 
 def _least_divergent(counts: np.ndarray) -> float:

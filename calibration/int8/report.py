@@ -12,11 +12,14 @@ In `report.json` numbers are from 0 to 1 where they are shares, frames and exits
     targets                label_agreement (at least), top1_drop (at most)
     tuning                 videos; by `whole` (all in INT8), `alone.SEGMENT` (that segment alone), `planned` (null where
                            the plan keeps all) what is changed against float32, with early exits
-    plan                   kept (in higher precision, most sensitive first), holds (the targets, on held-out videos)
+    plan                   kept (segments in higher precision, most sensitive first), layers (by segment, the layers
+                           in higher precision of those that have others in INT8), holds (whether the held-out videos
+                           meet the targets), verdict (of the intervals there: `met`, `missed`, or `undecided`)
     held_out               videos, several_labels (whether some have several classes); by `forms.EXITS.FORM` what is
                            changed against float32. EXITS: early exits, no exit. FORM: fp32, int8, plan
-    segments.NAME          form (true, or why there is none); given (sets of inputs with these exits), samples (looked
-                           at), filled (of these, without exits), ranges (largest magnitude by tensor)
+    segments.NAME          form (true, or why there is none); macs (multiply-accumulates for one frame), int8_macs (of
+                           these, in INT8 with the plan); given (sets of inputs with these exits), samples (looked at),
+                           filled (of these, without exits), ranges (largest magnitude by tensor)
     unreadable             path and problem of each video that was left out
     repeated               held-out videos left out because their frames are those of a tuning video
 
@@ -37,7 +40,8 @@ from tlee.modes import EARLY, NONE
 from tlee.runtime.onnx_session import import_onnxruntime
 
 FORMAT = 1
-SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames")  # of these, the manifest's
+# Of these, the manifest's.
+SHORT = ("top1", "top1_interval", "label_agreement", "exit_agreement", "mean_frames", "int8_share")
 
 
 def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, data: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +51,8 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
     for name, graph in calibration.graphs.items():
         counts = {"given": graph.given, "samples": graph.samples, "filled": max(0, graph.samples - graph.given)}
         segments[name] = {"form": True, **counts, "ranges": graph.ranges}
+    for name, entry in segments.items():
+        entry["macs"], entry["int8_macs"] = bundle.segments[name].macs, calibration.int8_macs.get(name, 0)
     compared = {m: {v: calibration.compared(v, m) for v in (FP32, INT8, PLAN)} for m in (EARLY, NONE)}
     return {
         "format": FORMAT,
@@ -68,7 +74,12 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
             "alone": plan.alone,
             "planned": plan.planned,
         },
-        "plan": {"kept": plan.excluded, "holds": settings.targets.hold(compared[EARLY][PLAN])},
+        "plan": {
+            "kept": plan.excluded,
+            "layers": plan.layers,
+            "holds": settings.targets.held(compared[EARLY][PLAN]),
+            "verdict": settings.targets.verdict(compared[EARLY][PLAN]),
+        },
         "held_out": {
             "videos": len(held_out.entries),
             "several_labels": any(len(entry.labels) > 1 for entry in held_out.entries),
@@ -82,7 +93,7 @@ def report_of(bundle: Bundle, calibration: Calibration, reader: VideoReader, dat
 
 def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that the bundle's manifest carries: how its INT8 graphs were made, what they change."""
-    with_exits = report["held_out"]["forms"][EARLY]
+    with_exits, without = (report["held_out"]["forms"][exits] for exits in (EARLY, NONE))
     return {
         **report["calibration"],
         "point": report["subject"]["point"],
@@ -90,5 +101,7 @@ def manifest_entry(report: dict[str, Any]) -> dict[str, Any]:
         "targets": report["targets"],
         "tuning_videos": report["tuning"]["videos"],
         "held_out_videos": report["held_out"]["videos"],
+        "layers": report["plan"]["layers"],
+        "int8_share_without_exits": without[PLAN]["int8_share"],
         "measured": {variant: {key: found[key] for key in SHORT} for variant, found in with_exits.items()},
     }

@@ -24,8 +24,11 @@ def command(arguments: list[str] | None) -> int:
     if options.trace is not None and given:
         problem = f"--{given[0].replace('_', '-')} given with --trace, which has its own"
         raise UsageError("videos", problem, "leave it out, or record again with --data")
-    if options.max_ms is not None and options.max_mj is not None:
-        raise UsageError("target", "both in time and in energy", "give one of --max-ms and --max-mj")
+    budgets = [name for name in ("max_macs", "max_ms", "max_mj") if getattr(options, name) is not None]
+    if len(budgets) > 1:
+        raise UsageError("target", "limits costs of several kinds", "give one of --max-macs, --max-ms and --max-mj")
+    if options.max_macs is not None and options.profile:
+        raise UsageError("--max-macs", "given with --profile, which counts in time or energy", "leave one of them out")
     Bundle.open(options.bundle)
     with write_lock(options.bundle, folder=True):
         return _tune(options)
@@ -46,6 +49,8 @@ def _tune(options: argparse.Namespace) -> int:
     unit = MILLISECONDS if options.max_ms is not None else MILLIJOULES if options.max_mj is not None else None
     metric = metric_of(bundle, options.profile, unit)
     cost = options.max_ms if options.max_mj is None else options.max_mj
+    if options.max_macs is not None:
+        cost = options.max_macs / 100 * metric.costs.full(bundle.frames.length)
     target = Target(options.max_accuracy_drop, options.min_accuracy, cost)
     reader = VideoReader(bundle.frames, options.workers)
     with report_folder(options.output, options.replace) as folder:
@@ -90,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     target = parser.add_argument_group("target", aim)
     target.add_argument("--max-accuracy-drop", type=_limit, metavar="POINTS", help="lost against no exit, at most")
     target.add_argument("--min-accuracy", type=_limit, metavar="PERCENT", help="at least")
+    target.add_argument("--max-macs", type=_limit, metavar="PERCENT", help="mean share of no exit's MACs, at most")
     target.add_argument("--max-ms", type=_limit, metavar="MS", help="mean of a video, at most (needs --profile)")
     target.add_argument("--max-mj", type=_limit, metavar="MJ", help="mean of a video, at most (needs --profile)")
     return parser

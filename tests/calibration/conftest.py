@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, enliven, small_model, write_clip
 
 from tlee.bundle import Bundle
-from tlee.calibration.int8 import calibrate
+from tlee.calibration.int8 import segment
 from tlee.calibration.int8.collect import sampling_policy
 from tlee.calibration.thresholds import search
 from tlee.data.labelled.listing import Entry, Listing, read_listing
@@ -36,9 +36,10 @@ def quantised_once():
     """A segment with the same ranges becomes the same INT8 form, which takes half of a calibration; that it does,
     test_qdq.py says."""
     with pytest.MonkeyPatch.context() as patch:
-        made = calibrate.quantised
-        once = functools.cache(lambda model, ranges: made(model, dict(ranges)))
-        patch.setattr(calibrate, "quantised", lambda model, ranges: once(model, tuple(ranges.items())))
+        made = segment.quantised
+        once = functools.cache(lambda model, ranges, floats: made(model, dict(ranges), floats))
+        given = lambda model, ranges, floats: once(model, tuple(ranges.items()), frozenset(floats))  # noqa: E731
+        patch.setattr(segment, "quantised", given)
         yield
 
 

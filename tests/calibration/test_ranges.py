@@ -102,7 +102,7 @@ def test_a_value_that_is_no_number_is_an_error_that_names_its_tensor(value):
 
 
 def test_what_cannot_be_calibrated_is_refused():
-    with pytest.raises(UsageError, match="'kl' is none; choose one of minmax, entropy, percentile"):
+    with pytest.raises(UsageError, match="'kl' is none; choose one of minmax, mse, entropy, percentile"):
         relu_range("kl", [1])
     with pytest.raises(UsageError, match="there are no samples"):
         relu_range("minmax")

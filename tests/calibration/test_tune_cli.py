@@ -151,6 +151,17 @@ def test_another_target_can_be_asked_of_a_trace(tuned, fresh, tmp_path, undrawn)
     assert "ms on Jetson &lt;Nano&gt;" in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_a_share_of_the_work_can_be_asked_of_a_trace(tuned, fresh, tmp_path, undrawn):
+    status, _, err = tlee_tune(fresh, "--trace", tuned.trace, "--max-macs", 30, "-o", tmp_path / "report")
+    assert (status, err) == (0, "")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    limit = 0.3 * report["metric"]["full"]
+    cheap = [level for level in report["levels"] if level["cost"] <= limit]
+    assert report["points"]["target"]["tuning"]["cost"] <= limit and cheap
+    status, _, err = tlee_tune(fresh, "--trace", tuned.trace, "--max-macs", 0)
+    assert status == 2 and "target: out of reach, the nearest point is" in err
+
+
 def test_a_point_is_used_by_name(tuned, answered_videos):
     video = next(answered_videos.rglob("*.mp4"))
     arguments = [tuned.bundle, video, "--point", "fast", "--json", "-", "--threads", "1"]
@@ -242,7 +253,11 @@ def videos_and_trace(tuned, lively_bundle, videos, tmp_path):
 
 
 def time_and_energy(tuned, lively_bundle, videos, tmp_path):
-    return ("--data", videos, "--max-ms", 1, "--max-mj", 1), "both in time and in energy"
+    return ("--data", videos, "--max-ms", 1, "--max-mj", 1), "limits costs of several kinds"
+
+
+def work_on_a_device(tuned, lively_bundle, videos, tmp_path):
+    return ("--data", videos, "--max-macs", 5, "--profile", "nano.json"), "given with --profile"
 
 
 def time_without_a_profile(tuned, lively_bundle, videos, tmp_path):
@@ -325,6 +340,7 @@ def a_report_inside_the_bundle(tuned, lively_bundle, videos, tmp_path):
         neither_videos_nor_trace,
         videos_and_trace,
         time_and_energy,
+        work_on_a_device,
         time_without_a_profile,
         energy_without_a_profile,
         no_profile,
