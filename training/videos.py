@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import torch
 from lightning_fabric import Fabric
@@ -70,7 +71,7 @@ def fill_caches(sets: list[ClipDataset], threads: int, shown: bool) -> str:
     """Read all frames that the sets' caches keep. Returns a line about them; empty without caches."""
     for clips in sets:
         if clips.cache is not None:
-            fill(lambda index, clips=clips: _keep(clips, index), len(clips), threads, shown)
+            fill(partial(_keep, clips), len(clips), threads, shown)
     caches = [clips.cache for clips in sets if clips.cache is not None]
     size, count = sum(cache.bytes for cache in caches) / MB, sum(map(len, caches))
     return f"frames of {count} videos are kept in memory: {size:.0f} MB" if caches else ""

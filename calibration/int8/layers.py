@@ -30,7 +30,8 @@ def shifts_by_layer(model: bytes, samples: Sequence[Values]) -> dict[str, np.nda
     observed = onnx.load_from_string(model)
     graph = Graph(observed.graph)
     means = {node.name: _add_twin(observed.graph, graph, node) for node in _int8_layers(graph)}
-    session, sums = open_session(observed.SerializeToString()), {}
+    session = open_session(observed.SerializeToString())
+    sums: dict[str, np.ndarray] = {}
     for sample in samples:
         found = run_session(session, observed.graph.name, list(means.values()), sample)
         sums = {layer: sums.get(layer, 0) + values for layer, values in zip(means, found)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -57,7 +57,11 @@ def tensor_ranges(
     counts = {name: np.zeros(BINS) for name in largest}  # of magnitudes, in equal parts of each tensor's range
     for name, values in _observe(model, samples):
         counts[name] += np.histogram(np.abs(values), BINS, (0, largest[name]))[0]
-    parts = {"mse": _least_error, "entropy": _least_divergent, "percentile": partial(_covering, share=percentile / 100)}
+    parts: dict[str, Callable[[np.ndarray], float]] = {
+        "mse": _least_error,
+        "entropy": _least_divergent,
+        "percentile": partial(_covering, share=percentile / 100),
+    }
     part = parts[method]
     return {name: max(SMALLEST, magnitude * part(counts[name])) for name, magnitude in largest.items()}
 

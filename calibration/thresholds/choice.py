@@ -82,9 +82,9 @@ def levels(each: VideoOutcomes, full: np.ndarray, folds: Sequence[Fold], kept: n
     lost, won = lost / times, won / times
     place = kept[_best(right[kept] / videos, cost[kept] / videos)]
     fitted = [loss_bound(a, b, videos, STRICTER) for a, b in zip(lost, won)]
-    seen = [loss_bound(*discordant(full, right), videos, STRICTER) for right in each.right[place]]
+    bounds = [loss_bound(*discordant(full, right), videos, STRICTER) for right in each.right[place]]
     loss = isotonic_regression(100 * (lost - won) / videos)
-    return Levels(place, cost[place] / videos, loss, lost, won, np.maximum(fitted, seen))
+    return Levels(place, cost[place] / videos, loss, lost, won, np.maximum(fitted, bounds))
 
 
 def _best(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,8 @@ class Tuner:
         halves, _ = halves_of(videos, (0, 0, 0), seed)
         candidates = [simple]
         for seen in map(trace.select, halves):
-            candidates.append(search_front(lambda p, seen=seen: simulate(seen, p, table), traced.temperature, seed)[0])
+            simulation = partial(simulate, seen, costs=table)
+            candidates.append(search_front(simulation, traced.temperature, seed)[0])
         return Policies.joined(candidates), halves_of(videos, [len(own) for own in candidates], seed)[1]
 
     def _verify(self, traced: TraceFile, metric: Metric, front: Policies, points: dict[str, int]) -> HeldOut:
