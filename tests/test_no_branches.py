@@ -156,8 +156,8 @@ def test_training_goes_through_all_stages_but_that_of_branches(tmp_path, videos)
     assert (run / "accuracy.png").exists()
 
 
-def test_by_default_the_stage_of_branches_is_left_out():
-    config = TrainingConfig(model={"classes": 3, "branches": 0}, data={"train": "clips"})
+def test_the_published_recipe_leaves_the_stage_of_branches_out():
+    config = TrainingConfig(recipe="published", model={"classes": 3, "branches": 0}, data={"train": "clips"})
     assert [stage.stage for stage in config.stages] == ["backbone", "gate"]
 
 

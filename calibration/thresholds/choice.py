@@ -114,7 +114,7 @@ def videos_needed(lost: float, won: float, videos: int, aim: float) -> int:
 
     Examples:
         >>> videos_needed(0, 0, 60, 1.0), videos_needed(2, 1, 60, 1.0)
-        (299, 1353)
+        (299, 1354)
     """
     share = (lost + won) / videos
     return math.ceil(max(QUANTILE**2 * share / (aim / 100) ** 2, math.log(1 - CONFIDENCE) / math.log(1 - aim / 100)))

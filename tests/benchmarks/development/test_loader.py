@@ -17,7 +17,8 @@ def test_both_sides_are_timed_on_the_same_frames(tmp_path, capsys):
     assert "16 videos, 1 processes, frames to 32 pixels" in out
     rates = [float(number) for number in re.findall(r"(?:decoding|loader) +(\d+)", out)]
     ratio = float(re.search(r"paired: ([\d.]+)", out)[1])
-    assert len(rates) == 2 and min(rates) > 0 and abs(ratio - rates[1] / rates[0]) < 0.02
+    slow, fast = rates  # in whole frames, so that the ratio of slow ones is known roughly
+    assert slow > 0 and (fast - 0.5) / (slow + 0.5) - 0.01 < ratio < (fast + 0.5) / (slow - 0.5) + 0.01
 
 
 def test_plain_decoding_reads_what_is_wanted(tmp_path):
