@@ -147,10 +147,11 @@ def test_features_of_frozen_parts_are_computed_once_and_the_gate_learns_the_same
     computed, features = [], Tlee.features
     monkeypatch.setattr(Tlee, "features", lambda self, *given: computed.append(1) or features(self, *given))
     once = train("once", stages=stages)
-    assert len(computed) == 4 + 1  # four versions of the training videos, and the validation videos, in a batch each
+    # In a batch each: four versions of the training videos, the validation videos, and one frame of these at the end.
+    assert len(computed) == 4 + 1 + 1
     monkeypatch.setattr(trainer, "frame_memory", lambda: 0)
     anew = train("anew", stages=stages)
-    assert len(computed) == 5 + 6 * (2 + 1)
+    assert len(computed) == 6 + 6 * (2 + 1) + 1
     for one, other in zip(lines(once, "epoch"), lines(anew, "epoch"), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert other["val_loss"] == pytest.approx(one["val_loss"], rel=1e-4)
