@@ -1,9 +1,10 @@
 """Recipes: what a training does where its configuration leaves that open.
 
-`default` was found by measurement on small sets of real actions (figures: docs/real-video.md): all exits learn together
-and each alone, first on single frames, where an epoch is cheap, then on whole videos, then the gate. ImageNet's batch
-norm statistics are kept, and branches see the structure of their map. `published` is the order of the published code:
-backbone, branches, gate; epochs and schedules are ours, since each published file has its own.
+`default` was found by measurement on one small set of real actions (figures: docs/real-video.md): all exits learn
+together and each alone, first on single frames, where an epoch is cheap, then on whole videos, then the gate.
+ImageNet's batch norm statistics are kept, and branches see the structure of their map.
+`published` is the order of the published code: backbone, branches, gate; epochs and schedules
+are ours, since each published file has its own.
 """
 
 from __future__ import annotations
